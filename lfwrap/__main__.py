@@ -1,0 +1,6 @@
+"""``python -m lfwrap``."""
+
+from lfwrap.cli.app import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""The `lfwrap` command: loads the module of the command asked for, and turns every error into a message and a code."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from typing import Any
+
+import click
+
+from lfwrap import __version__
+from lfwrap.cli import output
+from lfwrap.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, LfwrapError, UsageError
+
+# command → (module, one line of help); the modules stay unloaded until used, so that help is quick.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "prepare-data": ("prepare_data", "Turn Alpaca, CSV and other files into an exact LLaMA-Factory data set."),
+    "train": ("train", "Train a recipe: check, render, launch, follow, record."),
+    "chat": ("chat", "Talk to a tuned model: interactive, one question, or a file of them."),
+    "export": ("export", "Merge an adapter into its base model and write it out."),
+    "doctor": ("doctor", "Say what this machine can train with, and what is missing."),
+    "demo": ("demo", "See it all work on this machine in minutes: data, training, answers, merged model."),
+    "recipe": ("recipe", "List, check and explain recipes; print their schema."),
+    "runs": ("runs", "List and show runs."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of their own, imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The commands in the order of a job."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the module of one command; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"lfwrap.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest the nearest name for an unknown command."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise UsageError(
+                f"lfwrap {args[0]}: no such command.",
+                hint=output.did_you_mean(args[0], COMMANDS) or "See lfwrap --help.",
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="lfwrap %(version)s")
+def app() -> None:
+    """Data, recipes, training and export for LLaMA-Factory.
+
+    \b
+    Example:
+      lfwrap prepare-data questions.csv --out data/law --name law
+      lfwrap train recipes/paper.yaml dataset=law dataset_dir=data/law
+    """
+
+
+class _Terminated(BaseException):
+    """SIGTERM or SIGHUP arrived: unwind, so that children are stopped and files are left whole."""
+
+
+def _raise_terminated(signum: int, _frame: Any) -> None:
+    raise _Terminated(signum)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; returns the exit code. Errors go to stderr, with ``--json`` also to stdout."""
+    as_json = "--json" in arguments
+    try:
+        result = app.main(args=arguments, prog_name="lfwrap", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        return output.show_error(UsageError(error.format_message(), hint=_usage_hint(error)), as_json=as_json)
+    except LfwrapError as error:
+        return output.show_error(error, as_json=as_json)
+    except (KeyboardInterrupt, click.Abort):
+        output.say("interrupted")
+        return EXIT_INTERRUPTED
+    except _Terminated:
+        output.say("terminated")
+        return EXIT_TERMINATED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last boundary: our bug, kept in a file
+        return output.show_bug(error, EXIT_BUG)
+    return result if isinstance(result, int) else 0
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"See {context.command_path} --help." if context else "See lfwrap --help."
+
+
+def main() -> None:
+    """The console script."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _raise_terminated)
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Source files in any layout → an exact LLaMA-Factory data set."""

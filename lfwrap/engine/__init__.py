@@ -1,0 +1,1 @@
+"""What the installed LLaMA-Factory is and knows, without importing it."""

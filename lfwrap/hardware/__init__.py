@@ -1,0 +1,1 @@
+"""What machine this is, or another one is."""

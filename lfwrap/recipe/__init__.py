@@ -1,0 +1,1 @@
+"""What the user wants, checked and rendered into what the engine reads."""

@@ -1,0 +1,1 @@
+"""What comes after training: chat, export, comparison."""

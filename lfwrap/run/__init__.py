@@ -1,0 +1,1 @@
+"""Running the engine as a child: run folder, process, progress, record."""
