@@ -61,7 +61,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="lfwrap %(version)s")
 def app() -> None:
-    """Data, recipes, training and export for LLaMA-Factory.
+    r"""Data, recipes, training and export for LLaMA-Factory.
 
     \b
     Example:

@@ -1,0 +1,71 @@
+"""What an input format is: evidence that a record has it, and how to turn the record into a conversation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lfwrap.data.conversation import Conversation, Tool
+
+
+class Reject(Exception):  # noqa: N818 - not an error of the program: one row can't be used
+    """One row can't be used: the rule that it breaks and why, for the rejects file."""
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(reason)
+        self.rule = rule
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertOptions:
+    """What the user said about the conversion.
+
+    Attributes:
+        columns: target field → source column (``{"output": "reply"}`` from ``--map output=reply``).
+        tools: tools by name, from ``--tools`` files, for formats whose rows only name them.
+        distractors: how many other tools to offer beside the one that is called.
+        seed: seeds every choice, together with the row itself, so that the result does not depend on order or jobs.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    distractors: int = 0
+    seed: int = 42
+
+
+@dataclass(slots=True)
+class RowNotes:
+    """What happened to one row on its way: repairs by kind, warnings as (rule, message)."""
+
+    repairs: Counter[str] = field(default_factory=Counter)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+
+    def repair(self, kind: str) -> None:
+        """Count a repair."""
+        self.repairs[kind] += 1
+
+    def warn(self, rule: str, message: str) -> None:
+        """Note a warning."""
+        self.warnings.append((rule, message))
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One input format.
+
+    Attributes:
+        name: its name for ``--format`` and in reports.
+        description: one sentence.
+        example: one example row as it stands in a file.
+        evidence: why a record looks like this format (``messages is a JSON string, available_tools present``), or None.
+        convert: a record as a conversation; raises `Reject`.
+    """
+
+    name: str
+    description: str
+    example: str
+    evidence: Callable[[Mapping[str, Any]], str | None]
+    convert: Callable[[Mapping[str, Any], ConvertOptions, RowNotes], Conversation]
