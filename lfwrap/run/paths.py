@@ -1,0 +1,167 @@
+"""Where everything of a run lies: each path is one property, written down nowhere else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lfwrap.errors import RunStateError
+from lfwrap.fsio import sha256_bytes
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_DIGEST_DIGITS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPaths:
+    """The files of one start of the engine: ``attempts/N``."""
+
+    root: Path
+
+    @property
+    def number(self) -> int:
+        """N, counted from 0."""
+        return int(self.root.name)
+
+    @property
+    def command(self) -> Path:
+        """The exact command, its folder and the environment added to it."""
+        return self.root / "command.json"
+
+    @property
+    def stdout(self) -> Path:
+        """What the engine wrote to stdout."""
+        return self.root / "stdout.log"
+
+    @property
+    def stderr(self) -> Path:
+        """What the engine wrote to stderr."""
+        return self.root / "stderr.log"
+
+    @property
+    def exit(self) -> Path:
+        """How it ended: code, signal, reason, seconds."""
+        return self.root / "exit.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """The files of one run."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of its folder."""
+        return self.root.name
+
+    @property
+    def record(self) -> Path:
+        """The run's state and what identifies it; replaced as a whole."""
+        return self.root / "record.json"
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe as it was resolved, overrides included."""
+        return self.root / "recipe.yaml"
+
+    @property
+    def engine_yaml(self) -> Path:
+        """The plain LLaMA-Factory YAML that the engine is given."""
+        return self.root / "engine.yaml"
+
+    @property
+    def deepspeed(self) -> Path:
+        """The DeepSpeed configuration, when the run uses it."""
+        return self.root / "deepspeed.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine, git commit."""
+        return self.root / "environment.json"
+
+    @property
+    def inputs(self) -> Path:
+        """SHA-256 and size of every input file."""
+        return self.root / "inputs.json"
+
+    @property
+    def events(self) -> Path:
+        """Every change of state, one JSON object a line, oldest first."""
+        return self.root / "events.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that changes the run."""
+        return self.root / ".lock"
+
+    @property
+    def output(self) -> Path:
+        """What the engine writes: the adapter, its log, its checkpoints."""
+        return self.root / "output"
+
+    @property
+    def trainer_log(self) -> Path:
+        """The engine's progress, one JSON object a line."""
+        return self.output / "trainer_log.jsonl"
+
+    @property
+    def trainer_state(self) -> Path:
+        """The trainer's last state: steps done, steps wanted, loss history."""
+        return self.output / "trainer_state.json"
+
+    @property
+    def attempts(self) -> Path:
+        """One numbered folder for each start of the engine."""
+        return self.root / "attempts"
+
+    def attempt(self, number: int) -> AttemptPaths:
+        """The files of the start with this number, counted from 0."""
+        return AttemptPaths(self.attempts / str(number))
+
+    def attempt_numbers(self) -> list[int]:
+        """The numbers of the starts there have been, ascending."""
+        if not self.attempts.is_dir():
+            return []
+        return sorted(int(entry.name) for entry in self.attempts.iterdir() if entry.name.isdigit())
+
+    def checkpoints(self) -> list[Path]:
+        """The engine's ``checkpoint-<step>`` folders, newest step first, whole or not."""
+        if not self.output.is_dir():
+            return []
+        found = [
+            (int(entry.name.removeprefix("checkpoint-")), entry)
+            for entry in self.output.glob("checkpoint-*")
+            if entry.name.removeprefix("checkpoint-").isdigit() and entry.is_dir()
+        ]
+        return [entry for _, entry in sorted(found, reverse=True)]
+
+
+def run_name(recipe_name: str, canonical_recipe: bytes, now: datetime) -> str:
+    """``<UTC>-<recipe>-<8 hex of the canonical recipe>``, free of white space: torchrun's arguments are split at it."""
+    stem = _UNSAFE.sub("-", recipe_name).strip("-.") or "recipe"
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{stem}-{sha256_bytes(canonical_recipe)[:_DIGEST_DIGITS]}"
+
+
+def create_run_folder(runs_dir: Path, name: str) -> RunPaths:
+    """Make the folder of a new run; a name that is taken gets ``-2``, ``-3``, ….
+
+    Raises:
+        RunStateError: the folder can't be made.
+    """
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 1000):
+            root = runs_dir / (name if number == 1 else f"{name}-{number}")
+            try:
+                root.mkdir()
+            except FileExistsError:
+                continue
+            return RunPaths(root.resolve())
+    except OSError as error:
+        raise RunStateError(
+            f"{runs_dir}: can't hold runs: {error.strerror}", hint="Name another folder: --runs-dir DIR."
+        ) from error
+    raise RunStateError(f"{runs_dir / name}: there are 999 runs of this name", hint="Give another --name.")
