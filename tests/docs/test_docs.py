@@ -1,0 +1,64 @@
+"""The documentation says what the code does: every command has help with an example, pages are current, links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").rglob("*.md")])
+
+
+def load_generator():
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+COMMANDS = [(path, command) for path, command, _ in load_generator().all_commands()]
+
+
+def test_there_are_commands():
+    assert len(COMMANDS) >= 10
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[path for path, _ in COMMANDS])
+def test_every_command_has_help_with_an_example(path, command):
+    assert command.help, path
+    assert "Example" in command.help, f"{path}: its help shows no example"
+    undocumented = [option.name for option in command.params if hasattr(option, "help") and not option.help]
+    assert not undocumented, f"{path}: no help for {undocumented}"
+
+
+def test_the_command_reference_is_current():
+    generator = load_generator()
+    assert generator.PAGE.read_text(encoding="utf-8") == generator.render_page(), "run `just docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_relative_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    missing = [target for target in targets if target and not (page.parent / target).exists()]
+    assert not missing
+
+
+def test_every_page_is_reachable_from_the_index():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = [page.relative_to(ROOT / "docs") for page in (ROOT / "docs").rglob("*.md") if page.name != "index.md"]
+    assert len(pages) >= 8
+    assert [str(page) for page in pages if f"({page})" not in index] == []
+
+
+def test_both_readmes_start_with_the_same_two_commands():
+    blocks = [
+        re.findall(r"```bash\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+        for name in ("README.md", "README.zh.md")
+    ]
+    assert blocks[0][:2] == blocks[1][:2]
+    assert "just demo" in blocks[0][0]
+    assert "just test" in blocks[0][1]
