@@ -1,0 +1,137 @@
+"""Look at this machine: NVIDIA GPUs through the driver's library, Apple and CPU through the operating system."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile, catalog_gpu, has_bf16
+from lfwrap.units import GIB
+
+_MAX_NVLINKS = 18
+_SMALL_MAC_BYTES = 36 * GIB
+
+
+def probe_hardware() -> HardwareProfile:
+    """This machine, as it is now; never imports torch.
+
+    GPUs that ``CUDA_VISIBLE_DEVICES`` hides are left out, as the engine would not see them either.
+    """
+    machine = HardwareProfile(name="auto", kind=DeviceKind.CPU, cpu_cores=_cpu_cores(), ram_bytes=_ram_bytes())
+    with _nvml() as nvml:
+        if nvml is not None:
+            handles = _visible_handles(nvml)
+            if handles:
+                return replace(
+                    machine,
+                    kind=DeviceKind.CUDA,
+                    gpus=tuple(_probe_gpu(nvml, handle) for handle in handles),
+                    interconnect=_interconnect(nvml, handles),
+                    driver=_text(nvml.nvmlSystemGetDriverVersion()),
+                )
+    apple = _probe_apple(machine.ram_bytes)
+    if apple is not None:
+        return replace(machine, kind=DeviceKind.MPS, gpus=(apple,), interconnect="unified")
+    return machine
+
+
+@contextlib.contextmanager
+def _nvml() -> Iterator[Any]:
+    """The driver's library, started; None where there is no NVIDIA driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield None
+        return
+    try:
+        yield pynvml
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _visible_handles(nvml: Any) -> list[Any]:
+    handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return handles
+    uuids = {_text(nvml.nvmlDeviceGetUUID(handle)): handle for handle in handles}
+    chosen: list[Any] = []
+    for part in filter(None, (piece.strip() for piece in visible.split(","))):
+        if part.isdecimal() and int(part) < len(handles):
+            chosen.append(handles[int(part)])
+        else:
+            matches = [handle for uuid, handle in uuids.items() if uuid.startswith(part)]
+            if not matches:
+                break  # CUDA, too, stops at the first device that does not exist
+            chosen.append(matches[0])
+    return chosen
+
+
+def _probe_gpu(nvml: Any, handle: Any) -> Gpu:
+    name = _text(nvml.nvmlDeviceGetName(handle))
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    major, minor = map(int, nvml.nvmlDeviceGetCudaComputeCapability(handle))
+    bf16 = has_bf16((major, minor))
+    known = catalog_gpu(name) or Gpu(name, memory.total)
+    return replace(
+        known,
+        name=name,
+        memory_bytes=int(memory.total),
+        free_bytes=int(memory.free),
+        compute_capability=(major, minor),
+        bf16=bf16,
+    )
+
+
+def _interconnect(nvml: Any, handles: list[Any]) -> str:
+    """``nvlink`` when the first GPU has an active NVLink."""
+    if len(handles) == 1:
+        return "none"
+    for link in range(_MAX_NVLINKS):
+        try:
+            if nvml.nvmlDeviceGetNvLinkState(handles[0], link):
+                return "nvlink"
+        except nvml.NVMLError:
+            break
+    return "pcie"
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _cpu_cores() -> int:
+    with contextlib.suppress(AttributeError):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _ram_bytes() -> int:
+    """Main memory, or the container's limit where that is smaller."""
+    import psutil
+
+    total: int = psutil.virtual_memory().total
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            return min(total, int(Path(path).read_text(encoding="ascii")))
+    return total
+
+
+def _probe_apple(ram_bytes: int) -> Gpu | None:
+    """Apple silicon's GPU; memory is Metal's default working set (2/3 of the RAM up to 36 GB, 3/4 above)."""
+    if platform.system() != "Darwin" or platform.machine() != "arm64":
+        return None
+    brand = subprocess.run(
+        ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    share = 2 / 3 if ram_bytes <= _SMALL_MAC_BYTES else 3 / 4
+    name = brand or "Apple GPU"
+    return Gpu(name, int(ram_bytes * share), bf16=not name.startswith("Apple M1"))

@@ -1,0 +1,275 @@
+"""What a machine is made of: GPUs, their memory and rates, links, CPU and RAM."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from lfwrap.errors import PreflightError, UsageError
+from lfwrap.units import GIB, MIB
+from lfwrap.yamlio import load_yaml
+
+_CATALOG = Path(__file__).with_name("catalog.yaml")
+_FIRST_WITH_BF16 = (8, 0)
+_MULTIPLE = re.compile(r"^(\d+)\s*[x×*]\s*(.+)$", re.IGNORECASE)
+
+
+class DeviceKind(StrEnum):
+    """What the engine computes on."""
+
+    CUDA = "cuda"
+    ROCM = "rocm"
+    MPS = "mps"
+    CPU = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One accelerator.
+
+    Attributes:
+        name: the driver's name for it, or the maker's.
+        memory_bytes: all of its memory, as the driver counts it.
+        compute_capability: CUDA's (major, minor), or None where there is none.
+        bandwidth_bytes_per_s: peak memory bandwidth; 0 when unknown.
+        bf16_flops: peak dense bf16 FLOP/s with fp32 accumulation; 0 when it has no bf16 units or is unknown.
+        fp16_flops: likewise for fp16.
+        int8_ops: peak dense int8 operations a second; 0 when unknown.
+        bf16: whether it computes in bf16 in hardware.
+        free_bytes: memory that nobody used when it was probed; None for a machine one is not at.
+        source: where the rates come from.
+    """
+
+    name: str
+    memory_bytes: int
+    compute_capability: tuple[int, int] | None = None
+    bandwidth_bytes_per_s: float = 0.0
+    bf16_flops: float = 0.0
+    fp16_flops: float = 0.0
+    int8_ops: float = 0.0
+    bf16: bool = True
+    free_bytes: int | None = None
+    source: str = ""
+
+    @property
+    def compute_flops(self) -> float:
+        """Peak FLOP/s in the 16-bit type that training would use on it."""
+        return self.bf16_flops if self.bf16 else self.fp16_flops
+
+    @property
+    def flash_attention(self) -> bool:
+        """Whether fused attention kernels exist for it (compute capability 8.0 and up)."""
+        return self.compute_capability is not None and self.compute_capability >= _FIRST_WITH_BF16
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareProfile:
+    """One machine.
+
+    Attributes:
+        name: catalogue name, file name or ``auto``.
+        kind: what the engine computes on.
+        gpus: its accelerators; empty on a CPU machine.
+        cpu_cores: physical or virtual cores, as the operating system counts them.
+        ram_bytes: main memory.
+        interconnect: ``nvlink``, ``pcie``, ``unified`` or ``none``.
+        driver: the GPU driver's version, where it was probed.
+    """
+
+    name: str
+    kind: DeviceKind
+    gpus: tuple[Gpu, ...] = ()
+    cpu_cores: int = 1
+    ram_bytes: int = 8 * GIB
+    interconnect: str = "none"
+    driver: str = ""
+
+    @property
+    def world_size(self) -> int:
+        """Training processes: one a GPU, one on a CPU."""
+        return max(1, len(self.gpus))
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether training runs on the CPU."""
+        return self.kind is DeviceKind.CPU
+
+    @property
+    def supports_bf16(self) -> bool:
+        """Whether every GPU computes in bf16. False on a CPU, where bf16 works but is several times slower than fp32."""
+        return bool(self.gpus) and all(gpu.bf16 for gpu in self.gpus)
+
+    @property
+    def supports_quantization(self) -> bool:
+        """Whether bitsandbytes' 4- and 8-bit layers run at a useful speed (NVIDIA and AMD GPUs)."""
+        return self.kind in {DeviceKind.CUDA, DeviceKind.ROCM}
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether its GPUs differ in model or memory: the smallest one then sets the limit for all."""
+        return len({(gpu.name, gpu.memory_bytes // GIB) for gpu in self.gpus}) > 1
+
+    @property
+    def smallest_gpu(self) -> Gpu | None:
+        """The GPU with the least memory, or None on a CPU."""
+        return min(self.gpus, key=lambda gpu: gpu.memory_bytes, default=None)
+
+    @property
+    def device_memory_bytes(self) -> int:
+        """Memory of the smallest GPU; on a CPU the main memory."""
+        gpu = self.smallest_gpu
+        return gpu.memory_bytes if gpu else self.ram_bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``--json`` and for a profile file."""
+        return {**asdict(self), "kind": str(self.kind), "world_size": self.world_size}
+
+
+@functools.cache
+def _catalog() -> Mapping[str, Mapping[str, Any]]:
+    return load_yaml(_CATALOG).values["machines"]  # type: ignore[no-any-return]
+
+
+def catalog_names() -> tuple[str, ...]:
+    """The single machines of the catalogue; ``N x NAME`` is understood for each that has a GPU."""
+    return tuple(_catalog())
+
+
+def catalog_gpu(device_name: str) -> Gpu | None:
+    """The catalogue's GPU for a driver's device name, such as ``NVIDIA H100 80GB HBM3``; None when unknown."""
+    for entry in _catalog().values():
+        pattern = entry.get("device")
+        if pattern and re.search(pattern, device_name, re.IGNORECASE):
+            return parse_gpu(entry, entry["gpu"])
+    return None
+
+
+def has_bf16(compute_capability: Sequence[int] | None) -> bool:
+    """Whether CUDA devices of this capability compute in bf16: Ampere (8.0) was the first."""
+    return compute_capability is not None and tuple(compute_capability) >= _FIRST_WITH_BF16
+
+
+def parse_gpu(entry: Mapping[str, Any], name: str) -> Gpu:
+    """A GPU from a catalogue entry or a profile file.
+
+    Memory stands as ``memory_bytes``, ``memory_mib`` or ``memory_gib``; rates as ``bandwidth_gb_s``, ``bf16_tflops``,
+    ``fp16_tflops``, ``int8_tops`` (or in full, as `Gpu` has them).
+
+    Raises:
+        KeyError: the entry names no memory.
+    """
+    memory_bytes = entry.get("memory_bytes") or entry.get("memory_mib", 0) * MIB or int(entry["memory_gib"] * GIB)
+    capability = entry.get("compute_capability")
+    bf16_flops = entry.get("bf16_flops", entry.get("bf16_tflops", 0) * 1e12)
+    return Gpu(
+        name=name,
+        memory_bytes=int(memory_bytes),
+        compute_capability=(int(capability[0]), int(capability[1])) if capability else None,
+        bandwidth_bytes_per_s=entry.get("bandwidth_bytes_per_s", entry.get("bandwidth_gb_s", 0) * 1e9),
+        bf16_flops=bf16_flops,
+        fp16_flops=entry.get("fp16_flops", entry.get("fp16_tflops", 0) * 1e12),
+        int8_ops=entry.get("int8_ops", entry.get("int8_tops", 0) * 1e12),
+        bf16=bool(entry.get("bf16", bf16_flops > 0 or has_bf16(capability))),
+        free_bytes=entry.get("free_bytes"),
+        source=entry.get("source", ""),
+    )
+
+
+def catalog_machine(name: str, count: int = 1) -> HardwareProfile:
+    """``count`` × a machine of the catalogue, as one host.
+
+    Raises:
+        KeyError: no such name.
+    """
+    entry = _catalog()[name]
+    kind = DeviceKind(entry["kind"])
+    gpus = () if kind is DeviceKind.CPU else (parse_gpu(entry, entry["gpu"]),) * count
+    return HardwareProfile(
+        name=name if count == 1 else f"{count}x-{name}",
+        kind=kind,
+        gpus=gpus,
+        cpu_cores=entry["cpu_cores"] * count,
+        ram_bytes=entry["ram_gib"] * GIB * count,
+        interconnect=entry["interconnect"] if count > 1 or kind is DeviceKind.MPS else "none",
+    )
+
+
+def load_hardware(spec: str) -> HardwareProfile:
+    """The machine that ``--hardware`` names.
+
+    Args:
+        spec: ``auto`` (probe this machine), a catalogue name, ``N x NAME`` in any usual spelling (``2x-h100-80gb``,
+            ``2xh100-80gb``), or the path of a profile written by ``lfwrap hardware probe``.
+
+    Raises:
+        UsageError: no such machine, with the nearest names.
+        PreflightError: the profile file makes no sense.
+        RecipeError: the profile file is no valid YAML.
+    """
+    text = spec.strip()
+    if text == "auto":
+        from lfwrap.hardware.probe import probe_hardware
+
+        return probe_hardware()
+    path = Path(text).expanduser()
+    if path.suffix in {".yaml", ".yml", ".json"} or path.is_file():
+        return load_profile(path)
+    name, count = _split_multiple(text)
+    if name not in _catalog():
+        raise _unknown_machine(spec, name)
+    if count > 1 and _catalog()[name]["kind"] in {"cpu", "mps"}:
+        raise UsageError(f"{spec}: only machines with separate GPUs come in multiples.", hint=f"Say '{name}'.")
+    return catalog_machine(name, count)
+
+
+def _split_multiple(text: str) -> tuple[str, int]:
+    found = _MULTIPLE.match(text)
+    count, name = (int(found[1]), found[2]) if found else (1, text)
+    return re.sub(r"[\s_]+", "-", name.strip(" -_").lower()), max(1, count)
+
+
+def _unknown_machine(spec: str, name: str) -> UsageError:
+    near = difflib.get_close_matches(name, catalog_names(), n=3, cutoff=0.4)
+    near += [known for known in catalog_names() if known.startswith(f"{name}-") and known not in near]
+    hint = f"Nearest: {', '.join(near)}. " if near else ""
+    return UsageError(
+        f"--hardware {spec}: no such machine or file.",
+        hint=f"{hint}`lfwrap hardware list` names all; 'auto' probes this machine.",
+    )
+
+
+def load_profile(path: Path) -> HardwareProfile:
+    """Read a profile file: the keys of `HardwareProfile`; a GPU may stand once with a ``count``.
+
+    Raises:
+        PreflightError: a key is missing or has a wrong value.
+        RecipeError: missing file, or no valid YAML.
+    """
+    values = load_yaml(path).values
+    try:
+        gpus = tuple(
+            parse_gpu(entry, str(entry["name"]))
+            for entry in values.get("gpus", ())
+            for _ in range(entry.get("count", 1))
+        )
+        kind = DeviceKind(values.get("kind", "cuda" if gpus else "cpu"))
+        return HardwareProfile(
+            name=str(values.get("name", path.stem)),
+            kind=kind,
+            gpus=gpus,
+            cpu_cores=int(values.get("cpu_cores", 8)),
+            ram_bytes=int(values.get("ram_bytes", values.get("ram_gib", 32) * GIB)),
+            interconnect=str(values.get("interconnect", "pcie" if len(gpus) > 1 else "none")),
+            driver=str(values.get("driver", "")),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise PreflightError(
+            f"{path}: no hardware profile: {type(error).__name__}: {error}",
+            hint="`lfwrap hardware probe --out FILE` writes one to start from.",
+        ) from error
