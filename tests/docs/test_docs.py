@@ -1,4 +1,4 @@
-"""The documentation says what the code does: every command has help with an example, pages are current, links lead somewhere."""
+"""The documentation says what the code does: help with examples, current pages, links that lead somewhere."""
 
 from __future__ import annotations
 
