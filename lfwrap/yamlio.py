@@ -207,7 +207,8 @@ _AMBIGUOUS = re.compile(r"^(?:y|n|yes|no|on|off|true|false|null|none|~)$|^[-+.0-
 
 
 def _represent_str(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-    style = '"' if _AMBIGUOUS.match(value) else None
+    # Line separators such as U+0085 are lost outside double quotes.
+    style = '"' if _AMBIGUOUS.match(value) or not value.isprintable() else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
