@@ -102,7 +102,7 @@ class HardwareProfile:
 
     @property
     def supports_bf16(self) -> bool:
-        """Whether every GPU computes in bf16. False on a CPU, where bf16 works but is several times slower than fp32."""
+        """Whether every GPU computes in bf16. False on a CPU, where bf16 works but is many times slower."""
         return bool(self.gpus) and all(gpu.bf16 for gpu in self.gpus)
 
     @property
