@@ -1,0 +1,122 @@
+"""config.json → `ModelFacts`, and where a model's config.json lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lfwrap.errors import PreflightError
+from lfwrap.model.facts import ModelFacts
+
+# model_type → what its code does that config.json does not say.
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "qwen2": {"attention_bias": True},
+    "qwen3": {"qk_norm": True},
+    "qwen3_moe": {"qk_norm": True},
+    "llama": {},
+    "mistral": {},
+    "mixtral": {},
+    "gemma": {},
+    "gemma2": {"norms_per_layer": 4},
+    "gemma3_text": {"norms_per_layer": 4, "qk_norm": True},
+    "phi3": {"fused_projections": True},
+    "gpt_oss": {"attention_bias": True, "output_bias": True},
+}
+_TIED_BY_DEFAULT = {"gemma", "gemma2", "gemma3_text"}
+_EXPERT_COUNT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+
+def find_config(name_or_path: str, *, revision: str | None = None) -> Path | None:
+    """The config.json of a local folder or of the newest copy in the Hugging Face cache; None when there is none."""
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        path = folder / "config.json"
+        return path if path.is_file() else None
+    if name_or_path.count("/") != 1:
+        return None
+    repository = hub_cache() / f"models--{name_or_path.replace('/', '--')}"
+    reference = repository / "refs" / (revision or "main")
+    commit = reference.read_text(encoding="ascii").strip() if reference.is_file() else revision or ""
+    path = repository / "snapshots" / commit / "config.json"
+    return path if commit and path.is_file() else None
+
+
+def hub_cache() -> Path:
+    """The Hugging Face cache folder, as huggingface_hub finds it."""
+    if cache := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(cache)
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    return Path(home).expanduser() / "hub"
+
+
+def load_config(path: Path, name: str, *, template: str | None = None) -> ModelFacts | None:
+    """Read a config.json; None for an architecture whose shapes lfwrap can't count.
+
+    Raises:
+        PreflightError: the file can't be read, is no JSON object, or lacks a shape.
+    """
+    try:
+        config = orjson.loads(path.read_bytes())
+        return parse_config(config, name, template=template)
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PreflightError(
+            f"{path}: no usable model configuration: {type(error).__name__}: {error}",
+            hint="Fetch the model again, or name another folder.",
+        ) from error
+
+
+def parse_config(config: Mapping[str, Any], name: str, *, template: str | None = None) -> ModelFacts | None:
+    """Facts from the contents of a config.json; None for an unknown architecture.
+
+    Raises:
+        KeyError: a shape is missing.
+    """
+    text: Mapping[str, Any] = config.get("text_config") or config
+    architecture = str(text.get("model_type", ""))
+    if architecture == "gemma3":  # text-only checkpoints of the multimodal class
+        architecture = "gemma3_text"
+    if architecture not in _FAMILIES:
+        return None
+    heads = int(text["num_attention_heads"])
+    hidden = int(text["hidden_size"])
+    experts = next((int(text[key]) for key in _EXPERT_COUNT_KEYS if text.get(key)), 0)
+    family = dict(_FAMILIES[architecture])
+    if architecture not in {"qwen2", "gpt_oss"}:
+        family["attention_bias"] = family["output_bias"] = bool(text.get("attention_bias", False))
+    return ModelFacts(
+        name=name,
+        architecture=architecture,
+        hidden_size=hidden,
+        num_layers=int(text["num_hidden_layers"]),
+        num_heads=heads,
+        num_kv_heads=int(text.get("num_key_value_heads") or heads),
+        head_dim=int(text.get("head_dim") or hidden // heads),
+        intermediate_size=int(text.get("moe_intermediate_size") or text["intermediate_size"]),
+        vocab_size=int(text["vocab_size"]),
+        tied_embeddings=bool(_tied(config, text, architecture)),
+        num_experts=experts,
+        experts_per_token=int(text.get("num_experts_per_tok") or text.get("experts_per_token") or 0),
+        shared_experts_size=int(text.get("shared_expert_intermediate_size") or 0),
+        sliding_window=_window(text, architecture),
+        logit_softcap=bool(text.get("final_logit_softcapping")),
+        max_positions=int(text.get("max_position_embeddings") or 0),
+        dtype=str(text.get("dtype") or text.get("torch_dtype") or config.get("torch_dtype") or "float32"),
+        template=template,
+        is_quantized="quantization_config" in config,
+        **family,
+    )
+
+
+def _tied(config: Mapping[str, Any], text: Mapping[str, Any], architecture: str) -> Any:
+    default = architecture in _TIED_BY_DEFAULT
+    return text.get("tie_word_embeddings", config.get("tie_word_embeddings", default))
+
+
+def _window(text: Mapping[str, Any], architecture: str) -> int:
+    if architecture.startswith("qwen") and not text.get("use_sliding_window"):
+        return 0
+    return int(text.get("sliding_window") or 0)
