@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lfwrap.data.conversation import Conversation, Tool
@@ -53,6 +54,21 @@ class RowNotes:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """One record of a file whose rows are not simply its lines, list items or table rows.
+
+    Attributes:
+        row: 1-based number of the record.
+        line: 1-based physical line on which it starts, or None.
+        value: the record.
+    """
+
+    row: int
+    line: int | None
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Format:
     """One input format.
 
@@ -62,6 +78,8 @@ class Format:
         example: one example row as it stands in a file.
         evidence: why a record looks like this format (``messages is a JSON string, available_tools present``), or None.
         convert: a record as a conversation; raises `Reject`.
+        sniff: for formats that span lines (logs): why a file looks like this one, from its first 64 KiB of text.
+        read: for those formats: the records of a whole file, in order; `convert` takes each.
     """
 
     name: str
@@ -69,3 +87,5 @@ class Format:
     example: str
     evidence: Callable[[Mapping[str, Any]], str | None]
     convert: Callable[[Mapping[str, Any], ConvertOptions, RowNotes], Conversation]
+    sniff: Callable[[str], str | None] | None = None
+    read: Callable[[Path, ConvertOptions], Iterator[SourceRecord]] | None = None

@@ -1,0 +1,95 @@
+"""Column names as people write them, in English and Chinese, and the fields they mean."""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from lfwrap.errors import DataError
+
+FIELDS = ("instruction", "input", "output", "system", "history")
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "instruction": (
+        "instruction", "prompt", "question", "query", "ask", "user_prompt", "指令", "问题", "提问",
+    ),
+    "input": ("input", "context", "输入", "上下文"),
+    "output": (
+        "output", "response", "answer", "completion", "reply", "ai_prompt", "输出", "答案", "回答", "回复",
+    ),
+    "system": ("system", "system_prompt", "系统提示"),
+    "history": ("history", "历史"),
+}  # fmt: skip
+
+_FIELD_OF = {alias: target for target, aliases in ALIASES.items() for alias in aliases}
+
+
+def normalise_name(name: str) -> str:
+    """A column name without what does not tell names apart: full-width forms, white space around it, case."""
+    return unicodedata.normalize("NFKC", name).strip().lower()
+
+
+def parse_mapping(pairs: Sequence[str]) -> dict[str, str]:
+    """``["output=reply"]`` as ``{"output": "reply"}``.
+
+    Raises:
+        DataError: no ``=``, an unknown field, or a field given twice.
+    """
+    mapping: dict[str, str] = {}
+    for pair in pairs:
+        field, separator, column = pair.partition("=")
+        field = normalise_name(field)
+        if not separator or not column or field not in FIELDS:
+            raise DataError(
+                f"--map {pair}: expected FIELD=COLUMN with a field out of {', '.join(FIELDS)}",
+                hint="For example: --map output=reply",
+            )
+        if field in mapping:
+            raise DataError(f"--map: {field} is given twice", hint="Name one column for each field.")
+        mapping[field] = column
+    return mapping
+
+
+def resolve_columns(names: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:
+    """Field → column for the columns that a file or a row has.
+
+    Args:
+        names: the columns, as they stand there.
+        mapping: field → column as the user wants it; these win over the aliases.
+
+    Raises:
+        DataError: two columns mean the same field, or a mapped column isn't there.
+    """
+    return dict(_resolve(tuple(names), tuple(mapping.items())))
+
+
+@functools.lru_cache(maxsize=1024)
+def _resolve(names: tuple[str, ...], mapping: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    resolved = {field: _mapped_column(field, column, names) for field, column in mapping}
+    taken = set(resolved.values())
+    found: dict[str, list[str]] = {}
+    for name in names:
+        field = _FIELD_OF.get(normalise_name(name))
+        if field and field not in resolved and name not in taken:
+            found.setdefault(field, []).append(name)
+    for field, columns in found.items():
+        if len(columns) > 1:
+            raise DataError(
+                f"columns {', '.join(repr(name) for name in columns)} could all be the {field}",
+                hint=f"Say which: --map {field}={columns[0]}",
+            )
+        resolved[field] = columns[0]
+    return tuple(resolved.items())
+
+
+def _mapped_column(field: str, column: str, names: tuple[str, ...]) -> str:
+    if column in names:
+        return column
+    for name in names:
+        if normalise_name(name) == normalise_name(column):
+            return name
+    raise DataError(
+        f"--map {field}={column}: there is no column '{column}'; the columns are {', '.join(names) or 'none'}",
+        hint="Spell the column as the file does.",
+    )

@@ -1,0 +1,47 @@
+"""One record → one line of the output, with everything checked: what every row goes through in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lfwrap.data import validate, writer
+from lfwrap.data.formats import FORMATS
+from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How the rows of one source are converted; goes to every worker process.
+
+    Attributes:
+        format: name of the input format.
+        options: what the user said about the conversion.
+        template: the chat template to write for, or empty: the form that most templates share.
+        seed: seeds the row keys, and with them the split.
+    """
+
+    format: str
+    options: ConvertOptions
+    template: str = ""
+    seed: int = 42
+
+
+def convert_record(record: Any, conversion: Conversion, notes: RowNotes) -> tuple[bytes, int]:
+    """A record as its output line and its key.
+
+    Raises:
+        Reject: the record can't be used.
+    """
+    if not isinstance(record, Mapping):
+        raise Reject("not-an-object", f"the row is {_kind(record)}, expected an object with named fields")
+    conversation = FORMATS[conversion.format].convert(record, conversion.options, notes)
+    validate.check(conversation, conversion.template, notes)
+    line = writer.engine_line(writer.engine_row(conversation, conversion.template))
+    return line, writer.row_key(conversation, line, conversion.seed)
+
+
+def _kind(value: Any) -> str:
+    names = {type(None): "null", bool: "true or false", str: "text", list: "a list"}
+    return names.get(type(value), "a number")

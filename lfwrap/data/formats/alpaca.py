@@ -1,0 +1,107 @@
+"""Alpaca: instruction, input, output, and optionally system and history; also what CSV and other tables become."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lfwrap.data.columns import resolve_columns
+from lfwrap.data.conversation import Conversation, Message, Role
+from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
+from lfwrap.errors import DataError
+
+_TURNS_OF_A_PAIR = 2
+
+
+def evidence(record: Mapping[str, Any]) -> str | None:
+    """Which columns are the question and the answer; None when either is missing."""
+    try:
+        columns = resolve_columns(tuple(record), {})
+    except DataError as ambiguous:
+        return str(ambiguous)
+    if "output" not in columns or not columns.keys() & {"instruction", "input"}:
+        return None
+    return describe_columns(columns)
+
+
+def describe_columns(columns: Mapping[str, str]) -> str:
+    """``instruction, output present`` or ``ask → instruction, answer → output``."""
+    if all(field == column for field, column in columns.items()):
+        return f"{', '.join(columns)} present"
+    return ", ".join(field if field == column else f"{column} → {field}" for field, column in columns.items())
+
+
+def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:
+    """A row as a conversation: history, then instruction and input joined by a line break, then output.
+
+    Raises:
+        Reject: nothing asked, nothing answered, or a field that is no text.
+    """
+    try:
+        columns = resolve_columns(tuple(record), options.columns)
+    except DataError as error:
+        raise Reject("columns", f"{error.message}. {error.hint}") from error
+    texts = {field: _text(record[column], column, notes) for field, column in columns.items() if field != "history"}
+    question = "\n".join(texts[field] for field in ("instruction", "input") if texts.get(field))
+    if not question.strip():
+        raise Reject("empty-instruction", "instruction and input are empty: there is nothing to learn from the answer")
+    answer = texts.get("output", "")
+    if not answer.strip():
+        reason = "output is empty" if "output" in columns else "there is no output column"
+        raise Reject("empty-output", f"{reason}: there is no answer to learn")
+    history = _history(record[columns["history"]], notes) if "history" in columns else ()
+    messages = (*history, Message(Role.USER, question), Message(Role.ASSISTANT, answer))
+    return Conversation(messages, system=texts.get("system", ""))
+
+
+def _text(value: Any, column: str, notes: RowNotes) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        notes.repair("null-to-empty")
+        return ""
+    if isinstance(value, bool | int | float):
+        notes.repair("number-to-text")
+        return json.dumps(value)
+    kind = "an object" if isinstance(value, Mapping) else "a list"
+    raise Reject("not-text", f"{column} is {kind}, expected text")
+
+
+def _history(value: Any, notes: RowNotes) -> tuple[Message, ...]:
+    if isinstance(value, str):
+        value = _parse_history(value, notes)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ()
+    if not isinstance(value, list):
+        raise Reject("bad-history", "history is no list of [question, answer] pairs")
+    messages: list[Message] = []
+    for number, pair in enumerate(value, 1):
+        if not isinstance(pair, list) or len(pair) != _TURNS_OF_A_PAIR:
+            raise Reject("bad-history", f"history entry {number} is no [question, answer] pair")
+        question, answer = (_text(part, f"history entry {number}", notes) for part in pair)
+        if not question.strip() or not answer.strip():
+            raise Reject("bad-history", f"history entry {number} has an empty question or answer")
+        messages += [Message(Role.USER, question), Message(Role.ASSISTANT, answer)]
+    return tuple(messages)
+
+
+def _parse_history(text: str, notes: RowNotes) -> Any:
+    if not text.strip():
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise Reject("bad-history", "history is text that is no JSON list of [question, answer] pairs") from error
+    notes.repair("history-text-to-list")
+    return value
+
+
+FORMAT = Format(
+    name="alpaca",
+    description="instruction, input, output (and system, history), under these names or their usual aliases",
+    example='{"instruction":"用一句话介绍猫。","input":"","output":"猫是安静而好奇的小型食肉动物。"}',
+    evidence=evidence,
+    convert=convert,
+)

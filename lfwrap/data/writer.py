@@ -1,0 +1,62 @@
+"""Conversations as the engine's rows: its ShareGPT shape with text only, and the lines they are written as."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import Any
+
+import orjson
+import xxhash
+
+from lfwrap.data.conversation import Conversation, Message, Role
+
+# The engine's own tags; `registry.dataset_entry` declares them.
+TAGS = {Role.USER: "human", Role.ASSISTANT: "gpt", Role.TOOL: "observation"}
+
+
+def engine_row(conversation: Conversation, template: str) -> dict[str, Any]:
+    """A conversation as one row: ``conversations`` (from/value texts), ``system`` and ``tools``, always all three.
+
+    Rows with tools, calls or thoughts go through `lfwrap.data.writer_tools.engine_row`, which knows how each template
+    wants them; it raises `Reject` for what the template can't say.
+    """
+    if is_plain(conversation):
+        turns = [{"from": TAGS[message.role], "value": message.text} for message in conversation.messages]
+        return {"conversations": turns, "system": conversation.system, "tools": ""}
+    writer = importlib.import_module("lfwrap.data.writer_tools")
+    row: dict[str, Any] = writer.engine_row(conversation, template)
+    return row
+
+
+def is_plain(conversation: Conversation) -> bool:
+    """Whether a conversation is system, user and assistant text only: such a row is the same for every template."""
+    return not conversation.tools and all(_is_plain(message) for message in conversation.messages)
+
+
+def _is_plain(message: Message) -> bool:
+    return not message.calls and not message.thought and message.role is not Role.TOOL
+
+
+def engine_line(row: dict[str, Any]) -> bytes:
+    """A row as its line of the file, without the line break; never a raw line break inside."""
+    return orjson.dumps(row)
+
+
+def row_key(conversation: Conversation, line: bytes, seed: int) -> int:
+    """A row's identity, 128 bits: of its line, or with tools of its content, whatever the template makes of it.
+
+    Duplicates are found by it, and its upper half says on which side of the split a row goes.
+    """
+    if is_plain(conversation):
+        return xxhash.xxh3_128_intdigest(line, seed)
+    return xxhash.xxh3_128_intdigest(orjson.dumps(_content(conversation), option=orjson.OPT_SORT_KEYS), seed)
+
+
+def _content(conversation: Conversation) -> dict[str, Any]:
+    content = dataclasses.asdict(conversation)
+    for message in content["messages"]:
+        message.pop("call_id")  # ids differ from log to log and are never trained
+        for call in message["calls"]:
+            call.pop("id")
+    return content
