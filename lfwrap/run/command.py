@@ -1,0 +1,61 @@
+"""The command that starts the engine, and what it adds to the environment. Pure: no clock, no environment, no I/O."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_SECRET = re.compile(r"token|secret|passw|credential|api_?key|access_?key|private", re.IGNORECASE)
+MASK = "***"
+
+
+def mask_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables with the values of those that are named like secrets replaced by ``***``."""
+    return {name: MASK if _SECRET.search(name) else value for name, value in environment.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is started.
+
+    Attributes:
+        argv: program and arguments.
+        cwd: the working directory.
+        environment: variables that are added to lfwrap's own environment, in the order to show them.
+    """
+
+    argv: tuple[str, ...]
+    cwd: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def quoted(self) -> str:
+        """The command as a POSIX shell takes it, without the environment."""
+        return shlex.join(self.argv)
+
+    @property
+    def quoted_environment(self) -> str:
+        """The added variables as a shell takes them before a command, secrets masked."""
+        return " ".join(f"{name}={shlex.quote(value)}" for name, value in mask_secrets(self.environment).items())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``command.json``, secrets masked."""
+        return {
+            "argv": list(self.argv),
+            "quoted": self.quoted,
+            "cwd": str(self.cwd),
+            "environment": mask_secrets(self.environment),
+        }
+
+
+def override_arguments(overrides: Mapping[str, object]) -> Sequence[str]:
+    """``key=value`` arguments after the YAML, as the engine takes them."""
+    return [f"{key}={_spell(value)}" for key, value in overrides.items()]
+
+
+def _spell(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

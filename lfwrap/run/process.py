@@ -1,0 +1,228 @@
+"""The mechanics of the engine as a child: start it, signal it, find every process that came of it, end them all.
+
+The child has a session of its own, so that a terminal's ^C reaches lfwrap alone. stderr goes straight into its file,
+stdout through ``lfwrap/worker/log_filter.py``, also a process of its own. Neither needs lfwrap to be alive: when it is
+killed, the kernel sends the engine a SIGTERM (Linux), and the engine can still write its checkpoint and its last lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lfwrap.errors import PreflightError
+
+if TYPE_CHECKING:
+    import psutil
+
+MARKER = "LFWRAP_RUN"
+"""The environment variable, set to the run's folder, by which the processes of a run are found."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_FILTER = Path(__file__).resolve().parent.parent / "worker" / "log_filter.py"
+_POLL_S = 0.05
+
+
+def _prctl() -> Callable[[int, int], int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+    except (OSError, AttributeError):
+        return None
+    return lambda option, value: int(prctl(option, value, 0, 0, 0))
+
+
+def become_subreaper() -> bool:
+    """Adopt orphaned descendants instead of losing them to init (Linux); says whether that worked."""
+    prctl = _prctl()
+    return prctl is not None and prctl(_PR_SET_CHILD_SUBREAPER, 1) == 0
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    prctl = _prctl()
+    if prctl is None:
+        return None
+    parent = os.getpid()
+
+    def bind() -> None:
+        # Between fork and exec: only the system call, the library is loaded already.
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return bind
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """The engine's first process and the process that writes its stdout down.
+
+    Attributes:
+        engine: the process that was started.
+        log_filter: copies stdout into its file; ends by itself when all writers have closed the pipe.
+        marker: the value of `MARKER` in the environment of every process of the run.
+        started_s: `time.monotonic` at the start.
+    """
+
+    engine: subprocess.Popen[bytes]
+    log_filter: subprocess.Popen[bytes]
+    marker: str
+    started_s: float
+
+    @property
+    def pid(self) -> int:
+        """The engine's first process."""
+        return self.engine.pid
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        return self.engine.poll()
+
+    def age_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started_s
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process of the run, the log filter left out."""
+        return run_processes(self.marker, but=(os.getpid(), self.log_filter.pid))
+
+    def close(self, grace_s: float = 5.0) -> None:
+        """Wait until the log is written down; a filter that a stranger keeps open is ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.log_filter.wait(grace_s)
+            return
+        self.log_filter.kill()
+        self.log_filter.wait()
+
+
+def start_child(
+    argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], stdout: Path, stderr: Path, show_example: bool
+) -> Child:
+    """Start the engine with its output going to files.
+
+    Args:
+        argv: the command.
+        cwd: its working directory.
+        environment: its whole environment; must hold `MARKER`.
+        stdout: file that stdout is appended to.
+        stderr: file that stderr is appended to.
+        show_example: keep the printed training example in ``stdout``.
+
+    Raises:
+        PreflightError: the command can't be started.
+    """
+    options = ["--show-example"] if show_example else []
+    reader, writer = os.pipe()
+    try:
+        log_filter = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_FILTER), str(stdout), *options],
+            stdin=reader,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        with stderr.open("ab") as errors:
+            engine = subprocess.Popen(
+                list(argv),
+                cwd=cwd,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=writer,
+                stderr=errors,
+                start_new_session=True,
+                preexec_fn=_die_with_parent(),  # noqa: PLW1509 - lfwrap starts no threads
+            )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PreflightError(
+            f"{argv[0]}: can't be started: {error}", hint="`lfwrap doctor` says what is missing."
+        ) from error
+    finally:
+        os.close(reader)
+        os.close(writer)
+    return Child(engine, log_filter, environment[MARKER], time.monotonic())
+
+
+def run_processes(marker: str, *, but: Iterable[int] = ()) -> list[psutil.Process]:
+    """Every living process whose environment carries this run's marker, wherever it hangs in the process tree."""
+    import psutil
+
+    left_out = set(but)
+    found = []
+    for process in psutil.process_iter():
+        if process.pid in left_out:
+            continue
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARKER) == marker and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def training_ranks(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """The processes that train: those with a ``LOCAL_RANK`` whose parent has none; empty for a single process.
+
+    Loader workers inherit the variable, launchers do not have it.
+    """
+    ranked = {process.pid: process for process in processes if _has_rank(process)}
+    return [process for process in ranked.values() if _parent_pid(process) not in ranked]
+
+
+def _has_rank(process: psutil.Process) -> bool:
+    import psutil
+
+    try:
+        return "LOCAL_RANK" in process.environ()
+    except (psutil.Error, OSError):
+        return False
+
+
+def _parent_pid(process: psutil.Process) -> int:
+    import psutil
+
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return 0
+
+
+def send(processes: Iterable[psutil.Process], number: int) -> None:
+    """Send a signal to each process that still lives."""
+    import psutil
+
+    for process in processes:
+        with contextlib.suppress(psutil.Error, OSError):
+            process.send_signal(number)
+
+
+def sweep(child: Child, *, grace_s: float = 3.0) -> tuple[int, ...]:
+    """End every process of the run that is left: SIGTERM, then SIGKILL. Returns the pids that had been left."""
+    left = child.processes()
+    pids = tuple(process.pid for process in left)
+    send(left, signal.SIGTERM)
+    deadline = time.monotonic() + grace_s
+    while left:
+        time.sleep(_POLL_S)
+        child.poll()
+        _reap(pids, but=child.pid)
+        left = child.processes()
+        if time.monotonic() > deadline:
+            send(left, signal.SIGKILL)
+    return pids
+
+
+def _reap(pids: Iterable[int], *, but: int) -> None:
+    """Collect adopted descendants that have ended, so that they do not stay as zombies."""
+    for pid in pids:
+        if pid != but:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)

@@ -1,0 +1,155 @@
+"""The policy for the engine as a child: follow it, pass wishes to stop on, harder each time, leave nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from lfwrap.run.process import Child, send, sweep, training_ranks
+
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What asks lfwrap to stop: ^C, a scheduler, a closed terminal."""
+
+
+class StopLevel(IntEnum):
+    """How hard the engine is being stopped."""
+
+    NONE = 0
+    ASKED = 1
+    """SIGTERM to the training processes: the engine saves a checkpoint and ends."""
+    HURRIED = 2
+    """SIGINT to them and SIGTERM to the launcher: they end without a checkpoint."""
+    KILLED = 3
+    """SIGKILL to every process of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long each level may take before the next.
+
+    Attributes:
+        checkpoint_s: for the end of the running update and the checkpoint; torch elastic's own 30 s don't bind, as the
+            ranks are signalled directly.
+        hurry_s: for an end without a checkpoint.
+        sweep_s: for what is left after the engine has ended.
+        poll_s: between two looks at the child.
+    """
+
+    checkpoint_s: float = 300.0
+    hurry_s: float = 10.0
+    sweep_s: float = 3.0
+    poll_s: float = 0.1
+
+
+@dataclass(slots=True)
+class StopRequests:
+    """The signals that have asked for a stop, in order; a second one hurries, a third kills."""
+
+    received: list[int] = field(default_factory=list)
+
+    @property
+    def level(self) -> StopLevel:
+        """How hard a stop is wished for."""
+        return StopLevel(min(len(self.received), StopLevel.KILLED))
+
+    def add(self, number: int, _frame: object = None) -> None:
+        """Note a signal; has a signal handler's signature."""
+        self.received.append(number)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[StopRequests]:
+        """Collect `STOP_SIGNALS` instead of being ended by them, for the time of a ``with`` block."""
+        before = {number: signal.signal(number, self.add) for number in STOP_SIGNALS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the child ended.
+
+    Attributes:
+        exit_code: of the engine's first process, negative for a signal.
+        stop_signal: the first signal that asked us to stop, or None.
+        stop_level: how hard the engine had to be stopped.
+        duration_s: from start to end.
+        swept: processes that were left when the engine's first process had ended, and were ended too.
+    """
+
+    exit_code: int
+    stop_signal: int | None
+    stop_level: StopLevel
+    duration_s: float
+    swept: tuple[int, ...]
+
+
+class _Stopper:
+    """Raises the level when asked, or when the time of a level is over; sends each level's signals once."""
+
+    def __init__(self, child: Child, patience: Patience, announce: Callable[[StopLevel], None]) -> None:
+        self._child = child
+        self._limits_s = {StopLevel.ASKED: patience.checkpoint_s, StopLevel.HURRIED: patience.hurry_s}
+        self._announce = announce
+        self._deadline = float("inf")
+        self.level = StopLevel.NONE
+
+    def advance(self, wished: StopLevel) -> None:
+        if self.level is not StopLevel.NONE and time.monotonic() > self._deadline:
+            wished = max(wished, StopLevel(self.level + 1))
+        if wished <= self.level:
+            return
+        self.level = wished
+        self._deadline = time.monotonic() + self._limits_s.get(wished, float("inf"))
+        self._announce(wished)
+        self._signal(wished)
+
+    def _signal(self, level: StopLevel) -> None:
+        processes = self._child.processes()
+        trainers = training_ranks(processes) or [one for one in processes if one.pid == self._child.pid]
+        if level is StopLevel.ASKED:
+            send(trainers, signal.SIGTERM)
+        elif level is StopLevel.HURRIED:
+            send(trainers, signal.SIGINT)
+            send([one for one in processes if one.pid == self._child.pid and one not in trainers], signal.SIGTERM)
+        else:
+            send(processes, signal.SIGKILL)
+
+
+def supervise(
+    child: Child,
+    requests: StopRequests,
+    *,
+    on_tick: Callable[[], None] = lambda: None,
+    on_stop: Callable[[StopLevel], None] = lambda _: None,
+    patience: Patience = Patience(),
+) -> Ending:
+    """Follow the child to its end; whatever happens here, no process of the run is left afterwards.
+
+    Args:
+        child: the running engine.
+        requests: wishes to stop, filled by signal handlers while this runs.
+        on_tick: called at every look at the child; for progress.
+        on_stop: called when a level of stopping begins.
+        patience: how long each level may take.
+    """
+    stopper = _Stopper(child, patience, on_stop)
+    try:
+        while child.poll() is None:
+            on_tick()
+            stopper.advance(requests.level)
+            time.sleep(patience.poll_s)
+    finally:
+        duration_s = child.age_s()
+        swept = sweep(child, grace_s=patience.sweep_s)
+        exit_code = child.engine.wait()
+        child.close()
+    on_tick()
+    stop_signal = requests.received[0] if requests.received else None
+    return Ending(exit_code, stop_signal, stopper.level, duration_s, swept)

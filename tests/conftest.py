@@ -1,0 +1,36 @@
+"""What tests share: a tiny model that the real engine trains in seconds, and its data."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MAKE_TINY_MODEL = Path(__file__).parent / "engine" / "make_tiny_model.py"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of about a million parameters with a byte-level tokenizer, made by the engine's own Python."""
+    pytest.importorskip("transformers", reason="the engine is not installed")
+    out = tmp_path_factory.mktemp("tiny") / "model"
+    subprocess.run([sys.executable, str(MAKE_TINY_MODEL), str(out)], check=True, capture_output=True, timeout=120)
+    return out
+
+
+@pytest.fixture
+def tiny_data(tmp_path: Path) -> Path:
+    """A folder with `dataset_info.json` and 16 Alpaca rows named ``tiny``."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows = [
+        {"instruction": f"What is {number} plus 1?", "input": "", "output": f"It is {number + 1}. " * (1 + number % 3)}
+        for number in range(16)
+    ]
+    (folder / "tiny.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    entry = {"file_name": "tiny.jsonl", "columns": {"prompt": "instruction", "query": "input", "response": "output"}}
+    (folder / "dataset_info.json").write_text(json.dumps({"tiny": entry}), encoding="utf-8")
+    return folder
