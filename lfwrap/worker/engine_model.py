@@ -1,0 +1,173 @@
+"""A model as the engine loads it for chatting, with adapters beside it; used by the worker scripts of this folder.
+
+The base model is loaded once, through the engine's own ChatModel: its tokenizer, its training template, its patches.
+Adapters are attached, not merged: what answers is what was trained, several can share one base, and the base itself can
+answer too. The engine's own chat folds an adapter into the weights, in the type of the base.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from llamafactory.chat import ChatModel
+from peft import PeftModel
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList, TextStreamer, set_seed
+
+
+class Generation(NamedTuple):
+    """How to answer: greedily at temperature 0, else by sampling."""
+
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 42
+
+
+class Answer(NamedTuple):
+    """What was generated: the tokens without the stop token, their text, and whether the model stopped by itself."""
+
+    token_ids: list[int]
+    text: str
+    stopped: bool
+
+
+class _TextSink(TextStreamer):  # type: ignore[misc]  # transformers has no types here
+    """Hands out text as soon as it can no longer change."""
+
+    def __init__(self, tokenizer: Any, emit: Callable[[str], None]) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self._emit = emit
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: ARG002 - transformers' signature
+        """Called by transformers with each new piece."""
+        if text:
+            self._emit(text)
+
+
+class _Asked(StoppingCriteria):  # type: ignore[misc]  # transformers has no types here
+    """Stops as soon as somebody asks for it."""
+
+    def __init__(self, asked: Callable[[], bool]) -> None:
+        self._asked = asked
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - transformers' signature
+        """One flag for each sequence."""
+        return torch.full((input_ids.shape[0],), self._asked(), device=input_ids.device, dtype=torch.bool)
+
+
+class EngineModel:
+    """A loaded base model, its tokenizer and template, and any number of adapters."""
+
+    def __init__(self, arguments: Mapping[str, Any], adapters: Mapping[str, str], dtype: str | None = None) -> None:
+        """Load the base with the engine's arguments, attach the adapters (name → folder), cast if ``dtype`` is given."""
+        engine = ChatModel(dict(arguments)).engine
+        self.tokenizer, self.template, self._defaults = engine.tokenizer, engine.template, engine.generating_args
+        self.model = engine.model
+        if dtype is not None:
+            self.model = self.model.to(getattr(torch, dtype))
+        self._internal: dict[str, str] = {}  # peft takes no dots in an adapter's name
+        for number, (name, folder) in enumerate(adapters.items()):
+            self._internal[name] = f"adapter{number}"
+            self._attach(folder, self._internal[name])
+        self.model.eval()
+        self.stop_ids = set(self.template.get_stop_token_ids(self.tokenizer))
+
+    def _attach(self, folder: str, name: str) -> None:
+        if isinstance(self.model, PeftModel):
+            self.model.load_adapter(folder, adapter_name=name)
+        else:
+            self.model = PeftModel.from_pretrained(self.model, folder, adapter_name=name)
+
+    @property
+    def device(self) -> str:
+        """``cpu``, ``cuda:0``, …."""
+        return str(self.model.device)
+
+    @property
+    def dtype(self) -> str:
+        """The type of the weights, as torch calls it: ``float32``."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    @contextlib.contextmanager
+    def using(self, adapter: str | None) -> Iterator[None]:
+        """Answer with this adapter, or with the base alone. Raises KeyError for an unknown adapter."""
+        if adapter is not None:
+            self.model.set_adapter(self._internal[adapter])
+            yield
+        elif isinstance(self.model, PeftModel):
+            with self.model.disable_adapter():
+                yield
+        else:
+            yield
+
+    def encode(self, messages: Sequence[Mapping[str, str]], system: str | None, tools: str | None) -> list[int]:
+        """The prompt's tokens through the template that training used; the last message is the user's."""
+        turns = [*messages, {"role": "assistant", "content": ""}]
+        prompt_ids, _ = self.template.encode_oneturn(self.tokenizer, turns, system, tools)
+        return list(prompt_ids)
+
+    def _config(self, settings: Generation) -> Any:
+        sampled = settings.temperature > 0
+        values = self._defaults | {
+            "do_sample": sampled,
+            "temperature": settings.temperature if sampled else 1.0,
+            "top_p": settings.top_p if sampled else 1.0,
+            "max_new_tokens": settings.max_new_tokens,
+            "eos_token_id": sorted(self.stop_ids),
+            "pad_token_id": self.tokenizer.pad_token_id,
+        }
+        return GenerationConfig(**values)
+
+    def _answer(self, generated: Sequence[int]) -> Answer:
+        ids, stopped = [], False
+        for token in generated:
+            if token in self.stop_ids:
+                stopped = True
+                break
+            ids.append(token)
+        return Answer(ids, self.tokenizer.decode(ids, skip_special_tokens=True), stopped)
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        settings: Generation,
+        *,
+        emit: Callable[[str], None] | None = None,
+        stop_asked: Callable[[], bool] = lambda: False,
+    ) -> list[Answer]:
+        """Answer several prompts at once, padded on the left; ``emit`` gets the text of a single prompt as it comes."""
+        width = max(map(len, prompts))
+        pad = self.tokenizer.pad_token_id
+        rows = [[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        set_seed(settings.seed)
+        output = self.model.generate(
+            input_ids=torch.tensor(rows, device=self.model.device),
+            attention_mask=torch.tensor(mask, device=self.model.device),
+            generation_config=self._config(settings),
+            stopping_criteria=StoppingCriteriaList([_Asked(stop_asked)]),
+            streamer=_TextSink(self.tokenizer, emit) if emit else None,
+        )
+        return [self._answer(row[width:].tolist()) for row in output]
+
+    def generate_many(self, prompts: Sequence[Sequence[int]], settings: Generation) -> list[Answer]:
+        """As `generate`, in halves when the device's memory does not hold them all."""
+        try:
+            return list(self.generate(prompts, settings))
+        except torch.OutOfMemoryError:
+            if len(prompts) == 1:
+                raise
+        torch.cuda.empty_cache()
+        middle = len(prompts) // 2
+        return [*self.generate_many(prompts[:middle], settings), *self.generate_many(prompts[middle:], settings)]
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def answer_logits(self, prompt: Sequence[int], answer: Sequence[int]) -> Any:
+        """Logits of each position of a given answer and of the token after it: (len(answer) + 1, vocabulary), fp32."""
+        tokens = torch.tensor([[*prompt, *answer]], device=self.model.device)
+        logits = self.model(input_ids=tokens).logits[0, len(prompt) - 1 :]
+        return logits.float().cpu()
