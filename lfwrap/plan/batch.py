@@ -1,0 +1,116 @@
+"""The effective batch: micro-batch × accumulation × processes, exactly. Pure arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lfwrap.errors import PlanError
+
+DEFAULT_MAX_MICRO_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """How one optimizer update is made up.
+
+    Attributes:
+        micro_batch: rows that one process computes at a time (`per_device_train_batch_size`).
+        accumulation: such micro-batches before an update (`gradient_accumulation_steps`).
+        world_size: processes.
+    """
+
+    micro_batch: int
+    accumulation: int
+    world_size: int
+
+    @property
+    def effective(self) -> int:
+        """Rows an update sees."""
+        return self.micro_batch * self.accumulation * self.world_size
+
+    def __str__(self) -> str:
+        """``16 × 8 × 1 = 128``."""
+        return f"{self.micro_batch} × {self.accumulation} × {self.world_size} = {self.effective}"
+
+
+def solve_batch(
+    effective: int,
+    world_size: int,
+    micro_batch: int | None = None,
+    accumulation: int | None = None,
+    max_micro_batch: int = DEFAULT_MAX_MICRO_BATCH,
+) -> BatchPlan:
+    """Split an effective batch exactly.
+
+    What is not given is chosen: the largest micro-batch up to ``max_micro_batch`` that divides the share of a process,
+    and the accumulation that is left.
+
+    Args:
+        effective: rows an update shall see.
+        world_size: processes.
+        micro_batch: the micro-batch, where it is fixed.
+        accumulation: the accumulation, where it is fixed.
+        max_micro_batch: the largest micro-batch to choose where it is free.
+
+    Raises:
+        PlanError: no exact product exists; names the nearest that do.
+    """
+    if min(effective, world_size, micro_batch or 1, accumulation or 1, max_micro_batch) < 1:
+        raise PlanError("Batch sizes and process counts are at least 1.", hint="Correct the number.")
+    share, rest = divmod(effective, world_size)
+    if not rest and share % (micro_batch or 1) == 0 and share % (accumulation or 1) == 0:
+        micro = micro_batch or (share // accumulation if accumulation else largest_divisor(share, max_micro_batch))
+        plan = BatchPlan(micro, accumulation or share // micro, world_size)
+        if plan.effective == effective and (micro_batch or micro <= max_micro_batch):
+            return plan
+    raise _no_product(effective, world_size, micro_batch, accumulation, max_micro_batch)
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor of ``number`` that is at most ``limit`` (both at least 1)."""
+    return next(divisor for divisor in range(min(number, limit), 0, -1) if number % divisor == 0)
+
+
+def nearest_batches(
+    effective: int,
+    world_size: int,
+    micro_batch: int | None = None,
+    accumulation: int | None = None,
+    max_micro_batch: int = DEFAULT_MAX_MICRO_BATCH,
+) -> tuple[BatchPlan, ...]:
+    """The exact products next to ``effective``, below first: two, or one where only one exists."""
+    if micro_batch and accumulation:
+        return (BatchPlan(micro_batch, accumulation, world_size),)
+    unit = world_size * (micro_batch or 1) * (accumulation or 1)
+    most = max_micro_batch if accumulation else effective // unit + 1
+    factors = sorted({min(most, max(1, effective // unit)), min(most, effective // unit + 1)})
+    if micro_batch:
+        return tuple(BatchPlan(micro_batch, factor, world_size) for factor in factors)
+    if accumulation:
+        return tuple(BatchPlan(factor, accumulation, world_size) for factor in factors)
+    micros = [largest_divisor(factor, max_micro_batch) for factor in factors]
+    return tuple(BatchPlan(micro, factor // micro, world_size) for micro, factor in zip(micros, factors, strict=True))
+
+
+def _no_product(
+    effective: int, world_size: int, micro_batch: int | None, accumulation: int | None, max_micro_batch: int
+) -> PlanError:
+    fixed = " × ".join(
+        text
+        for text in (
+            f"micro-batch {micro_batch}" if micro_batch else "",
+            f"accumulation {accumulation}" if accumulation else "",
+            f"{world_size} process{'' if world_size == 1 else 'es'}",
+        )
+        if text
+    )
+    near = nearest_batches(effective, world_size, micro_batch, accumulation, max_micro_batch)
+    products = ", ".join(
+        f"{plan.effective} ({plan.micro_batch} × {plan.accumulation} × {plan.world_size})" for plan in near
+    )
+    limit = f" with a micro-batch of at most {max_micro_batch}" if accumulation and not micro_batch else ""
+    return PlanError(
+        f"An effective batch of {effective} can't be made exactly of {fixed}{limit}.",
+        hint=f"Nearest (micro-batch × accumulation × processes): {products}."
+        " Set lfwrap.effective_batch_size to one of them, or use another number of GPUs.",
+    )

@@ -1,0 +1,115 @@
+"""What lfwrap adds to a recipe with an ``lfwrap:`` block on a given machine, and what it says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lfwrap.engine.facts import EngineFacts
+from lfwrap.hardware.profile import DeviceKind, HardwareProfile
+from lfwrap.recipe.intent import Intent
+from lfwrap.recipe.layers import Layers, Reasoned, Value
+from lfwrap.recipe.recipe import Recipe, Source
+
+_DEFAULT_EPOCHS = 3.0
+_PRECISION_KEYS = ("bf16", "fp16", "pure_bf16")
+
+
+def template_layer(recipe: Recipe, facts: EngineFacts) -> dict[str, Reasoned]:
+    """What every training of lfwrap starts from, and the chat template that the engine's own map gives the model."""
+    layer: dict[str, Reasoned] = {
+        "stage": ("sft", "Supervised tuning unless the recipe says otherwise."),
+        "do_train": (True, "A recipe trains."),
+    }
+    template = facts.template_for(recipe.model) if recipe.model else None
+    if template is not None:
+        layer["template"] = (template, f"LLaMA-Factory's own map gives it to {recipe.model}.")
+    return layer
+
+
+def hardware_layer(recipe: Recipe, hardware: HardwareProfile) -> dict[str, Reasoned]:
+    """Precision and device, where the recipe leaves them open."""
+    layer: dict[str, Reasoned] = {}
+    if hardware.is_cpu:
+        layer["use_cpu"] = (True, f"{hardware.name} has no GPU.")
+    if any(recipe.engine_values.get(key) for key in _PRECISION_KEYS):
+        return layer
+    if hardware.supports_bf16 and hardware.kind is not DeviceKind.MPS:
+        layer["bf16"] = (True, f"{hardware.name} computes in bf16: the range of fp32, half the memory.")
+    elif hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}:
+        layer["fp16"] = (True, f"{hardware.name} has no bf16 (compute capability 8.0 and up has).")
+    return layer
+
+
+def limit_layer(layers: Layers, hardware: HardwareProfile) -> dict[str, Reasoned]:
+    """What the recipe asks for and the machine can't do, replaced by the nearest that it can."""
+    layer: dict[str, Reasoned] = {}
+    if hardware.is_cpu and not layers.get("use_cpu"):
+        layer["use_cpu"] = (True, f"{hardware.name} has no GPU.")
+    if hardware.is_cpu or hardware.kind is DeviceKind.MPS:
+        for key in ("bf16", "fp16", "pure_bf16"):
+            if layers.get(key):
+                layer[key] = (False, f"{hardware.name} trains in fp32: 16-bit types are slower or unsafe there.")
+    elif not hardware.supports_bf16 and (layers.get("bf16") or layers.get("pure_bf16")):
+        reason = f"{hardware.name} has no bf16: fp16 with loss scaling instead."
+        layer |= {key: (False, reason) for key in ("bf16", "pure_bf16") if layers.get(key)}
+        layer["fp16"] = (True, reason)
+    return layer
+
+
+def checkpoint_layer(intent: Intent, layers: Layers) -> dict[str, Reasoned]:
+    """Saving (and evaluating) each part of an epoch, as the share of all steps that the engine understands."""
+    part = intent.checkpoint_every_epoch_frac
+    if part is None:
+        return {}
+    epochs = layers.get("num_train_epochs", _DEFAULT_EPOCHS)
+    share = round(part / epochs, 6) if isinstance(epochs, int | float) and epochs > 0 else 1.0
+    reason = f"lfwrap.checkpoint_every_epoch_frac: {part} of {epochs:g} epochs."
+    has_evaluation = bool(layers.get("eval_dataset") or layers.get("val_size"))
+    layer: dict[str, Reasoned] = {}
+    for name in ("save", "eval") if has_evaluation else ("save",):
+        if share < 1:
+            layer |= {f"{name}_strategy": ("steps", reason), f"{name}_steps": (share, reason)}
+        else:
+            layer[f"{name}_strategy"] = ("epoch", reason)
+    return layer
+
+
+def needs_deepspeed(intent: Intent, processes: int, hardware: HardwareProfile) -> bool:
+    """Whether the block asks for DeepSpeed, and the machine has a use for it."""
+    if intent.zero_stage is None or hardware.kind is DeviceKind.MPS:
+        return False
+    return intent.zero_stage > 0 or processes > 1
+
+
+def hardware_notes(recipe: Recipe, layers: Layers, hardware: HardwareProfile) -> Sequence[str]:
+    """What the machine means for the training."""
+    notes: list[str] = []
+    if layers.get("fp16"):
+        notes.append(
+            f"{hardware.name} has no bf16: training in fp16 with loss scaling. A few first updates may be skipped while"
+            " the scale settles; if the loss turns NaN, lower the learning rate."
+        )
+    if hardware.is_cpu:
+        notes.append("No GPU: training in fp32 on the CPU, which suits models up to about 0.5 B parameters.")
+    if hardware.is_mixed:
+        notes.append(f"{hardware.name} mixes GPUs: the slowest sets the pace, the smallest the limit.")
+    return notes
+
+
+def change_notes(values: Sequence[Value]) -> list[str]:
+    """One line for each value set by hand that was replaced."""
+    return [
+        f"{value.key}: {value.value} instead of {value.instead_of}. {value.reason}"
+        for value in values
+        if value.instead_of is not None and value.source in {Source.INTENT, Source.LIMIT}
+    ]
+
+
+def plain_value(value: Any) -> str:
+    """A value as a person reads it in a table."""
+    return (
+        {True: "true", False: "false", None: "null"}[value]
+        if value is None or value is True or value is False
+        else str(value)
+    )

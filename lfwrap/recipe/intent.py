@@ -1,0 +1,145 @@
+"""The ``lfwrap:`` block of a recipe: what one wants, whatever the machine."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+BLOCK = "lfwrap"
+
+
+@dataclass(frozen=True, slots=True)
+class IntentField:
+    """One key of the block: what it takes and what it means.
+
+    Attributes:
+        name: the key.
+        types: int, float (takes int too), bool or str.
+        help: what it means, in a sentence or two.
+        choices: the values it takes; empty when any will do.
+        minimum: the least value, where there is one.
+        maximum: the greatest value, where there is one.
+    """
+
+    name: str
+    types: tuple[str, ...]
+    help: str
+    choices: tuple[Any, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+FIELDS: tuple[IntentField, ...] = (
+    IntentField(
+        "effective_batch_size",
+        ("int",),
+        "Rows an optimizer update sees: micro-batch × accumulation × GPUs, kept exactly on any machine.",
+        minimum=1,
+    ),
+    IntentField(
+        "max_micro_batch",
+        ("int",),
+        "The largest micro-batch to choose where the recipe fixes none and no plan was made.",
+        minimum=1,
+    ),
+    IntentField(
+        "zero_stage",
+        ("int",),
+        "DeepSpeed ZeRO stage: 0 shares nothing (as DDP), 2 shares gradients and optimizer, 3 the weights too.",
+        choices=(0, 2, 3),
+    ),
+    IntentField("offload", ("bool",), "Keep optimizer states (ZeRO-2, ZeRO-3) and weights (ZeRO-3) in main memory."),
+    IntentField(
+        "speed",
+        ("str",),
+        "What the plan may change for speed. auto: anything that fits, packing included; exact: only what leaves every"
+        " update's rows as they are (kernels, checkpointing, micro-batch); off: nothing.",
+        choices=("auto", "exact", "off"),
+    ),
+    IntentField(
+        "checkpoint_every_epoch_frac",
+        ("float",),
+        "Save, and evaluate where there is an evaluation set, each time this part of an epoch is done; 0.1 is ten a"
+        " epoch.",
+        minimum=0.001,
+        maximum=1.0,
+    ),
+    IntentField("hardware", ("str",), "The machine the recipe was written for, as `lfwrap hardware list` names it."),
+)
+FIELD_NAMES = tuple(field.name for field in FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """The block's values; None (or the default) where it says nothing. `FIELDS` says what each means."""
+
+    effective_batch_size: int | None = None
+    max_micro_batch: int | None = None
+    zero_stage: int | None = None
+    offload: bool = False
+    speed: str = "off"
+    checkpoint_every_epoch_frac: float | None = None
+    hardware: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IntentProblem:
+    """Something wrong in the block: the rule, the key (None: the block itself), what, and the remedy."""
+
+    rule: str
+    key: str | None
+    message: str
+    hint: str
+
+
+def parse_intent(raw: Any) -> tuple[Intent, list[IntentProblem]]:
+    """Read the block; what is wrong is left at its default and reported."""
+    if raw is None:
+        return Intent(), []
+    if not isinstance(raw, Mapping):
+        message = f"{BLOCK}: expected `key: value` lines, found {type(raw).__name__}."
+        return Intent(), [IntentProblem("wrong-type", None, message, f"Its keys: {', '.join(FIELD_NAMES)}.")]
+    problems: list[IntentProblem] = []
+    values: dict[str, Any] = {}
+    known = {field.name: field for field in FIELDS}
+    for key, value in raw.items():
+        name = str(key)
+        field = known.get(name)
+        problem = _unknown(name) if field is None else _problem(field, value)
+        if problem is not None:
+            problems.append(problem)
+        elif value is not None:
+            values[name] = value
+    return Intent(**values), problems
+
+
+def _unknown(name: str) -> IntentProblem:
+    near = difflib.get_close_matches(name, FIELD_NAMES, n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else f"Its keys: {', '.join(FIELD_NAMES)}."
+    return IntentProblem("unknown-key", name, f"{BLOCK}.{name}: unknown key.", hint)
+
+
+def _problem(field: IntentField, value: Any) -> IntentProblem | None:
+    """What is wrong with a value, or None."""
+    if value is None:
+        return None
+    name = f"{BLOCK}.{field.name}"
+    if not _has_type(value, field.types):
+        found = f"{type(value).__name__} {value!r}"
+        return IntentProblem("wrong-type", field.name, f"{name}: {found}, expected {field.types[0]}.", field.help)
+    if field.choices and value not in field.choices:
+        choices = ", ".join(map(str, field.choices))
+        return IntentProblem("bad-choice", field.name, f"{name}: {value!r} is none of {choices}.", field.help)
+    too_small = field.minimum is not None and value < field.minimum
+    if too_small or (field.maximum is not None and value > field.maximum):
+        limits = f"{field.minimum} to {field.maximum}" if field.maximum is not None else f"at least {field.minimum}"
+        return IntentProblem("out-of-range", field.name, f"{name}: {value} is out of range ({limits}).", field.help)
+    return None
+
+
+def _has_type(value: Any, types: tuple[str, ...]) -> bool:
+    if isinstance(value, bool):
+        return "bool" in types
+    return type(value).__name__ in types or (isinstance(value, int) and "float" in types)

@@ -1,0 +1,152 @@
+"""A recipe: LLaMA-Factory's own keys plus an optional ``lfwrap:`` block, from a YAML file and ``key=value`` overrides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from lfwrap.bundled import find_file
+from lfwrap.errors import UsageError
+from lfwrap.recipe.intent import BLOCK, Intent, IntentProblem, parse_intent
+from lfwrap.yamlio import Document, load_yaml, parse_scalar
+
+MODEL_PATH_VARIABLE = "MODEL_PATH"
+MODEL_KEY = "model_name_or_path"
+
+
+class Source(StrEnum):
+    """Where a value comes from, the weakest first."""
+
+    ENGINE = "engine default"
+    TEMPLATE = "template"
+    HARDWARE = "hardware"
+    PLAN = "plan"
+    RECIPE = "recipe"
+    MODEL_PATH = "MODEL_PATH"
+    COMMAND_LINE = "command line"
+    INTENT = "lfwrap block"
+    LIMIT = "hardware limit"
+    RUN = "run"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe as it was asked for, not yet checked.
+
+    Attributes:
+        path: the file.
+        document: its values with their places.
+        engine_values: the engine's keys: the file's, then ``MODEL_PATH``, then the command line's.
+        sources: key of ``engine_values`` → RECIPE, MODEL_PATH or COMMAND_LINE.
+        intent: the ``lfwrap:`` block; wrong values are left out of it and stand in ``intent_problems``.
+        intent_problems: what is wrong in the block.
+        has_intent: whether there is a block at all; without one lfwrap changes nothing that supervision does not need.
+        overrides: ``key=value`` as they were given, parsed; nested keys are dotted.
+    """
+
+    path: Path
+    document: Document
+    engine_values: Mapping[str, Any]
+    sources: Mapping[str, Source]
+    intent: Intent
+    intent_problems: tuple[IntentProblem, ...]
+    has_intent: bool
+    overrides: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.path.stem
+
+    @property
+    def model(self) -> str | None:
+        """The model's hub id or folder, or None when nothing names one."""
+        model = self.engine_values.get(MODEL_KEY)
+        return model if isinstance(model, str) and model else None
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The names of the training and evaluation sets."""
+        return split_names(self.engine_values.get("dataset")) + split_names(self.engine_values.get("eval_dataset"))
+
+
+def split_names(value: Any) -> tuple[str, ...]:
+    """``a, b`` or a list of texts as a tuple of names; empty for anything else."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+    return tuple(part.strip() for part in parts if isinstance(part, str) and part.strip())
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), environ: Mapping[str, str] = os.environ) -> Recipe:
+    """Read a recipe; the user's file, else the bundled one of that name.
+
+    The model is named by ``model_name_or_path=…`` among the overrides, else by ``MODEL_PATH``, else by the recipe.
+
+    Args:
+        path: the YAML file.
+        overrides: ``key=value``, values as YAML; ``lfwrap.effective_batch_size=64`` reaches into the block.
+        environ: where ``MODEL_PATH`` is looked up.
+
+    Raises:
+        RecipeError: no such file, or no valid YAML mapping.
+        UsageError: an override is no ``key=value``.
+    """
+    found = find_file(path)
+    return build_recipe(load_yaml(found), found, overrides, environ)
+
+
+def build_recipe(
+    document: Document, path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> Recipe:
+    """A recipe from a parsed document; see `load_recipe`.
+
+    Raises:
+        UsageError: an override is no ``key=value``.
+        RecipeError: an override's value is no YAML.
+    """
+    parsed = parse_overrides(overrides)
+    values = dict(document.values)
+    sources = dict.fromkeys(values, Source.RECIPE)
+    model_path = (environ or {}).get(MODEL_PATH_VARIABLE)
+    if model_path:
+        values[MODEL_KEY] = model_path
+        sources[MODEL_KEY] = Source.MODEL_PATH
+    for key, value in parsed.items():
+        _put(values, key.split("."), value)
+        sources[key.split(".", 1)[0]] = Source.COMMAND_LINE
+    block = values.pop(BLOCK, None)
+    has_intent = BLOCK in document.values or BLOCK in sources
+    sources.pop(BLOCK, None)
+    intent, problems = parse_intent(block)
+    return Recipe(path, document, values, sources, intent, tuple(problems), has_intent, parsed)
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` texts as a mapping; a later one wins.
+
+    Raises:
+        UsageError: one has no ``=``, no key, or dashes in front.
+        RecipeError: a value is no YAML.
+    """
+    parsed: dict[str, Any] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if text.startswith("-"):
+            raise UsageError(f"{text}: no such option.", hint=f"Write overrides without dashes: {text.lstrip('-')}")
+        if not equals or not all(key.split(".")):
+            raise UsageError(f"{text}: expected key=value.", hint="For example learning_rate=1e-4.")
+        parsed[key] = parse_scalar(value)
+    return parsed
+
+
+def _put(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Set a nested value, copying the mappings on the way."""
+    if len(keys) > 1:
+        inner = values.get(keys[0])
+        nested = dict(inner) if isinstance(inner, Mapping) else {}
+        _put(nested, keys[1:], value)
+        value = nested
+    values[keys[0]] = value

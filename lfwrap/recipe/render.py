@@ -1,0 +1,211 @@
+"""Turn a recipe into the engine's YAML and the DeepSpeed JSON. Pure: no clock, no environment, no file but templates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lfwrap.engine.facts import EngineFacts
+from lfwrap.hardware.profile import HardwareProfile
+from lfwrap.plan.batch import DEFAULT_MAX_MICRO_BATCH, BatchPlan, solve_batch
+from lfwrap.recipe import adapt
+from lfwrap.recipe.layers import Layers, Reasoned, Value
+from lfwrap.recipe.recipe import MODEL_KEY, Recipe, Source
+from lfwrap.recipe.templates import render_template
+from lfwrap.yamlio import dump_yaml
+
+_SECTIONS = {
+    "model": "model",
+    "method": "method",
+    "data": "dataset",
+    "train": "train",
+    "generate": "generate",
+    "": "other",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a recipe becomes on a machine.
+
+    Attributes:
+        engine: the engine's keys and values.
+        engine_yaml: the same as the text that `llamafactory-cli train` takes by hand.
+        deepspeed: the DeepSpeed configuration to be written to the path that ``engine["deepspeed"]`` names, or None.
+        batch: how the effective batch is made up; None when the recipe's own numbers make no sense.
+        world_size: processes.
+        values: every value with its source and reason, engine defaults left out.
+        notes: what the person should know: what was changed and what follows from it.
+    """
+
+    engine: dict[str, Any]
+    engine_yaml: str
+    deepspeed: dict[str, Any] | None
+    batch: BatchPlan | None
+    world_size: int
+    values: tuple[Value, ...]
+    notes: tuple[str, ...]
+
+
+def render_recipe(
+    recipe: Recipe,
+    facts: EngineFacts,
+    hardware: HardwareProfile,
+    *,
+    output_dir: str,
+    dataset_dir: str | None = None,
+    world_size: int | None = None,
+    plan_values: Mapping[str, Reasoned] | None = None,
+    run_values: Mapping[str, Reasoned] | None = None,
+    deepspeed_path: str = "deepspeed.json",
+) -> Rendered:
+    """Render a checked recipe for a machine.
+
+    Layers, the weakest first: template (what lfwrap sets for every training) < hardware < plan < recipe < MODEL_PATH <
+    command line < what the ``lfwrap:`` block asks for < what the hardware can't do otherwise < run. A recipe without
+    the block gets only its own values and the run's.
+
+    Args:
+        recipe: the recipe, found right by `check_recipe`.
+        facts: the engine's keys and templates.
+        hardware: the machine to train on.
+        output_dir: where the engine writes.
+        dataset_dir: where the data sets are registered, found by `find_dataset_dir`; None leaves the recipe's own.
+        world_size: processes; None takes one for each GPU of the machine.
+        plan_values: key → (value, reason) of the plan, such as the micro-batch that fits.
+        run_values: key → (value, reason) that supervising the run needs.
+        deepspeed_path: where the caller will write the DeepSpeed configuration.
+
+    Raises:
+        PlanError: the effective batch can't be made exactly.
+    """
+    processes = world_size or hardware.world_size
+    layers = Layers()
+    if recipe.has_intent:
+        layers.lay(Source.TEMPLATE, adapt.template_layer(recipe, facts))
+        layers.lay(Source.HARDWARE, adapt.hardware_layer(recipe, hardware))
+        layers.lay(Source.PLAN, plan_values or {})
+    for source in (Source.RECIPE, Source.MODEL_PATH, Source.COMMAND_LINE):
+        layers.lay(source, _own_layer(recipe, source))
+    notes: list[str] = []
+    deepspeed = None
+    if recipe.has_intent:
+        layers.lay(Source.LIMIT, adapt.limit_layer(layers, hardware))
+        layers.lay(Source.INTENT, adapt.checkpoint_layer(recipe.intent, layers))
+        layers.lay(Source.INTENT, _batch_layer(recipe, layers, processes, plan_values or {}))
+        deepspeed = _deepspeed(recipe, layers, processes, hardware)
+        if deepspeed is not None:
+            stage = recipe.intent.zero_stage
+            layers.lay(Source.INTENT, {"deepspeed": (deepspeed_path, f"lfwrap.zero_stage: {stage}.")})
+        notes += adapt.hardware_notes(recipe, layers, hardware)
+    layers.lay(Source.RUN, _run_layer(output_dir, dataset_dir))
+    layers.lay(Source.RUN, run_values or {})
+    values = _ordered(layers, facts)
+    engine = {value.key: value.value for value in values}
+    batch = _batch(layers, facts, processes)
+    notes += adapt.change_notes(values)
+    return Rendered(
+        engine=engine,
+        engine_yaml=_engine_yaml(recipe, facts, values, batch, deepspeed=deepspeed is not None),
+        deepspeed=deepspeed,
+        batch=batch,
+        world_size=processes,
+        values=values,
+        notes=tuple(notes),
+    )
+
+
+def _own_layer(recipe: Recipe, source: Source) -> dict[str, Reasoned]:
+    reason = f"The environment variable {source} names it." if source is Source.MODEL_PATH else ""
+    return {key: (recipe.engine_values[key], reason) for key, origin in recipe.sources.items() if origin is source}
+
+
+def _run_layer(output_dir: str, dataset_dir: str | None) -> dict[str, Reasoned]:
+    layer: dict[str, Reasoned] = {"output_dir": (output_dir, "The run's own folder: nothing is overwritten.")}
+    if dataset_dir is not None:
+        layer["dataset_dir"] = (dataset_dir, "The folder whose dataset_info.json registers the data sets.")
+    return layer
+
+
+def _batch_layer(
+    recipe: Recipe, layers: Layers, processes: int, plan_values: Mapping[str, Reasoned]
+) -> dict[str, Reasoned]:
+    """Micro-batch and accumulation that make the effective batch exactly.
+
+    The command line's numbers are fixed; the recipe's micro-batch is the most that is taken, its accumulation a
+    starting point that gives way.
+
+    Raises:
+        PlanError: there is no such product.
+    """
+    effective = recipe.intent.effective_batch_size
+    if effective is None:
+        return {}
+    micro_key, accumulation_key = "per_device_train_batch_size", "gradient_accumulation_steps"
+    fixed = {
+        key: layers.get(key) for key in (micro_key, accumulation_key) if recipe.sources.get(key) is Source.COMMAND_LINE
+    }
+    if micro_key in plan_values and micro_key not in recipe.sources:
+        fixed[micro_key] = plan_values[micro_key][0]
+    limit = layers.get(micro_key) or recipe.intent.max_micro_batch or DEFAULT_MAX_MICRO_BATCH
+    batch = solve_batch(effective, processes, fixed.get(micro_key), fixed.get(accumulation_key), limit)
+    reason = f"lfwrap.effective_batch_size: {batch} (micro-batch × accumulation × processes)."
+    layer: dict[str, Reasoned] = {accumulation_key: (batch.accumulation, reason)}
+    if batch.micro_batch != layers.get(micro_key):
+        layer[micro_key] = (batch.micro_batch, reason)
+    return layer
+
+
+def _batch(layers: Layers, facts: EngineFacts, processes: int) -> BatchPlan | None:
+    numbers = [
+        layers.get(key, facts.keys[key].default)
+        for key in ("per_device_train_batch_size", "gradient_accumulation_steps")
+    ]
+    if not all(isinstance(number, int) and number > 0 for number in numbers):
+        return None
+    return BatchPlan(numbers[0], numbers[1], processes)
+
+
+def _deepspeed(recipe: Recipe, layers: Layers, processes: int, hardware: HardwareProfile) -> dict[str, Any] | None:
+    """The DeepSpeed configuration of the stage asked for, or None where none is wanted."""
+    if not adapt.needs_deepspeed(recipe.intent, processes, hardware):
+        return None
+    text = render_template(
+        f"deepspeed/ds_z{recipe.intent.zero_stage}.json.j2",
+        offload=recipe.intent.offload,
+        bf16=bool(layers.get("bf16")),
+        fp16=bool(layers.get("fp16")),
+    )
+    config: dict[str, Any] = json.loads(text)
+    return config
+
+
+def _ordered(layers: Layers, facts: EngineFacts) -> tuple[Value, ...]:
+    """The values by section, the model first; within a section as they came."""
+    order = list(_SECTIONS)
+    values = [value for value in layers.values().values() if value.value is not None or value.source != Source.ENGINE]
+    return tuple(sorted(values, key=lambda value: (order.index(_section(value.key, facts)), value.key != MODEL_KEY)))
+
+
+def _section(key: str, facts: EngineFacts) -> str:
+    return facts.keys[key].group if key in facts.keys else ""
+
+
+def _engine_yaml(
+    recipe: Recipe, facts: EngineFacts, values: tuple[Value, ...], batch: BatchPlan | None, *, deepspeed: bool
+) -> str:
+    sections = [
+        (title, dump_yaml({value.key: value.value for value in values if _section(value.key, facts) == group}))
+        for group, title in _SECTIONS.items()
+        if any(_section(value.key, facts) == group for value in values)
+    ]
+    return render_template(
+        "engine.yaml.j2",
+        recipe=recipe.path.name,
+        version=facts.version,
+        batch=str(batch) if batch else "",
+        torchrun=deepspeed,
+        sections=sections,
+    )
