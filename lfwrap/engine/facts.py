@@ -180,9 +180,8 @@ def _model_templates(path: Path) -> Iterator[tuple[str, str]]:
         if template is None or not isinstance(models, ast.Dict):
             continue
         for name, sources in zip(models.keys, models.values, strict=True):
-            tuned = "multimodal" in call or any(
-                suffix in ast.literal_eval(name or ast.Constant("")) for suffix in _TUNED_SUFFIXES
-            )
+            text = name.value if isinstance(name, ast.Constant) else ""
+            tuned = "multimodal" in call or any(suffix in str(text) for suffix in _TUNED_SUFFIXES)
             if tuned and isinstance(sources, ast.Dict):
                 for source in sources.values:
                     yield ast.literal_eval(source), template

@@ -104,6 +104,7 @@ class SourceModules:
         keywords = {keyword.arg: keyword.value for keyword in value.keywords}
         if "init" in keywords and self._value(keywords["init"], constants) is False:
             return None
+        default: Any
         if "default_factory" in keywords:
             default = {"list": [], "dict": {}}.get(ast.unparse(keywords["default_factory"]))
         else:
@@ -152,7 +153,7 @@ class SourceModules:
                 types.append(plain)
                 free = free or plain in {"list", "dict"} or "DebugOption" in text
         unique = tuple(dict.fromkeys(types))
-        closed = bool(choices) and not free and not (set(choices) == {False})
+        closed = bool(choices) and not free and set(choices) != {False}
         return unique or ("str",), tuple(choices) if closed else ()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
@@ -82,7 +81,7 @@ def needs_deepspeed(intent: Intent, processes: int, hardware: HardwareProfile) -
     return intent.zero_stage > 0 or processes > 1
 
 
-def hardware_notes(recipe: Recipe, layers: Layers, hardware: HardwareProfile) -> Sequence[str]:
+def hardware_notes(layers: Layers, hardware: HardwareProfile) -> Sequence[str]:
     """What the machine means for the training."""
     notes: list[str] = []
     if layers.get("fp16"):
@@ -104,12 +103,3 @@ def change_notes(values: Sequence[Value]) -> list[str]:
         for value in values
         if value.instead_of is not None and value.source in {Source.INTENT, Source.LIMIT}
     ]
-
-
-def plain_value(value: Any) -> str:
-    """A value as a person reads it in a table."""
-    return (
-        {True: "true", False: "false", None: "null"}[value]
-        if value is None or value is True or value is False
-        else str(value)
-    )

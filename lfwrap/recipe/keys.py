@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from lfwrap.engine.facts import EngineFacts, KeyFact
-from lfwrap.errors import Finding, Severity
+from lfwrap.errors import Finding
 from lfwrap.recipe.intent import BLOCK, FIELD_NAMES
 from lfwrap.recipe.recipe import Recipe, Source
 from lfwrap.yamlio import dump_yaml
@@ -121,7 +122,9 @@ def has_type(value: Any, types: tuple[str, ...]) -> bool:
 
 def show(value: Any) -> str:
     """A value as it stands in YAML, on one line."""
-    return dump_yaml({"": value}).removeprefix('"":').removeprefix("'':").strip() or "''"
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return dump_yaml({"v": value}).removeprefix("v:").strip()
 
 
 def _describe(value: Any) -> str:
@@ -145,6 +148,3 @@ def _type_hint(fact: KeyFact, value: Any) -> str:
     if isinstance(value, list) and "str" in fact.types and all(isinstance(part, str) for part in value):
         return f"Write one text with commas: {','.join(value)}"
     return f"For example {show(fact.default)}." if fact.default is not None else fact.help
-
-
-SEVERITIES = {"error": Severity.ERROR, "warning": Severity.WARNING}

@@ -1,4 +1,4 @@
-"""A recipe: LLaMA-Factory's own keys plus an optional ``lfwrap:`` block, from a YAML file and ``key=value`` overrides."""
+"""A recipe: LLaMA-Factory's own keys plus an optional ``lfwrap:`` block, from a file and ``key=value`` overrides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn a recipe into the engine's YAML and the DeepSpeed JSON. Pure: no clock, no environment, no file but templates."""
+"""Turn a recipe into the engine's YAML and the DeepSpeed JSON. Pure but for the templates that it reads."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def render_recipe(
         if deepspeed is not None:
             stage = recipe.intent.zero_stage
             layers.lay(Source.INTENT, {"deepspeed": (deepspeed_path, f"lfwrap.zero_stage: {stage}.")})
-        notes += adapt.hardware_notes(recipe, layers, hardware)
+        notes += adapt.hardware_notes(layers, hardware)
     layers.lay(Source.RUN, _run_layer(output_dir, dataset_dir))
     layers.lay(Source.RUN, run_values or {})
     values = _ordered(layers, facts)

@@ -1,0 +1,60 @@
+"""Rules about the machine; a recipe with an ``lfwrap:`` block is adapted where it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lfwrap.errors import Finding
+from lfwrap.hardware.profile import DeviceKind
+from lfwrap.recipe.rules.view import View
+
+
+def bf16_hardware(view: View) -> Iterator[Finding]:
+    """16-bit types need hardware for them."""
+    hardware = view.hardware
+    if hardware is None or view.recipe.has_intent:
+        return
+    adapt = "or add an `lfwrap:` block, and lfwrap chooses the precision."
+    if hardware.is_cpu:
+        for key in ("bf16", "fp16", "pure_bf16"):
+            if view.on(key):
+                message = f"{key}: {hardware.name} has no GPU."
+                hint = f"Write `{key}: false` and `use_cpu: true`, {adapt}"
+                yield view.error("bf16-without-hardware", key, message, hint)
+        return
+    for key in ("bf16", "pure_bf16"):
+        if view.on(key) and not hardware.supports_bf16:
+            message = f"{key}: {hardware.name} has no bf16 (compute capability 8.0 and up has)."
+            yield view.error("bf16-without-hardware", key, message, f"Write `fp16: true` instead, {adapt}")
+
+
+def quantization_hardware(view: View) -> Iterator[Finding]:
+    """Where quantised layers run, and where they are worth it."""
+    if view.hardware is None or not view.on("quantization_bit"):
+        return
+    if view.hardware.kind is DeviceKind.MPS:
+        message = f"quantization_bit: no quantised training on {view.hardware.name}."
+        yield view.error("quantization-hardware", "quantization_bit", message, "Leave it out, or take a smaller model.")
+    elif view.hardware.is_cpu:
+        message = "quantization_bit: works on a CPU, and is slower there than fp32."
+        yield view.warning("quantization-hardware", "quantization_bit", message, "Leave it out where memory allows.")
+
+
+def kernels(view: View) -> Iterator[Finding]:
+    """Kernels that are written for some GPUs only."""
+    hardware = view.hardware
+    if hardware is None:
+        return
+    gpu = hardware.smallest_gpu
+    if hardware.kind in {DeviceKind.CPU, DeviceKind.MPS}:
+        for key in ("enable_liger_kernel", "use_unsloth", "use_unsloth_gc"):
+            if view.on(key):
+                message = f"{key}: its kernels need a GPU with Triton, {hardware.name} has none."
+                yield view.error("kernel-hardware", key, message, "Leave it out.")
+    wants_flash = view.text("flash_attn") in {"fa2", "fa3"}
+    if wants_flash and not (gpu and gpu.flash_attention):
+        message = f"flash_attn: {hardware.name} can't run FlashAttention (compute capability 8.0 and up can)."
+        yield view.error("kernel-hardware", "flash_attn", message, "Write `flash_attn: sdpa`.")
+
+
+RULES = (bf16_hardware, quantization_hardware, kernels)
