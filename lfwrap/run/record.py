@@ -71,6 +71,7 @@ class RunRecord:
         quantization_bit: 4 or 8 for QLoRA, else None.
         quantization_method: ``bnb``, …; None when the base is not quantised.
         trust_remote_code: whether the base model's own code may run.
+        device: what it trains on: ``cuda``, ``rocm``, ``mps`` or ``cpu``.
         launcher: ``process``, ``torchrun`` or ``deepspeed``.
         zero_stage: DeepSpeed's stage, None without DeepSpeed.
         world_size: processes that train together.
@@ -102,6 +103,7 @@ class RunRecord:
     quantization_bit: int | None = None
     quantization_method: str | None = None
     trust_remote_code: bool = False
+    device: str = "cpu"
     launcher: str = "process"
     zero_stage: int | None = None
     world_size: int = 1

@@ -1,0 +1,145 @@
+"""What a run was done with: versions, machine, git commit, input files. Secrets are masked."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lfwrap import __version__
+from lfwrap.engine.locate import Engine
+from lfwrap.fsio import sha256_file
+from lfwrap.hardware.profile import HardwareProfile
+from lfwrap.recipe.recipe import MODEL_KEY, split_names
+from lfwrap.run.command import mask_secrets
+from lfwrap.run.versions import installed_versions
+
+# The variables that change what the engine does; their values are kept, those named like secrets masked.
+_PREFIXES = (
+    "ACCELERATE_", "ALLOW_", "API_", "ASCEND_", "CUBLAS_", "CUDA_", "DISABLE_VERSION_CHECK", "DS_", "FORCE_TORCHRUN",
+    "HF_", "KMP_", "LFWRAP_", "LLAMAFACTORY_", "MASTER_", "MKL_", "MODEL_PATH", "NCCL_", "NNODES", "NODE_RANK", "NPROC_",
+    "NVIDIA_", "OMP_", "OPTIM_TORCH", "PYTHON", "PYTORCH_", "RAY_", "RECORD_VRAM", "TOKENIZERS_", "TORCH", "TRANSFORMERS_",
+    "USE_", "WANDB_",
+)  # fmt: skip
+_GIT_TIMEOUT_S = 5.0
+
+
+def describe_environment(
+    engine: Engine, hardware: HardwareProfile, environment: Mapping[str, str], cwd: Path
+) -> dict[str, Any]:
+    """The content of ``environment.json``.
+
+    Args:
+        engine: the engine that is used.
+        hardware: the machine that is trained on.
+        environment: the whole environment of the engine.
+        cwd: the working directory, whose git commit is kept.
+    """
+    kept = {name: value for name, value in sorted(environment.items()) if name.startswith(_PREFIXES)}
+    return {
+        "lfwrap": __version__,
+        "python": platform.python_version(),
+        "engine_python": str(engine.python),
+        "engine_package": str(engine.package),
+        "versions": installed_versions(engine),
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "hardware": hardware.to_json(),
+        "git": _git_state(cwd),
+        "cwd": str(cwd),
+        "command_line": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "variables": mask_secrets(kept),
+    }
+
+
+def _git_state(cwd: Path) -> dict[str, Any] | None:
+    """The commit of the folder one stands in and whether tracked files differ from it; None outside of a repository."""
+    commit = _git(cwd, "rev-parse", "HEAD")
+    if not commit:
+        return None
+    return {"commit": commit, "is_dirty": bool(_git(cwd, "status", "--porcelain", "--untracked-files=no"))}
+
+
+def _git(cwd: Path, *arguments: str) -> str:
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(cwd), *arguments],  # noqa: S607 - the user's own git
+            capture_output=True,
+            text=True,
+            timeout=_GIT_TIMEOUT_S,
+            check=False,
+            env=environment,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def hash_inputs(values: Mapping[str, Any], cwd: Path, others: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """The content of ``inputs.json``: what → path, size in bytes, SHA-256.
+
+    Args:
+        values: the engine's values as rendered; data sets, their registry and the model's configuration are found by them.
+        cwd: the folder that relative paths count from.
+        others: further files by what they are, such as the recipe.
+    """
+    files = dict(others)
+    model = cwd / Path(str(values.get(MODEL_KEY) or "")).expanduser()
+    if (model / "config.json").is_file():
+        files["model_config"] = model / "config.json"
+    dataset_dir = cwd / Path(str(values.get("dataset_dir") or "data")).expanduser()
+    registry = dataset_dir / "dataset_info.json"
+    names = split_names(values.get("dataset")) + split_names(values.get("eval_dataset"))
+    if registry.is_file():
+        for name, path in _dataset_files(registry, names):
+            files[f"dataset:{name}"] = path
+    return {what: _describe(path) for what, path in files.items()}
+
+
+def _dataset_files(registry: Path, names: tuple[str, ...]) -> list[tuple[str, Path]]:
+    try:
+        entries = orjson.loads(registry.read_bytes())
+    except (OSError, ValueError):
+        return []
+    found = []
+    for name in names:
+        path = registry.parent / str(entries.get(name, {}).get("file_name", ""))
+        if path.is_file():
+            found.append((name, path))
+        elif path != registry.parent and path.is_dir():
+            found += [(f"{name}/{file.name}", file) for file in sorted(path.iterdir()) if file.is_file()]
+    return found
+
+
+def dataset_entries(values: Mapping[str, Any], cwd: Path) -> dict[str, Any]:
+    """How the run's data sets are registered: name → the entry of ``dataset_info.json``."""
+    registry = cwd / Path(str(values.get("dataset_dir") or "data")).expanduser() / "dataset_info.json"
+    try:
+        entries = orjson.loads(registry.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    names = split_names(values.get("dataset")) + split_names(values.get("eval_dataset"))
+    return {name: entries[name] for name in names if name in entries}
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    return {"path": str(path.resolve()), "size_bytes": path.stat().st_size, "sha256": sha256_file(path)}
+
+
+def changed_inputs(before: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What differs between ``inputs.json`` and the files as they are now, one sentence each."""
+    changed = []
+    for what, entry in before.items():
+        path = Path(entry["path"])
+        if not path.is_file():
+            changed.append(f"{what}: {path} is gone")
+        elif path.stat().st_size != entry["size_bytes"] or sha256_file(path) != entry["sha256"]:
+            changed.append(f"{what}: {path} has changed")
+    return changed

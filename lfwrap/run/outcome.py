@@ -1,0 +1,111 @@
+"""How an attempt came out: told from the steps done and the files left, not from the exit code alone.
+
+With its checkpoint on SIGTERM the engine exits 0 and leaves ``all_results.json`` like a finished run.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from lfwrap.run.diagnose import Diagnosis, diagnose, read_tail
+from lfwrap.run.monitor import FileTail, load_history, parse_progress
+from lfwrap.run.paths import AttemptPaths, RunPaths
+from lfwrap.run.record import RunState
+from lfwrap.run.supervisor import Ending
+from lfwrap.run.weights import check_weights
+
+_ASKED_TO_STOP = re.compile(r"SIGTERM received, will request JIT checkpoint|Starting JIT checkpointing")
+_SOFT_SIGNALS = frozenset({-signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt came to.
+
+    Attributes:
+        state: succeeded, failed or interrupted.
+        reason: why it is not succeeded; for a success something worth knowing, or empty.
+        global_step: updates done.
+        max_steps: updates wanted; 0 when unknown.
+        first_loss: the first training loss of the run.
+        last_loss: the last one.
+        diagnosis: of a failure.
+    """
+
+    state: RunState
+    reason: str
+    global_step: int
+    max_steps: int
+    first_loss: float | None
+    last_loss: float | None
+    diagnosis: Diagnosis | None = None
+
+
+def read_steps(paths: RunPaths, since_s: float = 0.0) -> tuple[int, int]:
+    """(updates done, updates wanted) by the trainer's state, where it was written after ``since_s``, and by its log."""
+    steps = [
+        (entry.step, entry.total_steps)
+        for entry in map(parse_progress, FileTail(paths.trainer_log).read_lines())
+        if entry is not None
+    ]
+    done, wanted = steps[-1] if steps else (0, 0)
+    try:
+        if paths.trainer_state.stat().st_mtime >= since_s:
+            state = orjson.loads(paths.trainer_state.read_bytes())
+            return max(done, int(state["global_step"])), int(state["max_steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return done, wanted
+
+
+def judge(
+    paths: RunPaths, attempt: AttemptPaths, ending: Ending, values: Mapping[str, Any], *, since_s: float
+) -> Outcome:
+    """Say how an attempt came out.
+
+    Args:
+        paths: the run.
+        attempt: the attempt that has ended.
+        ending: how the engine ended.
+        values: the engine's values.
+        since_s: when the attempt began, seconds since 1970; older state files do not count.
+    """
+    done, wanted = read_steps(paths, since_s)
+    history = load_history(paths.trainer_log)
+    losses = (history[0].loss, history[-1].loss) if history else (None, None)
+    state, reason, diagnosis = _decide(paths, attempt, ending, values, done, wanted)
+    return Outcome(state, reason, done, wanted, *losses, diagnosis)
+
+
+def _decide(
+    paths: RunPaths, attempt: AttemptPaths, ending: Ending, values: Mapping[str, Any], done: int, wanted: int
+) -> tuple[RunState, str, Diagnosis | None]:
+    if _is_whole(paths, values, done, wanted):
+        note = f"The engine ended with exit code {ending.exit_code} after the last step." if ending.exit_code else ""
+        return RunState.SUCCEEDED, note, None
+    progress = f"at step {done} of {wanted}" if wanted else "before the first step"
+    stderr = read_tail(attempt.stderr)
+    if ending.stop_signal is not None:
+        return RunState.INTERRUPTED, f"Stopped by {signal.Signals(ending.stop_signal).name} {progress}.", None
+    if ending.exit_code in _SOFT_SIGNALS or _ASKED_TO_STOP.search(stderr):
+        return RunState.INTERRUPTED, f"Something else than lfwrap stopped the engine {progress}.", None
+    if ending.exit_code == 0 and (not values.get("do_train") or _stops_early(values, done)):
+        return RunState.SUCCEEDED, f"Stopped early {progress}." if values.get("do_train") else "", None
+    diagnosis = diagnose([stderr, read_tail(attempt.stdout)], ending.exit_code)
+    return RunState.FAILED, diagnosis.message, diagnosis
+
+
+def _is_whole(paths: RunPaths, values: Mapping[str, Any], done: int, wanted: int) -> bool:
+    """Every step is done and the result is written down."""
+    stem = "adapter_model" if values.get("finetuning_type", "lora") in {"lora", "oft"} else "model"
+    return 0 < wanted <= done and not check_weights(paths.output, stem)
+
+
+def _stops_early(values: Mapping[str, Any], done: int) -> bool:
+    return bool(values.get("early_stopping_steps")) and done > 0

@@ -1,0 +1,56 @@
+"""What the checks look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lfwrap.engine.locate import Engine
+from lfwrap.errors import Finding, Severity
+from lfwrap.hardware.profile import HardwareProfile
+from lfwrap.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightContext:
+    """One run to be.
+
+    Attributes:
+        recipe: the recipe, for the places of its keys.
+        values: the engine's values as rendered.
+        hardware: the machine to train on.
+        runs_dir: the folder that will hold the run.
+        cwd: the folder that relative paths count from.
+        engine: the engine; None only shows what would be run.
+        splits_at_spaces: whether the way of starting it breaks on paths with white space.
+        world_size: processes.
+        is_dry: whether nothing will be started: the machine at hand does not matter then.
+        allow_large_on_cpu: whether a large model on a CPU is wanted all the same.
+        environ: lfwrap's environment.
+    """
+
+    recipe: Recipe
+    values: Mapping[str, Any]
+    hardware: HardwareProfile
+    runs_dir: Path
+    cwd: Path
+    engine: Engine | None = None
+    splits_at_spaces: bool = False
+    world_size: int = 1
+    is_dry: bool = False
+    allow_large_on_cpu: bool = False
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def resolve(self, path: str) -> Path:
+        """A path of the recipe as the engine will see it."""
+        return self.cwd / Path(path).expanduser()
+
+    def finding(self, rule: str, key: str, message: str, hint: str, severity: Severity = Severity.ERROR) -> Finding:
+        """A finding at the place of a key of the recipe; without a line when the key was given elsewhere."""
+        document = self.recipe.document
+        position = document.key_position(key) if key not in self.recipe.overrides else None
+        if position is None:
+            return Finding(rule, message, severity, hint=hint)
+        return Finding(rule, message, severity, document.name, position.line, position.column, hint)
