@@ -1,7 +1,7 @@
 """Worker scripts as children of the engine's Python: JSON lines through pipes, the log in a file that goes away.
 
-A child has a session of its own, so that a terminal's ^C reaches lfwrap alone, and is ended with its whole process group.
-A worker that reads requests also ends by itself when lfwrap dies: its stdin closes.
+A child has a session of its own, so that a terminal's ^C reaches lfwrap alone, and is ended with its whole process
+group. A worker that reads requests also ends by itself when lfwrap dies: its stdin closes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import orjson
 
 from lfwrap.errors import EngineError, PreflightError
+from lfwrap.run.diagnose import diagnose
 
 _WORKERS = Path(__file__).resolve().parent.parent / "worker"
 _TAIL_BYTES = 16_384
@@ -51,24 +52,25 @@ def _group_lives(group: int) -> bool:
     return True
 
 
-def last_error_line(log: str) -> str:
-    """The line of a log that says what went wrong: the last one that ends a traceback, else the last one."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    errors = [line for line in lines if _names_an_error(line)]
-    return (errors or lines or [""])[-1]
-
-
-def _names_an_error(line: str) -> bool:
-    head = line.split(":", 1)[0]
-    return head.endswith(("Error", "Exception", "Interrupt")) and " " not in head
-
-
 def ending(returncode: int | None) -> str:
     """How a child ended, in words."""
     if returncode is not None and returncode < 0:
         name = signal.Signals(-returncode).name
         return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
     return f"ended with exit code {returncode}"
+
+
+def engine_failure(what: str, log: str, exit_code: int) -> EngineError:
+    """The error to raise for a child that failed: what it was, its last line, the remedy where the fault is known."""
+    found = diagnose([log], exit_code)
+    known = found.rule != "unknown"
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    reason = found.evidence or (found.message if known or not lines else _telling(found.message, lines))
+    return EngineError(f"{what}: {reason}", hint=found.remedy if known else "`lfwrap doctor` checks the installation.")
+
+
+def _telling(message: str, lines: Sequence[str]) -> str:
+    return message if any(message in line for line in lines) else lines[-1]
 
 
 class WorkerProcess:
@@ -95,7 +97,7 @@ class WorkerProcess:
                 f"{python}: can't be started: {error.strerror}", hint="`lfwrap doctor` says what is missing."
             ) from error
 
-    def __enter__(self) -> WorkerProcess:
+    def __enter__(self) -> Self:
         """The child itself."""
         return self
 
@@ -127,7 +129,7 @@ class WorkerProcess:
             raise self._failure()
         event: dict[str, Any] = orjson.loads(line)
         if event.get("event") == "error":
-            raise EngineError(f"The engine failed: {event['message']}", hint="`lfwrap doctor` checks the installation.")
+            raise engine_failure("The engine failed", event["message"], 1)
         return event
 
     def events(self) -> Iterator[dict[str, Any]]:
@@ -167,8 +169,5 @@ class WorkerProcess:
     def _failure(self) -> EngineError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_S)
-        reason = last_error_line(self.log())
-        return EngineError(
-            f"The engine's {self._script} {ending(self._process.returncode)}" + (f": {reason}" if reason else ""),
-            hint="`lfwrap doctor` checks the installation.",
-        )
+        code = self._process.returncode
+        return engine_failure(f"The engine's {self._script} {ending(code)}", self.log(), code or 0)

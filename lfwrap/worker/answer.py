@@ -68,7 +68,7 @@ class AnswerServer:
     def load(self, request: dict[str, Any]) -> None:
         """Load the model; the engine is imported here, so that a broken installation is an ``error`` event too."""
         started_s = time.monotonic()
-        from engine_model import EngineModel
+        from engine_model import EngineModel  # type: ignore[import-not-found]  # beside this script
 
         self._model = EngineModel(request["arguments"], request.get("adapters", {}), request.get("dtype"))
         seconds = round(time.monotonic() - started_s, 2)

@@ -62,7 +62,7 @@ class EngineModel:
     """A loaded base model, its tokenizer and template, and any number of adapters."""
 
     def __init__(self, arguments: Mapping[str, Any], adapters: Mapping[str, str], dtype: str | None = None) -> None:
-        """Load the base with the engine's arguments, attach the adapters (name → folder), cast if ``dtype`` is given."""
+        """Load the base with the engine's arguments, attach adapters (name → folder), cast when ``dtype`` is given."""
         engine = ChatModel(dict(arguments)).engine
         self.tokenizer, self.template, self._defaults = engine.tokenizer, engine.template, engine.generating_args
         self.model = engine.model

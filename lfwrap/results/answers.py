@@ -1,0 +1,155 @@
+"""A loaded model that answers: one load, then any number of questions, streamed or in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from lfwrap.engine.locate import Engine
+from lfwrap.results.child import WorkerProcess, child_environment
+from lfwrap.results.questions import Question
+from lfwrap.results.target import Target
+
+TUNED = "tuned"
+DEFAULT_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettings:
+    """How to answer.
+
+    Attributes:
+        max_new_tokens: the longest answer.
+        temperature: 0 is greedy: always the likeliest token.
+        top_p: sample from the likeliest tokens that together have this probability.
+        seed: of the sampling.
+    """
+
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 42
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        id: the question's.
+        text: the answer.
+        prompt_tokens: tokens of the whole prompt, template included.
+        answer_tokens: tokens of the answer, without the stop token.
+        finish: ``stop``, ``length`` or ``interrupted``.
+        seconds: spent on it; in a batch, its share.
+    """
+
+    id: int
+    text: str
+    prompt_tokens: int
+    answer_tokens: int
+    finish: str
+    seconds: float
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any]) -> Answer:
+        """From the worker's ``answer`` event."""
+        return cls(**{name: value for name, value in event.items() if name != "event"})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+class AnswerSession:
+    """A model in a child process of the engine's. Use it as a context: on leaving, the child is gone."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        target: Target,
+        *,
+        adapters: Mapping[str, Path] | None = None,
+        settings: GenerationSettings | None = None,
+    ) -> None:
+        """Start to load the target's base with its adapter (called ``tuned``), or with the adapters given.
+
+        Raises:
+            PreflightError: the engine's Python can't be started.
+        """
+        self.settings = settings or GenerationSettings()
+        if adapters is None:
+            adapters = {TUNED: target.adapter} if target.adapter else {}
+        self._adapters = tuple(adapters)
+        self._worker = WorkerProcess(
+            engine.python, "answer.py", environment=child_environment(model_is_local=target.model_is_local)
+        )
+        self._load = {
+            "arguments": target.engine_arguments(),
+            "adapters": {name: str(folder) for name, folder in adapters.items()},
+        }
+
+    def __enter__(self) -> Self:
+        """Wait until the model is loaded. Raises EngineError when it can't be."""
+        try:
+            self._worker.send(self._load)
+            self.ready = self._worker.receive()
+        except BaseException:
+            self._worker.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the child."""
+        self._worker.close()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._worker.pid
+
+    def default_adapter(self) -> str | None:
+        """The first adapter, or None for a whole model."""
+        return self._adapters[0] if self._adapters else None
+
+    def stream(self, question: Question, adapter: str | None) -> Iterator[str | Answer]:
+        """Pieces of text as they come, and the whole `Answer` at the end; None answers with the base alone."""
+        self._worker.send(
+            {"op": "stream", "adapter": adapter, "generation": asdict(self.settings), **question.to_request()}
+        )
+        for event in self._worker.events():
+            if event["event"] == "answer":
+                yield Answer.from_event(event)
+                return
+            yield event["text"]
+
+    def answer(self, question: Question, adapter: str | None) -> Answer:
+        """One answer, whole."""
+        return next(piece for piece in self.stream(question, adapter) if isinstance(piece, Answer))
+
+    def answer_all(
+        self, questions: Iterable[Question], adapter: str | None, *, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> Iterator[Answer]:
+        """Answers as they are done, longest prompts first; each carries its question's id."""
+        self._worker.send(
+            {
+                "op": "batch",
+                "adapter": adapter,
+                "generation": asdict(self.settings),
+                "batch_size": batch_size,
+                "requests": [question.to_request() for question in questions],
+            }
+        )
+        for event in self._worker.events():
+            if event["event"] == "done":
+                return
+            yield Answer.from_event(event)
+
+    def interrupt(self) -> None:
+        """End the answer that is being written; it still comes, marked ``interrupted``."""
+        self._worker.interrupt()

@@ -1,0 +1,137 @@
+"""Does the adapter belong to the base it is to be merged into? Read from the files' headers, before anything is loaded."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lfwrap.errors import PreflightError
+from lfwrap.model.hf_config import find_config
+from lfwrap.results.target import Target, load_facts_json
+
+_LENGTH_BYTES = 8
+_MAX_HEADER_BYTES = 100 << 20
+# Keys of config.json that may differ between two copies of one model.
+_INCIDENTAL = frozenset(
+    {"transformers_version", "_name_or_path", "_model_name_or_path", "torch_dtype", "dtype", "use_cache"}
+)
+
+
+def check_merge(target: Target) -> tuple[str, ...]:
+    """See that a merge can give what was trained; returns what one should know about it.
+
+    Raises:
+        PreflightError: the base is quantised, is another model than the adapter's, or has other shapes.
+    """
+    if target.adapter is None:
+        return ()
+    _check_not_quantized(target)
+    notes = []
+    if not _same_model(target.model, target.stated_base):
+        _check_configs(target)
+        notes.append(
+            f"the adapter names {target.stated_base} as its base; merging into {target.model}, whose shapes fit: "
+            "only you can know that it is the same model"
+        )
+    _check_shapes(target)
+    if target.quantization:
+        bits = target.quantization.get("quantization_bit")
+        notes.append(
+            f"trained on a base quantised to {bits} bits; merged into the 16-bit base, which answers a little differently "
+            "from the quantised one that the adapter has seen"
+        )
+    return tuple(notes)
+
+
+def weight_bytes(folder: Path) -> int:
+    """The size of a model's weight files."""
+    files = [*folder.glob("*.safetensors")] or [*folder.glob("pytorch_model*.bin")]
+    return sum(path.stat().st_size for path in files)
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Tensor name → shape, from the header of a safetensors file.
+
+    Raises:
+        PreflightError: it is none, or is cut off.
+    """
+    try:
+        with path.open("rb") as source:
+            (length,) = struct.unpack("<Q", source.read(_LENGTH_BYTES))
+            if length > _MAX_HEADER_BYTES:
+                raise ValueError(f"a header of {length} bytes")
+            header: dict[str, Any] = orjson.loads(source.read(length))
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        if path.stat().st_size < _LENGTH_BYTES + length + end:
+            raise ValueError("cut off")
+        return {name: tuple(entry["shape"]) for name, entry in entries.items()}
+    except (OSError, ValueError, struct.error, KeyError, TypeError) as error:
+        raise PreflightError(
+            f"{path}: no whole safetensors file: {error}",
+            hint="It was cut off while it was written or copied: use another checkpoint, or copy it again.",
+        ) from error
+
+
+def _check_not_quantized(target: Target) -> None:
+    config = find_config(target.model)
+    quantization = load_facts_json(config).get("quantization_config") if config else None
+    if quantization:
+        method = quantization.get("quant_method", "quantised") if isinstance(quantization, dict) else "quantised"
+        raise PreflightError(
+            f"{target.model}: a quantised base ({method}): nothing can be merged into it",
+            hint="Name the 16-bit model that it was made from: --base-model DIR.",
+        )
+
+
+def _same_model(model: str, stated: str | None) -> bool:
+    if stated is None or model == stated:
+        return True
+    one, other = Path(model).expanduser(), Path(stated).expanduser()
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def _check_configs(target: Target) -> None:
+    """Where both bases can be looked at, they must describe the same model."""
+    here, there = find_config(target.model), find_config(target.stated_base or "")
+    if here is None or there is None:
+        return
+    one, other = load_facts_json(here), load_facts_json(there)
+    differing = sorted(key for key in (one.keys() | other.keys()) - _INCIDENTAL if one.get(key) != other.get(key))
+    if differing:
+        raise PreflightError(
+            f"{target.model}: not the base of this adapter, which is {target.stated_base}: {', '.join(differing[:5])} differ",
+            hint="Merge into the base that it was trained on, or leave --base-model out.",
+        )
+
+
+def _check_shapes(target: Target) -> None:
+    """The adapter's matrices must fit the base's: the first that does not is named."""
+    assert target.adapter is not None  # noqa: S101 - the caller has seen to it
+    weights = target.adapter / "adapter_model.safetensors"
+    config = find_config(target.model)
+    if not weights.is_file():
+        return
+    adapter = read_shapes(weights)
+    base = _base_shapes(config.parent) if config else {}
+    for name, shape in adapter.items():
+        module = name.removeprefix("base_model.model.").split(".lora_")[0] + ".weight"
+        if ".lora_A" in name and len(shape) == 2 and base:  # noqa: PLR2004 - a matrix
+            expected = base.get(module)
+            if expected is None or expected[-1] != shape[-1]:
+                raise PreflightError(
+                    f"{target.model}: not the base of this adapter: {module} "
+                    + (f"takes {expected[-1]} inputs, the adapter's {shape[-1]}" if expected else "is not in it"),
+                    hint="Merge into the base that it was trained on"
+                    + (f": {target.stated_base}." if target.stated_base else "."),
+                )
+
+
+def _base_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        shapes |= read_shapes(path)
+    return shapes

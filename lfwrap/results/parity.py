@@ -1,0 +1,204 @@
+"""Does what was exported answer as what was trained? The figures of a comparison, and the verdict on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lfwrap.engine.locate import Engine
+from lfwrap.errors import EngineError
+from lfwrap.results.child import WorkerProcess, child_environment
+from lfwrap.results.target import Target
+
+DEFAULT_QUESTIONS = (
+    "What should I look at first when something stops working?",
+    "Explain in two sentences what you can help me with.",
+    "请用两句话介绍一下你自己。",
+)
+DEFAULT_MAX_NEW_TOKENS = 32
+_SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far rounding may carry two models apart, in logits.
+
+    Attributes:
+        mean_logit: the mean of |difference| over vocabulary and positions of one answer.
+        tie: two answers may part where the reference preferred its own token by no more than this.
+    """
+
+    mean_logit: float
+    tie: float
+
+
+# By the exported type: merging rounds W + BA once to it. SmolLM2-135M shows means of 1e-5, 0.005 and 0.025 in fp32
+# arithmetic; 16-bit arithmetic on a GPU adds its own. Another base, or a merge that did nothing, is off by 1 and more.
+TOLERANCES = {
+    "float32": Tolerance(0.002, 0.01),
+    "float16": Tolerance(0.05, 0.1),
+    "bfloat16": Tolerance(0.25, 0.5),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDifference:
+    """Where two answers part.
+
+    Attributes:
+        position: token of the answer, from 0.
+        reference_token: what the reference wrote there.
+        exported_token: what the exported model wrote.
+        reference_margin: by how many logits the reference preferred its own.
+    """
+
+    position: int
+    reference_token: str
+    exported_token: str
+    reference_margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class ParityRow:
+    """The figures of one question; see `lfwrap/worker/parity.py` for how they are taken."""
+
+    question: str
+    reference_answer: str
+    exported_answer: str
+    same_prompt: bool
+    same_answer: bool
+    answer_tokens: int
+    mean_abs_logit_difference: float
+    max_abs_logit_difference: float
+    first_difference: TokenDifference | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ParityRow:
+        """A row as the worker reports it."""
+        difference = value.get("first_difference")
+        return cls(**{**value, "first_difference": TokenDifference(**difference) if difference else None})
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """What a comparison found.
+
+    Attributes:
+        dtype: the exported type.
+        compute_dtype: the type both sides were computed in.
+        device: where.
+        rows: one for each question.
+        chat_template: where the exported chat template parts from the training's template; None where it does not.
+        seconds: how long it took.
+    """
+
+    dtype: str
+    compute_dtype: str
+    device: str
+    rows: tuple[ParityRow, ...]
+    chat_template: Mapping[str, Any] | None
+    seconds: float
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """What is forgiven for the exported type."""
+        return TOLERANCES[self.dtype]
+
+    @property
+    def same_answers(self) -> int:
+        """Questions that both answered with the same tokens."""
+        return sum(row.same_answer for row in self.rows)
+
+    def problems(self) -> list[str]:
+        """Every way in which the exported model is not what was trained; empty when it is."""
+        return [problem for row in self.rows for problem in _row_problems(row, self.tolerance)]
+
+    def summary(self) -> str:
+        """One line: what was compared, and how it came out."""
+        worst = max((row.mean_abs_logit_difference for row in self.rows), default=0.0)
+        return (
+            f"{self.same_answers} of {len(self.rows)} greedy answers are the same token for token; "
+            f"logits differ by {worst:.2g} on average (forgiven for {self.dtype}: {self.tolerance.mean_logit:g}); "
+            f"base + adapter against the exported weights, both computed in {self.compute_dtype} on {self.device}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as it stands in ``export.json``."""
+        return {
+            "passed": not self.problems(),
+            "compared": "base + adapter (not merged) against the exported weights: greedy answers, one at a time, and "
+            "logits along the reference's answers",
+            "dtype": self.dtype,
+            "compute_dtype": self.compute_dtype,
+            "device": self.device,
+            "tolerance": asdict(self.tolerance),
+            "same_answers": self.same_answers,
+            "questions": len(self.rows),
+            "chat_template_difference": self.chat_template,
+            "seconds": self.seconds,
+            "rows": [asdict(row) for row in self.rows],
+        }
+
+
+def _row_problems(row: ParityRow, tolerance: Tolerance) -> list[str]:
+    question = row.question if len(row.question) <= _SHOWN_CHARACTERS else row.question[:_SHOWN_CHARACTERS] + "…"
+    problems = []
+    if not row.same_prompt:
+        problems.append(f"'{question}': the exported tokenizer or template gives another prompt")
+    difference = row.first_difference
+    if difference is not None and difference.reference_margin > tolerance.tie:
+        problems.append(
+            f"'{question}': the answers part at token {difference.position + 1}: {difference.reference_token!r} before, "
+            f"{difference.exported_token!r} exported (a margin of {difference.reference_margin:.3g} logits, "
+            f"{tolerance.tie:g} forgiven)"
+        )
+    if not row.mean_abs_logit_difference <= tolerance.mean_logit:  # also true of NaN
+        problems.append(
+            f"'{question}': logits differ by {row.mean_abs_logit_difference:.3g} on average, "
+            f"{tolerance.mean_logit:g} forgiven"
+        )
+    return problems
+
+
+def measure_parity(
+    engine: Engine,
+    target: Target,
+    exported: str,
+    dtype: str,
+    questions: Sequence[str] = DEFAULT_QUESTIONS,
+    max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
+) -> ParityReport:
+    """Compare a target with the folder it was exported to (in ``dtype``); the target's base is loaded unquantised.
+
+    Raises:
+        EngineError: one of the two can't be loaded or can't answer.
+    """
+    exported_arguments = target.engine_arguments(quantized=False) | {"model_name_or_path": exported}
+    exported_arguments.pop("adapter_name_or_path", None)
+    job = {
+        "reference": {
+            "arguments": target.engine_arguments(quantized=False),
+            "adapter": str(target.adapter) if target.adapter else None,
+        },
+        "exported": {"arguments": exported_arguments},
+        "questions": list(questions),
+        "max_new_tokens": max_new_tokens,
+        "dtype": dtype,
+    }
+    environment = child_environment(model_is_local=target.model_is_local)
+    with WorkerProcess(engine.python, "parity.py", environment=environment) as worker:
+        worker.send(job)
+        found = worker.receive()
+    rows = tuple(ParityRow.from_json(row) for row in found["rows"])
+    return ParityReport(dtype, found["compute_dtype"], found["device"], rows, found["chat_template"], found["seconds"])
+
+
+def require_parity(report: ParityReport) -> None:
+    """Raise EngineError with every problem when the exported model is not what was trained."""
+    problems = report.problems()
+    if problems:
+        raise EngineError(
+            "The exported model does not answer as the adapter on its base: " + "; ".join(problems),
+            hint="Nothing was left under the final name. --no-parity exports it unchecked; please report this.",
+        )

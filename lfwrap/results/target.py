@@ -1,0 +1,340 @@
+"""What to answer with or to export: a run, a checkpoint, an adapter or a whole model, resolved to all the engine needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lfwrap.engine.facts import EngineFacts
+from lfwrap.errors import PreflightError, RunStateError, UsageError
+from lfwrap.model.hf_config import find_config
+from lfwrap.run.paths import RunPaths
+from lfwrap.run.record import DEFAULT_RUNS_DIR, Run, RunState, load_run
+from lfwrap.yamlio import load_yaml
+
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+MODEL_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tiktoken.model")
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
+_RUN_LEVELS = 3  # RUN/output/checkpoint-N
+
+# What a recipe says that also shapes how the model is loaded and prompted afterwards.
+CARRIED_KEYS = (
+    "add_special_tokens",
+    "add_tokens",
+    "default_system",
+    "enable_thinking",
+    "flash_attn",
+    "model_revision",
+    "new_special_tokens",
+    "resize_vocab",
+    "rope_scaling",
+    "split_special_tokens",
+    "tool_format",
+    "trust_remote_code",
+    "use_fast_tokenizer",
+)
+QUANTIZATION_KEYS = ("quantization_bit", "quantization_method", "quantization_type", "double_quantization")
+
+
+class TargetKind(StrEnum):
+    """What was named."""
+
+    RUN = "run"
+    CHECKPOINT = "checkpoint"
+    ADAPTER = "adapter"
+    MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model that can answer.
+
+    Attributes:
+        name: as the user named it.
+        kind: what it is.
+        model: the base model, or the whole model: a folder or a hub id.
+        adapter: the adapter's folder; None for a whole model.
+        template: the engine's template, that of the training where it is known.
+        options: further keys of the training that the engine needs to load it.
+        quantization: how the base was quantised while training; empty when it was not.
+        prior_adapters: adapters that were folded into the base before this one was trained.
+        run: the name of the run it came from, where there is one.
+        stated_base: the base that the adapter itself names.
+    """
+
+    name: str
+    kind: TargetKind
+    model: str
+    adapter: Path | None
+    template: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    quantization: Mapping[str, Any] = field(default_factory=dict)
+    prior_adapters: tuple[str, ...] = ()
+    run: str | None = None
+    stated_base: str | None = None
+
+    @property
+    def model_is_local(self) -> bool:
+        """Whether the base model lies in a folder, so that nothing is to be fetched."""
+        return Path(self.model).is_dir()
+
+    def engine_arguments(self, *, quantized: bool = True) -> dict[str, Any]:
+        """The engine's keys that load the base model (prior adapters folded in), without this adapter."""
+        arguments: dict[str, Any] = {
+            "model_name_or_path": self.model,
+            "template": self.template,
+            "finetuning_type": "lora",
+            **self.options,
+        }
+        if quantized:
+            arguments |= self.quantization
+        if self.prior_adapters:
+            arguments["adapter_name_or_path"] = ",".join(self.prior_adapters)
+        return arguments
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``--json`` and ``export.json``."""
+        return {
+            "name": self.name,
+            "kind": str(self.kind),
+            "base_model": self.model,
+            "adapter": str(self.adapter) if self.adapter else None,
+            "template": self.template,
+            "run": self.run,
+            "quantization": dict(self.quantization) or None,
+        }
+
+
+def resolve_target(
+    name: str,
+    facts: EngineFacts,
+    *,
+    runs_dir: Path = DEFAULT_RUNS_DIR,
+    base_model: str | None = None,
+    template: str | None = None,
+) -> Target:
+    """Find out what ``name`` is: a run (folder or name), a checkpoint, an adapter, or a model (folder or hub id).
+
+    Args:
+        name: what the user typed.
+        facts: the engine's templates, and which model wants which.
+        runs_dir: where runs are looked for by name.
+        base_model: use this base instead of the one that the adapter names.
+        template: use this template instead of the one of the training.
+
+    Raises:
+        RunStateError: no such run, or it has not finished.
+        PreflightError: a folder is incomplete, or the base model is not where the adapter says.
+        UsageError: no template can be told, or there is no template of that name.
+    """
+    _check_template(template, facts)
+    folder = Path(name).expanduser()
+    if (folder / "record.json").is_file() or not folder.exists():
+        if _is_hub_id(name, runs_dir):
+            return _whole_model(name, name, facts, template)
+        return _run_target(name, load_run(name, runs_dir), facts, base_model, template)
+    if not folder.is_dir():
+        raise PreflightError(f"{folder}: a file", hint="Name a run, or the folder of a checkpoint, adapter or model.")
+    folder = folder.resolve()
+    if (folder / "adapter_config.json").is_file():
+        return _adapter_target(name, folder, facts, base_model, template)
+    if (folder / "config.json").is_file():
+        return _whole_model(name, str(folder), facts, template)
+    raise PreflightError(
+        f"{folder}: neither a run, nor an adapter, nor a model: no record.json, adapter_config.json or config.json",
+        hint="`lfwrap runs list` names the runs; a checkpoint lies in RUN/output/checkpoint-N.",
+    )
+
+
+def load_facts_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises PreflightError when it can't be read or is something else."""
+    try:
+        value = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise PreflightError(f"{path}: can't be read: {error}", hint="Is the folder complete?") from error
+    if not isinstance(value, dict):
+        raise PreflightError(f"{path}: no JSON object", hint="Is the folder complete?")
+    return value
+
+
+def check_base(target: Target) -> None:
+    """See that a local base model is there and whole.
+
+    Raises:
+        PreflightError: no folder, no config.json, no weights, or no tokenizer; the message says which.
+    """
+    folder = Path(target.model).expanduser()
+    if not (folder.is_absolute() or folder.exists() or target.model.startswith(".")):
+        return  # a hub id: the engine fetches it
+    if not folder.is_dir():
+        raise PreflightError(
+            f"{folder}: the base model of {target.name} is not there",
+            hint="If it has moved, say where it is now: --base-model DIR.",
+        )
+    lacking = [
+        what
+        for what, patterns in (
+            ("config.json", ("config.json",)),
+            ("weights (*.safetensors)", MODEL_WEIGHTS),
+            ("a tokenizer (tokenizer.json)", TOKENIZER_FILES),
+        )
+        if not has_any(folder, patterns)
+    ]
+    if lacking:
+        raise PreflightError(
+            f"{folder}: no whole model: {', '.join(lacking)} missing", hint="Fetch or export the model again."
+        )
+
+
+def has_any(folder: Path, patterns: tuple[str, ...]) -> bool:
+    """Whether a folder holds a file of one of these names; an empty file does not count."""
+    return any(path.is_file() and path.stat().st_size for pattern in patterns for path in folder.glob(pattern))
+
+
+def _is_hub_id(name: str, runs_dir: Path) -> bool:
+    return bool(_HUB_ID.match(name)) and not Path(name).parent.is_dir() and not (runs_dir / name).exists()
+
+
+def _check_template(template: str | None, facts: EngineFacts) -> None:
+    if template is not None and template not in facts.templates:
+        import difflib
+
+        near = difflib.get_close_matches(template, facts.templates, n=1)
+        raise UsageError(
+            f"--template {template}: LLaMA-Factory {facts.version} has no such template.",
+            hint=f"Did you mean '{near[0]}'?" if near else "docs/reference/templates.md lists them.",
+        )
+
+
+def _run_target(name: str, run: Run, facts: EngineFacts, base_model: str | None, template: str | None) -> Target:
+    if run.record.state is not RunState.SUCCEEDED:
+        raise _unfinished(run)
+    target = _trained(run, run.paths.output, TargetKind.RUN, facts, base_model, template)
+    return replace(target, name=name)
+
+
+def _unfinished(run: Run) -> RunStateError:
+    checkpoints = run.paths.checkpoints()
+    done = f" at step {run.record.global_step} of {run.record.max_steps}" if run.record.max_steps else ""
+    hint = f"Its last checkpoint can be used: {checkpoints[0]}." if checkpoints else "It has no checkpoint."
+    return RunStateError(
+        f"{run.paths.root}: the run is {run.record.state}{done}: it has no finished result",
+        hint=f"{hint} `lfwrap runs show {run.paths.name}` says more.",
+    )
+
+
+def _trained(
+    run: Run, folder: Path, kind: TargetKind, facts: EngineFacts, base_model: str | None, template: str | None
+) -> Target:
+    """The result in ``folder``, with the settings of the run that made it."""
+    settings = load_yaml(run.paths.engine_yaml).values if run.paths.engine_yaml.is_file() else {}
+    options = {key: settings[key] for key in CARRIED_KEYS if settings.get(key) is not None}
+    is_adapter = (folder / "adapter_config.json").is_file()
+    stated = _stated_base(folder) if is_adapter else None
+    model = base_model or run.record.base_model if is_adapter else str(folder)
+    target = Target(
+        name=str(folder),
+        kind=kind,
+        model=model,
+        adapter=folder if is_adapter else None,
+        template=template or run.record.template or "",
+        options=options,
+        quantization={key: settings[key] for key in QUANTIZATION_KEYS if settings.get(key) is not None},
+        prior_adapters=_prior_adapters(settings) if is_adapter else (),
+        run=run.paths.name,
+        stated_base=stated or run.record.base_model,
+    )
+    _check_result(target, folder)
+    return target if target.template else replace(target, template=_template_of(model, facts))
+
+
+def _prior_adapters(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Adapters under a new one; without ``create_new_adapter`` the last one was trained further and is the result."""
+    named = settings.get("adapter_name_or_path")
+    paths = tuple(str(named).split(",")) if isinstance(named, str) else tuple(named or ())
+    return paths if settings.get("create_new_adapter") else paths[:-1]
+
+
+def _check_result(target: Target, folder: Path) -> None:
+    if target.adapter is not None and not has_any(folder, ADAPTER_WEIGHTS):
+        raise PreflightError(
+            f"{folder}: half an adapter: adapter_config.json without adapter_model.safetensors",
+            hint="The engine was stopped while it saved: use the checkpoint before it.",
+        )
+    if target.adapter is None and not (folder / "config.json").is_file():
+        raise PreflightError(
+            f"{folder}: holds neither an adapter nor a model", hint="Train again, or name a checkpoint of the run."
+        )
+    check_base(target)
+
+
+def _adapter_target(
+    name: str, folder: Path, facts: EngineFacts, base_model: str | None, template: str | None
+) -> Target:
+    kind = TargetKind.CHECKPOINT if folder.name.startswith("checkpoint-") else TargetKind.ADAPTER
+    run = _run_of(folder)
+    if run is not None:
+        return replace(_trained(run, folder, kind, facts, base_model, template), name=name)
+    stated = _stated_base(folder)
+    model = base_model or stated
+    if not model:
+        raise PreflightError(
+            f"{folder / 'adapter_config.json'}: does not name its base model", hint="Say it: --base-model DIR."
+        )
+    target = Target(name, kind, model, folder, template or "", stated_base=stated)
+    _check_result(target, folder)
+    return replace(target, template=template or _template_of(model, facts))
+
+
+def _stated_base(folder: Path) -> str | None:
+    return load_facts_json(folder / "adapter_config.json").get("base_model_name_or_path") or None
+
+
+def _run_of(folder: Path) -> Run | None:
+    for parent in (folder, *folder.parents)[: _RUN_LEVELS + 1]:
+        paths = RunPaths(parent)
+        if paths.record.is_file() and folder.is_relative_to(paths.output):
+            return load_run(parent)
+    return None
+
+
+def _whole_model(name: str, model: str, facts: EngineFacts, template: str | None) -> Target:
+    folder = Path(model)
+    if folder.is_dir():
+        run = _run_of(folder)
+        if run is not None:
+            kind = TargetKind.CHECKPOINT if folder.name.startswith("checkpoint-") else TargetKind.MODEL
+            return replace(_trained(run, folder, kind, facts, None, template), name=name)
+    target = Target(name, TargetKind.MODEL, model, None, template or "")
+    check_base(target)
+    return replace(target, template=template or _template_of(model, facts))
+
+
+def _template_of(model: str, facts: EngineFacts) -> str:
+    """The template that lfwrap wrote down beside the model, else the one the engine's map gives a model of that name."""
+    for note in ("export.json", "lfwrap-checkpoint.json"):
+        path = Path(model) / note
+        if path.is_file():
+            template = load_facts_json(path).get("template")
+            if template in facts.templates:
+                return str(template)
+    found = facts.template_for(model) or _template_by_recorded_name(model, facts)
+    if found is None:
+        raise UsageError(
+            f"{model}: which of the engine's templates it was trained with can't be told",
+            hint="Say it: --template NAME; docs/reference/templates.md lists them.",
+        )
+    return found
+
+
+def _template_by_recorded_name(model: str, facts: EngineFacts) -> str | None:
+    config = find_config(model)
+    recorded = load_facts_json(config).get("_name_or_path") if config else None
+    return facts.template_for(recorded) if isinstance(recorded, str) and recorded else None
