@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
-from lfwrap.data.conversation import Conversation, Role
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lfwrap.data import secrets
+from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
 from lfwrap.data.formats.base import Reject, RowNotes
+from lfwrap.data.rules import RULES
+from lfwrap.data.templates import Saying, TemplateFacts, load_table, template_facts
+from lfwrap.errors import Severity
+
+_MEDIA = re.compile("<(image|video|audio)>")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
+_MESSAGE_LIMIT = 160
+_COVERED = ("<|", "<｜", "[/")  # these beginnings find most control tokens
+
+
+def _needles() -> tuple[bytes, ...]:
+    tokens = {token for facts in load_table()["templates"].values() for token in facts["special_tokens"]}
+    rest = {token for token in tokens if not token.startswith(_COVERED)}
+    texts = {*_COVERED, *rest, *secrets.LITERALS, "{{idx}}", "<image>", "<video>", "<audio>"}
+    return tuple(sorted(text.encode() for text in texts))
+
 
 # A plain row (system, user and assistant text only, in order) whose line, UTF-8 JSON as written, holds none of these
 # bytes passes `check` without a note: the quick lane looks for them in whole chunks and calls `check` where one is.
-NEEDLES: tuple[bytes, ...] = ()
+NEEDLES: tuple[bytes, ...] = _needles()
 
 
-def check(conversation: Conversation, template: str, notes: RowNotes) -> None:  # noqa: ARG001
+@dataclass(frozen=True, slots=True)
+class RowFinding:
+    """One rule that a row breaks.
+
+    Attributes:
+        rule: the rule's name.
+        message: what is wrong in this row, without secrets.
+    """
+
+    rule: str
+    message: str
+
+    @property
+    def severity(self) -> Severity:
+        """How much it weighs."""
+        return RULES[self.rule].severity
+
+
+def check(conversation: Conversation, template: str, notes: RowNotes) -> None:
     """Hold a conversation against all rules: warnings go to ``notes``.
 
     Args:
@@ -20,9 +62,177 @@ def check(conversation: Conversation, template: str, notes: RowNotes) -> None:  
 
     Raises:
         Reject: an error: the row can't be used.
+        DataError: the engine has no such template.
     """
-    expected = Role.USER
-    for message in conversation.messages:
-        if message.role is not expected and not conversation.tools:
-            raise Reject("order", f"expected {expected}, found {message.role}")
-        expected = Role.ASSISTANT if message.role is Role.USER else Role.USER
+    for finding in validate(conversation, template_facts(template)):
+        if finding.severity is Severity.ERROR:
+            raise Reject(finding.rule, finding.message)
+        notes.warn(finding.rule, finding.message)
+
+
+def validate(conversation: Conversation, template: TemplateFacts) -> list[RowFinding]:
+    """Everything that is wrong with a conversation, errors first."""
+    findings = [
+        RowFinding(rule, secrets.redact(message))
+        for rules in (_structure, _texts, _tools, _sayings)
+        for rule, message in rules(conversation, template)
+    ]
+    return sorted(findings, key=lambda finding: finding.severity is not Severity.ERROR)
+
+
+def _structure(conversation: Conversation, _template: TemplateFacts) -> Iterator[tuple[str, str]]:
+    before: Message | None = None
+    called = False
+    for number, message in enumerate(conversation.messages, 1):
+        role = message.role
+        if role is Role.TOOL:
+            if not called:
+                yield "unmatched-result", f"turn {number} is a result, but no call was made"
+        elif role is Role.USER and before is not None and before.role is Role.TOOL:
+            yield "user-after-result", f"turn {number}: the user speaks right after a tool's result"
+        elif (before is None and role is not Role.USER) or (before is not None and role is before.role):
+            yield "order", f"turn {number} is the {role}'s, after {f'the {before.role}' if before else 'nothing'}"
+        if role is Role.ASSISTANT:
+            called = bool(message.calls)
+        before = message
+    if before is None or before.role is not Role.ASSISTANT:
+        yield "no-answer", "the last turn is not the assistant's"
+
+
+def _texts(conversation: Conversation, template: TemplateFacts) -> Iterator[tuple[str, str]]:
+    tokens = _token_pattern(template.special_tokens)
+    for where, text, role in _all_texts(conversation):
+        if not text.isascii() and _has_surrogate(text):
+            yield "lone-surrogate", f"{where} holds half of a character"
+            continue
+        if ("<" in text or "[" in text) and tokens is not None and (found := tokens.search(text)):
+            yield "special-token", f"{where} holds {found.group()!r}, a control token"
+        if "{{idx}}" in text and role is Role.USER:
+            yield "placeholder", f"{where} holds '{{{{idx}}}}', which the engine replaces"
+        if template.media and (found := _MEDIA.search(text)) and found.group(1) in template.media:
+            yield "media-placeholder", f"{where} holds {found.group()!r}, which {template.name} takes for a medium"
+        for secret in secrets.find_secrets(text):
+            yield "secret", f"{where} holds something that looks like a secret ({secret.kind})"
+
+
+def _all_texts(conversation: Conversation) -> Iterator[tuple[str, str, Role | None]]:
+    if conversation.system:
+        yield "the system prompt", conversation.system, None
+    for number, message in enumerate(conversation.messages, 1):
+        if message.text:
+            yield f"turn {number}", message.text, message.role
+        if message.thought:
+            yield f"the thought of turn {number}", message.thought, message.role
+        for call in message.calls:
+            yield f"the call of turn {number}", f"{call.name} {_dump(call.arguments)}", None
+    for tool in conversation.tools:
+        yield f"the tool {tool.name}", _tool_text(tool), None
+
+
+def _tool_text(tool: Tool) -> str:
+    return f"{tool.description} {_dump(tool.parameters)}"
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+@functools.lru_cache(maxsize=256)
+def _token_pattern(tokens: tuple[str, ...]) -> re.Pattern[str] | None:
+    return re.compile("|".join(re.escape(token) for token in tokens)) if tokens else None
+
+
+def _tools(conversation: Conversation, _template: TemplateFacts) -> Iterator[tuple[str, str]]:
+    declared: dict[str, Tool] = {}
+    for tool in conversation.tools:
+        if declared.setdefault(tool.name, tool) != tool:
+            yield "tool-collision", f"two different tools are named {tool.name!r}"
+        if (problem := _schema_problem(_dump(tool.parameters))) is not None:
+            yield "tool-schema", f"the parameters of {tool.name!r}: {problem}"
+    for call in (call for message in conversation.messages for call in message.calls):
+        if call.name not in declared:
+            among = f"the {len(declared)} declared tools" if declared else "the row's tools: it declares none"
+            yield "undeclared-tool", f"the call of {call.name!r} is not among {among}"
+        else:
+            yield from _arguments(call, declared[call.name])
+
+
+def _arguments(call: ToolCall, tool: Tool) -> Iterator[tuple[str, str]]:
+    schema = _dump(tool.parameters)
+    if _schema_problem(schema) is not None:
+        return
+    for rule, problem in _argument_problems(schema, call.arguments):
+        yield rule, f"the call of {call.name!r}: {problem}"
+
+
+def _argument_problems(schema: str, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
+    from referencing.exceptions import Unresolvable
+
+    try:
+        return [
+            ("missing-argument" if error.validator == "required" else "arguments-schema", _short(error.message))
+            for error in _validator(schema).iter_errors(dict(arguments))
+        ]
+    except Unresolvable as error:
+        return [("tool-schema", f"a reference leads nowhere: {_short(str(error))}")]
+    except (RecursionError, re.error) as error:
+        return [("tool-schema", f"can't be checked: {_short(str(error))}")]
+
+
+@functools.lru_cache(maxsize=8192)
+def _validator(schema: str) -> Any:
+    """A validator of one schema; references to other documents are never fetched."""
+    import jsonschema.validators
+    import referencing
+
+    value = json.loads(schema)
+    kind = jsonschema.validators.validator_for(value, default=jsonschema.Draft202012Validator)
+    return kind(value, registry=referencing.Registry())
+
+
+@functools.lru_cache(maxsize=8192)
+def _schema_problem(schema: str) -> str | None:
+    """Why a text is no valid JSON Schema, or None."""
+    import jsonschema
+
+    validator = _validator(schema)
+    try:
+        validator.check_schema(validator.schema)
+    except jsonschema.SchemaError as error:
+        place = "/".join(str(part) for part in error.absolute_path)
+        return _short(f"{place}: {error.message}" if place else error.message)
+    except RecursionError:
+        return "nested too deeply"
+    return None
+
+
+def _sayings(conversation: Conversation, template: TemplateFacts) -> Iterator[tuple[str, str]]:
+    """What this template can't say, or says so that nobody finds it again."""
+    for number, message in enumerate(conversation.messages, 1):
+        if not message.calls:
+            continue
+        text = bool(message.text.strip())
+        if len(message.calls) > 1 and template.parallel_calls is Saying.IMPOSSIBLE:
+            yield "parallel-calls", f"turn {number} makes {len(message.calls)} calls, {template.name} can make one"
+        if text and template.text_beside_call is Saying.IMPOSSIBLE:
+            yield "text-beside-call", f"turn {number} has text beside its call, {template.name} can't say both"
+        elif text and template.text_beside_call is Saying.UNREAD:
+            yield "text-call-unread", f"turn {number} has text beside its call"
+        if message.thought and template.thought_beside_call is Saying.IMPOSSIBLE:
+            yield "thought-beside-call", f"turn {number} has a thought before its call, {template.name} can't say both"
+        if template.dotted_names is Saying.UNREAD:
+            for call in message.calls:
+                if not _PLAIN_NAME.fullmatch(call.name):
+                    yield "tool-name-unread", f"turn {number} calls {call.name!r}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

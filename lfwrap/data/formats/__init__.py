@@ -11,6 +11,18 @@ import importlib
 from lfwrap.data.formats.base import Format
 
 _MODULES = (
+    "toucan",
+    "mcpflow_trajectories",
+    "mcpflow_simple",
+    "mcpflow",
+    "bfcl",
+    "openai_responses",
+    "anthropic",
+    "openai_chat",
+    "toolace",
+    "sharegpt",
+    "glaive",
+    "xlam",
     "alpaca",
 )  # fmt: skip
 

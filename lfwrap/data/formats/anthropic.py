@@ -1,0 +1,119 @@
+"""Anthropic messages (content blocks tool_use, tool_result, thinking) and MCP's sampling requests, which look alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lfwrap.data.conversation import Conversation, ToolCall
+from lfwrap.data.formats.arguments import parse_arguments
+from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
+from lfwrap.data.formats.calls import as_id
+from lfwrap.data.formats.messages import has_blocks, has_lone_call, turns_key, turns_of
+from lfwrap.data.formats.offers import offer_tools
+from lfwrap.data.formats.roles import Speaker, speaker_of
+from lfwrap.data.formats.schemas import parse_tools
+from lfwrap.data.formats.texts import plain_text, result_text, split_thought
+from lfwrap.data.formats.turns import TurnBuilder
+
+
+def evidence(record: Mapping[str, Any]) -> str | None:
+    """Content blocks of type tool_use, tool_result or thinking, or tools with input_schema."""
+    if turns_key(record) is None or not has_blocks(record) or has_lone_call(record):
+        return None
+    return "messages hold tool_use, tool_result or thinking blocks, or the tools have an input_schema"
+
+
+def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:
+    """A row as a conversation.
+
+    Raises:
+        Reject: the messages make no sense.
+    """
+    builder = TurnBuilder(notes)
+    for number, turn in enumerate(turns_of(record), 1):
+        _add_message(builder, turn, f"message {number}", notes)
+    system = record.get("system", record.get("systemPrompt"))
+    text = plain_text(system, "system", notes) if system else ""
+    return offer_tools(builder.build(parse_tools(record.get("tools"), notes), default_system=text), options)
+
+
+def _add_message(builder: TurnBuilder, turn: Mapping[str, Any], what: str, notes: RowNotes) -> None:
+    speaker = speaker_of(turn["role"])
+    content = turn.get("content")
+    parts: list[Any] = content if isinstance(content, list) else [content]
+    if speaker is Speaker.SYSTEM:
+        builder.system(plain_text(content, what, notes))
+    elif speaker is Speaker.USER:
+        _add_user(builder, parts, what, notes)
+    elif speaker is Speaker.ASSISTANT:
+        _add_assistant(builder, parts, what, notes)
+    else:
+        raise Reject("role", f"{what} has the role {turn['role']!r}, which Anthropic's messages don't have")
+
+
+def _add_user(builder: TurnBuilder, parts: list[Any], what: str, notes: RowNotes) -> None:
+    said: list[Any] = []
+    for part in parts:
+        if _type(part) == "tool_result":
+            text, is_error = result_text(part.get("content"), notes)
+            is_error = is_error or bool(part.get("is_error", part.get("isError", False)))
+            builder.result(text, call_id=as_id(part.get("tool_use_id", part.get("toolUseId"))), is_error=is_error)
+        else:
+            said.append(part)
+    if said:
+        builder.user(_text(said, what, notes))
+
+
+def _add_assistant(builder: TurnBuilder, parts: list[Any], what: str, notes: RowNotes) -> None:
+    thoughts: list[str] = []
+    said: list[Any] = []
+    calls: list[ToolCall] = []
+    for part in parts:
+        kind = _type(part)
+        if kind == "thinking":
+            thoughts.append(str(part.get("thinking", "")))
+        elif kind == "redacted_thinking":
+            notes.repair("redacted-thinking-dropped")
+        elif kind == "tool_use":
+            calls.append(_call(part, what, notes))
+        else:
+            if calls and _text([part], what, notes).strip():
+                notes.repair("text-before-calls")
+            said.append(part)
+    thought, text = split_thought(_text(said, what, notes), notes)
+    builder.assistant(text, thought="\n".join(thoughts) or thought, calls=calls)
+
+
+def _call(part: Mapping[str, Any], what: str, notes: RowNotes) -> ToolCall:
+    name = part.get("name")
+    if not isinstance(name, str) or not name:
+        raise Reject("call", f"{what}: a tool_use block names no tool")
+    return ToolCall(name, parse_arguments(part.get("input"), notes), id=as_id(part.get("id")))
+
+
+def _text(parts: list[Any], what: str, notes: RowNotes) -> str:
+    """The text of the parts; parts are this format's own way, so joining them is no repair."""
+    quiet = RowNotes()
+    text = plain_text(parts[0] if len(parts) == 1 else parts, what, quiet) if parts else ""
+    notes.warnings += quiet.warnings
+    return text
+
+
+def _type(part: Any) -> Any:
+    return part.get("type") if isinstance(part, Mapping) else None
+
+
+FORMAT = Format(
+    name="anthropic",
+    description="Anthropic messages with tool_use, tool_result and thinking blocks; MCP sampling requests",
+    example=(
+        '{"system":"你是助手。","tools":[{"name":"get_weather","description":"查询天气","input_schema":{"type":"object",'
+        '"properties":{"city":{"type":"string"}}}}],"messages":[{"role":"user","content":"北京天气?"},{"role":'
+        '"assistant","content":[{"type":"tool_use","id":"a1","name":"get_weather","input":{"city":"北京"}}]},'
+        '{"role":"user","content":[{"type":"tool_result","tool_use_id":"a1","content":"15"}]},'
+        '{"role":"assistant","content":"15度"}]}'
+    ),
+    evidence=evidence,
+    convert=convert,
+)

@@ -1,0 +1,141 @@
+"""BFCL: questions with functions, joined with the file of accepted answers that lies beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lfwrap.data.conversation import Conversation, ToolCall
+from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes, SourceRecord
+from lfwrap.data.formats.openai_chat import add_message
+from lfwrap.data.formats.schemas import parse_tools
+from lfwrap.data.formats.turns import TurnBuilder
+
+_FIRST_ROW = re.compile(r'\A\ufeff?\s*\{"id":\s*"[^"]+",\s*"question":\s*\[\s*\[')
+
+
+def evidence(record: Mapping[str, Any]) -> str | None:
+    """Question is a list of lists of messages, function is present."""
+    question = record.get("question")
+    if isinstance(question, list) and question and isinstance(question[0], list) and "function" in record:
+        return "question is a list of lists of messages, function present"
+    return None
+
+
+def sniff(head: str) -> str | None:
+    """The same, seen in a file's first line."""
+    if _FIRST_ROW.match(head) and '"function"' in head:
+        return "the first row has id, question (a list of lists) and function"
+    return None
+
+
+def read(path: Path, options: ConvertOptions) -> Iterator[SourceRecord]:  # noqa: ARG001 - one shape for all formats
+    """The rows of a file, each with the accepted answers of its id where an answers file lies beside it."""
+    answers = {row.get("id"): row.get("ground_truth") for row in _answers_of(path)}
+    rows = 0
+    with path.open(encoding="utf-8-sig") as source:
+        for line, text in enumerate(source, 1):
+            if not text.strip():
+                continue
+            rows += 1
+            value = _load(text)
+            if isinstance(value, dict) and value.get("id") in answers:
+                value["ground_truth"] = answers[value["id"]]
+            yield SourceRecord(row=rows, line=line, value=value)
+
+
+def answers_file(path: Path) -> Path | None:
+    """``X.possible_answer.jsonl`` beside ``X.jsonl``, or, as published, ``possible_answer/X.jsonl``."""
+    beside = path.with_name(f"{path.stem}.possible_answer{path.suffix}")
+    published = path.parent / "possible_answer" / path.name
+    return next((known for known in (beside, published) if known.is_file()), None)
+
+
+def _answers_of(path: Path) -> Iterator[dict[str, Any]]:
+    known = answers_file(path)
+    if known is None:
+        return
+    with known.open(encoding="utf-8-sig") as source:
+        for text in source:
+            value = _load(text)
+            if isinstance(value, dict):
+                yield value
+
+
+def _load(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # no object: rejected as such, with its line
+
+
+def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:  # noqa: ARG001
+    """A case as a question and the calls of its first accepted answer.
+
+    Raises:
+        Reject: no accepted answer, several question turns, or something that can't be read.
+    """
+    truth = record.get("ground_truth")
+    if not isinstance(truth, list) or not truth:
+        raise Reject("no-answer", "there is no accepted answer for this case")
+    question = record.get("question")
+    if not isinstance(question, list) or len(question) != 1 or not isinstance(question[0], list):
+        raise Reject("structure", "question is not one list of messages")
+    builder = TurnBuilder(notes)
+    for number, turn in enumerate(question[0], 1):
+        if not isinstance(turn, Mapping) or "role" not in turn:
+            raise Reject("structure", f"message {number} has no role")
+        add_message(builder, turn, f"message {number}", notes)
+    builder.assistant(calls=[_call(answer) for answer in truth])
+    return builder.build(parse_tools(record.get("function"), notes))
+
+
+def _call(answer: Any) -> ToolCall:
+    if not isinstance(answer, Mapping) or len(answer) != 1:
+        raise Reject("call", "an accepted answer is no {name: {argument: [values]}}")
+    name, accepted = next(iter(answer.items()))
+    if not isinstance(accepted, Mapping):
+        raise Reject("arguments", f"the accepted arguments of {name!r} are no object")
+    chosen = {key: first_accepted(values) for key, values in accepted.items()}
+    return ToolCall(str(name), {key: value for key, value in chosen.items() if value is not _OMITTED})
+
+
+_OMITTED = object()
+
+
+def first_accepted(values: Any) -> Any:
+    """The first value of a list of accepted ones; an empty text there means that the argument may be left out."""
+    if not isinstance(values, list):
+        return values
+    if not values or values[0] == "":
+        return _OMITTED
+    return _plain(values[0])
+
+
+def _plain(value: Any) -> Any:
+    """Nested objects list the accepted values of each of their fields."""
+    if isinstance(value, Mapping):
+        inner = {key: first_accepted(values) for key, values in value.items()}
+        return {key: chosen for key, chosen in inner.items() if chosen is not _OMITTED}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+FORMAT = Format(
+    name="bfcl",
+    description="BFCL cases, joined with the accepted answers in X.possible_answer.jsonl or possible_answer/X",
+    example=(
+        '{"id":"simple_0","question":[[{"role":"user","content":"Area of a triangle, base 10, height 5?"}]],"function":'
+        '[{"name":"geometry.area","description":"d","parameters":{"type":"dict","properties":{"base":{"type":"integer"},'
+        '"height":{"type":"integer"}},"required":["base","height"]}}],"ground_truth":[{"geometry.area":{"base":[10],'
+        '"height":[5]}}]}'
+    ),
+    evidence=evidence,
+    convert=convert,
+    sniff=sniff,
+    read=read,
+)

@@ -1,0 +1,120 @@
+"""Calls written as ``[Market Trends API(trend_type="INDEXES"), other.tool(n=1, tags=["a"])]``, names with spaces."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Collection
+from typing import Any
+
+from lfwrap.data.conversation import ToolCall
+from lfwrap.data.formats.base import Reject
+
+_OPENING, _CLOSING = "([{", ")]}"
+_LOOKS_LIKE_CALLS = re.compile(r"^\s*\[\s*[^\[\]{}\"'=:]+\(.*\)\s*\]\s*$", re.DOTALL)
+_JSON_WORDS = {"true": True, "false": False, "null": None}
+_ARGUMENT = re.compile(r"\s*([^\s=()\[\]{}\"']+)\s*=(.*)$", re.DOTALL)
+
+
+def looks_like_calls(text: str) -> bool:
+    """Whether a text is one bracket around something like calls."""
+    return _LOOKS_LIKE_CALLS.match(text) is not None
+
+
+def parse_bracket_calls(text: str, names: Collection[str] = ()) -> tuple[ToolCall, ...]:
+    """The calls in a bracket.
+
+    Args:
+        text: the bracket and what is in it.
+        names: the declared tools: a name with parentheses is only recognised among them.
+
+    Raises:
+        Reject: ``call``, the brackets, quotes or values don't add up.
+    """
+    inner = text.strip()
+    if inner[:1] != "[" or inner[-1:] != "]":
+        raise Reject("call", "the calls don't stand in square brackets")
+    pieces = split_outside(inner[1:-1], ",")
+    return tuple(_parse_one(piece, names) for piece in pieces if piece.strip())
+
+
+def split_outside(text: str, separator: str) -> list[str]:
+    """A text split at separators that stand outside of brackets and quotes.
+
+    Raises:
+        Reject: ``call``, a bracket or a quote stays open.
+    """
+    pieces, start, depth, quote, skip = [], 0, 0, "", False
+    for position, character in enumerate(text):
+        if skip:
+            skip = False
+        elif quote:
+            skip = character == "\\"
+            quote = "" if character == quote else quote
+        elif character in "\"'" and _opens_quote(text, position, depth):
+            quote = character
+        elif character in _OPENING:
+            depth += 1
+        elif character in _CLOSING:
+            depth -= 1
+        elif character == separator and depth == 0:
+            pieces.append(text[start:position])
+            start = position + 1
+    if depth or quote:
+        raise Reject("call", "a bracket or a quote of a call stays open")
+    return [*pieces, text[start:]]
+
+
+def _opens_quote(text: str, position: int, depth: int) -> bool:
+    """An apostrophe within a name (``User's Feed``) opens nothing; a quote follows ``=``, a bracket, comma or colon."""
+    before = text[:position].rstrip()
+    return before[-1:] in "=([{,:" if depth or before else True
+
+
+def _parse_one(piece: str, names: Collection[str]) -> ToolCall:
+    piece = piece.strip()
+    known = max((name for name in names if piece.startswith(f"{name}(")), key=len, default="")
+    head = known or piece.partition("(")[0]
+    rest = piece[len(head) :].strip()
+    name = head.strip()
+    if not name or rest[:1] != "(" or rest[-1:] != ")":
+        raise Reject("call", f"{piece[:60]!r} is no call NAME(KEY=VALUE, …)")
+    arguments: dict[str, Any] = {}
+    for part in split_outside(rest[1:-1], ","):
+        if part.strip():
+            key, value = _parse_argument(part)
+            if key in arguments:
+                raise Reject("duplicate-keys", f"the argument {key!r} stands twice in one call")
+            arguments[key] = value
+    return ToolCall(name, arguments)
+
+
+def _parse_argument(part: str) -> tuple[str, Any]:
+    found = _ARGUMENT.match(part)
+    if found is None:
+        raise Reject("call", f"{part.strip()[:60]!r} is no argument KEY=VALUE")
+    return found.group(1), _parse_value(found.group(2).strip())
+
+
+def _parse_value(text: str) -> Any:
+    """A Python literal in which JSON's ``true``, ``false`` and ``null`` stand, too."""
+    try:
+        return _value_of(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise Reject("call", f"the argument value {text[:60]!r} can't be read") from error
+
+
+def _value_of(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name) and node.id in _JSON_WORDS:
+        return _JSON_WORDS[node.id]
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_value_of(item) for item in node.elts]
+    if isinstance(node, ast.Dict):
+        keys = [ast.literal_eval(key) if key is not None else None for key in node.keys]
+        if not all(isinstance(key, str) for key in keys):
+            raise ValueError("a key is no text")
+        return {str(key): _value_of(value) for key, value in zip(keys, node.values, strict=True)}
+    value = ast.literal_eval(node)
+    if value is not None and not isinstance(value, str | int | float | bool):
+        raise ValueError("no JSON value")
+    return value

@@ -1,0 +1,72 @@
+"""Tool calls as the formats write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lfwrap.data.conversation import ToolCall
+from lfwrap.data.formats.arguments import parse_arguments, parse_json, parse_python
+from lfwrap.data.formats.base import Reject, RowNotes
+
+_BLOCK = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_ARGUMENT_KEYS = ("arguments", "parameters", "input", "args")
+
+
+def parse_call(value: Any, notes: RowNotes, *, python: bool = False) -> ToolCall:
+    """One call: ``{name, arguments}``, or OpenAI's ``{id, function: {name, arguments}}``.
+
+    Raises:
+        Reject: ``call`` without a name; ``arguments`` where they are no object.
+    """
+    if not isinstance(value, Mapping):
+        raise Reject("call", "a call is no object with a name and arguments")
+    inner = value["function"] if isinstance(value.get("function"), Mapping) else value
+    name = inner.get("name")
+    if not isinstance(name, str) or not name:
+        raise Reject("call", "a call names no tool")
+    key = next((key for key in _ARGUMENT_KEYS if key in inner), "arguments")
+    call_id = value.get("id", value.get("call_id", ""))
+    return ToolCall(name, parse_arguments(inner.get(key), notes, python=python), id=as_id(call_id))
+
+
+def parse_calls(value: Any, notes: RowNotes, *, python: bool = False) -> tuple[ToolCall, ...]:
+    """One call or a list of calls."""
+    if isinstance(value, list):
+        return tuple(parse_call(call, notes, python=python) for call in value)
+    return (parse_call(value, notes, python=python),)
+
+
+def parse_call_text(text: str, notes: RowNotes, *, python: bool = False) -> tuple[str, tuple[ToolCall, ...]]:
+    """A call turn's text: JSON of a call or a list of calls, or ``<tool_call>`` blocks beside text: (text, calls).
+
+    Raises:
+        Reject: ``call``, there is no call in it.
+    """
+    blocks = _BLOCK.findall(text)
+    if not blocks:
+        return "", _load_calls(text, notes, python=python)
+    calls = tuple(call for block in blocks for call in _load_calls(block, notes, python=python))
+    return _BLOCK.sub("", text).strip(), calls
+
+
+def has_call_block(text: str) -> bool:
+    """Whether a text holds a ``<tool_call>`` block."""
+    return "<tool_call>" in text and _BLOCK.search(text) is not None
+
+
+def _load_calls(text: str, notes: RowNotes, *, python: bool) -> tuple[ToolCall, ...]:
+    try:
+        value = parse_json(text)
+    except ValueError as error:
+        if not python:
+            raise Reject("call", f"a call is no JSON: {error}") from error
+        value = parse_python(text, "a call")
+        notes.repair("python-to-json")
+    return parse_calls(value, notes, python=python)
+
+
+def as_id(value: Any) -> str:
+    """A call's id as text: logs have numbers, too."""
+    return "" if value is None else str(value)

@@ -1,0 +1,77 @@
+"""mcp-flow-simple: one call with its server, tool, response and final answer in one row."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from lfwrap.data.conversation import Conversation
+from lfwrap.data.formats.arguments import parse_json
+from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
+from lfwrap.data.formats.calls import parse_call
+from lfwrap.data.formats.offers import with_distractors
+from lfwrap.data.formats.schemas import parse_tool
+from lfwrap.data.formats.texts import plain_text, result_text
+from lfwrap.data.formats.turns import TurnBuilder
+
+
+def evidence(record: Mapping[str, Any]) -> str | None:
+    """instruction, tool_info and function_call are present."""
+    if isinstance(record.get("tool_info"), Mapping) and "function_call" in record and "instruction" in record:
+        return "instruction, tool_info and function_call present"
+    return None
+
+
+def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:
+    """A row as question, call, result and answer, as far as they are there.
+
+    Raises:
+        Reject: nothing asked, or a tool or call that can't be read.
+    """
+    info = record.get("tool_info")
+    if not isinstance(info, Mapping):
+        raise Reject("tool", "tool_info is no object")
+    tool = parse_tool({**info, "name": info.get("tool_name"), "description": info.get("tool_description")}, notes)
+    builder = TurnBuilder(notes)
+    builder.user(plain_text(record.get("instruction"), "instruction", notes))
+    builder.assistant(calls=[parse_call(record.get("function_call"), notes)])
+    if record.get("tool_response") is not None:
+        text, is_error = _response(record["tool_response"], notes)
+        builder.result(text, is_error=is_error)
+        if record.get("final_response"):
+            builder.assistant(plain_text(record["final_response"], "final_response", notes))
+    conversation = builder.build()
+    return dataclasses.replace(conversation, tools=with_distractors([tool], conversation, options))
+
+
+def _response(value: Any, notes: RowNotes) -> tuple[str, bool]:
+    """The response; its ``content`` may be JSON text of a list of MCP parts."""
+    if not isinstance(value, Mapping):
+        return result_text(value, notes)
+    content = value.get("content", value)
+    is_error = bool(value.get("isError", value.get("is_error", False)))
+    if isinstance(content, str) and content[:1] == "[":
+        try:
+            parts = parse_json(content)
+        except (ValueError, Reject):
+            parts = None
+        if isinstance(parts, list) and parts and all(isinstance(part, Mapping) and "type" in part for part in parts):
+            content = parts
+    text, failed = result_text(content, notes)
+    return text, is_error or failed
+
+
+FORMAT = Format(
+    name="mcpflow-simple",
+    description="mcp-flow-simple rows: instruction, tool_info, function_call, tool_response, final_response",
+    example=(
+        '{"instruction":"北京天气?","server_info":{"server_name":"weather"},"tool_info":{"tool_name":"get_weather",'
+        '"tool_description":"查询天气","input_schema":{"type":"object","properties":{"city":{"type":"string"}}}},'
+        '"function_call":{"name":"get_weather","arguments":{"city":"北京"}},"tool_response":{"content":'
+        '"{\\"t\\": 15}"},'
+        '"final_response":"15度"}'
+    ),
+    evidence=evidence,
+    convert=convert,
+)

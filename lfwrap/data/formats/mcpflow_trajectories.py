@@ -1,0 +1,67 @@
+"""MCP-Flow's trajectories: rows that are bare lists of messages, ``tool_calls`` one object, results MCP's JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lfwrap.data.conversation import Conversation
+from lfwrap.data.formats.base import ConvertOptions, Format, RowNotes, SourceRecord
+from lfwrap.data.formats.messages import has_lone_call, turns_of
+from lfwrap.data.formats.openai_chat import convert_messages
+from lfwrap.data.formats.schemas import parse_tools
+from lfwrap.errors import DataError
+
+_LIST_OF_LISTS = re.compile(r"\A\ufeff?\s*\[\s*\[\s*\{\s*\"(?:role|content)\"")
+
+
+def evidence(record: Mapping[str, Any]) -> str | None:
+    """Some message's ``tool_calls`` is one object instead of a list."""
+    return "messages with role/content, tool_calls is one object instead of a list" if has_lone_call(record) else None
+
+
+def sniff(head: str) -> str | None:
+    """A file that is a list of lists of messages."""
+    return "the file is a list of lists of role/content messages" if _LIST_OF_LISTS.match(head) else None
+
+
+def read(path: Path, options: ConvertOptions) -> Iterator[SourceRecord]:  # noqa: ARG001 - one shape for all formats
+    """The trajectories of a file, each as ``{"messages": […]}``.
+
+    Raises:
+        DataError: the file is no JSON.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise DataError(f"{path}: is no JSON: {error}", hint="Repair the file, or leave it out.") from error
+    for number, row in enumerate(rows, 1):
+        yield SourceRecord(row=number, line=None, value={"messages": row} if isinstance(row, list) else row)
+
+
+def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:
+    """A trajectory as a conversation; the result after its last call is cut, for no answer follows it.
+
+    Raises:
+        Reject: the messages make no sense.
+    """
+    return convert_messages(turns_of(record), record, parse_tools(record.get("tools"), notes), options, notes)
+
+
+FORMAT = Format(
+    name="mcpflow-trajectories",
+    description="MCP-Flow trajectories (lists of messages, tool_calls one object); give the tools with --tools",
+    example=(
+        '{"messages":[{"role":"user","content":"北京天气?"},{"role":"assistant","content":"","tool_calls":{"type":'
+        '"function","function":{"name":"weather_get","arguments":{"city":"北京"}}}},{"role":"tool","tool_call_id":0,'
+        '"name":"weather_get","content":"{\\"content\\": [{\\"type\\": \\"text\\", \\"text\\": \\"15\\"}], '
+        '\\"isError\\": false}"}]}'
+    ),
+    evidence=evidence,
+    convert=convert,
+    sniff=sniff,
+    read=read,
+)

@@ -1,0 +1,64 @@
+"""Role/content messages: what OpenAI's chat, Anthropic's and MCP-Flow's trajectories have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lfwrap.data.formats.base import Reject
+from lfwrap.data.formats.roles import is_role
+
+TURNS_KEYS = ("messages", "conversations", "conversation")
+BLOCK_TYPES = frozenset({"tool_use", "tool_result", "thinking", "redacted_thinking"})
+
+
+def turns_key(record: Mapping[str, Any]) -> str | None:
+    """The key under which a list of role/content messages stands."""
+    for key in TURNS_KEYS:
+        turns = record.get(key)
+        if isinstance(turns, list) and turns and isinstance(turns[0], Mapping) and is_role(turns[0].get("role")):
+            return key
+    return None
+
+
+def turns_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The messages of a record.
+
+    Raises:
+        Reject: there are none, or one has no role.
+    """
+    key = turns_key(record)
+    if key is None:
+        raise Reject("structure", "there is no list of messages with a role")
+    for number, turn in enumerate(record[key], 1):
+        if not isinstance(turn, Mapping) or "role" not in turn:
+            raise Reject("structure", f"message {number} has no role")
+    return list(record[key])
+
+
+def has_blocks(record: Mapping[str, Any]) -> bool:
+    """Whether some message holds Anthropic's content blocks, or the tools have its ``input_schema``."""
+    key = turns_key(record)
+    turns = record.get(key, []) if key else []
+    if any(_is_block(part) for turn in turns if isinstance(turn, Mapping) for part in _parts(turn)):
+        return True
+    tools = record.get("tools")
+    return isinstance(tools, list) and any(
+        isinstance(tool, Mapping) and ("input_schema" in tool or "inputSchema" in tool) for tool in tools
+    )
+
+
+def _parts(turn: Mapping[str, Any]) -> list[Any]:
+    content = turn.get("content")
+    return content if isinstance(content, list) else [content]
+
+
+def _is_block(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") in BLOCK_TYPES
+
+
+def has_lone_call(record: Mapping[str, Any]) -> bool:
+    """Whether some message's ``tool_calls`` is one object and no list: MCP-Flow's trajectories."""
+    key = turns_key(record)
+    turns = record.get(key, []) if key else []
+    return any(isinstance(turn, Mapping) and isinstance(turn.get("tool_calls"), Mapping) for turn in turns)

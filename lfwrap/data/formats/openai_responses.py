@@ -1,0 +1,89 @@
+"""OpenAI Responses: input items (message, function_call, function_call_output, reasoning) and what is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lfwrap.data.conversation import Conversation
+from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
+from lfwrap.data.formats.calls import as_id, parse_call, parse_calls
+from lfwrap.data.formats.offers import offer_tools
+from lfwrap.data.formats.openai_chat import add_message
+from lfwrap.data.formats.schemas import parse_tools
+from lfwrap.data.formats.texts import plain_text, result_text
+from lfwrap.data.formats.turns import TurnBuilder
+
+_ITEM_TYPES = frozenset({"message", "function_call", "function_call_output", "reasoning"})
+
+
+def evidence(record: Mapping[str, Any]) -> str | None:
+    """``responses_create_params`` is present, or input and output are lists of typed items."""
+    if isinstance(record.get("responses_create_params"), Mapping):
+        return "responses_create_params present" + (
+            ", expected_answers present" if "expected_answers" in record else ""
+        )
+    if _has_items(record.get("output")) and "input" in record:
+        return "input present, output is a list of message and function_call items"
+    return None
+
+
+def _has_items(value: Any) -> bool:
+    return isinstance(value, list) and any(
+        isinstance(item, Mapping) and item.get("type") in _ITEM_TYPES for item in value
+    )
+
+
+def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:
+    """A row as a conversation: the input, then the output or the expected calls.
+
+    Raises:
+        Reject: the items make no sense.
+    """
+    request = record.get("responses_create_params", record)
+    if not isinstance(request, Mapping):
+        raise Reject("structure", "responses_create_params is no object")
+    builder = TurnBuilder(notes)
+    if request.get("instructions"):
+        builder.system(plain_text(request["instructions"], "instructions", notes))
+    asked = request.get("input")
+    items = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+    answered = record.get("output", [])
+    if not isinstance(items, list) or not isinstance(answered, list):
+        raise Reject("structure", "input or output is no list of items")
+    for number, item in enumerate([*items, *answered], 1):
+        _add_item(builder, item, f"item {number}", notes)
+    if record.get("expected_answers"):
+        builder.assistant(calls=parse_calls(record["expected_answers"], notes))
+    return offer_tools(builder.build(parse_tools(request.get("tools"), notes)), options)
+
+
+def _add_item(builder: TurnBuilder, item: Any, what: str, notes: RowNotes) -> None:
+    if not isinstance(item, Mapping):
+        raise Reject("structure", f"{what} is no object")
+    kind = item.get("type", "message")
+    if kind == "function_call":
+        builder.assistant(calls=[parse_call({**item, "id": item.get("call_id", item.get("id"))}, notes)])
+    elif kind == "function_call_output":
+        text, is_error = result_text(item.get("output"), notes)
+        builder.result(text, call_id=as_id(item.get("call_id")), is_error=is_error)
+    elif kind == "reasoning":
+        parts = item.get("summary") or item.get("content") or []
+        builder.assistant(thought="\n".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping)))
+    elif "role" in item:
+        add_message(builder, item, what, notes)
+    else:
+        raise Reject("structure", f"{what} is of type {kind!r}, which can't be trained")
+
+
+FORMAT = Format(
+    name="openai-responses",
+    description="OpenAI Responses items with expected calls (responses_create_params) or an output list",
+    example=(
+        '{"responses_create_params":{"input":[{"role":"user","content":"北京天气?"}],"tools":[{"type":"function",'
+        '"name":"get_weather","description":"查询天气","parameters":{"type":"object","properties":{"city":'
+        '{"type":"string"}}}}]},"expected_answers":[{"name":"get_weather","arguments":{"city":"北京"}}]}'
+    ),
+    evidence=evidence,
+    convert=convert,
+)

@@ -1,0 +1,192 @@
+"""Tools as the formats write them, as canonical tools with a JSON Schema object."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lfwrap.data.conversation import Tool
+from lfwrap.data.formats.arguments import parse_json_field
+from lfwrap.data.formats.base import Reject, RowNotes
+
+_TYPE_NAMES = {
+    "dict": "object", "str": "string", "text": "string", "int": "integer", "long": "integer", "float": "number",
+    "double": "number", "bool": "boolean", "list": "array", "tuple": "array", "set": "array", "nonetype": "null",
+}  # fmt: skip
+_JSON_TYPES = frozenset({"object", "string", "integer", "number", "boolean", "array", "null"})
+_SCHEMA_KEYS = ("inputSchema", "input_schema", "parameters")
+_SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SCHEMA_SINGLES = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+_GENERIC = re.compile(r"(\w+)\s*\[(.*)\]$", re.DOTALL)
+
+
+def parse_tools(value: Any, notes: RowNotes) -> tuple[Tool, ...]:
+    """A list of tools, as values or as JSON text, in any of the known ways of writing one.
+
+    Raises:
+        Reject: ``tool`` where one can't be understood, ``tool-collision`` where two of one name differ.
+    """
+    if isinstance(value, str):
+        tools, repairs = _parse_text(value.strip())
+        notes.repairs.update(repairs)
+        return tools
+    if value is None:
+        return ()
+    if isinstance(value, Mapping):
+        value = value.get("tools", [value])
+    if not isinstance(value, list):
+        raise Reject("tool", "tools is neither a list nor JSON text of one")
+    return unique_tools(parse_tool(tool, notes) for tool in value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse_text(text: str) -> tuple[tuple[Tool, ...], dict[str, int]]:
+    notes = RowNotes()
+    if not text:
+        return (), {}
+    tools = parse_tools(parse_json_field(text, "tools", "tool") or [], notes)
+    return tools, dict(notes.repairs)
+
+
+def unique_tools(tools: Iterable[Tool]) -> tuple[Tool, ...]:
+    """Tools without repetitions.
+
+    Raises:
+        Reject: ``tool-collision``, two tools of one name differ.
+    """
+    by_name: dict[str, Tool] = {}
+    for tool in tools:
+        known = by_name.setdefault(tool.name, tool)
+        if known != tool:
+            raise Reject("tool-collision", f"two different tools are named {tool.name!r}")
+    return tuple(by_name.values())
+
+
+def parse_tool(value: Any, notes: RowNotes) -> Tool:
+    """One tool: wrapped (``{"type": "function", "function": {…}}``) or bare, MCP, Anthropic, xLAM or Python type names.
+
+    Titles, icons, annotations, output schemas and metadata are left out: the model is not shown them.
+
+    Raises:
+        Reject: ``tool``, it has no name or no schema object.
+    """
+    if isinstance(value, Mapping) and isinstance(value.get("function"), Mapping):
+        value = value["function"]
+        notes.repair("tool-unwrapped")
+    if not isinstance(value, Mapping):
+        raise Reject("tool", "a tool is no object")
+    name = value.get("name")
+    if not isinstance(name, str) or not name:
+        raise Reject("tool", "a tool has no name")
+    description = value.get("description")
+    key = next((key for key in _SCHEMA_KEYS if isinstance(value.get(key), Mapping)), None)
+    if key is None and any(value.get(key) not in (None, "", []) for key in _SCHEMA_KEYS):
+        raise Reject("tool", f"the parameters of tool {name!r} are no object")
+    parameters = parse_parameters(value[key] if key else {}, notes)
+    outer = value.get("required")
+    if isinstance(outer, list) and "required" not in parameters:
+        parameters["required"] = [field for field in outer if field in parameters["properties"]]
+        notes.repair("required-moved")
+    return Tool(name=name, description=description if isinstance(description, str) else "", parameters=parameters)
+
+
+def parse_parameters(schema: Mapping[str, Any], notes: RowNotes) -> dict[str, Any]:
+    """Parameters as a JSON Schema object with ``type`` and ``properties``; xLAM's flat ones become one."""
+    if is_flat(schema):
+        notes.repair("flat-parameters")
+        return _schema_of_flat(schema, notes)
+    normal: dict[str, Any] = normalise_schema(schema, notes)
+    return {**normal, "type": "object", "properties": normal.get("properties") or {}}
+
+
+def is_flat(schema: Mapping[str, Any]) -> bool:
+    """Whether parameters are a plain mapping of name → description, as in xLAM."""
+    return (
+        bool(schema)
+        and not any(key.startswith("$") or key in _SCHEMA_MAPS for key in schema)
+        and all(isinstance(field, Mapping) for field in schema.values())
+        and any("type" in field or "description" in field for field in schema.values())
+    )
+
+
+def _schema_of_flat(schema: Mapping[str, Any], notes: RowNotes) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    for name, field in schema.items():
+        words, optional = _optional(field.get("type"))
+        properties[name] = normalise_schema({**field, "type": words} if words else _without_type(field), notes)
+        if not optional and "default" not in field and field.get("required") is not False:
+            required.append(name)
+        properties[name].pop("required", None)
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _without_type(field: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in field.items() if key != "type"}
+
+
+def _optional(words: Any) -> tuple[Any, bool]:
+    """``"str, optional"`` → ``("str", True)``; ``"Optional[str]"`` likewise."""
+    if not isinstance(words, str):
+        return words, False
+    head, _, tail = words.partition(", ")
+    if tail.strip().lower().startswith(("optional", "default")):
+        return head.strip(), True
+    generic = _GENERIC.match(words.strip())
+    if generic and generic.group(1).lower() == "optional":
+        return generic.group(2).strip(), True
+    return words.strip(), False
+
+
+def normalise_schema(schema: Any, notes: RowNotes) -> Any:
+    """A schema with JSON Schema's type names, wherever a schema stands in it; values and texts stay as they are."""
+    if not isinstance(schema, Mapping):
+        return schema
+    normal = dict(schema)
+    if "type" in normal:
+        normal = _with_type(normal, notes)
+    for key in _SCHEMA_MAPS:
+        if isinstance(normal.get(key), Mapping):
+            normal[key] = {name: normalise_schema(inner, notes) for name, inner in normal[key].items()}
+    for key in _SCHEMA_LISTS:
+        if isinstance(normal.get(key), list):
+            normal[key] = [normalise_schema(inner, notes) for inner in normal[key]]
+    for key in _SCHEMA_SINGLES:
+        if key in normal:
+            normal[key] = normalise_schema(normal[key], notes)
+    return normal
+
+
+def _with_type(schema: dict[str, Any], notes: RowNotes) -> dict[str, Any]:
+    words = schema["type"]
+    named = schema_of_type(words)
+    if named.get("type") == words:
+        return schema
+    notes.repair("type-names")
+    rest = _without_type(schema)
+    items = rest.pop("items", named.pop("items", None))
+    return {**named, **rest, **({} if items is None else {"items": items})}
+
+
+def schema_of_type(words: Any) -> dict[str, Any]:
+    """``"dict"`` → ``{"type": "object"}``, ``"List[int]"`` → an array of integers, what isn't known → ``{}``."""
+    if isinstance(words, list):
+        names = [schema_of_type(word).get("type") for word in words]
+        return {"type": names} if all(isinstance(name, str) for name in names) else {}
+    if not isinstance(words, str):
+        return {}
+    lower = words.strip().lower()
+    if lower in _JSON_TYPES:
+        return {"type": lower}
+    if lower in _TYPE_NAMES:
+        return {"type": _TYPE_NAMES[lower]}
+    generic = _GENERIC.match(lower)
+    if generic is None:
+        return {}
+    outer, inner = _TYPE_NAMES.get(generic.group(1)), generic.group(2)
+    if outer == "array" and "," not in inner and (items := schema_of_type(inner)):
+        return {"type": "array", "items": items}
+    return {"type": outer} if outer in ("array", "object") else {}

@@ -1,0 +1,135 @@
+"""ShareGPT: ``conversations`` of from/value, with or without tools; also the engine's own rows and Hermes' tags."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lfwrap.data.conversation import Conversation
+from lfwrap.data.formats import toolace
+from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
+from lfwrap.data.formats.calls import has_call_block, parse_call_text
+from lfwrap.data.formats.offers import offer_tools
+from lfwrap.data.formats.roles import Speaker, is_role, speaker_of
+from lfwrap.data.formats.schemas import parse_tools
+from lfwrap.data.formats.texts import plain_text, result_text, split_thought
+from lfwrap.data.formats.turns import TurnBuilder
+
+_TURNS_KEYS = ("conversations", "conversation", "messages")
+_RESULTS_JOINT = "\n</tool_response>\n<tool_response>\n"
+_RESPONSE = re.compile(r"^\s*<tool_response>\s*(.*?)\s*</tool_response>\s*$", re.DOTALL)
+
+
+def evidence(record: Mapping[str, Any]) -> str | None:
+    """``conversations`` is a list of from/value turns, and the tools do not stand in the system prompt."""
+    key = _turns_key(record)
+    if key is None or toolace.evidence(record):
+        return None
+    tools = ", tools present" if record.get("tools") else ""
+    return f"{key} is a list of from/value turns{tools}"
+
+
+def _turns_key(record: Mapping[str, Any]) -> str | None:
+    for key in _TURNS_KEYS:
+        turns = record.get(key)
+        if isinstance(turns, list) and turns and isinstance(turns[0], Mapping):
+            first = turns[0]
+            if "value" in first and is_role(first.get("from")):
+                return key
+    return None
+
+
+def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:
+    """A row as a conversation.
+
+    Raises:
+        Reject: the turns make no sense.
+    """
+    key = _turns_key(record)
+    if key is None:
+        raise Reject("structure", "there is no list of from/value turns")
+    builder = TurnBuilder(notes)
+    tools = parse_tools(record.get("tools"), notes)
+    for number, turn in enumerate(record[key], 1):
+        if not isinstance(turn, Mapping) or "from" not in turn:
+            raise Reject("structure", f"turn {number} has no 'from'")
+        text = plain_text(turn.get("value"), f"turn {number}", notes)
+        _add(builder, speaker_of(turn["from"]), text, bool(tools), notes)
+    system = plain_text(record["system"], "system", notes) if record.get("system") else ""
+    conversation = builder.build(tools, default_system=system)
+    return offer_tools(conversation, options)
+
+
+def _add(builder: TurnBuilder, speaker: Speaker, text: str, has_tools: bool, notes: RowNotes) -> None:
+    if speaker is Speaker.SYSTEM:
+        builder.system(text)
+    elif speaker is Speaker.USER:
+        builder.user(text)
+    elif speaker is Speaker.RESULT:
+        _add_results(builder, text, notes)
+    else:
+        thought, said = split_thought(text, notes)
+        if speaker is Speaker.CALL or (has_tools and has_call_block(said)):
+            said, calls = parse_call_text(said, notes)
+            builder.assistant(said, thought=thought, calls=calls)
+        else:
+            builder.assistant(said, thought=thought)
+
+
+def _add_results(builder: TurnBuilder, text: str, notes: RowNotes) -> None:
+    """One observation, which may hold the results of several calls in either of the engine's ways."""
+    count = len(builder.calls)
+    tagged = _RESPONSE.match(text)
+    if tagged:
+        notes.repair("tool-response-tags")
+        text = tagged.group(1)
+    parts = text.split(_RESULTS_JOINT)
+    if count > 1 and len(parts) == count:
+        for part in parts:
+            builder.result(result_text(part, notes)[0])
+        return
+    named = _named_results(text) if count > 1 else None
+    if named is not None and len(named) == count:
+        for name, content in named:
+            builder.result(content, name=name)
+        return
+    content, is_error = result_text(text, notes)
+    builder.result(content, is_error=is_error)
+
+
+def _named_results(text: str) -> list[tuple[str, str]] | None:
+    """``[{"name": …, "content": …}, …]`` as pairs, None for anything else."""
+    if not text.startswith("["):
+        return None
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return None
+    wanted = {"name", "content"}
+    if not all(isinstance(value, Mapping) and set(value) == wanted for value in values):
+        return None
+    return [
+        (str(value["name"]), value["content"] if isinstance(value["content"], str) else _dump(value["content"]))
+        for value in values
+    ]
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+FORMAT = Format(
+    name="sharegpt",
+    description="conversations of from/value turns, with or without tools; LLaMA-Factory's own rows, too",
+    example=(
+        '{"conversations":[{"from":"human","value":"北京天气?"},{"from":"function_call","value":'
+        '"{\\"name\\":\\"get_weather\\",\\"arguments\\":{\\"city\\":\\"北京\\"}}"},{"from":"observation","value":"15"},'
+        '{"from":"gpt","value":"15度"}],"tools":"[{\\"name\\":\\"get_weather\\",\\"description\\":\\"查询天气\\",'
+        '\\"parameters\\":{\\"type\\":\\"object\\",\\"properties\\":{\\"city\\":{\\"type\\":\\"string\\"}},'
+        '\\"required\\":[\\"city\\"]}}]"}'
+    ),
+    evidence=evidence,
+    convert=convert,
+)

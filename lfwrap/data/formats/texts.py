@@ -1,0 +1,161 @@
+"""Text out of what stands where text is expected: content parts, MCP results, thoughts in tags."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lfwrap.data.formats.base import Reject, RowNotes
+
+_THOUGHT = re.compile(r"\s*<(think|thinking)>(.*?)</\1>\s*", re.DOTALL)
+_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)(\\u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})?)")
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+_FIRST_PRINTABLE = 0x20
+_QUOTE, _BACKSLASH = 0x22, 0x5C
+
+
+def plain_text(value: Any, what: str, notes: RowNotes) -> str:
+    """Text, or what stands for it: null is empty, a number its digits, a list of parts their text.
+
+    Raises:
+        Reject: ``media`` for images and sound, ``not-text`` for anything else.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None:
+        notes.repair("null-to-empty")
+        return ""
+    if isinstance(value, bool | int | float):
+        notes.repair("number-to-text")
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        value = [value]
+    if isinstance(value, list):
+        notes.repair("parts-to-text")
+        return "\n".join(_part_text(part, what) for part in value)
+    raise Reject("not-text", f"{what} is no text")
+
+
+def _part_text(part: Any, what: str) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping):
+        raise Reject("not-text", f"{what} holds a part that is neither text nor an object")
+    kind = part.get("type")
+    text = part.get("text", part.get("value"))
+    if kind in _TEXT_PARTS and isinstance(text, str):
+        return text
+    if kind == "refusal" and isinstance(part.get("refusal"), str):
+        return str(part["refusal"])
+    raise Reject("media", f"{what} holds a part of type {kind!r}: only text can be trained here")
+
+
+def split_thought(text: str, notes: RowNotes) -> tuple[str, str]:
+    """``<think>…</think>`` at the start of a text, apart from what follows: (thought, text)."""
+    if "<think" not in text:
+        return "", text
+    found = _THOUGHT.match(text)
+    if found is None:
+        return "", text
+    thought, rest = found.group(2).strip(), text[found.end() :]
+    if text != f"<think>\n{thought}\n</think>\n\n{rest}":
+        notes.repair("think-newlines")
+    return thought, rest
+
+
+def mcp_result(result: Mapping[str, Any], notes: RowNotes) -> tuple[str, bool]:
+    """The text of an MCP ``tools/call`` result, and whether it reports a failure.
+
+    Text parts are joined by line breaks; without any, ``structuredContent`` stands as JSON. Images, sound and binary
+    resources become a placeholder and a warning.
+    """
+    content = result.get("content")
+    parts = content if isinstance(content, list) else [] if content is None else [content]
+    texts = [text for part in parts if (text := _mcp_part(part, notes)) is not None]
+    if not texts and result.get("structuredContent") is not None:
+        notes.repair("structured-content-to-text")
+        texts = [json.dumps(result["structuredContent"], ensure_ascii=False)]
+    return readable_json("\n".join(texts), notes), bool(result.get("isError", result.get("is_error", False)))
+
+
+def _mcp_part(part: Any, notes: RowNotes) -> str | None:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping):
+        return json.dumps(part, ensure_ascii=False)
+    kind = part.get("type")
+    if kind in _TEXT_PARTS or (kind is None and "text" in part):
+        return str(part.get("text", part.get("value", "")))
+    if kind == "resource_link":
+        return str(part.get("uri", ""))
+    if kind == "resource" and isinstance(part.get("resource"), Mapping):
+        resource = part["resource"]
+        if isinstance(resource.get("text"), str):
+            return str(resource["text"])
+        kind, part = "resource", resource
+    media = str(part.get("mimeType") or "of unknown type")
+    notes.warn("media-dropped", f"a tool's result holds {kind} {media}: a placeholder stands for it")
+    return f"[{kind}: {media}]"
+
+
+def looks_like_mcp_result(value: Any) -> bool:
+    """Whether a value is an MCP result: ``content`` is a list of typed parts, or there is only structured content."""
+    if not isinstance(value, Mapping):
+        return False
+    content = value.get("content")
+    if isinstance(content, list) and content:
+        return all(isinstance(part, Mapping) and "type" in part for part in content)
+    return "structuredContent" in value or (content == [] and "isError" in value)
+
+
+def result_text(value: Any, notes: RowNotes) -> tuple[str, bool]:
+    """A tool's result, as text, JSON or MCP result (also JSON-encoded): its text, and whether it reports a failure."""
+    if isinstance(value, str):
+        inner = _loads(value) if value[:1] == "{" and ('"content"' in value or '"structuredContent"' in value) else None
+        if isinstance(inner, Mapping) and looks_like_mcp_result(inner):
+            notes.repair("mcp-result-to-text")
+            return mcp_result(inner, notes)
+        return readable_json(value, notes), False
+    if looks_like_mcp_result(value):
+        return mcp_result(value, notes)
+    if isinstance(value, list) and value and all(isinstance(part, Mapping) and "type" in part for part in value):
+        return mcp_result({"content": value}, notes)
+    if value is None:
+        return "", False
+    return json.dumps(value, ensure_ascii=False), False
+
+
+def readable_json(text: str, notes: RowNotes) -> str:
+    r"""JSON text without ``\u`` escapes of printable characters: the engine would train on the escapes.
+
+    Everything else, numbers and white space included, stays byte for byte; text that is no JSON stays as it is.
+    """
+    if "\\u" not in text or _loads(text) is None:
+        return text
+    readable = _ESCAPE.sub(_unescape, text)
+    if readable != text:
+        notes.repair("unicode-escapes")
+    return readable
+
+
+def _unescape(found: re.Match[str]) -> str:
+    backslashes, escape = found.groups()
+    units = [int(part, 16) for part in escape.split("\\u")[1:]]
+    text = b"".join(unit.to_bytes(2, "big") for unit in units).decode("utf-16-be", "surrogatepass")
+    return backslashes + "".join(_readable(character) for character in text)
+
+
+def _readable(character: str) -> str:
+    code = ord(character)
+    if code < _FIRST_PRINTABLE or code in (_QUOTE, _BACKSLASH) or 0xD800 <= code <= 0xDFFF:  # noqa: PLR2004 - surrogates
+        return f"\\u{code:04x}"
+    return character
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

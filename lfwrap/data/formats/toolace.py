@@ -1,0 +1,108 @@
+"""ToolACE: the tools stand as JSON inside the system text, the calls in square brackets."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lfwrap.data.conversation import Conversation
+from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
+from lfwrap.data.formats.bracket_calls import looks_like_calls, parse_bracket_calls
+from lfwrap.data.formats.roles import Speaker, speaker_of
+from lfwrap.data.formats.schemas import parse_tools
+from lfwrap.data.formats.texts import plain_text, result_text
+from lfwrap.data.formats.turns import TurnBuilder
+
+_TOOLS_START = re.compile(r"\[\s*\{\s*\"")
+
+
+def evidence(record: Mapping[str, Any]) -> str | None:
+    """from/value turns, no tools column, and a JSON list of functions inside the system text."""
+    turns, system = record.get("conversations"), record.get("system")
+    if not isinstance(turns, list) or not isinstance(system, str) or record.get("tools"):
+        return None
+    if not turns or not isinstance(turns[0], Mapping) or "from" not in turns[0]:
+        return None
+    if '"parameters"' not in system or '"name"' not in system or not _TOOLS_START.search(system):
+        return None
+    return "the system text holds a JSON list of functions, conversations are from/value turns"
+
+
+def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:  # noqa: ARG001
+    """A row as a conversation.
+
+    The system text is left out: it declares the tools and asks for calls in brackets, and the template does both in
+    its own way.
+
+    Raises:
+        Reject: the tools, the calls or the order make no sense.
+    """
+    tools = parse_tools(_tools_in(str(record.get("system", ""))), notes)
+    notes.repair("tools-from-system")
+    names = [tool.name for tool in tools]
+    builder = TurnBuilder(notes)
+    for number, turn in enumerate(record["conversations"], 1):
+        if not isinstance(turn, Mapping) or "from" not in turn:
+            raise Reject("structure", f"turn {number} has no 'from'")
+        text = plain_text(turn.get("value"), f"turn {number}", notes)
+        _add(builder, speaker_of(turn["from"]), text, names, notes)
+    return builder.build(tools)
+
+
+def _tools_in(system: str) -> Any:
+    start = _TOOLS_START.search(system)
+    if start is None:
+        raise Reject("tool", "the system text holds no JSON list of functions")
+    try:
+        return json.JSONDecoder().raw_decode(system, start.start())[0]
+    except ValueError as error:
+        raise Reject("tool", f"the functions in the system text are no JSON: {error}") from error
+
+
+def _add(builder: TurnBuilder, speaker: Speaker, text: str, names: list[str], notes: RowNotes) -> None:
+    if speaker is Speaker.SYSTEM:
+        builder.system(text)
+    elif speaker is Speaker.USER:
+        builder.user(text)
+    elif speaker is Speaker.RESULT:
+        _add_results(builder, text, notes)
+    elif looks_like_calls(text):
+        builder.assistant(calls=parse_bracket_calls(text, names))
+    else:
+        builder.assistant(text)
+
+
+def _add_results(builder: TurnBuilder, text: str, notes: RowNotes) -> None:
+    """``[{"name": …, "results": …}, …]``: one result for each call, where the counts agree."""
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    count = len(builder.calls)
+    if not isinstance(values, list) or len(values) != count or not all(_is_result(value) for value in values):
+        builder.result(result_text(text, notes)[0])
+        return
+    for value in values:
+        results = value["results"]
+        content = results if isinstance(results, str) else json.dumps(results, ensure_ascii=False)
+        builder.result(content, name=str(value["name"]))
+
+
+def _is_result(value: Any) -> bool:
+    return isinstance(value, Mapping) and {"name", "results"} <= value.keys()
+
+
+FORMAT = Format(
+    name="toolace",
+    description="ToolACE rows: functions as JSON in the system text, calls as [name(key=value)]",
+    example=(
+        '{"system":"The functions in JSON format:\\n[{\\"name\\":\\"Market Trends API\\",\\"description\\":'
+        '\\"d\\",\\"parameters\\":{\\"type\\":\\"dict\\",\\"properties\\":{\\"trend_type\\":{\\"type\\":\\"string\\"}},'
+        '\\"required\\":[\\"trend_type\\"]}}].","conversations":[{"from":"user","value":"Top trends?"},{"from":'
+        '"assistant","value":"[Market Trends API(trend_type=\\"INDEXES\\")]"}]}'
+    ),
+    evidence=evidence,
+    convert=convert,
+)

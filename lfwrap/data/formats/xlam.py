@@ -1,0 +1,51 @@
+"""xLAM: query, answers and tools, the last two as JSON text, with flat parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lfwrap.data.conversation import Conversation, Message, Role
+from lfwrap.data.formats.arguments import parse_json_field
+from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
+from lfwrap.data.formats.calls import parse_calls
+from lfwrap.data.formats.schemas import parse_tools
+from lfwrap.data.formats.texts import plain_text
+
+
+def evidence(record: Mapping[str, Any]) -> str | None:
+    """query, answers and tools are present, and none is a list of messages."""
+    if {"query", "answers", "tools"} <= record.keys() and not {"messages", "conversations"} & record.keys():
+        return "query, answers and tools present"
+    return None
+
+
+def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:  # noqa: ARG001
+    """A row as a question and its calls.
+
+    Raises:
+        Reject: nothing asked, no call, or calls that can't be read.
+    """
+    query = plain_text(record.get("query"), "query", notes)
+    if not query.strip():
+        raise Reject("empty-turn", "the query is empty")
+    answers = parse_json_field(record.get("answers"), "answers", "call")
+    if not answers:
+        raise Reject("no-answer", "answers is empty: there is no call to learn")
+    calls = parse_calls(answers, notes)
+    messages = (Message(Role.USER, query), Message(Role.ASSISTANT, calls=calls))
+    return Conversation(messages, tools=parse_tools(record.get("tools"), notes))
+
+
+FORMAT = Format(
+    name="xlam",
+    description="xLAM function calling: query, answers and tools as JSON text, flat parameters",
+    example=(
+        '{"id":0,"query":"Weather in Paris?","answers":"[{\\"name\\":\\"get_weather\\",\\"arguments\\":{\\"city\\":'
+        '\\"Paris\\"}}]","tools":"[{\\"name\\":\\"get_weather\\",\\"description\\":\\"d\\",\\"parameters\\":{\\"city\\":'
+        '{\\"description\\":\\"city\\",\\"type\\":\\"str\\"},\\"unit\\":{\\"description\\":\\"unit\\",\\"type\\":'
+        '\\"str, optional\\",\\"default\\":\\"c\\"}}}]"}'
+    ),
+    evidence=evidence,
+    convert=convert,
+)

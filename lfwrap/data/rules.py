@@ -1,0 +1,218 @@
+"""The rules that rows are held against: names that stay, how much each weighs, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lfwrap.errors import Severity
+
+DOCS_PAGE = "docs/reference/data-rules.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        name: its name in reports, rejects and counts.
+        severity: an error rejects the row, a warning does not.
+        summary: what is wrong with a row that breaks it.
+        hint: what to do.
+    """
+
+    name: str
+    severity: Severity
+    summary: str
+    hint: str
+
+    @property
+    def anchor(self) -> str:
+        """Where the documentation explains it."""
+        return f"{DOCS_PAGE}#{self.name}"
+
+
+def _error(name: str, summary: str, hint: str) -> Rule:
+    return Rule(name, Severity.ERROR, summary, hint)
+
+
+def _warning(name: str, summary: str, hint: str) -> Rule:
+    return Rule(name, Severity.WARNING, summary, hint)
+
+
+_RULES = (
+    # The row itself
+    _error("not-an-object", "The row is no object with named fields.", "Write one JSON object for each row."),
+    _error(
+        "structure",
+        "The row lacks what its format needs.",
+        "Compare it with the format's example: `lfwrap data formats`.",
+    ),
+    _error(
+        "columns",
+        "The columns can't be told apart, or one is missing.",
+        "Say which is which with `--map FIELD=COLUMN`.",
+    ),
+    _error(
+        "duplicate-keys",
+        "A key stands twice in one object, so one of its values would be lost.",
+        "Keep one of the two.",
+    ),
+    _error(
+        "lone-surrogate",
+        "A text holds half of a character (a lone surrogate): no valid UTF-8.",
+        "Repair the program that cut the text.",
+    ),
+    _error(
+        "not-text",
+        "A field that should hold text holds an object or a list.",
+        "Write text, or pick another column with `--map`.",
+    ),
+    _error(
+        "media",
+        "A turn holds an image, sound or another part that is no text.",
+        "Leave such rows out: only text is trained here.",
+    ),
+    _error(
+        "bad-history", "The history is no list of [question, answer] pairs.", 'Write `[["question", "answer"], …]`.'
+    ),
+    # Turns
+    _error("role", "A turn's role has an unknown name.", "Use system, user, assistant, tool or their usual aliases."),
+    _error(
+        "order",
+        "The turns don't alternate between the user (or a tool) and the assistant.",
+        "Repair the order; the engine would drop the row without a word.",
+    ),
+    _error(
+        "late-system", "A system message stands after the first turn.", "Move it to the beginning, or split the row."
+    ),
+    _error("empty-instruction", "Instruction and input are both empty.", "Fill one of them, or leave the row out."),
+    _error("empty-output", "The output is empty: there is no answer to learn.", "Fill it, or leave the row out."),
+    _error("empty-turn", "A turn in the middle says nothing.", "Remove the turn, or repair it."),
+    _error(
+        "no-answer", "The assistant never says or calls anything.", "Join the row with its answer, or leave it out."
+    ),
+    _error(
+        "user-after-result",
+        "The user speaks right after a tool's result: the engine has no place for that.",
+        "Put the assistant's answer to the result in between, or end the row before it.",
+    ),
+    # Tools and calls
+    _error(
+        "tool",
+        "A tool can't be understood: no name, or parameters that are no object.",
+        'Write `{"name", "description", "parameters"}`.',
+    ),
+    _error(
+        "tool-collision",
+        "Two different tools have one name.",
+        "Rename one; MCP names are unique within one server only.",
+    ),
+    _warning(
+        "tool-schema",
+        "A tool's parameters are no valid JSON Schema; its calls can't be checked.",
+        "Repair the schema at its source.",
+    ),
+    _error("call", "A call can't be read, or names no tool.", 'Write `{"name": …, "arguments": {…}}`.'),
+    _error("arguments", "A call's arguments are no object.", "Write an object, or JSON text of one."),
+    _error(
+        "undeclared-tool",
+        "A call names a tool that the row doesn't declare.",
+        "Give the tools with `--tools FILE`, or correct the name.",
+    ),
+    _warning(
+        "missing-argument",
+        "A call lacks an argument that its tool requires.",
+        "Check whether the schema or the call is wrong.",
+    ),
+    _warning(
+        "arguments-schema",
+        "A call's arguments don't fit its tool's schema.",
+        "Check whether the schema or the call is wrong.",
+    ),
+    _error(
+        "unmatched-result",
+        "A tool's result belongs to no call, or it can't be told to which.",
+        "Give every result the id of its call.",
+    ),
+    _warning(
+        "missing-result",
+        "Some of several calls in one turn have no result.",
+        "Complete the log, if the model should see all results.",
+    ),
+    _warning(
+        "media-dropped",
+        "A tool's result holds an image or sound; a placeholder stands for it.",
+        "Nothing, unless the answer depends on it.",
+    ),
+    _error(
+        "needs-instructions",
+        "A wire log has calls and results, but not what the user asked.",
+        "Give `--instructions FILE`, or export the tools alone.",
+    ),
+    # The template
+    _error(
+        "placeholder",
+        "A user's text holds `{{idx}}`, which the engine replaces by the turn's number.",
+        "Write it in another way, for example `{{ idx }}`.",
+    ),
+    _error(
+        "media-placeholder",
+        "A text holds `<image>`, `<video>` or `<audio>`: with this template the whole load would end.",
+        "Write it in another way, or use a template for text.",
+    ),
+    _warning(
+        "special-token",
+        "A text holds a control token of the template, such as the one that ends a turn.",
+        "Remove it, unless it is meant.",
+    ),
+    _error(
+        "parallel-calls",
+        "The template can't make several calls in one turn.",
+        "Use another template, or split the turn.",
+    ),
+    _error(
+        "text-beside-call",
+        "The template can't say text and a call in one turn.",
+        "Use another template, or drop the text.",
+    ),
+    _error(
+        "thought-beside-call",
+        "The template can't think and call in one turn.",
+        "Use another template, or drop the thought.",
+    ),
+    _warning(
+        "text-call-unread",
+        "The template writes text beside a call so that the engine's chat won't find the call.",
+        "Use another template if calls are to be executed.",
+    ),
+    _warning(
+        "tool-name-unread",
+        "The template's calls are only found again when names consist of letters, digits and `_`.",
+        "Use another template for MCP's names.",
+    ),
+    _error("call-mark", "The text beside a call holds the mark that begins a call.", "Remove it from the text."),
+    _error("thought-mark", "A thought holds the mark that ends it.", "Remove it from the thought."),
+    # Secrets
+    _warning(
+        "secret",
+        "A text looks as if it held a key, a token or a password.",
+        "Replace it: what is trained can be said again.",
+    ),
+)
+
+RULES: dict[str, Rule] = {rule.name: rule for rule in _RULES}
+
+
+def render_rules() -> str:
+    """The documentation page of all rules, Markdown."""
+    lines = [
+        "# Data rules",
+        "",
+        "What `lfwrap prepare-data` holds every row against. An *error* sends the row to the rejects file, with file,",
+        "line and the reason; a *warning* keeps it and is counted. Secrets are masked in every message.",
+        "",
+        "This page is generated from `lfwrap/data/rules.py`.",
+    ]
+    for rule in RULES.values():
+        lines += ["", f"## {rule.name}", "", f"*{rule.severity}*: {rule.summary}", "", rule.hint]
+    return "\n".join(lines) + "\n"

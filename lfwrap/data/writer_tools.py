@@ -1,0 +1,187 @@
+"""Conversations with tools, calls, results or thoughts as the engine's rows, in the way of the template at hand."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
+from lfwrap.data.formats.base import Reject
+from lfwrap.data.templates import ObservationStyle, Saying, TemplateFacts, template_facts
+
+_RESULTS_JOINT = "\n</tool_response>\n<tool_response>\n"
+_ERROR = "Error: "
+
+
+def engine_row(conversation: Conversation, template: str) -> dict[str, Any]:
+    """A conversation as one row of text columns: ``conversations`` (from/value), ``system`` and ``tools``.
+
+    Args:
+        conversation: the row.
+        template: the chat template to write for; empty for the form that most templates take.
+
+    Raises:
+        Reject: the template can't say it; the engine would crash on it or train something else.
+        DataError: the engine has no such template.
+    """
+    facts = template_facts(template)
+    turns = [*_turns(conversation.messages, facts)]
+    _check_order(turns)
+    return {
+        "conversations": turns,
+        "system": conversation.system,
+        "tools": tools_text(conversation.tools, facts.family) if conversation.tools else "",
+    }
+
+
+def _check_order(turns: Sequence[Mapping[str, str]]) -> None:
+    """The engine drops a row whose turns don't alternate between what is read and what is learnt."""
+    for number, turn in enumerate(turns):
+        if (turn["from"] in ("human", "observation")) != (number % 2 == 0):
+            rule = "user-after-result" if turn["from"] == "human" else "order"
+            raise Reject(rule, f"the engine has no place for turn {number + 1} ({turn['from']}) where it stands")
+    if len(turns) % 2:
+        raise Reject("order", "the last turn is not the assistant's")
+
+
+def _turns(messages: Sequence[Message], facts: TemplateFacts) -> Iterator[dict[str, str]]:
+    calls: tuple[ToolCall, ...] = ()
+    results: list[Message] = []
+    for message in messages:
+        if message.role is Role.TOOL:
+            results.append(message)
+            continue
+        if results:
+            yield {"from": "observation", "value": observation_text(results, calls, facts)}
+            results = []
+        if message.role is Role.USER:
+            yield {"from": "human", "value": _user_text(message.text)}
+        else:
+            calls = message.calls
+            yield {"from": "function_call" if calls else "gpt", "value": assistant_text(message, facts)}
+    if results:
+        yield {"from": "observation", "value": observation_text(results, calls, facts)}
+
+
+def _user_text(text: str) -> str:
+    if "{{idx}}" in text:
+        raise Reject("placeholder", "the engine puts the turn's number in place of '{{idx}}' in a user's text")
+    return text
+
+
+def assistant_text(message: Message, facts: TemplateFacts) -> str:
+    """An assistant's turn: thought, text and calls.
+
+    Raises:
+        Reject: the template can't say it.
+    """
+    thought = _thought_text(message, facts) if message.thought else ""
+    if not message.calls:
+        return thought + message.text
+    _check_calls(message, facts)
+    calls = calls_text(message.calls)
+    if any(word.strip() in calls for word in (*facts.thought_words, *facts.call_words)):
+        # The engine looks for its marks inside of arguments, too. As an escape they mean the same JSON.
+        calls = calls.replace("<", "\\u003c").replace("◁", "\\u25c1")
+    if not message.text.strip():
+        return thought + calls
+    opening, closing = facts.call_words
+    if opening in message.text or opening in message.thought:
+        raise Reject("call-mark", f"the text beside a call holds {opening!r}, which the engine takes for the call")
+    return f"{thought}{message.text}\n{opening}{calls}{closing}"
+
+
+def _thought_text(message: Message, facts: TemplateFacts) -> str:
+    opening, closing = facts.thought_words
+    if opening.strip() in message.thought or closing.strip() in message.thought:
+        raise Reject("thought-mark", f"a thought holds {closing.strip()!r}, which ends it too early")
+    return f"{opening}{message.thought}{closing}"
+
+
+def _check_calls(message: Message, facts: TemplateFacts) -> None:
+    name = facts.name
+    if len(message.calls) > 1 and facts.parallel_calls is Saying.IMPOSSIBLE:
+        raise Reject("parallel-calls", f"the template {name} can't make {len(message.calls)} calls in one turn")
+    if message.text.strip() and facts.text_beside_call is Saying.IMPOSSIBLE:
+        raise Reject("text-beside-call", f"the template {name} can't say text and a call in one turn")
+    if message.thought and facts.thought_beside_call is Saying.IMPOSSIBLE:
+        raise Reject("thought-beside-call", f"the template {name} can't think and call in one turn")
+
+
+def calls_text(calls: Sequence[ToolCall]) -> str:
+    """One call as a JSON object, several as a JSON list; arguments are always objects."""
+    values = [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
+    return _dump(values[0] if len(values) == 1 else values)
+
+
+def observation_text(results: Sequence[Message], calls: Sequence[ToolCall], facts: TemplateFacts) -> str:
+    """All results of one turn as one observation, in the template's way."""
+    texts = [_result_text(result) for result in results]
+    if len(results) == 1 and len(calls) <= 1:
+        return _dump_value(texts[0]) if facts.observation is ObservationStyle.JSON_VALUE else texts[0]
+    if len(results) == 1 and not results[0].call_id and not results[0].name:  # one text answers several calls
+        return _dump_value(texts[0]) if facts.observation is ObservationStyle.JSON_VALUE else texts[0]
+    if facts.observation is ObservationStyle.JOIN:
+        return _RESULTS_JOINT.join(texts)
+    return _dump([
+        {"name": result.name, "content": text} for result, text in zip(results, texts, strict=True)
+    ])  # fmt: skip
+
+
+def _result_text(result: Message) -> str:
+    if result.is_error and not result.text.lstrip().lower().startswith("error"):
+        return _ERROR + result.text
+    return result.text
+
+
+def _dump_value(text: str) -> str:
+    """A result where the template wants a JSON value: JSON stays as it is, other text becomes a JSON string."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return _dump(text)
+    return text
+
+
+def tools_text(tools: Sequence[Tool], family: str) -> str:
+    """Tools as JSON text of wrapped functions."""
+    return "[" + ", ".join(_tool_text(tool.name, tool.description, _key(tool), family) for tool in tools) + "]"
+
+
+def _key(tool: Tool) -> str:
+    return _dump(tool.parameters)
+
+
+@functools.lru_cache(maxsize=8192)
+def _tool_text(name: str, description: str, parameters: str, family: str) -> str:
+    schema = json.loads(parameters)
+    if family == "default":
+        schema = _readable_parameters(schema)
+    function = {"name": name, "description": description, "parameters": schema}
+    return _dump({"type": "function", "function": function})
+
+
+def _readable_parameters(schema: dict[str, Any]) -> dict[str, Any]:
+    """Parameters that the engine's default family can print: it crashes on enums and items that are no texts, objects.
+
+    What it prints stays the same: an enum's values as text, and the type of an array's items.
+    """
+    properties = {name: _readable(field) for name, field in schema.get("properties", {}).items()}
+    return {**schema, "properties": properties}
+
+
+def _readable(field: Any) -> dict[str, Any]:
+    if not isinstance(field, Mapping):
+        return {}
+    readable = dict(field)
+    if isinstance(readable.get("enum"), list):
+        readable["enum"] = [value if isinstance(value, str) else _dump(value) for value in readable["enum"]]
+    if "items" in readable and not isinstance(readable["items"], Mapping):
+        readable["items"] = {}
+    return readable
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
