@@ -212,7 +212,7 @@ def _check_stage(stage: Path) -> None:
 
 def _compare(engine: Engine, target: Target, stage: Path, options: ExportOptions, say: Say) -> ParityReport:
     say(f"comparing answers and logits on {len(options.questions)} questions")
-    report = measure_parity(engine, target, str(stage), options.dtype, options.questions)
+    report = measure_parity(engine, target, str(stage), options.dtype, questions=options.questions)
     require_parity(report)
     if report.chat_template:
         say(

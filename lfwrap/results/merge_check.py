@@ -1,4 +1,4 @@
-"""Does the adapter belong to the base it is to be merged into? Read from the files' headers, before anything is loaded."""
+"""Does the adapter belong to the base it is to be merged into? Read from the files' headers, with nothing loaded."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def check_merge(target: Target) -> tuple[str, ...]:
     if target.quantization:
         bits = target.quantization.get("quantization_bit")
         notes.append(
-            f"trained on a base quantised to {bits} bits; merged into the 16-bit base, which answers a little differently "
-            "from the quantised one that the adapter has seen"
+            f"trained on a base quantised to {bits} bits; merged into the 16-bit base, which answers a little "
+            "differently from the quantised one that the adapter has seen"
         )
     return tuple(notes)
 
@@ -59,21 +59,30 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         PreflightError: it is none, or is cut off.
     """
     try:
-        with path.open("rb") as source:
-            (length,) = struct.unpack("<Q", source.read(_LENGTH_BYTES))
-            if length > _MAX_HEADER_BYTES:
-                raise ValueError(f"a header of {length} bytes")
-            header: dict[str, Any] = orjson.loads(source.read(length))
-        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-        if path.stat().st_size < _LENGTH_BYTES + length + end:
-            raise ValueError("cut off")
-        return {name: tuple(entry["shape"]) for name, entry in entries.items()}
-    except (OSError, ValueError, struct.error, KeyError, TypeError) as error:
-        raise PreflightError(
-            f"{path}: no whole safetensors file: {error}",
-            hint="It was cut off while it was written or copied: use another checkpoint, or copy it again.",
-        ) from error
+        shapes, expected_bytes = _read_header(path)
+        size_bytes = path.stat().st_size
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+        raise _broken(path, str(error)) from error
+    if size_bytes < expected_bytes:
+        raise _broken(path, f"{size_bytes:,} of {expected_bytes:,} bytes")
+    return shapes
+
+
+def _read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], int]:
+    """The shapes, and the size that the file must have."""
+    with path.open("rb") as source:
+        (length,) = struct.unpack("<Q", source.read(_LENGTH_BYTES))
+        header: dict[str, Any] = orjson.loads(source.read(min(length, _MAX_HEADER_BYTES)))
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    return {name: tuple(entry["shape"]) for name, entry in entries.items()}, _LENGTH_BYTES + length + end
+
+
+def _broken(path: Path, reason: str) -> PreflightError:
+    return PreflightError(
+        f"{path}: no whole safetensors file: {reason}",
+        hint="It was cut off while it was written or copied: use another checkpoint, or copy it again.",
+    )
 
 
 def _check_not_quantized(target: Target) -> None:
@@ -103,7 +112,8 @@ def _check_configs(target: Target) -> None:
     differing = sorted(key for key in (one.keys() | other.keys()) - _INCIDENTAL if one.get(key) != other.get(key))
     if differing:
         raise PreflightError(
-            f"{target.model}: not the base of this adapter, which is {target.stated_base}: {', '.join(differing[:5])} differ",
+            f"{target.model}: not the base of this adapter, which is {target.stated_base}: "
+            f"{', '.join(differing[:5])} differ",
             hint="Merge into the base that it was trained on, or leave --base-model out.",
         )
 

@@ -149,8 +149,8 @@ def _row_problems(row: ParityRow, tolerance: Tolerance) -> list[str]:
     difference = row.first_difference
     if difference is not None and difference.reference_margin > tolerance.tie:
         problems.append(
-            f"'{question}': the answers part at token {difference.position + 1}: {difference.reference_token!r} before, "
-            f"{difference.exported_token!r} exported (a margin of {difference.reference_margin:.3g} logits, "
+            f"'{question}': the answers part at token {difference.position + 1}: {difference.reference_token!r} "
+            f"before, {difference.exported_token!r} exported (a margin of {difference.reference_margin:.3g} logits, "
             f"{tolerance.tie:g} forgiven)"
         )
     if not row.mean_abs_logit_difference <= tolerance.mean_logit:  # also true of NaN
@@ -166,6 +166,7 @@ def measure_parity(
     target: Target,
     exported: str,
     dtype: str,
+    *,
     questions: Sequence[str] = DEFAULT_QUESTIONS,
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
 ) -> ParityReport:

@@ -1,4 +1,4 @@
-"""What to answer with or to export: a run, a checkpoint, an adapter or a whole model, resolved to all the engine needs."""
+"""What to answer with or to export: a run, checkpoint, adapter or whole model, resolved to all the engine needs."""
 
 from __future__ import annotations
 
@@ -112,6 +112,15 @@ class Target:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What the user said, and the engine's facts to judge it by."""
+
+    facts: EngineFacts
+    base_model: str | None
+    template: str | None
+
+
 def resolve_target(
     name: str,
     facts: EngineFacts,
@@ -135,18 +144,19 @@ def resolve_target(
         UsageError: no template can be told, or there is no template of that name.
     """
     _check_template(template, facts)
+    wishes = _Wishes(facts, base_model, template)
     folder = Path(name).expanduser()
     if (folder / "record.json").is_file() or not folder.exists():
         if _is_hub_id(name, runs_dir):
-            return _whole_model(name, name, facts, template)
-        return _run_target(name, load_run(name, runs_dir), facts, base_model, template)
+            return _whole_model(name, name, wishes)
+        return _run_target(name, load_run(name, runs_dir), wishes)
     if not folder.is_dir():
         raise PreflightError(f"{folder}: a file", hint="Name a run, or the folder of a checkpoint, adapter or model.")
     folder = folder.resolve()
     if (folder / "adapter_config.json").is_file():
-        return _adapter_target(name, folder, facts, base_model, template)
+        return _adapter_target(name, folder, wishes)
     if (folder / "config.json").is_file():
-        return _whole_model(name, str(folder), facts, template)
+        return _whole_model(name, str(folder), wishes)
     raise PreflightError(
         f"{folder}: neither a run, nor an adapter, nor a model: no record.json, adapter_config.json or config.json",
         hint="`lfwrap runs list` names the runs; a checkpoint lies in RUN/output/checkpoint-N.",
@@ -213,10 +223,10 @@ def _check_template(template: str | None, facts: EngineFacts) -> None:
         )
 
 
-def _run_target(name: str, run: Run, facts: EngineFacts, base_model: str | None, template: str | None) -> Target:
+def _run_target(name: str, run: Run, wishes: _Wishes) -> Target:
     if run.record.state is not RunState.SUCCEEDED:
         raise _unfinished(run)
-    target = _trained(run, run.paths.output, TargetKind.RUN, facts, base_model, template)
+    target = _trained(run, run.paths.output, TargetKind.RUN, wishes)
     return replace(target, name=name)
 
 
@@ -230,21 +240,19 @@ def _unfinished(run: Run) -> RunStateError:
     )
 
 
-def _trained(
-    run: Run, folder: Path, kind: TargetKind, facts: EngineFacts, base_model: str | None, template: str | None
-) -> Target:
+def _trained(run: Run, folder: Path, kind: TargetKind, wishes: _Wishes) -> Target:
     """The result in ``folder``, with the settings of the run that made it."""
     settings = load_yaml(run.paths.engine_yaml).values if run.paths.engine_yaml.is_file() else {}
     options = {key: settings[key] for key in CARRIED_KEYS if settings.get(key) is not None}
     is_adapter = (folder / "adapter_config.json").is_file()
     stated = _stated_base(folder) if is_adapter else None
-    model = base_model or run.record.base_model if is_adapter else str(folder)
+    model = wishes.base_model or run.record.base_model if is_adapter else str(folder)
     target = Target(
         name=str(folder),
         kind=kind,
         model=model,
         adapter=folder if is_adapter else None,
-        template=template or run.record.template or "",
+        template=wishes.template or run.record.template or "",
         options=options,
         quantization={key: settings[key] for key in QUANTIZATION_KEYS if settings.get(key) is not None},
         prior_adapters=_prior_adapters(settings) if is_adapter else (),
@@ -252,7 +260,7 @@ def _trained(
         stated_base=stated or run.record.base_model,
     )
     _check_result(target, folder)
-    return target if target.template else replace(target, template=_template_of(model, facts))
+    return target if target.template else replace(target, template=_template_of(model, wishes.facts))
 
 
 def _prior_adapters(settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -275,22 +283,20 @@ def _check_result(target: Target, folder: Path) -> None:
     check_base(target)
 
 
-def _adapter_target(
-    name: str, folder: Path, facts: EngineFacts, base_model: str | None, template: str | None
-) -> Target:
+def _adapter_target(name: str, folder: Path, wishes: _Wishes) -> Target:
     kind = TargetKind.CHECKPOINT if folder.name.startswith("checkpoint-") else TargetKind.ADAPTER
     run = _run_of(folder)
     if run is not None:
-        return replace(_trained(run, folder, kind, facts, base_model, template), name=name)
+        return replace(_trained(run, folder, kind, wishes), name=name)
     stated = _stated_base(folder)
-    model = base_model or stated
+    model = wishes.base_model or stated
     if not model:
         raise PreflightError(
             f"{folder / 'adapter_config.json'}: does not name its base model", hint="Say it: --base-model DIR."
         )
-    target = Target(name, kind, model, folder, template or "", stated_base=stated)
+    target = Target(name, kind, model, folder, wishes.template or "", stated_base=stated)
     _check_result(target, folder)
-    return replace(target, template=template or _template_of(model, facts))
+    return replace(target, template=wishes.template or _template_of(model, wishes.facts))
 
 
 def _stated_base(folder: Path) -> str | None:
@@ -305,20 +311,20 @@ def _run_of(folder: Path) -> Run | None:
     return None
 
 
-def _whole_model(name: str, model: str, facts: EngineFacts, template: str | None) -> Target:
+def _whole_model(name: str, model: str, wishes: _Wishes) -> Target:
     folder = Path(model)
     if folder.is_dir():
         run = _run_of(folder)
         if run is not None:
             kind = TargetKind.CHECKPOINT if folder.name.startswith("checkpoint-") else TargetKind.MODEL
-            return replace(_trained(run, folder, kind, facts, None, template), name=name)
-    target = Target(name, TargetKind.MODEL, model, None, template or "")
+            return replace(_trained(run, folder, kind, wishes), name=name)
+    target = Target(name, TargetKind.MODEL, model, None, wishes.template or "")
     check_base(target)
-    return replace(target, template=template or _template_of(model, facts))
+    return replace(target, template=wishes.template or _template_of(model, wishes.facts))
 
 
 def _template_of(model: str, facts: EngineFacts) -> str:
-    """The template that lfwrap wrote down beside the model, else the one the engine's map gives a model of that name."""
+    """The template that lfwrap wrote down beside the model, else the engine's own for a model of that name."""
     for note in ("export.json", "lfwrap-checkpoint.json"):
         path = Path(model) / note
         if path.is_file():

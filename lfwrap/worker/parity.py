@@ -1,12 +1,13 @@
 """Compare an exported model with what it was made from; run by the engine's Python, not imported.
 
-Reads one JSON object from stdin: ``reference`` and ``exported`` (each ``{"arguments": {…engine keys…}, "adapter": folder or
-null}``), ``questions``, ``max_new_tokens`` and ``dtype`` (null: fp32 on a CPU, else the exported weights' own). Writes one
-JSON line: the type both were computed in, a row of figures for each question, and how the exported chat template
-renders a question against the template of the training.
+Reads one JSON object from stdin: ``reference`` and ``exported`` (each ``{"arguments": {…engine keys…}, "adapter":
+folder or null}``), ``questions``, ``max_new_tokens`` and ``dtype``, the exported type. Writes one JSON line: the type
+both were computed in, a row of figures for each question, and how the exported chat template renders a question against
+the template of the training.
 
-The reference is the base model with the adapter attached, not merged. Both answer greedily, one question at a time; then the
-exported model's logits are taken along the reference's answer and compared with the reference's, position by position.
+The reference is the base model with the adapter attached, not merged. Both answer greedily, one question at a time;
+then the exported model's logits are taken along the reference's answer and compared with the reference's, position by
+position. Both are computed in the exported type on a GPU, in fp32 on a CPU: 16-bit types are slow there.
 """
 
 from __future__ import annotations
@@ -106,14 +107,12 @@ def chat_template_difference(model: EngineModel, question: str) -> dict[str, Any
     }
 
 
-def load(side: dict[str, Any], dtype: str | None) -> EngineModel:
-    """Load one side; ``dtype`` null means fp32 on a CPU, and on a GPU the weights' own type."""
+def load(side: dict[str, Any], dtype: str) -> EngineModel:
+    """Load one side and cast it to the type to compute in."""
     from engine_model import EngineModel
 
     adapters = {"tuned": side["adapter"]} if side.get("adapter") else {}
     model: EngineModel = EngineModel(side["arguments"], adapters, dtype)
-    if dtype is None and model.device == "cpu":
-        model.model = model.model.float()
     return model
 
 
@@ -125,8 +124,7 @@ def main() -> int:
 
         job = json.loads(sys.stdin.readline())
         started_s = time.monotonic()
-        # On a CPU 16-bit types are slow and computed in other ways than on a GPU: compare the weights in fp32 there.
-        dtype = "float32" if not torch.cuda.is_available() else job.get("dtype")
+        dtype = job["dtype"] if torch.cuda.is_available() else "float32"
         comparison = Comparison(job)
         model = load(job["reference"], dtype)
         comparison.answer_reference(model)
