@@ -1,0 +1,130 @@
+"""`lfwrap prepare-data`: source files in, an exact data set of the engine out."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lfwrap.cli import output
+
+if TYPE_CHECKING:
+    from lfwrap.data.prepare import Listener, Request
+    from lfwrap.data.report import FileReport, Report
+
+
+@click.command("prepare-data")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Data folder.")
+@click.option("--name", required=True, help="Name of the data set, as recipes call it.")
+@click.option("--format", "format_name", metavar="FORMAT", help="Input format; detected otherwise.")
+@click.option("--map", "mapping", multiple=True, metavar="FIELD=COLUMN", help="Column of a field: output=reply.")
+@click.option("--encoding", help="Text encoding; detected otherwise.")
+@click.option("--delimiter", metavar="CHAR", help="CSV delimiter; detected otherwise.")
+@click.option("--template", default="", help="Chat template to write for, such as qwen.")
+@click.option("--val-size", default="0", show_default=True, help="Rows kept for validation: a share or a number.")
+@click.option("--seed", default=42, show_default=True, help="Seeds the split and every other choice.")
+@click.option("--strict", is_flag=True, help="Any rejected row is an error.")
+@click.option("--max-rejects", metavar="SHARE", help="Largest share of rejected rows, such as 1%.")
+@click.option("--jobs", "-j", default=0, help="Processes; as many as there are CPUs by default.")
+@click.option("--force", is_flag=True, help="Replace a data set of this name.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def command(**options: Any) -> None:
+    r"""Turn source files into a data set that LLaMA-Factory loads row for row.
+
+    Sources are files, folders and globs in any of the formats that `lfwrap data formats` lists. Every row is written,
+    rejected with a reason, or counted as a duplicate.
+
+    \b
+    Example:
+      lfwrap prepare-data questions.csv --out data/law --name law --map output=reply --val-size 5%
+    """
+    from lfwrap.data.prepare import prepare
+
+    as_json = options.pop("as_json")
+    request = _request(**options)
+    with _listener() as listener:
+        report = prepare(request, listener)
+    if as_json:
+        output.print_json("data-report", report.to_json())
+    else:
+        for name, path in report.outputs.items():
+            output.result(f"{name}\t{path}")
+    _summarise(report, request)
+
+
+def _request(**options: Any) -> Request:
+    from lfwrap.data.columns import parse_mapping
+    from lfwrap.data.formats.base import ConvertOptions
+    from lfwrap.data.prepare import Request
+    from lfwrap.data.split import parse_share, parse_val_size
+    from lfwrap.data.tabular import parse_delimiter
+
+    limit, delimiter = options["max_rejects"], options["delimiter"]
+    return Request(
+        sources=options["sources"],
+        out=options["out"],
+        name=options["name"],
+        options=ConvertOptions(columns=parse_mapping(options["mapping"]), seed=options["seed"]),
+        format=options["format_name"],
+        encoding=options["encoding"],
+        delimiter=parse_delimiter(delimiter) if delimiter else None,
+        template=options["template"],
+        val_size=parse_val_size(options["val_size"]),
+        strict=options["strict"],
+        max_rejects=parse_share(limit, "--max-rejects") if limit else None,
+        force=options["force"],
+        jobs=options["jobs"],
+    )
+
+
+@contextlib.contextmanager
+def _listener() -> Iterator[Listener]:
+    """Detection said aloud, and a bar on a terminal."""
+    from lfwrap.data.prepare import Listener
+
+    if not sys.stderr.isatty():
+        yield Listener(detected=_say_detected)
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=output.console(), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield Listener(
+            detected=_say_detected,
+            advanced=lambda size_bytes: bar.advance(task, size_bytes),
+            started=lambda size_bytes: bar.update(task, total=size_bytes),
+        )
+
+
+def _say_detected(file: FileReport) -> None:
+    details = ", ".join(detail for detail in (file.note, file.encoding) if detail)
+    output.say(f"{file.file}: detected: {file.format} ({file.evidence}); {details}")
+
+
+def _summarise(report: Report, request: Request) -> None:
+    rejects = request.out / f"{report.name}.rejects.jsonl"
+    output.say(f"{'rows in':>20} {report.rows_in:>12,}")
+    output.say(f"{'written':>20} {report.train_rows:>12,}")
+    for label, count, remark in (
+        ("for validation", report.val_rows, ""),
+        ("duplicates", report.duplicates, "removed"),
+        *((reason, count, "left out") for reason, count in report.left_out.items()),
+        ("rejected", report.rejected, f"see {rejects}"),
+    ):
+        if count:
+            output.say(f"{label:>20} {count:>12,}  {remark}".rstrip())
+    for rule, count in report.rejects.most_common():
+        output.say(f"{'':>20} {count:>12,}    {rule}")
+    for title, counts in (("repaired", report.repairs.items()), ("warnings", _counts(report))):
+        for kind, count in counts:
+            output.say(f"{title:>20} {count:>12,}  {kind}")
+
+
+def _counts(report: Report) -> list[tuple[str, int]]:
+    return [(rule, warned.count) for rule, warned in report.warnings.items()]

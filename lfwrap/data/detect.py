@@ -1,0 +1,290 @@
+"""How the records of a file stand in it, and which format they have: told from a sample, with the evidence."""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lfwrap.data.blocks import Layout, array_items, parse_exactly
+from lfwrap.data.columns import resolve_columns
+from lfwrap.data.formats import FORMATS
+from lfwrap.data.formats.alpaca import describe_columns
+from lfwrap.data.formats.base import ConvertOptions, Format, Reject, SourceRecord
+from lfwrap.data.plain import Shape
+from lfwrap.data.sources import CSV_SUFFIXES, TABLE_SUFFIXES, TextFile
+from lfwrap.data.spans import Plan
+from lfwrap.data.tabular import DELIMITERS, read_header, read_parquet, read_xlsx
+from lfwrap.errors import DataError, UsageError
+
+_SAMPLE_ROWS = 50
+_HEAD_BYTES = 1 << 20
+_SNIFFED_CHARACTERS = 1 << 16
+_LARGEST_DOCUMENT_BYTES = 256 << 20
+_WRAPPER = re.compile(r'\s*\{\s*"(\w+)"\s*:\s*(?=\[\s*\{)')
+_FIRST_KEY = re.compile(rb'\[?\s*\{\s*("(?:[^"\\]|\\.)*")')
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a file is.
+
+    Attributes:
+        format: name of the format.
+        evidence: why.
+        plan: how to read it.
+        shape: its columns, when it may be a plain table.
+        records: the records, where a reader of their own yields them, else None.
+        note: layout, delimiter and the like, for the person.
+    """
+
+    format: str
+    evidence: str
+    plan: Plan
+    shape: Shape | None = None
+    records: Iterator[SourceRecord] | None = None
+    note: str = ""
+
+
+def inspect_file(text: TextFile, options: ConvertOptions, *, format_name: str | None, delimiter: str | None) -> Look:
+    """Find out what a file is.
+
+    Args:
+        text: the file, as UTF-8.
+        options: what the user said about columns.
+        format_name: the format, if the user named one.
+        delimiter: CSV's delimiter, if the user named one.
+
+    Raises:
+        DataError: it can't be told, or is no training data.
+        UsageError: there is no format of that name.
+    """
+    if format_name is not None and format_name not in FORMATS:
+        raise UsageError(f"--format {format_name}: no such format", hint=f"Formats: {', '.join(FORMATS)}")
+    head = _head(text)
+    own = _own_reader(head, format_name)
+    size = text.path.stat().st_size
+    if own is not None:
+        known, evidence = own
+        assert known.read is not None  # noqa: S101 - `_own_reader` found it
+        plan = Plan(Layout.RECORDS, text.path, 0, size)
+        return Look(known.name, evidence, plan, records=known.read(text.path, options))
+    if text.suffix in CSV_SUFFIXES or not head.lstrip().startswith(("{", "[")):
+        look, sample = _look_at_csv(text, head, size, delimiter)
+    else:
+        look, sample = _look_at_json(text, head, size)
+    return _with_format(look, sample, options, format_name, text.name)
+
+
+def inspect_table(path: Path, name: str, suffix: str, options: ConvertOptions, *, format_name: str | None) -> Look:
+    """Find out what an XLSX or Parquet file holds. Raises as `inspect_file` does."""
+    assert suffix in TABLE_SUFFIXES  # noqa: S101 - the caller's dispatch
+    records = read_parquet(path, name) if suffix == ".parquet" else read_xlsx(path, name)
+    sample = list(itertools.islice(records, _SAMPLE_ROWS))
+    if not sample:
+        raise DataError(f"{name}: the table has no rows", hint="Leave it out, or export it again.")
+    plan = Plan(Layout.RECORDS, path, 0, path.stat().st_size)
+    look = Look("", "", plan, records=itertools.chain(sample, records), note=suffix[1:])
+    return _with_format(look, [record.value for record in sample], options, format_name, name)
+
+
+def _head(text: TextFile) -> str:
+    with text.path.open("rb") as source:
+        source.seek(text.start)
+        return codecs.getincrementaldecoder("utf-8")().decode(source.read(_HEAD_BYTES))
+
+
+def _own_reader(head: str, format_name: str | None) -> tuple[Format, str] | None:
+    """The format with a reader of its own that the text looks like, or that the user named."""
+    for known in FORMATS.values():
+        if known.read is None:
+            continue
+        evidence = known.sniff(head[:_SNIFFED_CHARACTERS]) if known.sniff else None
+        if known.name == format_name:
+            return known, evidence or "--format"
+        if evidence is not None and format_name is None:
+            return known, evidence
+    return None
+
+
+def _look_at_csv(text: TextFile, head: str, size: int, delimiter: str | None) -> tuple[Look, list[Any]]:
+    default = "\t" if text.suffix in {".tsv", ".tab"} else None
+    header = read_header(head, delimiter or default, text.name)
+    plan = Plan(
+        Layout.CSV, text.path, text.start + header.size_bytes, size, header.lines, header.names, header.delimiter
+    )
+    shown = DELIMITERS.get(header.delimiter, repr(header.delimiter))
+    return Look("", "", plan, note=f"CSV, {shown}, {len(header.names)} columns"), _csv_sample(head, plan, header.lines)
+
+
+def _csv_sample(head: str, plan: Plan, header_lines: int) -> list[Any]:
+    import csv
+    import io
+
+    lines = itertools.islice(io.StringIO(head, newline=""), header_lines, None)
+    rows = itertools.islice(csv.reader(lines, delimiter=plan.delimiter), _SAMPLE_ROWS)
+    sample = [dict(zip(plan.header, row, strict=True)) for row in rows if len(row) == len(plan.header)]
+    return sample or [dict.fromkeys(plan.header, "")]
+
+
+def _look_at_json(text: TextFile, head: str, size: int) -> tuple[Look, list[Any]]:
+    start = text.start
+    lines = [line for line in itertools.islice(head.split("\n"), _SAMPLE_ROWS) if line.strip()]
+    values = [value for line in lines if (value := _value_of(line)) is not None]
+    plan = Plan(Layout.LINES, text.path, start, size)
+    by_lines = text.suffix in {".jsonl", ".ndjson"} or (len(values) > 1 and isinstance(values[0], dict))
+    if head.lstrip().startswith("[") and not (by_lines and len(values) > 1):
+        offset = head.index("[") + 1
+        return _look_at_array(plan, head, offset)
+    wrapper = _WRAPPER.match(head)
+    if by_lines and not (wrapper and len(lines) == 1):
+        return Look("", "", plan, note="JSON lines"), values
+    if wrapper:
+        key = wrapper.group(1)
+        if key not in {"conversations", "messages"}:
+            return _look_at_array(replace(plan, key=key), head, wrapper.end() + 1)
+    return _look_at_document(text, plan)
+
+
+def _value_of(line: str) -> Any:
+    try:
+        return parse_exactly(line)
+    except Reject:
+        return None
+
+
+def _look_at_array(plan: Plan, head: str, offset: int) -> tuple[Look, list[Any]]:
+    first_key = _FIRST_KEY.match(head[offset:].encode())
+    plan = replace(
+        plan,
+        layout=Layout.ARRAY,
+        start=plan.start + len(head[:offset].encode()),
+        first_line=head.count("\n", 0, offset),
+        first_key=first_key.group(1) if first_key else b"",
+    )
+    note = f'JSON list under "{plan.key}"' if plan.key else "JSON list"
+    return Look("", "", plan, note=note), array_items(head[offset:], _SAMPLE_ROWS)
+
+
+def _look_at_document(text: TextFile, plan: Plan) -> tuple[Look, list[Any]]:
+    """A file that is one JSON object over several lines: a wrapper, or a single record."""
+    if plan.size > _LARGEST_DOCUMENT_BYTES:
+        raise DataError(
+            f"{text.name}: one JSON object of {plan.size:,} bytes", hint="Write one record a line (JSONL), or a list."
+        )
+    content = text.path.read_bytes()[text.start :].decode()
+    try:
+        document = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{text.name}:{error.lineno}:{error.colno}  no valid JSON: {error.msg}",
+            hint="Correct it there; a list of records, or one record a line, is also read past broken rows.",
+        ) from error
+    lists = {key: value for key, value in document.items() if isinstance(value, list) and _is_records(value)}
+    known = _evidence_of(document)
+    if len(lists) == 1 and known is None:
+        key, items = next(iter(lists.items()))
+        records = [SourceRecord(number, None, item) for number, item in enumerate(items, 1)]
+        note = f'JSON list under "{key}"'
+    else:
+        records, note = [SourceRecord(1, 1, document)], "one JSON object"
+    plan = replace(plan, layout=Layout.RECORDS)
+    return Look("", "", plan, records=iter(records), note=note), [record.value for record in records[:_SAMPLE_ROWS]]
+
+
+def _is_records(value: list[Any]) -> bool:
+    return bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def _evidence_of(record: Mapping[str, Any]) -> str | None:
+    return next((evidence for known in FORMATS.values() if (evidence := known.evidence(record))), None)
+
+
+def _with_format(
+    look: Look, sample: Sequence[Any], options: ConvertOptions, format_name: str | None, name: str
+) -> Look:
+    records = [record for record in sample if isinstance(record, dict)]
+    if any("mcpServers" in record for record in records):
+        raise DataError(
+            f"{name}: this is an MCP client's configuration (mcpServers), which holds API keys: it is no training data",
+            hint="Pass the client's logs or recorded sessions instead.",
+        )
+    if format_name is not None:
+        chosen, evidence = format_name, "--format"
+    elif options.columns:
+        chosen, evidence = "alpaca", "--map"
+    else:
+        chosen, evidence = _choose(records, sample, name)
+    if chosen == "alpaca":
+        evidence = _alpaca_columns(look, records, options, name, evidence)
+    shape = _shape(look, records, options) if chosen == "alpaca" else None
+    return replace(look, format=chosen, evidence=evidence, shape=shape)
+
+
+def _choose(records: Sequence[Mapping[str, Any]], sample: Sequence[Any], name: str) -> tuple[str, str]:
+    votes: Counter[str] = Counter()
+    reasons: dict[str, str] = {}
+    for record in records:
+        for known in FORMATS.values():
+            if known.read is None and (evidence := known.evidence(record)) is not None:
+                votes[known.name] += 1
+                reasons.setdefault(known.name, evidence)
+                break
+    if votes:
+        chosen = votes.most_common(1)[0][0]
+        return chosen, reasons[chosen]
+    keys = list(dict.fromkeys(key for record in records for key in record))
+    what = f"its fields are {', '.join(keys[:12])}" if keys else "it holds no objects with named fields"
+    if not sample:
+        what = "no row of its beginning is valid"
+    raise DataError(
+        f"{name}: can't tell its format: {what}",
+        hint="Name the columns (--map instruction=COLUMN --map output=COLUMN) or the format (--format; "
+        "`lfwrap data formats` lists them).",
+    )
+
+
+def _alpaca_columns(
+    look: Look, records: Sequence[Mapping[str, Any]], options: ConvertOptions, name: str, evidence: str
+) -> str:
+    """Evidence by columns; raises DataError, with the file's name, when they are missing or ambiguous."""
+    names = _names(look, records, options)
+    try:
+        columns = resolve_columns(names, options.columns)
+    except DataError as error:
+        raise DataError(f"{name}: {error.message}", hint=error.hint) from error
+    missing = "output" if "output" not in columns else "instruction"
+    if missing not in columns and not (missing == "instruction" and "input" in columns):
+        raise DataError(
+            f"{name}: no column for the {missing}; the columns are {', '.join(names) or 'none'}",
+            hint=f"Say which: --map {missing}=COLUMN",
+        )
+    described = describe_columns(columns)
+    return f"{evidence}: {described}" if evidence.startswith("--") else described
+
+
+def _names(look: Look, records: Sequence[Mapping[str, Any]], options: ConvertOptions) -> tuple[str, ...]:
+    """The header, or the fields of the first row that has what it takes."""
+    if look.plan.header or not records:
+        return look.plan.header
+    wanted = options.columns.get("output")
+    fit = (record for record in records if (wanted in record if wanted else FORMATS["alpaca"].evidence(record)))
+    return tuple(next(fit, records[0]))
+
+
+def _shape(look: Look, records: Sequence[Mapping[str, Any]], options: ConvertOptions) -> Shape | None:
+    """The columns for the quick lane: all that a JSON row has, any that a CSV row has; no system, no history."""
+    names = _names(look, records, options)
+    columns = resolve_columns(names, options.columns)
+    if look.records is not None or "instruction" not in columns or columns.keys() & {"system", "history"}:
+        return None
+    if len(set(names)) != len(names) or "\x00" in names:
+        return None
+    shape = Shape(columns["instruction"], columns.get("input", ""), columns["output"])
+    return shape if look.plan.header or len(names) == len(shape.names) else None

@@ -1,0 +1,310 @@
+"""The whole way from source files to an engine data set: look, convert side by side, gather, split, register."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lfwrap import fsio
+from lfwrap.data.blocks import Layout, NotUtf8Error, Span
+from lfwrap.data.convert import Conversion
+from lfwrap.data.detect import Look, inspect_file, inspect_table
+from lfwrap.data.formats.base import ConvertOptions, SourceRecord
+from lfwrap.data.gather import Gatherer
+from lfwrap.data.parallel import Workers, usable_cpus
+from lfwrap.data.registry import LOCK_NAME, check_name, dataset_entry, read_registry
+from lfwrap.data.report import FileReport, Report
+from lfwrap.data.sources import TABLE_SUFFIXES, expand_sources, open_text, suffix_of
+from lfwrap.data.spans import LARGEST_SPAN_BYTES, SPAN_BYTES, cut
+from lfwrap.data.split import ValSize
+from lfwrap.data.staging import commit, staging_folder
+from lfwrap.data.work import Task
+from lfwrap.errors import DataError, Finding, PreflightError
+
+_BATCH_ROWS = 512
+_SMALL_BYTES = 2 * SPAN_BYTES
+_SHOWN_REJECTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to prepare, and how.
+
+    Attributes:
+        sources: files, folders and globs.
+        out: the data folder.
+        name: the data set's name.
+        options: what was said about the conversion.
+        format: the input format, or None to detect it.
+        encoding: the text encoding, or None to detect it.
+        delimiter: CSV's delimiter, or None to detect it.
+        template: the chat template to write for, or empty.
+        val_size: what to keep for validation, or None.
+        strict: any reject is an error.
+        max_rejects: largest share of rejects, or None for any.
+        force: replace a data set of this name.
+        jobs: processes; 0 for as many as there are CPUs.
+        start_method: how processes start, or None for the platform's quickest.
+        span_bytes: how much one process takes at once.
+    """
+
+    sources: tuple[str, ...]
+    out: Path
+    name: str
+    options: ConvertOptions = field(default_factory=ConvertOptions)
+    format: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    template: str = ""
+    val_size: ValSize | None = None
+    strict: bool = False
+    max_rejects: float | None = None
+    force: bool = False
+    jobs: int = 0
+    start_method: str | None = None
+    span_bytes: int = SPAN_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who hears how it goes.
+
+    Attributes:
+        detected: called with the account of each file once its kind is known.
+        advanced: called with bytes of input dealt with.
+        started: called with the bytes of input there are.
+    """
+
+    detected: Callable[[FileReport], None] = lambda _: None
+    advanced: Callable[[int], None] = lambda _: None
+    started: Callable[[int], None] = lambda _: None
+
+
+def prepare(request: Request, listener: Listener | None = None) -> Report:
+    """Turn sources into a data set of the engine; either all of its files appear or none does.
+
+    Raises:
+        UsageError: an option makes no sense.
+        DataError: a source can't be used, too many rows are rejected, or the name is taken.
+        PreflightError: no disk space, a missing package.
+    """
+    check_name(request.name)
+    files = expand_sources(request.sources)
+    _refuse_overwriting(request)
+    try:
+        with staging_folder(request.out) as folder:
+            return _prepare(request, files, folder, listener or Listener())
+    except OSError as error:
+        raise PreflightError(
+            f"{error.filename or request.out}: {error.strerror or error}; nothing was changed",
+            hint="Free some disk space, check the permissions, or name another --out.",
+        ) from error
+
+
+def _refuse_overwriting(request: Request) -> None:
+    names = [request.name, f"{request.name}_val"] if request.val_size else [request.name]
+    taken = [name for name in names if name in read_registry(request.out)]
+    taken += [f"{name}.jsonl" for name in names if name not in taken and (request.out / f"{name}.jsonl").exists()]
+    if taken and not request.force:
+        raise DataError(
+            f"{request.out}: {', '.join(taken)} exists already",
+            hint="Choose another --name, or replace it with --force.",
+        )
+
+
+def _prepare(request: Request, files: Sequence[str], folder: Path, listener: Listener) -> Report:
+    sizes = {name: Path(name).stat().st_size for name in files}
+    listener.started(sum(sizes.values()))
+    jobs = request.jobs or (usable_cpus() if sum(sizes.values()) > _SMALL_BYTES else 1)
+    checked: set[str] = set()
+    with Workers(jobs, request.start_method) as workers:
+        while True:
+            attempt = _Attempt(request, folder, workers, checked, listener)
+            try:
+                report = attempt.run(files)
+            except NotUtf8Error:
+                checked.add(attempt.current)  # found too late: this time, decide on all of its bytes
+                continue
+            break
+    _judge(request, report, folder)
+    _finish(request, report, folder)
+    return report
+
+
+class _Attempt:
+    """One pass over all files."""
+
+    def __init__(self, request: Request, folder: Path, workers: Workers, checked: set[str], listener: Listener) -> None:
+        self.request = request
+        self.folder = folder
+        self.workers = workers
+        self.checked = checked
+        self.listener = listener
+        self.current = ""
+        self.report = Report(request.name, options=_options_of(request))
+
+    def run(self, files: Sequence[str]) -> Report:
+        """Convert all files; the staged files are complete afterwards."""
+        gatherer = Gatherer(self.folder, self.report, self.request.val_size)
+        try:
+            for name in files:
+                self.current = name
+                self._convert(name, gatherer)
+        finally:
+            gatherer.close()
+        gatherer.split_by_count()
+        return self.report
+
+    def _convert(self, name: str, gatherer: Gatherer) -> None:
+        file = FileReport(name)
+        self.report.files.append(file)
+        look = self._look(name, file)
+        self.listener.detected(file)
+        request = self.request
+        conversion = Conversion(look.format, request.options, request.template, request.options.seed)
+        source = _Source(look, conversion, self.workers, request.span_bytes)
+        for step in source.steps():
+            gatherer.add(step.outcome, file, rows_before=step.rows_before, lines_before=step.lines_before)
+            self.listener.advanced(step.outcome.consumed_bytes)
+
+    def _look(self, name: str, file: FileReport) -> Look:
+        request = self.request
+        if suffix_of(name) in TABLE_SUFFIXES:
+            look = inspect_table(Path(name), name, suffix_of(name), request.options, format_name=request.format)
+        else:
+            text = open_text(name, self.folder, encoding=request.encoding, checked=name in self.checked)
+            file.encoding = text.encoding
+            file.repairs.update(text.repairs)
+            look = inspect_file(text, request.options, format_name=request.format, delimiter=request.delimiter)
+        file.format, file.evidence, file.note = look.format, look.evidence, look.note
+        return look
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    outcome: Any
+    rows_before: int
+    lines_before: int
+
+
+class _Source:
+    """One file's spans through the workers, read on from where a record really ended."""
+
+    def __init__(self, look: Look, conversion: Conversion, workers: Workers, span_bytes: int) -> None:
+        self.look = look
+        self.conversion = conversion
+        self.workers = workers
+        self.span_bytes = span_bytes
+
+    def steps(self) -> Iterator[_Step]:
+        """Outcomes in order, with the rows and lines before each."""
+        plan, rows, lines = self.look.plan, 0, self.look.plan.first_line
+        if plan.layout is Layout.RECORDS:
+            for _, outcome in self.workers.ordered(self._batches(plan.path)):
+                yield _Step(outcome, rows, 0)
+                rows += outcome.rows
+            return
+        start, span_bytes = plan.start, self.span_bytes
+        while start < plan.size:
+            for task, outcome in self.workers.ordered(self._tasks(start, span_bytes)):
+                yield _Step(outcome, rows, lines)
+                rows += outcome.rows
+                lines += outcome.line_count
+                start = task.span.start + outcome.consumed_bytes
+                if start < task.span.end:
+                    break
+            else:
+                return
+            span_bytes = self._next_span_bytes(span_bytes, task.span, outcome.consumed_bytes)
+
+    def _next_span_bytes(self, span_bytes: int, span: Span, consumed_bytes: int) -> int:
+        if consumed_bytes:
+            return self.span_bytes
+        if span_bytes > LARGEST_SPAN_BYTES:
+            raise DataError(
+                f"{span.path}: no record ends within {span_bytes:,} bytes from byte {span.start:,} on",
+                hint="Look for a quote or a bracket there that is never closed.",
+            )
+        return 2 * span_bytes
+
+    def _tasks(self, start: int, span_bytes: int) -> Iterator[Task]:
+        for span in cut(self.look.plan, start, span_bytes):
+            yield Task(span, self.conversion, self.look.shape)
+
+    def _batches(self, path: Path) -> Iterator[Task]:
+        records: Iterator[SourceRecord] = self.look.records or iter(())
+        while batch := tuple(itertools.islice(records, _BATCH_ROWS)):
+            span = Span(Layout.RECORDS, path, 0, 0, final=False, records=batch)
+            yield Task(span, self.conversion, None)
+
+
+def _options_of(request: Request) -> dict[str, Any]:
+    return {
+        "columns": dict(request.options.columns),
+        "template": request.template,
+        "seed": request.options.seed,
+        "val_size": asdict(request.val_size) if request.val_size else None,
+    }
+
+
+def _judge(request: Request, report: Report, folder: Path) -> None:
+    """Whether the result may be kept; the rejects file is, in any case."""
+    rejects = f"{request.name}.rejects.jsonl"
+    rejected, rows = report.rejected, report.rows_in
+    limit = 0.0 if request.strict else request.max_rejects
+    problem = ""
+    if limit is not None and rejected > limit * rows:
+        allowed = "--strict allows none" if request.strict else f"--max-rejects allows {limit:.2%}"
+        problem = f"{rejected:,} of {rows:,} rows can't be used; {allowed}"
+    elif report.rows_out == 0:
+        problem = f"none of {rows:,} rows can be used" if rows else "the sources hold no rows"
+    elif report.val_rows == 0 and request.val_size:
+        raise DataError(
+            f"--val-size: no row of {report.rows_out:,} fell into the validation part",
+            hint="Give a number of rows, such as --val-size 1.",
+        )
+    if problem:
+        findings = _first_rejects(folder / rejects)
+        (folder / rejects).replace(request.out / rejects)
+        raise DataError(
+            f"{problem}; nothing else was written",
+            hint=f"{request.out / rejects} lists every one of them.",
+            findings=findings,
+        )
+
+
+def _first_rejects(path: Path) -> list[Finding]:
+    with path.open("rb") as source:
+        entries = [orjson.loads(line) for line in itertools.islice(source, _SHOWN_REJECTS)]
+    return [
+        Finding(entry["rule"], f"row {entry['row']}: {entry['reason']}", file=entry["file"], line=entry["line"])
+        for entry in entries
+    ]
+
+
+def _finish(request: Request, report: Report, folder: Path) -> None:
+    name, val = request.name, f"{request.name}_val"
+    names = [f"{name}.jsonl", f"{name}.rejects.jsonl", f"{name}.report.json"]
+    removed = [f"{val}.jsonl"]
+    entries: dict[str, Any] = {name: dataset_entry(f"{name}.jsonl")}
+    if report.val_rows:
+        names, removed = [f"{val}.jsonl", *names], []
+        entries[val] = dataset_entry(f"{val}.jsonl")
+    else:
+        entries |= {val: None} if _is_ours(request.out, val) else {}
+        removed = removed if _is_ours(request.out, val) else []
+    report.outputs = {entry: str(request.out / f"{entry}.jsonl") for entry, value in entries.items() if value}
+    fsio.write_json(folder / f"{name}.report.json", {"schema": "lfwrap.data-report/1", **report.to_json()})
+    with fsio.locked(request.out / LOCK_NAME):
+        _refuse_overwriting(request)
+        commit(request.out, folder, names, removed, entries)
+
+
+def _is_ours(out: Path, val: str) -> bool:
+    """Whether an earlier run for this name wrote a validation set, which the new one has no longer."""
+    return read_registry(out).get(val) == dataset_entry(f"{val}.jsonl")

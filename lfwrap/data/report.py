@@ -1,0 +1,158 @@
+"""The account of a preparation: where every row went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class FileReport:
+    """One source file.
+
+    Attributes:
+        file: the file as the user named it.
+        format: its format.
+        evidence: why it was taken for that.
+        note: layout, delimiter.
+        encoding: its text encoding, empty for binary tables.
+        rows_in: rows read.
+        rejected: rows that could not be used.
+        duplicates: rows that had been seen before, here or in an earlier source.
+        left_out: rows left out on purpose, by reason (sampling, decontamination, near-duplicates).
+        repairs: repairs by kind.
+    """
+
+    file: str
+    format: str = ""
+    evidence: str = ""
+    note: str = ""
+    encoding: str = ""
+    rows_in: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    repairs: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rows_out(self) -> int:
+        """Rows that were written."""
+        return self.rows_in - self.rejected - self.duplicates - self.left_out.total()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the report file."""
+        return {
+            "file": self.file,
+            "format": self.format,
+            "evidence": self.evidence,
+            "layout": self.note,
+            "encoding": self.encoding,
+            "rows_in": self.rows_in,
+            "rows_out": self.rows_out,
+            "rejected": self.rejected,
+            "duplicates": self.duplicates,
+            "left_out": dict(self.left_out),
+            "repairs": dict(self.repairs),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Where a rule warned."""
+
+    file: str
+    row: int
+    line: int | None
+    message: str
+
+
+@dataclass(slots=True)
+class Warnings:
+    """How often a rule warned, and the first few places."""
+
+    count: int = 0
+    examples: list[Example] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Report:
+    """A whole preparation.
+
+    ``rows_in = rows_out + rejected + duplicates + left_out`` holds always, for every file and in total; ``rows_out``
+    counts training and validation rows.
+    """
+
+    name: str
+    files: list[FileReport] = field(default_factory=list)
+    rejects: Counter[str] = field(default_factory=Counter)
+    warnings: dict[str, Warnings] = field(default_factory=dict)
+    train_rows: int = 0
+    val_rows: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    engine_check: dict[str, Any] | None = None
+
+    @property
+    def rows_in(self) -> int:
+        """Rows read from all files."""
+        return sum(file.rows_in for file in self.files)
+
+    @property
+    def rows_out(self) -> int:
+        """Rows written, for training and validation."""
+        return self.train_rows + self.val_rows
+
+    @property
+    def rejected(self) -> int:
+        """Rows that could not be used."""
+        return sum(file.rejected for file in self.files)
+
+    @property
+    def duplicates(self) -> int:
+        """Rows that had been seen before."""
+        return sum(file.duplicates for file in self.files)
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """Rows left out on purpose, by reason."""
+        return sum((file.left_out for file in self.files), Counter())
+
+    @property
+    def repairs(self) -> Counter[str]:
+        """Repairs by kind."""
+        return sum((file.repairs for file in self.files), Counter())
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every row is accounted for."""
+        return self.rows_in == self.rows_out + self.rejected + self.duplicates + self.left_out.total()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the report file and ``--json``."""
+        return {
+            "name": self.name,
+            "rows_in": self.rows_in,
+            "rows_out": self.rows_out,
+            "rejected": self.rejected,
+            "duplicates": self.duplicates,
+            "left_out": dict(self.left_out),
+            "train_rows": self.train_rows,
+            "val_rows": self.val_rows,
+            "rejects_by_rule": dict(self.rejects),
+            "repairs": dict(self.repairs),
+            "warnings": {
+                rule: {
+                    "count": warned.count,
+                    "examples": [
+                        {"file": example.file, "row": example.row, "line": example.line, "message": example.message}
+                        for example in warned.examples
+                    ],
+                }
+                for rule, warned in self.warnings.items()
+            },
+            "files": [file.to_json() for file in self.files],
+            "options": self.options,
+            "outputs": self.outputs,
+            "engine_check": self.engine_check,
+        }

@@ -1,0 +1,194 @@
+"""What a worker process does with one span: read, convert, check, and hand back lines, keys and an account."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from lfwrap.data.blocks import ArrayBlock, Block, CsvBlock, Layout, LineBlock, NotUtf8Error, RecordBlock, Span
+from lfwrap.data.convert import Conversion
+from lfwrap.data.formats.base import Reject
+from lfwrap.data.lanes import Rows
+from lfwrap.data.plain import Shape
+from lfwrap.data.quick import convert_block
+from lfwrap.data.redact import redact
+
+_EXAMPLES_PER_RULE = 5
+_SHOWN_CHARACTERS = 120
+_SHOWN_FIELDS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One span and what to do with it; ``shape`` is for the quick lane."""
+
+    span: Span
+    conversion: Conversion
+    shape: Shape | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place within a span: rows counted from 1 and lines from 0, or None where there are none."""
+
+    row: int
+    line: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A row that can't be used, with its fields shortened and without secrets."""
+
+    place: Place
+    rule: str
+    reason: str
+    excerpt: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Warned:
+    """How often a rule warned, and the first few times."""
+
+    count: int = 0
+    examples: list[tuple[Place, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a span.
+
+    Attributes:
+        consumed_bytes: how much of the span was whole records; the rest is to be read again.
+        line_count: physical lines in it.
+        rows: records in it, rejected ones included.
+        lines: output lines joined, each with its line break.
+        keys: one for each line.
+        rejects: rows that can't be used.
+        repairs: repairs by kind.
+        warnings: warnings by rule.
+    """
+
+    consumed_bytes: int
+    line_count: int
+    rows: int
+    lines: bytes
+    keys: list[int]
+    rejects: list[RejectedRow]
+    repairs: Counter[str]
+    warnings: dict[str, Warned]
+
+
+def run_task(task: Task) -> Outcome:
+    """Convert one span.
+
+    Raises:
+        NotUtf8Error: the file isn't what it was taken for.
+    """
+    block = _load(task.span)
+    rows = convert_block(block, task.conversion, task.shape)
+    blanks = set(block.blanks)
+    repairs: Counter[str] = Counter()
+    for notes in rows.notes.values():
+        repairs.update(notes.repairs)
+    if isinstance(block, ArrayBlock) and block.trailing_comma:
+        repairs["trailing-comma"] += 1
+    places = _places(block, rows, blanks)
+    return Outcome(
+        block.consumed_bytes,
+        block.line_count,
+        block.size - len(blanks),
+        b"".join(line + b"\n" for line in rows.lines),
+        rows.keys,
+        [_rejected(block, position, places[position], reject) for position, reject in sorted(rows.rejects.items())],
+        repairs,
+        _warnings(rows, places),
+    )
+
+
+def _load(span: Span) -> Block:
+    if span.layout is Layout.RECORDS:
+        return RecordBlock(span.records)
+    content = span.read()
+    if span.layout is Layout.LINES:
+        return LineBlock(content)
+    if span.layout is Layout.CSV:
+        return CsvBlock(content, span)
+    return ArrayBlock(content, span, _quick_items(content, span))
+
+
+def _quick_items(content: bytes, span: Span) -> list[Any]:
+    """The items of an array by a quick parser; none where it stumbles, over a broken row or a wrong cut."""
+    body = content if span.final else content.rstrip().removesuffix(b",")
+    before, after = (b'{"k":[', b"") if span.key and span.final else (b"[", b"" if span.final else b"]")
+    try:
+        items = orjson.loads(before + body + after)
+    except ValueError:
+        try:
+            content.decode()
+        except UnicodeDecodeError as error:
+            raise NotUtf8Error from error
+        return []
+    return list(items["k"] if isinstance(items, dict) else items)
+
+
+def _places(block: Block, rows: Rows, blanks: set[int]) -> dict[int, Place]:
+    wanted = sorted({*rows.rejects, *(position for position, notes in rows.notes.items() if notes.warnings)})
+    lines = block.lines_of(wanted)
+    before = sorted(blanks)
+    places, passed = {}, 0
+    for position in wanted:
+        while passed < len(before) and before[passed] < position:
+            passed += 1
+        places[position] = Place(position - passed + 1, lines[position])
+    return places
+
+
+def _warnings(rows: Rows, places: Mapping[int, Place]) -> dict[str, Warned]:
+    warned: dict[str, Warned] = {}
+    for position in sorted(rows.notes):
+        for rule, message in rows.notes[position].warnings:
+            entry = warned.setdefault(rule, Warned())
+            entry.count += 1
+            if len(entry.examples) < _EXAMPLES_PER_RULE:
+                entry.examples.append((places[position], redact(message)))
+    return warned
+
+
+def _rejected(block: Block, position: int, place: Place, reject: Reject) -> RejectedRow:
+    return RejectedRow(place, reject.rule, redact(reject.reason), _excerpt(block, position))
+
+
+def _excerpt(block: Block, position: int) -> dict[str, str]:
+    """The fields of a row, shortened; of one that does not parse, its beginning."""
+    try:
+        record = block.record(position)
+    except Reject:
+        return {"text": shorten(_raw(block, position))}
+    if not isinstance(record, dict):
+        return {"value": shorten(str(record))}
+    fields = itertools.islice(record.items(), _SHOWN_FIELDS)
+    return {shorten(key): shorten(value if isinstance(value, str) else _as_json(value)) for key, value in fields}
+
+
+def _raw(block: Block, position: int) -> str:
+    if isinstance(block, LineBlock):
+        return block.lines[position].decode(errors="replace")
+    if isinstance(block, CsvBlock):
+        return block.delimiter.join(block.rows[position])
+    return block.text_at(position) if isinstance(block, ArrayBlock) else ""
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def shorten(text: str) -> str:
+    """A text of at most 120 characters that can be written as UTF-8, without secrets."""
+    text = redact(text).encode(errors="backslashreplace").decode()
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
