@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,16 +18,15 @@ from lfwrap.engine.locate import Engine
 from lfwrap.fsio import sha256_file
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.recipe.recipe import MODEL_KEY, split_names
-from lfwrap.run.command import mask_secrets
+from lfwrap.run.command import mask_override, mask_secrets
 from lfwrap.run.versions import installed_versions
 
 # The variables that change what the engine does; their values are kept, those named like secrets masked.
-_PREFIXES = (
-    "ACCELERATE_", "ALLOW_", "API_", "ASCEND_", "CUBLAS_", "CUDA_", "DISABLE_VERSION_CHECK", "DS_", "FORCE_TORCHRUN",
-    "HF_", "KMP_", "LFWRAP_", "LLAMAFACTORY_", "MASTER_", "MKL_", "MODEL_PATH", "NCCL_", "NNODES", "NODE_RANK", "NPROC_",
-    "NVIDIA_", "OMP_", "OPTIM_TORCH", "PYTHON", "PYTORCH_", "RAY_", "RECORD_VRAM", "TOKENIZERS_", "TORCH", "TRANSFORMERS_",
-    "USE_", "WANDB_",
-)  # fmt: skip
+_KEPT = re.compile(
+    r"ACCELERATE_|ALLOW_|API_|CUBLAS_|CUDA_|DISABLE_VERSION_CHECK|DS_|FORCE_TORCHRUN|HF_|KMP_|LFWRAP_|LLAMAFACTORY_|"
+    r"MASTER_|MKL_|MODEL_PATH|NCCL_|NNODES|NODE_RANK|NPROC_|NVIDIA_|OMP_|OPTIM_TORCH|PYTHON|PYTORCH_|RAY_|RECORD_VRAM|"
+    r"TOKENIZERS_|TORCH|TRANSFORMERS_|USE_|WANDB_"
+)
 _GIT_TIMEOUT_S = 5.0
 
 
@@ -41,7 +41,7 @@ def describe_environment(
         environment: the whole environment of the engine.
         cwd: the working directory, whose git commit is kept.
     """
-    kept = {name: value for name, value in sorted(environment.items()) if name.startswith(_PREFIXES)}
+    kept = {name: value for name, value in sorted(environment.items()) if _KEPT.match(name)}
     return {
         "lfwrap": __version__,
         "python": platform.python_version(),
@@ -53,7 +53,7 @@ def describe_environment(
         "hardware": hardware.to_json(),
         "git": _git_state(cwd),
         "cwd": str(cwd),
-        "command_line": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command_line": [Path(sys.argv[0]).name, *map(mask_override, sys.argv[1:])],
         "variables": mask_secrets(kept),
     }
 
@@ -86,7 +86,7 @@ def hash_inputs(values: Mapping[str, Any], cwd: Path, others: Mapping[str, Path]
     """The content of ``inputs.json``: what → path, size in bytes, SHA-256.
 
     Args:
-        values: the engine's values as rendered; data sets, their registry and the model's configuration are found by them.
+        values: the engine's values as rendered; they name the data sets and the model.
         cwd: the folder that relative paths count from.
         others: further files by what they are, such as the recipe.
     """

@@ -79,23 +79,23 @@ def judge(
     done, wanted = read_steps(paths, since_s)
     history = load_history(paths.trainer_log)
     losses = (history[0].loss, history[-1].loss) if history else (None, None)
-    state, reason, diagnosis = _decide(paths, attempt, ending, values, done, wanted)
+    if _is_whole(paths, values, done, wanted):
+        note = f"The engine ended with exit code {ending.exit_code} after the last step." if ending.exit_code else ""
+        return Outcome(RunState.SUCCEEDED, note, done, wanted, *losses)
+    progress = f"at step {done} of {wanted}" if wanted else "before the first step"
+    state, reason, diagnosis = _decide(attempt, ending, values, progress)
     return Outcome(state, reason, done, wanted, *losses, diagnosis)
 
 
 def _decide(
-    paths: RunPaths, attempt: AttemptPaths, ending: Ending, values: Mapping[str, Any], done: int, wanted: int
+    attempt: AttemptPaths, ending: Ending, values: Mapping[str, Any], progress: str
 ) -> tuple[RunState, str, Diagnosis | None]:
-    if _is_whole(paths, values, done, wanted):
-        note = f"The engine ended with exit code {ending.exit_code} after the last step." if ending.exit_code else ""
-        return RunState.SUCCEEDED, note, None
-    progress = f"at step {done} of {wanted}" if wanted else "before the first step"
     stderr = read_tail(attempt.stderr)
     if ending.stop_signal is not None:
         return RunState.INTERRUPTED, f"Stopped by {signal.Signals(ending.stop_signal).name} {progress}.", None
     if ending.exit_code in _SOFT_SIGNALS or _ASKED_TO_STOP.search(stderr):
         return RunState.INTERRUPTED, f"Something else than lfwrap stopped the engine {progress}.", None
-    if ending.exit_code == 0 and (not values.get("do_train") or _stops_early(values, done)):
+    if ending.exit_code == 0 and (not values.get("do_train") or values.get("early_stopping_steps")):
         return RunState.SUCCEEDED, f"Stopped early {progress}." if values.get("do_train") else "", None
     diagnosis = diagnose([stderr, read_tail(attempt.stdout)], ending.exit_code)
     return RunState.FAILED, diagnosis.message, diagnosis
@@ -105,7 +105,3 @@ def _is_whole(paths: RunPaths, values: Mapping[str, Any], done: int, wanted: int
     """Every step is done and the result is written down."""
     stem = "adapter_model" if values.get("finetuning_type", "lora") in {"lora", "oft"} else "model"
     return 0 < wanted <= done and not check_weights(paths.output, stem)
-
-
-def _stops_early(values: Mapping[str, Any], done: int) -> bool:
-    return bool(values.get("early_stopping_steps")) and done > 0

@@ -12,6 +12,7 @@ from lfwrap.errors import Finding, LfwrapError, Severity
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.model.facts import ModelFacts, load_model_facts
 from lfwrap.recipe.recipe import MODEL_KEY
+from lfwrap.run.command import is_secret
 from lfwrap.run.preflight.context import PreflightContext
 from lfwrap.run.versions import refused_versions
 from lfwrap.units import GIB, MIB, format_bytes, plural
@@ -42,6 +43,7 @@ def check_machine(context: PreflightContext) -> Iterator[Finding]:
     """Findings on everything around recipe, data and model."""
     yield from _check_paths(context)
     yield from _check_resume(context)
+    yield from _check_secrets(context)
     if context.engine is not None:
         yield from _check_versions(context.engine)
         yield from _check_packages(context, context.engine)
@@ -129,6 +131,18 @@ def _check_resume(context: PreflightContext) -> Iterator[Finding]:
             f"{checkpoint}: no such checkpoint folder.",
             "`lfwrap runs resume RUN` finds the newest whole checkpoint of a run by itself.",
         )
+
+
+def _check_secrets(context: PreflightContext) -> Iterator[Finding]:
+    """The YAML and the record of a run are kept and passed on."""
+    for key, value in context.values.items():
+        if is_secret(key) and isinstance(value, str) and value:
+            yield context.finding(
+                "secret-in-recipe",
+                key,
+                f"{key}: a secret would be written into the run's files.",
+                "Take it out and set it in the environment, such as HF_TOKEN.",
+            )
 
 
 def _check_disk(context: PreflightContext) -> Iterator[Finding]:

@@ -1,0 +1,276 @@
+"""From a recipe and a machine to everything a run consists of, before anything is started."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lfwrap.engine.facts import EngineFacts, load_engine_facts
+from lfwrap.engine.locate import SUPPORTED_VERSION, Engine, locate_engine, package_version
+from lfwrap.errors import Finding, PreflightError, UsageError
+from lfwrap.fsio import canonical_json
+from lfwrap.hardware.profile import DeviceKind, HardwareProfile, load_hardware
+from lfwrap.recipe.check import check_recipe
+from lfwrap.recipe.datasets import find_dataset_dir
+from lfwrap.recipe.layers import Reasoned
+from lfwrap.recipe.recipe import Recipe, load_recipe
+from lfwrap.recipe.render import Rendered, render_recipe
+from lfwrap.run.command import Command
+from lfwrap.run.launchers import LaunchRequest, choose_launcher
+from lfwrap.run.launchers.base import Launcher
+from lfwrap.run.paths import RunPaths, run_name
+from lfwrap.run.preflight import PreflightContext, PreflightReport, check_preflight
+from lfwrap.run.process import MARKER
+from lfwrap.run.record import DEFAULT_RUNS_DIR
+from lfwrap.run.versions import refused_versions
+from lfwrap.units import plural
+from lfwrap.yamlio import dump_yaml
+
+# What supervision and resuming need, where the recipe says nothing about it.
+_RUN_DEFAULTS: dict[str, Reasoned] = {
+    "logging_steps": (1, "Each update is logged, for progress and curves."),
+    "include_num_input_tokens_seen": (True, "Tokens a second are logged."),
+    "enable_jit_checkpoint": (True, "A stopped run leaves a checkpoint to go on from."),
+    "disable_tqdm": (True, "lfwrap shows the progress; bars would fill the log."),
+    "report_to": ("none", "No tracker unless the recipe asks for one."),
+    "save_total_limit": (2, "The last two checkpoints are kept."),
+}
+_SAVING_KEYS = frozenset({"save_steps", "save_strategy"})
+_ADAPTER_METHODS = frozenset({"lora", "oft"})
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """What the person asked for.
+
+    Attributes:
+        recipe: path or bundled name of the recipe.
+        overrides: ``key=value`` texts.
+        runs_dir: the folder that holds runs.
+        name: the run's name instead of the recipe's.
+        hardware: ``auto``, a catalogue name or a profile file.
+        gpus: processes to train with; None takes all GPUs.
+        launcher: ``auto`` or a launcher's name.
+        force: train a large model on a CPU all the same.
+        is_dry: only show what would be run.
+    """
+
+    recipe: str
+    overrides: tuple[str, ...] = ()
+    runs_dir: Path = DEFAULT_RUNS_DIR
+    name: str | None = None
+    hardware: str = "auto"
+    gpus: int | None = None
+    launcher: str = "auto"
+    force: bool = False
+    is_dry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a run is prepared.
+
+    Attributes:
+        cwd: the folder that relative paths count from.
+        environ: lfwrap's environment.
+        now: the time, for the run's name.
+    """
+
+    cwd: Path
+    environ: Mapping[str, str]
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run that could be started.
+
+    Attributes:
+        recipe: the recipe with its overrides.
+        rendered: the engine's YAML and the DeepSpeed configuration.
+        paths: the run's folder, which need not exist yet.
+        command: what is started.
+        hardware: the machine.
+        launcher: the way of starting.
+        report: all that preflight found.
+        engine: the engine, None when there is none (shown only, never started).
+    """
+
+    recipe: Recipe
+    rendered: Rendered
+    paths: RunPaths
+    command: Command
+    hardware: HardwareProfile
+    launcher: Launcher
+    report: PreflightReport
+    engine: Engine | None
+
+    @property
+    def recipe_yaml(self) -> str:
+        """The recipe as it was resolved."""
+        return dump_yaml(resolved_recipe(self.recipe))
+
+
+def resolved_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's own keys, overrides and ``MODEL_PATH`` included, with its block."""
+    values = dict(recipe.engine_values)
+    if recipe.has_intent:
+        intent = dataclasses.asdict(recipe.intent)
+        values["lfwrap"] = {key: value for key, value in intent.items() if value is not None}
+    return values
+
+
+def propose_name(recipe: Recipe, request: TrainRequest, now: datetime) -> str:
+    """The run's name; equal recipes share its last eight digits."""
+    return run_name(request.name or recipe.name, canonical_json(resolved_recipe(recipe)), now)
+
+
+def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings: Surroundings) -> Job:
+    """Render the recipe for the machine and check everything; writes nothing, starts nothing.
+
+    Raises:
+        UsageError: an option makes no sense.
+        PlanError: the effective batch can't be made.
+    """
+    engine, missing = _find_engine(surroundings.environ)
+    facts = load_engine_facts(engine)
+    hardware = load_hardware(request.hardware)
+    world_size = choose_world_size(request.gpus, hardware)
+    paths = RunPaths(root)
+    found = check_recipe(recipe, facts, hardware)
+    data = find_dataset_dir(recipe, surroundings.cwd)
+    rendered = render_recipe(
+        recipe,
+        facts,
+        hardware,
+        output_dir=str(paths.output),
+        dataset_dir=data.path,
+        world_size=world_size,
+        run_values=run_values(recipe, facts, engine),
+        deepspeed_path=str(paths.deepspeed),
+    )
+    launcher = choose_launcher(
+        request.launcher, world_size=world_size, uses_deepspeed=bool(rendered.engine.get("deepspeed"))
+    )
+    context = PreflightContext(
+        recipe=recipe,
+        values=rendered.engine,
+        hardware=hardware,
+        runs_dir=request.runs_dir,
+        cwd=surroundings.cwd,
+        engine=engine,
+        splits_at_spaces=launcher.splits_at_spaces,
+        world_size=world_size,
+        is_dry=request.is_dry,
+        allow_large_on_cpu=request.force,
+        environ=surroundings.environ,
+    )
+    checked = check_preflight(context)
+    # Where no folder registers the data sets, that is said once, and nothing can be said of their files.
+    about_data = data.findings if data.path is None and data.findings else checked.data
+    report = PreflightReport(tuple(found), about_data, (*missing, *checked.machine))
+    launch = launch_request(engine, hardware, paths, surroundings, world_size=world_size)
+    return Job(recipe, rendered, paths, launcher.build(launch), hardware, launcher, report, engine)
+
+
+def load_request(request: TrainRequest, surroundings: Surroundings) -> Recipe:
+    """The recipe of a request.
+
+    Raises:
+        RecipeError, UsageError: it can't be read, or an override is none.
+    """
+    return load_recipe(request.recipe, request.overrides, surroundings.environ)
+
+
+def _find_engine(environ: Mapping[str, str]) -> tuple[Engine | None, tuple[Finding, ...]]:
+    try:
+        return locate_engine(environ), ()
+    except PreflightError as error:
+        return None, (Finding("no-engine", error.message, hint=error.hint),)
+
+
+def choose_world_size(gpus: int | None, hardware: HardwareProfile) -> int:
+    """Processes to train with.
+
+    Raises:
+        UsageError: more GPUs are asked for than the machine has.
+    """
+    if gpus is None:
+        return hardware.world_size
+    if gpus < 1 or (hardware.gpus and gpus > len(hardware.gpus)):
+        raise UsageError(
+            f"--gpus {gpus}: {hardware.name} has {plural(len(hardware.gpus), 'GPU')}.",
+            hint="Give a number from 1 up to that; on a CPU it is the number of processes.",
+        )
+    return gpus
+
+
+def run_values(recipe: Recipe, facts: EngineFacts, engine: Engine | None) -> dict[str, Reasoned]:
+    """What supervision needs, for the keys that the recipe leaves open and this engine knows."""
+    given = recipe.engine_values
+    values = {key: reasoned for key, reasoned in _RUN_DEFAULTS.items() if key not in given and key in facts.keys}
+    if engine is not None and "plot_loss" not in given and package_version(engine, "matplotlib"):
+        values["plot_loss"] = (True, "The loss curve is drawn into the output folder.")
+    is_small = given.get("finetuning_type", "lora") in _ADAPTER_METHODS
+    if is_small and not _SAVING_KEYS & set(given) and recipe.intent.checkpoint_every_epoch_frac is None:
+        values["save_steps"] = (0.1, "Ten checkpoints a run: an adapter's are small.")
+    if given.get("overwrite_output_dir"):
+        values["overwrite_output_dir"] = (False, "The folder is new; a resume must not delete its log.")
+    return values
+
+
+def launch_request(
+    engine: Engine | None,
+    hardware: HardwareProfile,
+    paths: RunPaths,
+    surroundings: Surroundings,
+    *,
+    world_size: int,
+    arguments: tuple[str, ...] = (),
+) -> LaunchRequest:
+    """What a launcher is asked for; without an engine its names stand for it."""
+    shown = engine or Engine(Path("python"), Path("llamafactory-cli"), Path("llamafactory"), SUPPORTED_VERSION)
+    environment = {MARKER: str(paths.root)}
+    if engine is not None and refused_versions(engine):
+        environment["DISABLE_VERSION_CHECK"] = "1"
+    return LaunchRequest(
+        engine=shown,
+        engine_yaml=paths.engine_yaml,
+        cwd=surroundings.cwd,
+        world_size=world_size,
+        port=_free_port(),
+        on_gpu=hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM},
+        devices=choose_devices(hardware, world_size, surroundings.environ.get("CUDA_VISIBLE_DEVICES")),
+        cpu_cores=hardware.cpu_cores,
+        arguments=arguments,
+        environment=environment,
+    )
+
+
+def choose_devices(hardware: HardwareProfile, world_size: int, visible: str | None) -> str | None:
+    """``CUDA_VISIBLE_DEVICES`` for the GPUs with the most free memory; None when all of them are taken.
+
+    Args:
+        hardware: the machine; its GPUs in the order in which they are visible.
+        world_size: GPUs wanted.
+        visible: the variable as it is set, whose choice is respected.
+    """
+    if hardware.is_cpu:
+        return "" if hardware.name != "auto" else None
+    if not hardware.gpus or world_size >= len(hardware.gpus):
+        return None
+    names = [name.strip() for name in visible.split(",")] if visible else [str(n) for n in range(len(hardware.gpus))]
+    by_free = sorted(range(len(hardware.gpus)), key=lambda index: -(hardware.gpus[index].free_bytes or 0))
+    return ",".join(names[index] for index in sorted(by_free[:world_size]))
+
+
+def _free_port() -> int:
+    """A TCP port that nobody listens on; the launchers' usual one is often taken on shared hosts."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

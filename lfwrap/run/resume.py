@@ -1,0 +1,159 @@
+"""Go on with a run that was interrupted, failed or lost: from its newest whole checkpoint, with the very same settings."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lfwrap.engine.locate import locate_engine
+from lfwrap.errors import PreflightError, RunStateError
+from lfwrap.hardware.profile import load_hardware
+from lfwrap.run.attempt import Attempt
+from lfwrap.run.checkpoints import Checkpoint, find_checkpoints, set_aside
+from lfwrap.run.command import override_arguments
+from lfwrap.run.environment import changed_inputs, dataset_entries
+from lfwrap.run.job import Surroundings, launch_request
+from lfwrap.run.launchers import choose_launcher
+from lfwrap.run.process import run_processes
+from lfwrap.run.record import Run, RunState, append_event, save_record
+from lfwrap.run.versions import installed_versions
+from lfwrap.yamlio import load_yaml
+
+_RESUMABLE = frozenset({RunState.FAILED, RunState.INTERRUPTED, RunState.LOST, RunState.PREPARED})
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePlan:
+    """How a run goes on.
+
+    Attributes:
+        run: the run.
+        attempt: the command and its settings.
+        checkpoint: where from; None starts at step 0 again, as no whole checkpoint was left.
+        broken: checkpoints that are not whole, newest first.
+        notes: what the person should know.
+        clear: puts broken checkpoints aside; to be called under the run's lock.
+    """
+
+    run: Run
+    attempt: Attempt
+    checkpoint: Checkpoint | None
+    broken: tuple[Checkpoint, ...]
+    notes: tuple[str, ...]
+    clear: Callable[[], None]
+
+
+def plan_resume(
+    run: Run, surroundings: Surroundings, *, gpus: int | None = None, launcher: str = "auto", show_example: bool = False
+) -> ResumePlan:
+    """Find out whether and from where a run can go on; changes nothing.
+
+    Args:
+        run: the run as loaded.
+        surroundings: where one stands.
+        gpus: processes, when they were asked for; must be those of the run.
+        launcher: ``auto`` keeps the run's own.
+        show_example: keep the training example that the engine prints.
+
+    Raises:
+        RunStateError: it has finished, still runs, or its settings or data are no longer the same.
+        PreflightError: the engine or the GPUs it needs are not there.
+    """
+    _require_resumable(run)
+    values = load_yaml(run.paths.engine_yaml).values
+    _require_unchanged(run, values, surroundings.cwd, gpus)
+    engine = locate_engine(surroundings.environ)
+    hardware = load_hardware("cpu" if run.record.device == "cpu" else "auto")
+    if run.record.device != "cpu" and len(hardware.gpus) < run.record.world_size:
+        raise PreflightError(
+            f"{run.paths.name}: trained on {run.record.world_size} GPUs, {len(hardware.gpus)} can be seen now",
+            hint="Resume where as many are free: another number changes the batch and breaks the checkpoint.",
+        )
+    checkpoints = find_checkpoints(
+        run.paths, world_size=run.record.world_size, finetuning_type=run.record.finetuning_type
+    )
+    whole = next((checkpoint for checkpoint in checkpoints if checkpoint.is_whole), None)
+    broken = tuple(checkpoint for checkpoint in checkpoints if not checkpoint.is_whole)
+    arguments = override_arguments({"resume_from_checkpoint": whole.path}) if whole else []
+    chosen = choose_launcher(
+        run.record.launcher if launcher == "auto" else launcher,
+        world_size=run.record.world_size,
+        uses_deepspeed=bool(values.get("deepspeed")),
+    )
+    request = launch_request(
+        engine,
+        hardware,
+        run.paths,
+        surroundings,
+        world_size=run.record.world_size,
+        arguments=tuple(arguments),
+    )
+    attempt = Attempt(chosen.build(request), values, surroundings.environ, show_example)
+    notes = _version_notes(run.record.versions, installed_versions(engine))
+    return ResumePlan(run, attempt, whole, broken, notes, lambda: _clear(run, whole, broken))
+
+
+def _require_resumable(run: Run) -> None:
+    state = run.record.state
+    if state not in _RESUMABLE:
+        hint = {
+            RunState.SUCCEEDED: "It has finished; `lfwrap chat` and `lfwrap export` take it as it is.",
+            RunState.RUNNING: "Wait for it, or stop it with `lfwrap runs stop`.",
+        }[state]
+        raise RunStateError(f"{run.paths.name}: a {state} run can't be resumed", hint=hint)
+    left = run_processes(str(run.paths.root))
+    if left:
+        pids = ", ".join(str(process.pid) for process in left)
+        raise RunStateError(
+            f"{run.paths.name}: processes of its last attempt still run: {pids}",
+            hint="They may be saving a checkpoint: wait, or end them with `lfwrap runs stop`.",
+        )
+
+
+def _require_unchanged(run: Run, values: Mapping[str, Any], cwd: Path, gpus: int | None) -> None:
+    """The engine can't go on with another world size, batch or data (LF#3321): every difference is named."""
+    differences = []
+    if gpus is not None and gpus != run.record.world_size:
+        differences.append(f"--gpus {gpus}, but the run has {run.record.world_size}")
+    try:
+        inputs = orjson.loads(run.paths.inputs.read_bytes())
+        differences += changed_inputs(inputs["files"])
+        if inputs["datasets"] != dataset_entries(values, cwd):
+            differences.append("the data sets are registered otherwise in dataset_info.json")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunStateError(f"{run.paths.inputs}: can't be read: {error}", hint="Start a new run.") from error
+    if differences:
+        raise RunStateError(
+            f"{run.paths.name}: can't go on, as it would not be the same run: {'; '.join(differences)}",
+            hint=f"Put it back as it was, or start a new run: lfwrap train {run.paths.recipe}",
+        )
+
+
+def _version_notes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(
+        f"{name} was {before.get(name, 'absent')} and is {now.get(name, 'absent')} now: the curve may differ."
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    )
+
+
+def _clear(run: Run, whole: Checkpoint | None, broken: tuple[Checkpoint, ...]) -> None:
+    number = run.record.attempt + 1
+    if run.record.state is RunState.LOST:
+        append_event(run.paths, "state", before=RunState.RUNNING, state=RunState.LOST, reason=run.record.reason)
+        save_record(run.paths, run.record)
+    for checkpoint in broken:
+        moved = set_aside(run.paths, checkpoint, number)
+        append_event(run.paths, "checkpoint-set-aside", path=str(moved), problems=checkpoint.problems)
+    if whole is None and run.paths.output.is_dir():
+        # A result without a checkpoint makes the engine stop: its folder must be new again.
+        target = run.paths.root / "broken" / f"before-attempt-{number}" / "output"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(run.paths.output, target)
+    step = whole.step if whole else 0
+    append_event(run.paths, "resume", step=step, checkpoint=str(whole.path) if whole else None)

@@ -1,0 +1,109 @@
+"""Make a run's folder and write down everything it starts from."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lfwrap.errors import RunStateError
+from lfwrap.fsio import write_json, write_text
+from lfwrap.recipe.recipe import MODEL_KEY, split_names
+from lfwrap.run.environment import dataset_entries, describe_environment, hash_inputs
+from lfwrap.run.job import Job, Surroundings, TrainRequest, load_request, prepare_job, propose_name
+from lfwrap.run.paths import RunPaths, create_run_folder
+from lfwrap.run.record import Run, RunRecord, RunState, prepare_record, utc_now
+from lfwrap.run.versions import installed_versions
+
+
+def preview_job(request: TrainRequest, surroundings: Surroundings) -> Job:
+    """What would be run, with the folder it would get; writes nothing.
+
+    Raises:
+        LfwrapError: the recipe can't be read, an option makes no sense, or the effective batch can't be made.
+    """
+    recipe = load_request(request, surroundings)
+    name = propose_name(recipe, request, surroundings.now)
+    return prepare_job(request, recipe, _absolute(request.runs_dir, surroundings.cwd) / name, surroundings)
+
+
+def create_run(request: TrainRequest, surroundings: Surroundings) -> tuple[Job, Run]:
+    """Check everything, then make the run's folder with all it starts from; its state is ``prepared``.
+
+    Raises:
+        RecipeError, DataError, PreflightError: what the preflight found, all of it; no folder is left.
+        LfwrapError: as `preview_job`.
+    """
+    recipe = load_request(request, surroundings)
+    runs_dir = _absolute(request.runs_dir, surroundings.cwd)
+    was_there = runs_dir.is_dir()
+    paths = create_run_folder(runs_dir, propose_name(recipe, request, surroundings.now))
+    try:
+        job = prepare_job(request, recipe, paths.root, surroundings)
+        error = job.report.to_error()
+        if error is not None:
+            raise error
+        return job, _write_run(job, surroundings)
+    except BaseException:
+        shutil.rmtree(paths.root, ignore_errors=True)
+        if not was_there:
+            with contextlib.suppress(OSError):
+                runs_dir.rmdir()
+        raise
+
+
+def _absolute(runs_dir: Path, cwd: Path) -> Path:
+    return (cwd / runs_dir.expanduser()).resolve()
+
+
+def _write_run(job: Job, surroundings: Surroundings) -> Run:
+    engine = job.engine
+    if engine is None:
+        raise RunStateError(f"{job.paths.name}: there is no engine to run it", hint="See `lfwrap doctor`.")
+    paths, rendered = job.paths, job.rendered
+    write_text(paths.recipe, job.recipe_yaml)
+    write_text(paths.engine_yaml, rendered.engine_yaml)
+    if rendered.deepspeed is not None:
+        write_json(paths.deepspeed, rendered.deepspeed)
+    environment = {**surroundings.environ, **job.command.environment}
+    write_json(paths.environment, describe_environment(engine, job.hardware, environment, surroundings.cwd))
+    write_json(paths.inputs, describe_inputs(paths, rendered.engine, surroundings.cwd))
+    return prepare_record(paths, _first_record(job, surroundings.cwd, installed_versions(engine)))
+
+
+def describe_inputs(paths: RunPaths, values: dict[str, Any], cwd: Path) -> dict[str, Any]:
+    """The content of ``inputs.json``: the files that the run is made of, and how its data sets are registered."""
+    own = {"recipe": paths.recipe, "engine_yaml": paths.engine_yaml, "deepspeed": paths.deepspeed}
+    files = hash_inputs(values, cwd, {what: path for what, path in own.items() if path.is_file()})
+    return {"files": files, "datasets": dataset_entries(values, cwd)}
+
+
+def _first_record(job: Job, cwd: Path, versions: dict[str, str]) -> RunRecord:
+    values, batch = job.rendered.engine, job.rendered.batch
+    model = str(values[MODEL_KEY])
+    folder = cwd / Path(model).expanduser()
+    bit = values.get("quantization_bit")
+    return RunRecord(
+        name=job.paths.name,
+        state=RunState.PREPARED,
+        recipe=job.recipe.name,
+        created_at=utc_now(),
+        updated_at=utc_now(),
+        base_model=str(folder.resolve()) if folder.is_dir() else model,
+        finetuning_type=str(values.get("finetuning_type", "lora")),
+        stage=str(values.get("stage", "sft")),
+        template=values.get("template"),
+        datasets=split_names(values.get("dataset")),
+        dataset_dir=values.get("dataset_dir"),
+        quantization_bit=bit,
+        quantization_method=str(values.get("quantization_method", "bnb")) if bit else None,
+        trust_remote_code=bool(values.get("trust_remote_code", False)),
+        device=str(job.hardware.kind),
+        launcher=job.launcher.name,
+        zero_stage=job.recipe.intent.zero_stage if job.rendered.deepspeed is not None else None,
+        world_size=job.rendered.world_size,
+        micro_batch_size=batch.micro_batch if batch else 1,
+        gradient_accumulation_steps=batch.accumulation if batch else 1,
+        versions=versions,
+    )
