@@ -11,6 +11,7 @@ import importlib
 from lfwrap.data.formats.base import Format
 
 _MODULES = (
+    "mcp_wire_format",
     "toucan",
     "mcpflow_trajectories",
     "mcpflow_simple",

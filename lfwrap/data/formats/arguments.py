@@ -87,6 +87,14 @@ def parse_json_field(text: Any, name: str, rule: str = "structure") -> Any:
         raise Reject(rule, f"{name} is text that is no JSON: {error}") from error
 
 
+def load_line(text: str) -> Any:
+    """A line's JSON value; the line itself where it is none: as text it is rejected, with its place."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def duplicate_keys(text: str | bytes) -> str | None:
     """The first key that stands twice in one object of a JSON text, or None; the slow path beside a quick parser."""
     try:

@@ -28,12 +28,14 @@ class ConvertOptions:
         columns: target field → source column (``{"output": "reply"}`` from ``--map output=reply``).
         tools: tools by name, from ``--tools`` files, for formats whose rows only name them.
         distractors: how many other tools to offer beside the one that is called.
+        instructions: JSON lines that say what the user asked, for wire logs.
         seed: seeds every choice, together with the row itself, so that the result does not depend on order or jobs.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     tools: Mapping[str, Tool] = field(default_factory=dict)
     distractors: int = 0
+    instructions: Path | None = None
     seed: int = 42
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lfwrap.data.conversation import Conversation, ToolCall
+from lfwrap.data.formats.arguments import load_line
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes, SourceRecord
 from lfwrap.data.formats.openai_chat import add_message
 from lfwrap.data.formats.schemas import parse_tools
@@ -41,7 +41,7 @@ def read(path: Path, options: ConvertOptions) -> Iterator[SourceRecord]:  # noqa
             if not text.strip():
                 continue
             rows += 1
-            value = _load(text)
+            value = load_line(text)
             if isinstance(value, dict) and value.get("id") in answers:
                 value["ground_truth"] = answers[value["id"]]
             yield SourceRecord(row=rows, line=line, value=value)
@@ -60,16 +60,9 @@ def _answers_of(path: Path) -> Iterator[dict[str, Any]]:
         return
     with known.open(encoding="utf-8-sig") as source:
         for text in source:
-            value = _load(text)
+            value = load_line(text)
             if isinstance(value, dict):
                 yield value
-
-
-def _load(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text  # no object: rejected as such, with its line
 
 
 def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:  # noqa: ARG001

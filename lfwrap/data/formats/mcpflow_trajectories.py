@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.data.conversation import Conversation
+from lfwrap.data.formats.arguments import load_line
 from lfwrap.data.formats.base import ConvertOptions, Format, RowNotes, SourceRecord
 from lfwrap.data.formats.messages import has_lone_call, turns_of
 from lfwrap.data.formats.openai_chat import convert_messages
@@ -16,6 +17,7 @@ from lfwrap.data.formats.schemas import parse_tools
 from lfwrap.errors import DataError
 
 _LIST_OF_LISTS = re.compile(r"\A\ufeff?\s*\[\s*\[\s*\{\s*\"(?:role|content)\"")
+_LONE_CALL = re.compile(r"\"tool_calls\"\s*:\s*\{")
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:
@@ -24,22 +26,34 @@ def evidence(record: Mapping[str, Any]) -> str | None:
 
 
 def sniff(head: str) -> str | None:
-    """A file that is a list of lists of messages."""
-    return "the file is a list of lists of role/content messages" if _LIST_OF_LISTS.match(head) else None
+    """A file that is a list of lists of messages, or of records in which ``tool_calls`` is one object."""
+    if _LIST_OF_LISTS.match(head):
+        return "the file is a list of lists of role/content messages"
+    if head.lstrip("\ufeff \n\r\t").startswith(("{", "[")) and '"role"' in head and _LONE_CALL.search(head):
+        return "messages with role/content, tool_calls is one object instead of a list"
+    return None
 
 
 def read(path: Path, options: ConvertOptions) -> Iterator[SourceRecord]:  # noqa: ARG001 - one shape for all formats
-    """The trajectories of a file, each as ``{"messages": […]}``.
+    """The trajectories of a JSON file or of JSON lines, each as ``{"messages": […]}``.
 
     Raises:
         DataError: the file is no JSON.
     """
+    text = path.read_text(encoding="utf-8-sig")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        rows: list[tuple[int | None, Any]] = [(None, row) for row in _rows_of(json.loads(text))]
     except ValueError as error:
-        raise DataError(f"{path}: is no JSON: {error}", hint="Repair the file, or leave it out.") from error
-    for number, row in enumerate(rows, 1):
-        yield SourceRecord(row=number, line=None, value={"messages": row} if isinstance(row, list) else row)
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        if not lines or load_line(lines[0][1]) is lines[0][1]:
+            raise DataError(f"{path}: is no JSON: {error}", hint="Repair the file, or leave it out.") from error
+        rows = [(number, load_line(line)) for number, line in lines]
+    for number, (line, row) in enumerate(rows, 1):
+        yield SourceRecord(row=number, line=line, value={"messages": row} if isinstance(row, list) else row)
+
+
+def _rows_of(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:

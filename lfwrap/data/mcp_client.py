@@ -1,0 +1,90 @@
+"""A live MCP server's tools, asked for over stdio with the official client (the extra ``mcp``)."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from typing import Any
+
+from lfwrap import __version__
+from lfwrap.data import secrets
+from lfwrap.data.conversation import Tool
+from lfwrap.data.formats.base import Reject, RowNotes
+from lfwrap.data.formats.schemas import parse_tool
+from lfwrap.errors import DataError, PreflightError
+
+_MAX_PAGES = 1000
+
+
+def fetch_tools(command: str, *, timeout_s: float = 60.0) -> list[Tool]:
+    """Start a server, list its tools, stop it.
+
+    The server gets no more of the environment than what programs need (PATH, HOME and the like): keys that it wants are
+    given in the command (``env NAME=VALUE server``).
+
+    Args:
+        command: the server's command line, quoted as in a shell (``"uvx some-server --root data"``).
+        timeout_s: how long it may take in all.
+
+    Raises:
+        PreflightError: the ``mcp`` package is missing, or the server can't be started or doesn't answer.
+        DataError: a tool that the server names can't be understood.
+    """
+    try:
+        import mcp
+    except ImportError as error:
+        raise PreflightError(
+            "--mcp-server needs the 'mcp' package", hint="Install it with: pip install 'lfwrap[mcp]'"
+        ) from error
+    words = _words(command)
+    server = mcp.StdioServerParameters(command=words[0], args=words[1:])
+    shown = secrets.redact(words[0])
+    try:
+        listed = asyncio.run(_list_tools(mcp, server, timeout_s))
+    except TimeoutError as error:
+        raise PreflightError(f"MCP server {shown}: no answer within {timeout_s:g} s", hint=_HINT) from error
+    except Exception as error:
+        # The client raises whatever went wrong in its tasks, often as a group of one.
+        reason = secrets.redact(str(_innermost(error)))
+        raise PreflightError(f"MCP server {shown}: {reason}", hint=_HINT) from error
+    try:
+        return [parse_tool(tool, RowNotes()) for tool in listed]
+    except Reject as reject:
+        raise DataError(f"MCP server {shown}: {reject.reason}", hint="Report it to the server's authors.") from reject
+
+
+_HINT = "Run the command by hand: it should wait for input, and write nothing but JSON-RPC to its output."
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise PreflightError(
+            "--mcp-server: the command's quotes don't match", hint="Quote it as in a shell."
+        ) from error
+    if not words:
+        raise PreflightError("--mcp-server: the command is empty", hint='For example: --mcp-server "python server.py"')
+    return words
+
+
+async def _list_tools(mcp: Any, server: Any, timeout_s: float) -> list[dict[str, Any]]:
+    """All pages of the server's tools, as they stand on the wire."""
+    async with asyncio.timeout(timeout_s):
+        info = mcp.Implementation(name="lfwrap", version=__version__)
+        async with mcp.Client(server, client_info=info) as client:
+            tools: list[dict[str, Any]] = []
+            cursor: str | None = None
+            for _ in range(_MAX_PAGES):
+                page = await client.list_tools(cursor=cursor)
+                tools += [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in page.tools]
+                cursor = page.next_cursor
+                if not cursor:
+                    break
+            return tools
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    return error
