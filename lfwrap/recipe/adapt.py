@@ -74,16 +74,24 @@ def checkpoint_layer(intent: Intent, layers: Layers) -> dict[str, Reasoned]:
     return layer
 
 
-def needs_deepspeed(intent: Intent, processes: int, hardware: HardwareProfile) -> bool:
-    """Whether the block asks for DeepSpeed, and the machine has a use for it."""
+def needs_deepspeed(intent: Intent, layers: Layers, processes: int, hardware: HardwareProfile) -> bool:
+    """Whether the block asks for DeepSpeed, and it would do something.
+
+    Stage 0 shares nothing: on one process it is plain training. With fp16 it is left to DDP, which is the same
+    arithmetic and scales the loss as the engine's own trainer does.
+    """
     if intent.zero_stage is None or hardware.kind is DeviceKind.MPS:
         return False
-    return intent.zero_stage > 0 or processes > 1
+    return intent.zero_stage > 0 or (processes > 1 and not layers.get("fp16"))
 
 
-def hardware_notes(layers: Layers, hardware: HardwareProfile) -> Sequence[str]:
+def hardware_notes(recipe: Recipe, layers: Layers, hardware: HardwareProfile) -> Sequence[str]:
     """What the machine means for the training."""
     notes: list[str] = []
+    if recipe.intent.zero_stage == 0 and not layers.get("deepspeed"):
+        notes.append(
+            "zero_stage: 0 shares nothing between processes: trained without DeepSpeed, by the same arithmetic."
+        )
     if layers.get("fp16"):
         notes.append(
             f"{hardware.name} has no bf16: training in fp16 with loss scaling. A few first updates may be skipped while"

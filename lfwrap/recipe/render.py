@@ -99,7 +99,7 @@ def render_recipe(
         if deepspeed is not None:
             stage = recipe.intent.zero_stage
             layers.lay(Source.INTENT, {"deepspeed": (deepspeed_path, f"lfwrap.zero_stage: {stage}.")})
-        notes += adapt.hardware_notes(layers, hardware)
+        notes += adapt.hardware_notes(recipe, layers, hardware)
     layers.lay(Source.RUN, _run_layer(output_dir, dataset_dir))
     layers.lay(Source.RUN, run_values or {})
     values = _ordered(layers, facts)
@@ -170,13 +170,12 @@ def _batch(layers: Layers, facts: EngineFacts, processes: int) -> BatchPlan | No
 
 def _deepspeed(recipe: Recipe, layers: Layers, processes: int, hardware: HardwareProfile) -> dict[str, Any] | None:
     """The DeepSpeed configuration of the stage asked for, or None where none is wanted."""
-    if not adapt.needs_deepspeed(recipe.intent, processes, hardware):
+    if not adapt.needs_deepspeed(recipe.intent, layers, processes, hardware):
         return None
     text = render_template(
         f"deepspeed/ds_z{recipe.intent.zero_stage}.json.j2",
         offload=recipe.intent.offload,
-        bf16=bool(layers.get("bf16")),
-        fp16=bool(layers.get("fp16")),
+        bf16=bool(layers.get("bf16") or layers.get("pure_bf16")),
     )
     config: dict[str, Any] = json.loads(text)
     return config

@@ -12,6 +12,12 @@ from lfwrap.recipe.rules.view import View
 _DATA_SUFFIXES = {".json", ".jsonl", ".csv", ".tsv", ".parquet", ".txt", ".xlsx", ".arrow"}
 
 
+def is_path(name: str) -> bool:
+    """Whether a data set's name looks like a file or a folder."""
+    path = name.replace("\\", "/")
+    return "/" in path or PurePosixPath(path).suffix.lower() in _DATA_SUFFIXES
+
+
 def dataset_missing(view: View) -> Iterator[Finding]:
     """Training needs rows."""
     if view.trains and not split_names(view.get("dataset")):
@@ -24,8 +30,7 @@ def dataset_is_path(view: View) -> Iterator[Finding]:
     online = view.text("dataset_dir") == "ONLINE"
     for key in ("dataset", "eval_dataset"):
         for name in split_names(view.get(key)):
-            looks_like_file = PurePosixPath(name.replace("\\", "/")).suffix.lower() in _DATA_SUFFIXES
-            if looks_like_file or (not online and ("/" in name or "\\" in name)):
+            if is_path(name) and not online:
                 message = f"{key}: {name!r} is a path; the key takes the name of a registered data set."
                 hint = f"`lfwrap prepare-data {name} --out DIR --name NAME`, then `{key}: NAME`, `dataset_dir: DIR`."
                 yield view.error("dataset-is-path", key, message, hint)
