@@ -11,9 +11,9 @@ import orjson
 from lfwrap.errors import PreflightError
 from lfwrap.model.hf_config import find_config
 from lfwrap.results.target import Target, load_facts_json
+from lfwrap.run.weights import check_safetensors
 
 _LENGTH_BYTES = 8
-_MAX_HEADER_BYTES = 100 << 20
 # Keys of config.json that may differ between two copies of one model.
 _INCIDENTAL = frozenset(
     {"transformers_version", "_name_or_path", "_model_name_or_path", "torch_dtype", "dtype", "use_cache"}
@@ -58,31 +58,16 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         PreflightError: it is none, or is cut off.
     """
-    try:
-        shapes, expected_bytes = _read_header(path)
-        size_bytes = path.stat().st_size
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
-        raise _broken(path, str(error)) from error
-    if size_bytes < expected_bytes:
-        raise _broken(path, f"{size_bytes:,} of {expected_bytes:,} bytes")
-    return shapes
-
-
-def _read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], int]:
-    """The shapes, and the size that the file must have."""
+    problem = check_safetensors(path)
+    if problem:
+        raise PreflightError(
+            f"{path}: {problem}",
+            hint="It was cut off while it was written or copied: use another checkpoint, or copy it again.",
+        )
     with path.open("rb") as source:
         (length,) = struct.unpack("<Q", source.read(_LENGTH_BYTES))
-        header: dict[str, Any] = orjson.loads(source.read(min(length, _MAX_HEADER_BYTES)))
-    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-    return {name: tuple(entry["shape"]) for name, entry in entries.items()}, _LENGTH_BYTES + length + end
-
-
-def _broken(path: Path, reason: str) -> PreflightError:
-    return PreflightError(
-        f"{path}: no whole safetensors file: {reason}",
-        hint="It was cut off while it was written or copied: use another checkpoint, or copy it again.",
-    )
+        header: dict[str, Any] = orjson.loads(source.read(length))
+    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
 
 
 def _check_not_quantized(target: Target) -> None:

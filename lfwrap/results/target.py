@@ -16,9 +16,9 @@ from lfwrap.errors import PreflightError, RunStateError, UsageError
 from lfwrap.model.hf_config import find_config
 from lfwrap.run.paths import RunPaths
 from lfwrap.run.record import DEFAULT_RUNS_DIR, Run, RunState, load_run
+from lfwrap.run.weights import check_weights
 from lfwrap.yamlio import load_yaml
 
-ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 MODEL_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tiktoken.model")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
@@ -197,10 +197,9 @@ def check_base(target: Target) -> None:
         )
         if not has_any(folder, patterns)
     ]
-    if lacking:
-        raise PreflightError(
-            f"{folder}: no whole model: {', '.join(lacking)} missing", hint="Fetch or export the model again."
-        )
+    problems = [f"{what} missing" for what in lacking] or check_weights(folder, "model")
+    if problems:
+        raise PreflightError(f"{folder}: no whole model: {'; '.join(problems)}", hint="Fetch or export it again.")
 
 
 def has_any(folder: Path, patterns: tuple[str, ...]) -> bool:
@@ -271,10 +270,11 @@ def _prior_adapters(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _check_result(target: Target, folder: Path) -> None:
-    if target.adapter is not None and not has_any(folder, ADAPTER_WEIGHTS):
+    problems = check_weights(folder, "adapter_model") if target.adapter is not None else []
+    if problems:
         raise PreflightError(
-            f"{folder}: half an adapter: adapter_config.json without adapter_model.safetensors",
-            hint="The engine was stopped while it saved: use the checkpoint before it.",
+            f"{folder}: half an adapter: {'; '.join(problems)}",
+            hint="The engine was stopped while it saved, or the copy was: use the checkpoint before it, or copy again.",
         )
     if target.adapter is None and not (folder / "config.json").is_file():
         raise PreflightError(

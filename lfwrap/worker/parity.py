@@ -54,7 +54,7 @@ class Comparison:
             row["max_abs_logit_difference"] = difference.abs().max().item()
 
     def _answer(self, model: EngineModel, question: str) -> tuple[list[int], Any]:
-        from engine_model import Generation  # type: ignore[import-not-found]
+        from engine_model import Generation
 
         prompt = model.encode([{"role": "user", "content": question}], None, None)
         [answer] = model.generate([prompt], Generation(max_new_tokens=self._job["max_new_tokens"]))
@@ -109,10 +109,10 @@ def chat_template_difference(model: EngineModel, question: str) -> dict[str, Any
 
 def load(side: dict[str, Any], dtype: str) -> EngineModel:
     """Load one side and cast it to the type to compute in."""
-    from engine_model import EngineModel
+    import engine_model  # type: ignore[import-not-found]
 
     adapters = {"tuned": side["adapter"]} if side.get("adapter") else {}
-    model: EngineModel = EngineModel(side["arguments"], adapters, dtype)
+    model: EngineModel = engine_model.EngineModel(side["arguments"], adapters, dtype)
     return model
 
 
