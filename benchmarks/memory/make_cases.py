@@ -30,7 +30,7 @@ MODELS = {
     "qwen3-1.7b": ("qwen3-1.7b", None),
     "gemma-2-2b": ("gemma-2-2b", None),
 }
-_SECOND_BATCH = ("llama-3.1-8b", "qwen3-1.7b", "gemma-2-2b")  # after the first models are deleted: disk
+_SECOND_BATCH = ("qwen3-1.7b", "gemma-2-2b")  # after the first models are deleted: disk
 DEFAULTS = {
     "method": "lora", "quantization": 0, "rank": 64, "target": "all", "dropout": 0.0, "liger": False,
     "checkpointing": True, "data": "full", "accumulation": 2, "updates": 3, "world_size": 1, "zero": None,
@@ -147,8 +147,8 @@ _WORDS: dict[str, dict[str, Any]] = {
     "ga1": {"accumulation": 1, "updates": 4}, "expandable": {"expandable_segments": True},
     "pure_bf16": {"args": {"pure_bf16": True, "bf16": False}}, "dora": {"args": {"use_dora": True}},
     "fp16": {"args": {"bf16": False, "fp16": True}}, "single_quant": {"args": {"double_quantization": False}},
-    "ddp": {"world_size": 2}, "z0": {"world_size": 2, "zero": 0}, "z2": {"world_size": 2, "zero": 2},
-    "z3": {"world_size": 2, "zero": 3, "timeout_s": 120},
+    "ddp": {"world_size": 2}, "z0": {"world_size": 2, "zero": 0, "timeout_s": 150}, "z2": {"world_size": 2, "zero": 2, "timeout_s": 150},
+    "z3": {"world_size": 2, "zero": 3, "timeout_s": 150},
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ The tokenizer has one token a byte plus ChatML's, so a text of n ASCII character
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ import yaml
 
 _SHARD_BYTES = 4 << 30
 _BLOCK_ELEMENTS = 1 << 25
+_SPARE_BYTES = 3 << 30
 _CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 
 
@@ -87,6 +89,12 @@ def write_tokenizer(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
+def wait_for_disk(folder: Path, size_bytes: int) -> None:
+    """Return once the disk has room: measure.py deletes checkpoints that it needs no more."""
+    while shutil.disk_usage(folder).free < size_bytes + _SPARE_BYTES:
+        time.sleep(1)
+
+
 def write_model(name: str, config: dict[str, Any], out: Path, block: bytes) -> None:
     """One checkpoint folder."""
     from transformers import AutoConfig
@@ -99,6 +107,7 @@ def write_model(name: str, config: dict[str, Any], out: Path, block: bytes) -> N
     hf_config.dtype = "bfloat16"
     hf_config.save_pretrained(folder)
     parts = shards(tensor_shapes({**config, **ids}))
+    wait_for_disk(out, sum(2 * int(np.prod(shape)) for part in parts for shape in part.values()))
     index: dict[str, str] = {}
     for number, part in enumerate(parts, 1):
         file = f"model-{number:05d}-of-{len(parts):05d}.safetensors"

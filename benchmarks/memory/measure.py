@@ -51,7 +51,9 @@ def write_data(folder: Path, length: int, kind: str, rows: int) -> str:
             "padded": [long, short] * (rows // 2 + 1),
             "packed": [packed] * (rows * per_pack),
         }[kind]
-        file.write_text(json.dumps([{"instruction": "say it", "input": "", "output": v} for v in values]), encoding="utf-8")
+        file.write_text(
+            json.dumps([{"instruction": "say it", "input": "", "output": v} for v in values]), encoding="utf-8"
+        )
     info = {path.stem: {"file_name": path.name} for path in folder.glob("*-*-*.json")}
     (folder / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
     return name
@@ -104,7 +106,7 @@ def engine_args(case: dict[str, Any], options: argparse.Namespace, scratch: Path
         path = scratch / f"ds_z{case['zero']}.json"
         path.write_text(json.dumps(deepspeed_config(case["zero"])), encoding="utf-8")
         args["deepspeed"] = str(path)
-    args |= {"use_cpu": True, "bf16": False} if options.cpu else {"bf16": True}
+    args |= {"bf16": not options.cpu}  # without CUDA the engine takes the CPU by itself
     return args | case.get("args", {})
 
 
@@ -117,7 +119,7 @@ class Team:
             **os.environ, "DISABLE_VERSION_CHECK": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         }  # fmt: skip
-        self.deepspeed = deepspeed
+        self.kind = (size, deepspeed)
         self.started = time.monotonic()
         self.members = [
             subprocess.Popen(
@@ -125,6 +127,10 @@ class Team:
             )
             for _ in range(size)
         ]
+
+    def fits(self, case: dict[str, Any]) -> bool:
+        """Whether it has the processes and imports that the case needs."""
+        return self.kind == (case["world_size"], case["zero"] is not None)
 
     def wait_ready(self) -> bool:
         """Whether all members have imported the engine in time."""
@@ -190,7 +196,9 @@ def make_jobs(case: dict[str, Any], options: argparse.Namespace, scratch: Path) 
             }  # fmt: skip
         log = scratch / "logs" / f"{case['id']}.{rank}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        jobs.append({"case": case, "args": args, "env": env, "record": str(record), "log": str(log)})
+        jobs.append(
+            {"case": case, "cpu": options.cpu, "args": args, "env": env, "record": str(record), "log": str(log)}
+        )
     return jobs
 
 
@@ -210,7 +218,9 @@ def collect(case: dict[str, Any], jobs: list[dict[str, Any]], in_time: bool) -> 
     result["status"] = worst[0] if worst else ("ok" if in_time and len(records) == len(jobs) else "timeout")
     result["error"] = next((record["error"] for record in records if record["error"]), "")
     if len(records) > 1:
-        result["ranks"] = [{key: record.get(key) for key in ("rank", "peak_allocated", "peak_reserved")} for record in records]
+        result["ranks"] = [
+            {key: record.get(key) for key in ("rank", "peak_allocated", "peak_reserved")} for record in records
+        ]
     result["step_s"] = micro_step_seconds(result)
     return result
 
@@ -221,15 +231,6 @@ def micro_step_seconds(result: dict[str, Any]) -> float | None:
     if len(done) < 2:
         return None
     return (done[-1] - done[0]) / ((len(done) - 1) * case["accumulation"])
-
-
-def wait_for_model(folder: Path, maker: subprocess.Popen[bytes] | None) -> bool:
-    """Whether the checkpoint is complete, waiting for the background writer if need be."""
-    while not (folder / ".done").exists():
-        if maker is None or maker.poll() is not None:
-            return (folder / ".done").exists()
-        time.sleep(0.2)
-    return True
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -250,7 +251,7 @@ class Runner:
         self.options = options
         self.scratch = Path(options.scratch)
         self.started = time.monotonic()
-        self.pending = collections.deque(cases)
+        self.pending = cases
         self.teams: collections.deque[Team] = collections.deque()
         self.maker: subprocess.Popen[bytes] | None = None
 
@@ -260,7 +261,7 @@ class Runner:
 
     def refill(self) -> None:
         """Start teams until `--warm` wait, each fit for the case it will get."""
-        upcoming = list(self.pending)[len(self.teams) : self.options.warm]
+        upcoming = self.pending[len(self.teams) : self.options.warm]
         for case in upcoming:
             self.teams.append(Team(case["world_size"], case["zero"] is not None))
 
@@ -279,13 +280,18 @@ class Runner:
         try:
             while self.pending and self.left_s() > self.options.reserve:
                 self.refill()
-                case, team = self.pending.popleft(), self.teams.popleft()
+                team = self.teams.popleft()
+                case = self.take(team)
+                if case is None:
+                    team.end()
+                    continue
                 result = self.run_one(case, team)
                 for path in (self.options.out, self.options.state):
                     if path:
                         with Path(path).open("a", encoding="utf-8") as sink:
                             sink.write(json.dumps(result) + "\n")
                 print(f"[{time.monotonic() - self.started:6.1f}] {summary(result)}", flush=True)
+                self.drop_model(case["model"])
         finally:
             for team in self.teams:
                 team.end()
@@ -293,14 +299,35 @@ class Runner:
                 self.maker.kill()
         print(f"{len(self.pending)} cases left, {self.left_s():.0f} s left", flush=True)
 
+    def take(self, team: Team) -> dict[str, Any] | None:
+        """The next case that this team can run and whose checkpoint is complete; None when there is none of its kind.
+
+        Cases whose checkpoint can't be written (no disk) end the program rather than wait for ever.
+        """
+        models = Path(self.options.models)
+        while self.left_s() > 0:
+            fitting = [case for case in self.pending if team.fits(case)]
+            ready = [case for case in fitting if (models / case["model"] / ".done").exists()]
+            if ready or not fitting:
+                case = ready[0] if ready else None
+                if case:
+                    self.pending.remove(case)
+                return case
+            if self.maker and self.maker.poll() is not None:
+                raise SystemExit(f"checkpoints are missing: {(self.scratch / 'models.log').read_text()}")
+            time.sleep(0.2)
+        return None
+
+    def drop_model(self, name: str) -> None:
+        """Delete a checkpoint that no case needs any more, if asked to: the disk may be small."""
+        if self.options.delete_models and all(case["model"] != name for case in self.pending):
+            shutil.rmtree(Path(self.options.models) / name, ignore_errors=True)
+
     def run_one(self, case: dict[str, Any], team: Team) -> dict[str, Any]:
         """One case, start to end."""
         if not team.wait_ready():
             team.end()
             return {"id": case["id"], "case": case, "status": "died", "error": "the engine was not imported"}
-        if not wait_for_model(Path(self.options.models) / case["model"], self.maker):
-            team.end()
-            return {"id": case["id"], "case": case, "status": "no model", "error": (self.scratch / "models.log").read_text()}
         begun = time.monotonic()
         jobs = make_jobs(case, self.options, self.scratch)
         team.send(jobs)
@@ -342,6 +369,7 @@ def main() -> None:
     parser.add_argument("--warm", type=int, default=4, help="cases whose processes import ahead")
     parser.add_argument("--nproc", type=int, default=1, help="run the cases of this many GPUs")
     parser.add_argument("--scratch", default="/tmp/lfwrap-measure")  # noqa: S108 - a scratch folder of the host
+    parser.add_argument("--delete-models", action="store_true", help="delete each checkpoint after its last case")
     parser.add_argument("--cpu", action="store_true", help="try the cases on the CPU: no memory figures")
     options = parser.parse_args()
     cases = load_cases(options)

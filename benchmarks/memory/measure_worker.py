@@ -109,7 +109,9 @@ def wrap_engine(probe: Probe) -> None:
         model = load_model(*args, **kwargs)
         probe.record["after_adapter"] = probe.allocated()
         probe.record["adapter_peak"] = probe.fold_peak()
-        probe.record["trainable"] = sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad)
+        probe.record["trainable"] = sum(
+            getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad
+        )
         probe.record["parameter_bytes"] = sum(p.numel() * p.element_size() for p in model.parameters())
         probe.record["attention"] = getattr(model.config, "_attn_implementation", None)
         return model
@@ -187,7 +189,7 @@ def run_case(job: dict[str, Any]) -> None:
     os.environ.update(job["env"])
     import torch
 
-    probe = Probe(job["case"], bool(job["args"].get("use_cpu")))
+    probe = Probe(job["case"], job["cpu"])
     probe.record["engine_imported_s"] = job["imported_s"]
     probe.record["cuda_touched_by_import"] = torch.cuda.is_initialized()
     probe.record["device_in_use_before"] = _device_in_use() if probe.cuda else 0
