@@ -108,7 +108,7 @@ def load_history(trainer_log: Path) -> list[Progress]:
     return [by_step[step] for step in sorted(by_step)]
 
 
-# What the engine prints → what it is doing; the order is that of a run.
+# What the engine prints → what it is doing, in the order of a run: lines of stdout and stderr reach us out of order.
 _PHASES = (
     (re.compile(r"Initializing \d+ distributed tasks"), "starting the processes"),
     (re.compile(r"Process rank: \d+"), "reading the tokenizer"),
@@ -125,6 +125,7 @@ _PHASES = (
     (re.compile(r"Training completed"), "saving the result"),
 )
 STARTING = "starting the engine"
+_ORDER = (STARTING, *(phase for _, phase in _PHASES))
 
 
 def detect_phase(line: str) -> str | None:
@@ -133,7 +134,7 @@ def detect_phase(line: str) -> str | None:
 
 
 class RunMonitor:
-    """Reads a running attempt: what the engine is doing, and every new entry of its log."""
+    """Reads a running attempt: what the engine is doing, and every new entry of its log; phases only go forward."""
 
     def __init__(self, run: RunPaths, attempt: AttemptPaths) -> None:
         """Follow ``attempt`` from its start; entries of earlier attempts are passed over."""
@@ -143,13 +144,12 @@ class RunMonitor:
 
     def poll(self) -> Iterator[str | Progress]:
         """What is new since the last call: phases as text, then progress."""
-        for text in self._texts:
-            for line in text.read_lines():
-                phase = detect_phase(line)
-                if phase is not None and phase != self.phase:
-                    self.phase = phase
-                    yield phase
         for line in self._log.read_lines():
             entry = parse_progress(line)
             if entry is not None:
                 yield entry
+        lines = (line for text in self._texts for line in text.read_lines())
+        for phase in filter(None, map(detect_phase, lines)):
+            if _ORDER.index(phase) > _ORDER.index(self.phase):
+                self.phase = phase
+                yield phase

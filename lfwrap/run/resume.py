@@ -1,7 +1,8 @@
-"""Go on with a run that was interrupted, failed or lost: from its newest whole checkpoint, with the very same settings."""
+"""Go on with a run that was interrupted, failed or lost: from its newest whole checkpoint, with the same settings."""
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import orjson
 
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import PreflightError, RunStateError
-from lfwrap.hardware.profile import load_hardware
+from lfwrap.hardware.profile import DeviceKind, HardwareProfile, load_hardware
 from lfwrap.run.attempt import Attempt
 from lfwrap.run.checkpoints import Checkpoint, find_checkpoints, set_aside
 from lfwrap.run.command import override_arguments
@@ -68,8 +69,8 @@ def plan_resume(
     values = load_yaml(run.paths.engine_yaml).values
     _require_unchanged(run, values, surroundings.cwd, gpus)
     engine = locate_engine(surroundings.environ)
-    hardware = load_hardware("cpu" if run.record.device == "cpu" else "auto")
-    if run.record.device != "cpu" and len(hardware.gpus) < run.record.world_size:
+    hardware = _hardware_of(run)
+    if run.record.device != DeviceKind.CPU and len(hardware.gpus) < run.record.world_size:
         raise PreflightError(
             f"{run.paths.name}: trained on {run.record.world_size} GPUs, {len(hardware.gpus)} can be seen now",
             hint="Resume where as many are free: another number changes the batch and breaks the checkpoint.",
@@ -96,6 +97,14 @@ def plan_resume(
     attempt = Attempt(chosen.build(request), values, surroundings.environ, show_example)
     notes = _version_notes(run.record.versions, installed_versions(engine))
     return ResumePlan(run, attempt, whole, broken, notes, lambda: _clear(run, whole, broken))
+
+
+def _hardware_of(run: Run) -> HardwareProfile:
+    """This machine, without its GPUs when the run was trained on the CPU."""
+    here = load_hardware("auto")
+    if run.record.device != DeviceKind.CPU or not here.gpus:
+        return here
+    return dataclasses.replace(here, name="cpu", kind=DeviceKind.CPU, gpus=())
 
 
 def _require_resumable(run: Run) -> None:

@@ -41,9 +41,7 @@ def create_run(request: TrainRequest, surroundings: Surroundings) -> tuple[Job, 
     paths = create_run_folder(runs_dir, propose_name(recipe, request, surroundings.now))
     try:
         job = prepare_job(request, recipe, paths.root, surroundings)
-        error = job.report.to_error()
-        if error is not None:
-            raise error
+        job.report.require_none()
         return job, _write_run(job, surroundings)
     except BaseException:
         shutil.rmtree(paths.root, ignore_errors=True)

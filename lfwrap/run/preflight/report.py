@@ -33,6 +33,12 @@ class PreflightReport:
         """Those that do not stop a run."""
         return tuple(finding for finding in self.findings if finding.severity is not Severity.ERROR)
 
+    def require_none(self) -> None:
+        """Raise `to_error`, where there is one."""
+        error = self.to_error()
+        if error is not None:
+            raise error
+
     def to_error(self) -> LfwrapError | None:
         """One error with every finding; its kind is that of the first group with an error. None when nothing stops."""
         groups: Sequence[tuple[type[LfwrapError], tuple[Finding, ...]]] = (

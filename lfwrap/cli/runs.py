@@ -1,0 +1,252 @@
+"""``lfwrap runs``: list, show, watch, stop, resume."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lfwrap.cli import output
+from lfwrap.errors import RunStateError
+
+if TYPE_CHECKING:
+    from lfwrap.run.record import Run
+
+_RUNS_DIR = click.option(
+    "--runs-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of the runs."
+)
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_SPARK = "▁▂▃▄▅▆▇█"
+_CURVE_WIDTH = 60
+
+
+@click.group()
+def command() -> None:
+    r"""List, show, watch, stop and resume runs.
+
+    A run is named by its folder, its name, an unambiguous part of it, or `latest`.
+
+    \b
+    Example:
+      lfwrap runs list
+      lfwrap runs show latest
+      lfwrap runs resume latest
+    """
+
+
+@command.command("list")
+@_RUNS_DIR
+@_AS_JSON
+def list_command(runs_dir: Path, as_json: bool) -> None:
+    r"""List the runs of a folder, oldest first.
+
+    \b
+    Example:
+      lfwrap runs list --runs-dir /data/runs
+    """
+    from lfwrap.run.record import list_runs
+
+    runs = list_runs(runs_dir)
+    if as_json:
+        output.print_json("run-list", {"runs": [_with_live_steps(run) for run in runs]})
+        return
+    if not runs:
+        output.say(f"{runs_dir}: no runs here. Start one with `lfwrap train RECIPE`.")
+        return
+    width = max(len(run.paths.name) for run in runs)
+    for run in runs:
+        output.result(_line(run, width))
+
+
+def _with_live_steps(run: Run) -> dict[str, Any]:
+    """The run's JSON; of a running one, steps and losses as its log has them now."""
+    from lfwrap.run.monitor import load_history
+    from lfwrap.run.record import RunState
+
+    value = run.to_json()
+    if run.record.state in {RunState.RUNNING, RunState.LOST}:
+        history = load_history(run.paths.trainer_log)
+        if history:
+            last = history[-1]
+            value |= {"global_step": last.step, "max_steps": last.total_steps}
+            value |= {"first_loss": history[0].loss, "last_loss": last.loss}
+    return value
+
+
+def _line(run: Run, width: int) -> str:
+    value = _with_live_steps(run)
+    steps = f"{value['global_step']}/{value['max_steps']}" if value["max_steps"] else "-"
+    loss = f"{value['last_loss']:.4f}" if value["last_loss"] is not None else "-"
+    return f"{run.paths.name:<{width}}  {run.record.state:<11}  {steps:>11}  {loss:>8}  {run.record.base_model}"
+
+
+@command.command("show")
+@click.argument("run")
+@_RUNS_DIR
+@_AS_JSON
+def show_command(run: str, runs_dir: Path, as_json: bool) -> None:
+    r"""Show what a run is, how far it came, and what it left.
+
+    \b
+    Example:
+      lfwrap runs show latest --json
+    """
+    from lfwrap.run.record import load_run
+
+    found = load_run(run, runs_dir)
+    if as_json:
+        output.print_json("run", _with_live_steps(found))
+        return
+    for name, text in _facts(found):
+        output.result(f"{name + ':':<13} {text}")
+    curve = _curve(found)
+    if curve:
+        output.result(f"{'loss:':<13} {curve}")
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    from lfwrap.units import format_duration
+
+    record, value = run.record, _with_live_steps(run)
+    method = record.finetuning_type + (f" on {record.quantization_bit} bit" if record.quantization_bit else "")
+    parts = (record.micro_batch_size, record.gradient_accumulation_steps, record.world_size)
+    facts = [
+        ("run", str(run.paths.root)),
+        ("state", f"{record.state}{': ' + record.reason if record.reason else ''}"),
+        ("model", record.base_model),
+        ("method", f"{method}, {record.stage}, template {record.template or 'none'}"),
+        ("data", ", ".join(record.datasets)),
+        ("batch", f"{' × '.join(map(str, parts))} = {record.effective_batch_size}"),
+        ("launcher", f"{record.launcher}, {record.device}"),
+        ("steps", f"{value['global_step']} of {value['max_steps'] or '?'}"),
+        ("attempts", f"{record.attempt + 1}, {format_duration(record.duration_s)}"),
+        ("checkpoints", ", ".join(path.name for path in run.paths.checkpoints()) or "none"),
+        ("result", str(run.adapter_dir or "-")),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _curve(run: Run) -> str:
+    """The training loss as a line of bars, first and last value beside it."""
+    from lfwrap.run.monitor import load_history
+
+    losses = [entry.loss for entry in load_history(run.paths.trainer_log) if entry.loss is not None]
+    if len(losses) < 2:  # noqa: PLR2004 - a curve has two ends
+        return ""
+    count = min(_CURVE_WIDTH, len(losses))
+    shown = [losses[index * (len(losses) - 1) // (count - 1)] for index in range(count)]
+    low, high = min(shown), max(shown)
+    scale = (len(_SPARK) - 1) / (high - low) if high > low else 0.0
+    bars = "".join(_SPARK[round((loss - low) * scale)] for loss in shown)
+    return f"{losses[0]:.4f} {bars} {losses[-1]:.4f}"
+
+
+@command.command("watch")
+@click.argument("run", default="latest")
+@_RUNS_DIR
+def watch_command(run: str, runs_dir: Path) -> None:
+    r"""Follow a running training from another terminal; ^C stops watching, not the training.
+
+    \b
+    Example:
+      lfwrap runs watch latest
+    """
+    import time
+
+    from lfwrap.cli.progress import choose_view
+    from lfwrap.run.monitor import Progress, RunMonitor
+    from lfwrap.run.record import RunState, load_run
+
+    found = load_run(run, runs_dir)
+    view = choose_view(quiet=False)
+    listener = view.listener()
+    monitor = RunMonitor(found.paths, found.paths.attempt(max(found.record.attempt, 0)))
+    try:
+        while True:
+            for news in monitor.poll():
+                (listener.on_progress if isinstance(news, Progress) else listener.on_phase)(news)  # type: ignore[operator]
+            listener.on_tick()
+            found = load_run(found.paths.root)
+            if found.record.state is not RunState.RUNNING:
+                break
+            time.sleep(0.5)
+    finally:
+        view.close()
+    output.say(f"{found.paths.name}: {found.record.state}. {found.record.reason}".rstrip())
+
+
+@command.command("stop")
+@click.argument("run", default="latest")
+@_RUNS_DIR
+@click.option("--kill", is_flag=True, help="Without a checkpoint, at once.")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds to wait for the end."
+)
+def stop_command(run: str, runs_dir: Path, kill: bool, timeout_s: float) -> None:
+    r"""Stop a run: the engine finishes its update and saves a checkpoint to go on from.
+
+    \b
+    Example:
+      lfwrap runs stop latest
+    """
+    from lfwrap.run.record import load_run
+    from lfwrap.run.stop import kill_run, request_stop, wait_until_stopped
+
+    found = load_run(run, runs_dir)
+    if kill:
+        output.say(f"killed {kill_run(found)} processes")
+    else:
+        request_stop(found)
+        output.say("asked to stop; the engine saves a checkpoint …")
+    stopped = wait_until_stopped(found.paths.root, timeout_s)
+    if stopped is None:
+        raise RunStateError(
+            f"{found.paths.name}: still runs after {timeout_s:g} s", hint="Stop it at once with --kill."
+        )
+    output.result(f"{stopped.paths.name}: {stopped.record.state}")
+
+
+@command.command("resume")
+@click.argument("run", default="latest")
+@_RUNS_DIR
+@click.option("--gpus", type=click.IntRange(min=1), help="For certainty: refused when it is not the run's number.")
+@click.option("--launcher", type=click.Choice(["auto", "process", "torchrun", "deepspeed"]), default="auto")
+@click.option("--dry-run", is_flag=True, help="Show the checkpoint and the command; start nothing.")
+@click.option("--show-example", is_flag=True, help="Keep the training example that the engine prints, in the log.")
+@_AS_JSON
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+def resume_command(run: str, runs_dir: Path, **options: Any) -> int:
+    r"""Go on with a run from its newest whole checkpoint, with the very same settings and data.
+
+    \b
+    Example:
+      lfwrap runs resume latest
+    """
+    from lfwrap.cli.train import follow_run
+    from lfwrap.run.job import Surroundings
+    from lfwrap.run.record import load_run
+    from lfwrap.run.resume import plan_resume
+
+    found = load_run(run, runs_dir)
+    plan = plan_resume(
+        found,
+        Surroundings(Path.cwd(), dict(os.environ)),
+        gpus=options["gpus"],
+        launcher=options["launcher"],
+        show_example=options["show_example"],
+    )
+    for broken in plan.broken:
+        output.say(f"warning: {broken.path.name} is not whole and is left out: {'; '.join(broken.problems)}.")
+    for note in plan.notes:
+        output.say(f"note: {note}")
+    if plan.checkpoint is None:
+        output.say("No whole checkpoint is left: starting again from step 0.")
+    else:
+        output.say(f"going on from {plan.checkpoint.path.name}")
+    if options["dry_run"]:
+        command = plan.attempt.command
+        output.result(f"{command.quoted_environment} \\\n  {command.quoted}")
+        return 0
+    return follow_run(found, plan.attempt, as_json=options["as_json"], quiet=options["quiet"], before_start=plan.clear)

@@ -1,0 +1,220 @@
+"""``lfwrap train``: check, render, launch, follow, record."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lfwrap.cli import output
+from lfwrap.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EngineError
+
+if TYPE_CHECKING:
+    from lfwrap.errors import Finding
+    from lfwrap.run.job import Job
+    from lfwrap.run.record import Run
+
+
+@click.command()
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--runs-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of the runs."
+)
+@click.option("--name", help="Name of the run, instead of the recipe's.")
+@click.option(
+    "--hardware",
+    default="auto",
+    show_default=True,
+    help="auto, a machine of `lfwrap hardware list`, or a profile file.",
+)
+@click.option("--gpus", type=click.IntRange(min=1), help="GPUs to use (processes on a CPU); all of them by default.")
+@click.option(
+    "--launcher",
+    type=click.Choice(["auto", "process", "torchrun", "deepspeed"]),
+    default="auto",
+    show_default=True,
+    help="How to start the processes; auto takes one process for one device and torchrun for more.",
+)
+@click.option("--dry-run", is_flag=True, help="Show the rendered files and the exact command; write nothing.")
+@click.option("--force", is_flag=True, help="Train a model of more than 1 B parameters on a CPU all the same.")
+@click.option("--show-example", is_flag=True, help="Keep the training example that the engine prints, in the log.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@click.option("-v", "--verbose", is_flag=True, help="Say where each rendered value comes from.")
+def command(recipe: str, overrides: tuple[str, ...], **options: Any) -> int:
+    r"""Train a recipe: check everything, render it for this machine, launch the engine, follow it, keep a record.
+
+    RECIPE is a YAML file with LLaMA-Factory's keys, or the name of a bundled one. KEY=VALUE replaces single values.
+
+    \b
+    Example:
+      lfwrap train recipes/smoke.yaml
+      lfwrap train recipes/paper.yaml dataset=law dataset_dir=data/law --gpus 4
+      lfwrap train recipes/paper.yaml --hardware h100-80gb --dry-run
+    """
+    from lfwrap.run.job import Surroundings, TrainRequest
+
+    request = TrainRequest(
+        recipe=recipe,
+        overrides=overrides,
+        runs_dir=options["runs_dir"],
+        name=options["name"],
+        hardware=options["hardware"],
+        gpus=options["gpus"],
+        launcher=options["launcher"],
+        force=options["force"],
+        is_dry=options["dry_run"],
+    )
+    surroundings = Surroundings(Path.cwd(), dict(os.environ))
+    if options["dry_run"]:
+        from lfwrap.run.start import preview_job
+
+        return show_job(preview_job(request, surroundings), as_json=options["as_json"], verbose=options["verbose"])
+    from lfwrap.run.start import create_run
+
+    job, run = create_run(request, surroundings)
+    if not options["quiet"]:
+        show_start(job, verbose=options["verbose"])
+    from lfwrap.run.attempt import Attempt
+
+    attempt = Attempt(job.command, job.rendered.engine, surroundings.environ, options["show_example"])
+    return follow_run(run, attempt, as_json=options["as_json"], quiet=options["quiet"])
+
+
+def show_findings(findings: tuple[Finding, ...]) -> None:
+    """Warnings and notes that do not stop the run, on stderr."""
+    for finding in findings:
+        output.say(f"{finding.severity}: {finding}")
+
+
+def show_start(job: Job, *, verbose: bool) -> None:
+    """What is going to happen, in a few lines on stderr."""
+    show_findings(job.report.warnings)
+    for note in job.rendered.notes:
+        output.say(f"note: {note}")
+    if verbose:
+        show_values(job)
+    if job.rendered.batch is not None:
+        output.say(f"batch: {job.rendered.batch} (micro-batch × accumulation × processes)")
+    output.say(f"run: {job.paths.root}")
+    if verbose:
+        output.say(f"$ {job.command.quoted}")
+
+
+def show_values(job: Job) -> None:
+    """Each rendered value with its source, on stderr."""
+    for value in job.rendered.values:
+        output.say(f"  {value.key}: {value.value}  ({value.source}{': ' + value.reason if value.reason else ''})")
+
+
+def show_job(job: Job, *, as_json: bool, verbose: bool) -> int:
+    """The rendered files, the exact command and the environment it adds, on stdout; findings on stderr."""
+    error = job.report.to_error()
+    if error is not None:
+        raise error
+    if as_json:
+        output.print_json("dry-run", _job_json(job))
+        return 0
+    show_findings(job.report.warnings)
+    for note in job.rendered.notes:
+        output.say(f"note: {note}")
+    if verbose:
+        show_values(job)
+    output.result(f"# {job.paths.engine_yaml}\n{job.rendered.engine_yaml}")
+    if job.rendered.deepspeed is not None:
+        import orjson
+
+        text = orjson.dumps(job.rendered.deepspeed, option=orjson.OPT_INDENT_2).decode()
+        output.result(f"# {job.paths.deepspeed}\n{text}\n")
+    if job.rendered.batch is not None:
+        output.result(f"# batch: {job.rendered.batch} (micro-batch × accumulation × processes)")
+    output.result(f"# in {job.command.cwd}")
+    output.result(f"{job.command.quoted_environment} \\\n  {job.command.quoted}")
+    return 0
+
+
+def _job_json(job: Job) -> dict[str, Any]:
+    batch = job.rendered.batch
+    return {
+        "path": str(job.paths.root),
+        "engine": job.rendered.engine,
+        "engine_yaml": job.rendered.engine_yaml,
+        "deepspeed": job.rendered.deepspeed,
+        "world_size": job.rendered.world_size,
+        "effective_batch_size": batch.effective if batch else None,
+        "micro_batch_size": batch.micro_batch if batch else None,
+        "gradient_accumulation_steps": batch.accumulation if batch else None,
+        "launcher": job.launcher.name,
+        "command": job.command.to_json(),
+        "values": [value.to_json() for value in job.rendered.values],
+        "notes": list(job.rendered.notes),
+        "findings": [finding.to_json() for finding in job.report.findings],
+    }
+
+
+def follow_run(run: Run, attempt: Any, *, as_json: bool, quiet: bool, before_start: Any = None) -> int:
+    """Start the engine, show how it goes, say how it came out; returns the exit code.
+
+    Raises:
+        EngineError: the engine failed; carries the diagnosis.
+    """
+    from lfwrap.cli.progress import choose_view
+    from lfwrap.run.attempt import run_attempt
+    from lfwrap.run.record import RunState
+
+    view = choose_view(quiet=quiet)
+    try:
+        run = run_attempt(run, attempt, view.listener(), before_start=before_start)
+    finally:
+        view.close()
+    if run.record.state is RunState.FAILED:
+        raise failure(run)
+    if as_json:
+        output.print_json("run", run.to_json())
+    if run.record.state is RunState.SUCCEEDED:
+        show_success(run, as_json=as_json)
+        return 0
+    output.say(run.record.reason)
+    output.say(f"  Go on with: lfwrap runs resume {run.paths.root}")
+    return EXIT_INTERRUPTED if "SIGINT" in run.record.reason else EXIT_TERMINATED
+
+
+def show_success(run: Run, *, as_json: bool) -> None:
+    """The result: where it is, and what it came to."""
+    from lfwrap.units import format_duration
+
+    record = run.record
+    if record.reason:
+        output.say(record.reason)
+    losses = (
+        f", loss {record.first_loss:.4f} → {record.last_loss:.4f}" if record.last_loss and record.first_loss else ""
+    )
+    output.say(
+        f"trained {record.global_step} of {record.max_steps} steps in {format_duration(record.duration_s)}{losses}"
+    )
+    if not as_json:
+        output.result(str(run.adapter_dir or run.paths.output))
+    output.say(f"  Talk to it: lfwrap chat {run.paths.root}")
+
+
+def failure(run: Run) -> EngineError:
+    """The error of a failed run: the log's tail on stderr, the diagnosis in the message."""
+    import orjson
+
+    from lfwrap.run.diagnose import log_tail, read_tail
+
+    folder = run.paths.attempt(run.record.attempt)
+    for line in log_tail([read_tail(folder.stderr), read_tail(folder.stdout)]):
+        output.say(f"  | {line}")
+    try:
+        diagnosis = orjson.loads(folder.exit.read_bytes())["diagnosis"] or {}
+    except (OSError, ValueError, KeyError):
+        diagnosis = {}
+    step = f" at step {run.record.global_step} of {run.record.max_steps}" if run.record.max_steps else ""
+    return EngineError(
+        f"{run.paths.name} failed{step}: {run.record.reason} ({diagnosis.get('rule', 'unknown')})",
+        hint=f"{diagnosis.get('remedy', '')} The whole log: {folder.stderr}".strip(),
+    )
