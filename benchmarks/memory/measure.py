@@ -253,6 +253,7 @@ class Runner:
         self.started = time.monotonic()
         self.pending = cases
         self.teams: collections.deque[Team] = collections.deque()
+        self.failures = 0  # in a row, running out of memory not counted
         self.maker: subprocess.Popen[bytes] | None = None
 
     def left_s(self) -> float:
@@ -278,7 +279,7 @@ class Runner:
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.make_models()
         try:
-            while self.pending and self.left_s() > self.options.reserve:
+            while self.pending and self.left_s() > self.options.reserve and self.failures < self.options.max_failures:
                 self.refill()
                 team = self.teams.popleft()
                 case = self.take(team)
@@ -286,6 +287,7 @@ class Runner:
                     team.end()
                     continue
                 result = self.run_one(case, team)
+                self.failures = 0 if result["status"] in {"ok", "oom"} else self.failures + 1
                 for path in (self.options.out, self.options.state):
                     if path:
                         with Path(path).open("a", encoding="utf-8") as sink:
@@ -369,6 +371,7 @@ def main() -> None:
     parser.add_argument("--warm", type=int, default=4, help="cases whose processes import ahead")
     parser.add_argument("--nproc", type=int, default=1, help="run the cases of this many GPUs")
     parser.add_argument("--scratch", default="/tmp/lfwrap-measure")  # noqa: S108 - a scratch folder of the host
+    parser.add_argument("--max-failures", type=int, default=5, help="stop after so many failures in a row")
     parser.add_argument("--delete-models", action="store_true", help="delete each checkpoint after its last case")
     parser.add_argument("--cpu", action="store_true", help="try the cases on the CPU: no memory figures")
     options = parser.parse_args()
