@@ -54,7 +54,7 @@ class Comparison:
             row["max_abs_logit_difference"] = difference.abs().max().item()
 
     def _answer(self, model: EngineModel, question: str) -> tuple[list[int], Any]:
-        from engine_model import Generation
+        from engine_model import Generation  # type: ignore[import-not-found]  # beside this script
 
         prompt = model.encode([{"role": "user", "content": question}], None, None)
         [answer] = model.generate([prompt], Generation(max_new_tokens=self._job["max_new_tokens"]))
@@ -109,7 +109,7 @@ def chat_template_difference(model: EngineModel, question: str) -> dict[str, Any
 
 def load(side: dict[str, Any], dtype: str) -> EngineModel:
     """Load one side and cast it to the type to compute in."""
-    import engine_model  # type: ignore[import-not-found]
+    import engine_model
 
     adapters = {"tuned": side["adapter"]} if side.get("adapter") else {}
     model: EngineModel = engine_model.EngineModel(side["arguments"], adapters, dtype)

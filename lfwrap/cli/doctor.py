@@ -1,0 +1,51 @@
+"""`lfwrap doctor`: what this machine can train with, and what is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from lfwrap.cli import output
+from lfwrap.errors import PreflightError
+
+if TYPE_CHECKING:
+    from lfwrap.results.doctor import Check
+
+_COLOURS = {"ok": "green", "missing": "yellow", "problem": "red"}
+
+
+@click.command("doctor")
+@click.option("--offline", is_flag=True, help="Do not ask the model hub.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def command(*, offline: bool, as_json: bool) -> int:
+    r"""Say what this machine can train with, what is missing, how to get it, and what that blocks.
+
+    Ends with code 6 when training can't work here.
+
+    \b
+    Example:
+      lfwrap doctor
+      lfwrap doctor --offline --json
+    """
+    from lfwrap.results.doctor import can_train, check_machine
+    from lfwrap.results.machine_facts import probe_machine
+
+    checks = check_machine(probe_machine(ask_hub=not offline))
+    works = can_train(checks)
+    if as_json:
+        output.print_json("doctor", {"can_train": works, "checks": [check.to_json() for check in checks]})
+    else:
+        for check in checks:
+            _show(check)
+        output.result("Training works here." if works else "Training can't work here yet: see the required rows above.")
+    return 0 if works else PreflightError.exit_code
+
+
+def _show(check: Check) -> None:
+    state = click.style(f"{check.state:8}", fg=_COLOURS[check.state])
+    output.result(f"{state} {check.name:15} {check.found}")
+    if check.remedy:
+        output.result(f"{'':25}→ {check.remedy}")
+    if check.blocks:
+        output.result(f"{'':25}  blocks: {', '.join(check.blocks)}")

@@ -1,0 +1,38 @@
+"""What torch sees on this machine, as one JSON line; run by the engine's Python, not imported.
+
+The package itself is asked for its versions and devices, since its metadata do not say how it was built.
+"""
+
+import json
+import os
+import platform
+import sys
+
+
+def main() -> int:
+    """Print the facts; a torch that can't be imported is a fact too."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    facts: dict[str, object] = {"python": platform.python_version(), "error": None}
+    try:
+        import torch
+
+        available = torch.cuda.is_available()
+        facts |= {
+            "torch": torch.__version__,
+            "cuda_build": torch.version.cuda,
+            "rocm_build": torch.version.hip,
+            "cuda_available": available,
+            "device_count": torch.cuda.device_count() if available else 0,
+            "bf16": bool(available and torch.cuda.is_bf16_supported(including_emulation=False)),
+            "mps": torch.backends.mps.is_available(),
+        }
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        facts["error"] = f"{type(error).__name__}: {error}"
+    with channel:
+        channel.write(json.dumps(facts) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
