@@ -348,7 +348,8 @@ def load_cases(options: argparse.Namespace) -> list[dict[str, Any]]:
     done: set[str] = set()
     for path in filter(None, (options.out, options.state)):
         if Path(path).exists():
-            done |= {json.loads(line)["id"] for line in Path(path).read_text().splitlines() if line.strip()}
+            records = [json.loads(line) for line in Path(path).read_text().splitlines() if line.strip()]
+            done |= {record["id"] for record in records if record["status"] in {"ok", "oom", "not finite"}}
     wanted = re.compile(options.only)
     cases = [{**spec["defaults"], **case} for case in spec["cases"]]
     return [
