@@ -1,0 +1,115 @@
+"""Where the engine is looked for, with made-up installations."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from lfwrap.engine import locate
+from lfwrap.engine.facts import load_engine_facts
+from lfwrap.engine.locate import Engine, find_engine, locate_engine, package_version
+from lfwrap.errors import PreflightError
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="makes POSIX installations")
+
+
+def install(prefix: Path, version: str = "0.9.5", *, shebang: bool = False) -> Path:
+    """A Python with a `llamafactory` that says nothing but its version; returns the folder of its commands."""
+    site = prefix / "site"
+    (site / "llamafactory").mkdir(parents=True)
+    (site / "llamafactory" / "__init__.py").write_text("raise SystemExit('imported')\n", encoding="utf-8")
+    metadata = site / f"llamafactory-{version}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: llamafactory\nVersion: {version}\n", encoding="utf-8"
+    )
+    commands = prefix / "bin"
+    commands.mkdir()
+    python = (prefix / "own" if shebang else commands) / "python3"
+    python.parent.mkdir(exist_ok=True)
+    # -I ignores PYTHONPATH, so the script puts the folder on the path by other means.
+    code = f'import sys; sys.path.insert(0, "{site}"); exec(sys.argv[-1])'
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{code}' \"$3\"\n", encoding="utf-8")
+    python.chmod(0o755)
+    cli = commands / "llamafactory-cli"
+    cli.write_text(f"#!{python}\n", encoding="utf-8")
+    cli.chmod(0o755)
+    return commands
+
+
+@pytest.fixture
+def no_engine_here(monkeypatch):
+    monkeypatch.setattr(locate, "_engine_here", lambda: None)
+
+
+@pytest.mark.usefixtures("no_engine_here")
+@pytest.mark.parametrize("shebang", [False, True])
+def test_on_the_path(tmp_path, shebang):
+    commands = install(tmp_path / "a", "0.9.4", shebang=shebang)
+    engine = find_engine({"PATH": str(commands)})
+    assert engine is not None
+    assert (engine.version, engine.cli) == ("0.9.4", commands / "llamafactory-cli")
+    assert engine.package == tmp_path / "a" / "site" / "llamafactory"
+
+
+def test_the_named_python_comes_first(tmp_path):
+    named = install(tmp_path / "named", "0.9.9")
+    other = install(tmp_path / "other", "0.9.1")
+    engine = find_engine({"PATH": str(other), "LFWRAP_ENGINE_PYTHON": str(named / "python3")})
+    assert engine is not None
+    assert engine.version == "0.9.9"
+
+
+@pytest.mark.usefixtures("no_engine_here")
+def test_none_says_how_to_install_it(tmp_path):
+    assert find_engine({"PATH": str(tmp_path)}) is None
+    with pytest.raises(PreflightError) as caught:
+        locate_engine({"PATH": str(tmp_path)})
+    assert "pip install 'lfwrap[train]'" in caught.value.hint
+
+
+def test_a_named_python_without_it_is_not_passed_over(tmp_path):
+    environ = {"PATH": str(install(tmp_path / "other")), "LFWRAP_ENGINE_PYTHON": str(tmp_path / "nowhere" / "python")}
+    assert find_engine(environ) is None
+    with pytest.raises(PreflightError, match="LFWRAP_ENGINE_PYTHON="):
+        locate_engine(environ)
+
+
+def test_a_python_that_fails_has_no_engine(tmp_path):
+    commands = install(tmp_path / "a")
+    (commands / "python3").write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
+    assert find_engine({"LFWRAP_ENGINE_PYTHON": str(commands / "python3")}) is None
+
+
+def test_versions_of_dependencies_come_from_metadata(tmp_path):
+    install(tmp_path / "a", "0.9.5")
+    site = tmp_path / "a" / "site"
+    (site / "transformers").mkdir()
+    engine = Engine(Path(sys.executable), tmp_path, site / "llamafactory", "0.9.5")
+    assert package_version(engine, "llamafactory") == "0.9.5"
+    assert package_version(engine, "nobody-made-this") is None
+
+
+def test_without_an_engine_the_snapshot_serves():
+    facts = load_engine_facts(None)
+    assert (facts.version, len(facts.keys), len(facts.templates)) == ("0.9.5", 346, 121)
+
+
+@pytest.mark.parametrize(
+    ("model", "template"),
+    [
+        ("Qwen/Qwen2.5-7B-Instruct", "qwen"),
+        ("/models/Qwen2.5-7B-Instruct/", "qwen"),
+        ("D:\\Models\\Qwen2.5-7B-Instruct", "qwen"),
+        ("meta-llama/Llama-3.2-3B-Instruct", "llama3"),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2"),
+        ("Qwen/Qwen3-4B", "qwen3"),
+        ("google/gemma-3-4b-it", "gemma3"),
+        ("/models/my-own", None),
+    ],
+)
+def test_templates_of_models(model, template):
+    assert load_engine_facts().template_for(model) == template
