@@ -29,6 +29,10 @@ class Rows:
     notes: dict[int, RowNotes] = field(default_factory=dict)
     checked: set[int] = field(default_factory=set)
 
+    def joined(self) -> bytes:
+        """All lines, each with its line break."""
+        return b"\n".join([*self.lines, b""])
+
     def positions(self) -> list[int]:
         """The position that each line comes from."""
         skipped = set(self.skipped)

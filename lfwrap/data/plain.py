@@ -57,41 +57,33 @@ def plain_texts(record: Any, shape: Shape) -> tuple[str, str, str] | None:
     return question, extra, answer
 
 
-class Splice:
-    """One way of spacing an object: what stands between its values, and how to cut there.
+@dataclass(frozen=True, slots=True)
+class Spacing:
+    """What stands between the values of an object that is written in one way.
 
     In valid JSON ``", "input": "`` can only be the end of a value and the next key: its second quotation mark has no
-    backslash before it, so it begins or ends a text, and `input` would stand bare if it ended one.
+    backslash before it, so it begins or ends a text, and `input` would stand bare if it ended one. So an input line can
+    be cut there, and its texts put into the output as they are spelled.
+
+    Attributes:
+        head: up to the first text.
+        before_input: between the first text and the input; the same object as ``before_output`` if there is none.
+        before_output: before the last text.
     """
 
-    def __init__(self, shape: Shape, comma: bytes, colon: bytes) -> None:
-        names = [orjson.dumps(name) for name in shape.names]
-        self.head = b"{" + names[0] + colon + b'"'
-        self.before_input = b'"' + comma + names[1] + colon + b'"' if shape.input else b""
-        self.before_output = b'"' + comma + names[-1] + colon + b'"'
-
-    def line(self, raw: bytes) -> bytes | None:
-        r"""The output line, or None when the input line is not spaced or ordered like this.
-
-        Only right for a line that `plain_texts` accepts, without ``\u`` and ``\/``: the output spells those otherwise.
-        """
-        if not raw.startswith(self.head) or not raw.endswith(b'"}'):
-            return None
-        start = len(self.head)
-        middle = raw.find(self.before_output, start)
-        if middle < 0:
-            return None
-        question = raw[start:middle]
-        if self.before_input:
-            asked, found, more = question.partition(self.before_input)
-            if not found:
-                return None
-            question = b"%b\\n%b" % (asked, more) if more else asked
-        answer = raw[middle + len(self.before_output) : -2]
-        return b"%b%b%b%b%b" % (BEFORE_QUESTION, question, BEFORE_ANSWER, answer, AFTER_ANSWER)
+    head: bytes
+    before_input: bytes
+    before_output: bytes
 
 
-def splice_for(raw: bytes, shape: Shape) -> Splice | None:
-    """The spacing that an input line has, or None for an unusual one."""
-    ways = [Splice(shape, comma, colon) for comma in (b", ", b",") for colon in (b": ", b":")]
-    return next((way for way in ways if way.line(raw) is not None), None)
+def spacing_of(raw: bytes, shape: Shape) -> Spacing:
+    """The spacing of a block, going by its first line; Python's own way for an unusual one."""
+    ways = [_spacing(shape, comma, colon) for comma in (b", ", b",") for colon in (b": ", b":")]
+    return next((way for way in ways if raw.startswith(way.head) and way.before_output in raw), ways[0])
+
+
+def _spacing(shape: Shape, comma: bytes, colon: bytes) -> Spacing:
+    names = [orjson.dumps(name) for name in shape.names]
+    before_output = b'"' + comma + names[-1] + colon + b'"'
+    before_input = b'"' + comma + names[1] + colon + b'"' if shape.input else before_output
+    return Spacing(b"{" + names[0] + colon + b'"', before_input, before_output)

@@ -7,6 +7,8 @@ input. Where something is found, the rows concerned go through the slow lane's c
 
 from __future__ import annotations
 
+import re
+
 import orjson
 import xxhash
 
@@ -16,7 +18,20 @@ from lfwrap.data.conversation import Conversation, Message, Role
 from lfwrap.data.convert import Conversion
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.lanes import Rows, SlowLane
-from lfwrap.data.plain import QUOTES_IN_OUTPUT, Shape, plain_line, plain_texts, splice_for
+from lfwrap.data.plain import (
+    AFTER_ANSWER,
+    BEFORE_ANSWER,
+    BEFORE_QUESTION,
+    QUOTES_IN_OUTPUT,
+    Shape,
+    plain_line,
+    plain_texts,
+    spacing_of,
+)
+from lfwrap.data.screen import rules_screen
+
+# Texts may be spelled otherwise than the output spells them.
+_OTHER_SPELLING = re.compile(rb"\\[u/]")
 
 
 def convert_block(block: Block, conversion: Conversion, shape: Shape | None) -> Rows:
@@ -36,12 +51,10 @@ def convert_block(block: Block, conversion: Conversion, shape: Shape | None) -> 
         _lines(block, shape, slow)
     elif isinstance(block, ArrayBlock) and block.items:
         _items(block, shape, slow)
+        _check_keys(block, shape, slow.rows)
     else:
         return slow.take_all()
-    joined = b"\n".join(slow.rows.lines)
-    if not isinstance(block, CsvBlock) and not _no_key_twice(block, shape, slow.rows, joined):
-        _read_suspects(block, shape, slow.rows)
-    _check_rules(slow.rows, joined, conversion.template)
+    _check_rules(slow.rows, conversion.template)
     return slow.rows
 
 
@@ -69,13 +82,16 @@ def _csv_rows(block: CsvBlock, shape: Shape, slow: SlowLane) -> None:
 
 
 def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:
+    """Rows of a JSONL block. One long loop: a call for each row would cost as much as parsing it."""
     ask, more, tell = shape.keys
-    fields = len(shape.names)
+    fields, quotes = len(shape.names), shape.quotes
     loads, digest, seed = orjson.loads, xxhash.xxh3_128_intdigest, slow.conversion.seed
     add_line, add_key = slow.rows.lines.append, slow.rows.keys.append
     blanks = set(block.blanks)
-    way = None if _has_other_spellings(block.content) else splice_for(block.lines[0].rstrip(), shape)
-    cut = way.line if way else None
+    respelled = _OTHER_SPELLING.search(block.content) is not None
+    way = spacing_of(block.lines[0], shape)
+    head, middle, last = way.head, way.before_input, way.before_output
+    head_size, middle_size, last_size = len(head), len(middle), len(last)
     for position, raw in enumerate(block.lines):
         try:
             record = loads(raw)
@@ -99,7 +115,26 @@ def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:
         ):
             slow.take(position)
             continue
-        line = (cut and cut(raw.rstrip())) or plain_line(question, extra, answer)
+        # A key that stands twice leaves more quotation marks than keys and texts account for.
+        surplus = raw.count(b'"') - quotes
+        if surplus and (
+            surplus != question.count('"') + extra.count('"') + answer.count('"') or (respelled and b"\\u0022" in raw)
+        ):
+            slow.take(position)
+            continue
+        cut = end = raw.find(middle, head_size)
+        if middle is not last:
+            cut = raw.find(last, end + middle_size - 1)
+        if respelled or end < 0 or cut < 0 or not raw.startswith(head) or not raw.endswith(b'"}'):
+            line = plain_line(question, extra, answer)
+        elif extra:
+            asked, told = raw[head_size:end], raw[cut + last_size : -2]
+            line = b"%b%b\\n%b%b%b%b" % (
+                BEFORE_QUESTION, asked, raw[end + middle_size : cut], BEFORE_ANSWER, told, AFTER_ANSWER
+            )  # fmt: skip
+        else:
+            asked, told = raw[head_size:end], raw[cut + last_size : -2]
+            line = b"%b%b%b%b%b" % (BEFORE_QUESTION, asked, BEFORE_ANSWER, told, AFTER_ANSWER)
         add_line(line)
         add_key(digest(line, seed))
 
@@ -117,37 +152,18 @@ def _items(block: ArrayBlock, shape: Shape, slow: SlowLane) -> None:
         add_key(digest(line, seed))
 
 
-def _has_other_spellings(content: bytes) -> bool:
-    r"""Whether a text may be spelled otherwise than the output spells it: ``\u4e2d``, ``\/``."""
-    return b"\\u" in content or b"\\/" in content
+def _check_keys(block: ArrayBlock, shape: Shape, rows: Rows) -> None:
+    """Find keys that stand twice in an array's objects, of which a quick parser keeps the last and says nothing.
 
-
-def _no_key_twice(block: LineBlock | ArrayBlock, shape: Shape, rows: Rows, joined: bytes) -> bool:
-    """Whether the count of quotation marks proves that no key stands twice.
-
-    A quick parser keeps the last of two values and says nothing. Escaped quotation marks go from input to output one
-    for one; what else the input has more than its rows need belongs to a key that was lost.
+    Escaped quotation marks go from input to output one for one; what else the input has more than its rows need
+    belongs to a key that was lost. Then, or when that can't be counted, everything is read again, exactly.
     """
-    if rows.checked or rows.skipped or b"\\u0022" in block.content:
-        return False
-    surplus_in = block.content.count(b'"') - shape.quotes * len(rows.lines)
-    return surplus_in == joined.count(b'"') - QUOTES_IN_OUTPUT * len(rows.lines)
-
-
-def _read_suspects(block: LineBlock | ArrayBlock, shape: Shape, rows: Rows) -> None:
-    """Read rows that may have a key twice again, exactly; of an array that is every row."""
-    suspects: dict[int, int] = {}
-    difference = shape.quotes - QUOTES_IN_OUTPUT
-    for index, (position, line) in enumerate(zip(rows.positions(), rows.lines, strict=True)):
-        raw = block.lines[position] if isinstance(block, LineBlock) else b"\\u0022"
-        if raw.count(b'"') - line.count(b'"') != difference or b"\\u0022" in raw:
-            suspects[index] = position
-    _read_again(block, rows, suspects)
-
-
-def _read_again(block: Block, rows: Rows, suspects: dict[int, int]) -> None:
+    if not (rows.checked or rows.skipped or b"\\u0022" in block.content):
+        count_out = sum(line.count(b'"') for line in rows.lines)
+        if block.content.count(b'"') - count_out == (shape.quotes - QUOTES_IN_OUTPUT) * len(rows.lines):
+            return
     rejects: dict[int, Reject] = {}
-    for index, position in suspects.items():
+    for index, position in enumerate(rows.positions()):
         if index not in rows.checked:
             try:
                 block.record(position)
@@ -156,19 +172,19 @@ def _read_again(block: Block, rows: Rows, suspects: dict[int, int]) -> None:
     rows.drop(rejects)
 
 
-def _check_rules(rows: Rows, joined: bytes, template: str) -> None:
-    """Hold rows against the rules where one of the rules' needles stands."""
-    needles = [needle for needle in validate.NEEDLES if needle in joined]
-    if not needles:
+def _check_rules(rows: Rows, template: str) -> None:
+    """Hold rows against the rules where one of the literals stands that rules look for."""
+    hits = rules_screen(template).lines_with(rows.lines, rows.joined())
+    if not hits:
         return
     places = rows.positions()
     rejects: dict[int, Reject] = {}
-    for index, line in enumerate(rows.lines):
-        if index in rows.checked or not any(needle in line for needle in needles):
+    for index in hits:
+        if index in rows.checked:
             continue
         notes = RowNotes()
         try:
-            validate.check(_conversation_of(line), template, notes)
+            validate.check(_conversation_of(rows.lines[index]), template, notes)
         except Reject as reject:
             rejects[index] = reject
         if notes.warnings or notes.repairs:

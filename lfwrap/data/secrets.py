@@ -24,9 +24,9 @@ _KINDS: dict[str, tuple[tuple[str, ...], str]] = {
         r"\b(?:sk-[A-Za-z0-9_-]{20,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,})",
     ),
     "JSON web token": (("eyJ",), r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
-    "bearer token": (("Bearer ", "bearer "), r"\b[Bb]earer (?P<secret_1>[A-Za-z0-9._~+/-]{24,}=*)"),
+    "bearer token": (("earer ",), r"\b[Bb]earer (?P<secret_1>[A-Za-z0-9._~+/-]{24,}=*)"),
     "password in an address": (
-        ("postgres", "mysql://", "mongodb", "redis://", "amqp://", "ftp://"),
+        ("gres://", "gresql://", "mysql://", "mongodb://", "mongodb+srv://", "redis://", "amqp://", "ftp://"),
         r"\b(?:postgres(?:ql)?|mysql|mongodb(?:\+srv)?|redis|amqp|ftp)://[^\s:/@]+:(?P<secret_2>[^\s@/]{3,})@",
     ),
     "environment secret": (

@@ -17,7 +17,7 @@ from lfwrap.data.formats.base import Reject
 from lfwrap.data.lanes import Rows
 from lfwrap.data.plain import Shape
 from lfwrap.data.quick import convert_block
-from lfwrap.data.redact import redact
+from lfwrap.data.secrets import redact
 
 _EXAMPLES_PER_RULE = 5
 _SHOWN_CHARACTERS = 120
@@ -103,7 +103,7 @@ def run_task(task: Task) -> Outcome:
         block.consumed_bytes,
         block.line_count,
         block.size - len(blanks),
-        b"".join(line + b"\n" for line in rows.lines),
+        rows.joined(),
         rows.keys,
         [_rejected(block, position, places[position], reject) for position, reject in sorted(rows.rejects.items())],
         repairs,
