@@ -166,7 +166,10 @@ def watch_command(run: str, runs_dir: Path) -> None:
     try:
         while True:
             for news in monitor.poll():
-                (listener.on_progress if isinstance(news, Progress) else listener.on_phase)(news)  # type: ignore[operator]
+                if isinstance(news, Progress):
+                    listener.on_progress(news)
+                else:
+                    listener.on_phase(news)
             listener.on_tick()
             found = load_run(found.paths.root)
             if found.record.state is not RunState.RUNNING:

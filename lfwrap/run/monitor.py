@@ -121,7 +121,7 @@ _PHASES = (
     (re.compile(r"Fine-tuning method: |trainable params: "), "preparing the model"),
     (re.compile(r"Resuming training from|Continuing training from"), "reading the checkpoint"),
     (re.compile(r"\*{5} Running training \*{5}"), "training"),
-    (re.compile(r"SIGTERM received|Starting JIT checkpointing"), "saving a checkpoint"),
+    (re.compile(r"SIGTERM received"), "saving a checkpoint"),
     (re.compile(r"Training completed"), "saving the result"),
 )
 STARTING = "starting the engine"

@@ -20,7 +20,7 @@ from lfwrap.run.record import RunState
 from lfwrap.run.supervisor import Ending
 from lfwrap.run.weights import check_weights
 
-_ASKED_TO_STOP = re.compile(r"SIGTERM received, will request JIT checkpoint|Starting JIT checkpointing")
+_ASKED_TO_STOP = re.compile(r"SIGTERM received")
 _SOFT_SIGNALS = frozenset({-signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM})
 
 

@@ -10,6 +10,9 @@ from typing import Protocol
 from lfwrap.engine.locate import Engine
 from lfwrap.run.command import Command
 
+TRAIN_SCRIPT = Path(__file__).resolve().parents[2] / "worker" / "train_engine.py"
+"""Runs in the engine's Python: the engine's own training, stopped well on SIGTERM."""
+
 _COMMON = {
     # GBK or ASCII locales break the engine's reading of UTF-8 files (LF#2877).
     "PYTHONUTF8": "1",
@@ -66,7 +69,7 @@ class Launcher(Protocol):
 
 def common_environment(request: LaunchRequest) -> dict[str, str]:
     """The variables that every launcher adds."""
-    added = dict(_COMMON)
+    added = dict(_COMMON) | dict(request.environment)
     if request.devices is not None:
         added["CUDA_VISIBLE_DEVICES"] = request.devices
     return added
@@ -79,4 +82,4 @@ def distributed_environment(request: LaunchRequest) -> dict[str, str]:
         added |= {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True", "TORCH_NCCL_AVOID_RECORD_STREAMS": "1"}
     else:
         added["OMP_NUM_THREADS"] = str(max(1, request.cpu_cores // request.world_size))
-    return added | dict(request.environment)
+    return added

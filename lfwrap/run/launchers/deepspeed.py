@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from lfwrap.run.command import Command
-from lfwrap.run.launchers.base import LaunchRequest, distributed_environment
+from lfwrap.run.launchers.base import TRAIN_SCRIPT, LaunchRequest, distributed_environment
 
 
 class DeepspeedLauncher:
-    """``deepspeed --no_local_rank --num_gpus N --module llamafactory.launcher engine.yaml``.
+    """``deepspeed --no_local_rank --num_gpus N train_engine.py engine.yaml``.
 
     Without ``--no_local_rank`` the launcher puts an argument before the YAML, and the engine never reads the YAML.
     """
@@ -22,7 +22,7 @@ class DeepspeedLauncher:
             *("-m", "deepspeed.launcher.runner", "--no_local_rank"),
             *self._devices(request),
             *("--master_addr", "127.0.0.1", "--master_port", str(request.port)),
-            *("--module", "llamafactory.launcher"),
+            str(TRAIN_SCRIPT),
             str(request.engine_yaml),
             *request.arguments,
         )

@@ -6,11 +6,11 @@ The engine would start the same by itself, but looks for ``torchrun`` on the PAT
 from __future__ import annotations
 
 from lfwrap.run.command import Command
-from lfwrap.run.launchers.base import LaunchRequest, distributed_environment
+from lfwrap.run.launchers.base import TRAIN_SCRIPT, LaunchRequest, distributed_environment
 
 
 class TorchrunLauncher:
-    """``python -m torch.distributed.run … llamafactory/launcher.py engine.yaml``."""
+    """``python -m torch.distributed.run … train_engine.py engine.yaml``."""
 
     name = "torchrun"
     splits_at_spaces = True
@@ -22,7 +22,7 @@ class TorchrunLauncher:
             *("-m", "torch.distributed.run"),
             *("--nnodes", "1", "--node_rank", "0", "--nproc_per_node", str(request.world_size)),
             *("--master_addr", "127.0.0.1", "--master_port", str(request.port)),
-            str(request.engine.package / "launcher.py"),
+            str(TRAIN_SCRIPT),
             str(request.engine_yaml),
             *request.arguments,
         )

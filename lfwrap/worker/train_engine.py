@@ -1,0 +1,74 @@
+"""Train as ``llamafactory-cli train`` does, and stop well on SIGTERM: train_engine.py ENGINE_YAML [KEY=VALUE]...
+
+The trainer's ``enable_jit_checkpoint`` saves before the running update is done: a resumed run repeats that update with
+other dropout masks, and ranks that see their signals in different updates wait for each other for ever. Here all ranks
+agree at the end of each update, and the trainer saves an ordinary checkpoint: a resumed run has the very same curve.
+Runs in the engine's Python, in every rank.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+# This folder's modules must not stand in for the engine's.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
+
+def make_stop_callback() -> Any:
+    """A trainer callback that turns a SIGTERM into a checkpoint and an end, at the end of the running update."""
+    import torch
+    from transformers import TrainerCallback
+    from transformers.utils import logging
+
+    logger = logging.get_logger("lfwrap.worker.train_engine")
+
+    class StopOnTerminate(TrainerCallback):  # type: ignore[misc]  # the engine has no types
+        """Asked on any rank, all ranks stop at the same update."""
+
+        def __init__(self) -> None:
+            self._asked = False
+            self._pid = 0
+
+        def _note(self, number: int, _frame: Any) -> None:
+            if os.getpid() != self._pid:  # a loader's worker, which has the handler from the fork
+                os._exit(128 + number)
+            self._asked = True
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            """Listen from now on; before, a SIGTERM just ends the process, as there is nothing to save."""
+            self._pid = os.getpid()
+            signal.signal(signal.SIGTERM, self._note)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            """Agree, then save and stop."""
+            if self._all_asked(args.device):
+                logger.info("SIGTERM received: saving a checkpoint at step %d", state.global_step)
+                control.should_save = True
+                control.should_training_stop = True
+
+        def _all_asked(self, device: Any) -> bool:
+            distributed = torch.distributed
+            if not (distributed.is_available() and distributed.is_initialized()):
+                return self._asked
+            asked = torch.tensor(int(self._asked), device=device)
+            distributed.all_reduce(asked, op=distributed.ReduceOp.MAX)
+            return bool(asked.item())
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            """What is left to do is to save the result: let nothing but force stop that."""
+            signal.signal(signal.SIGTERM, self._note)
+
+    return StopOnTerminate()
+
+
+def main() -> None:
+    """Run the engine's training with the callback; the engine reads the arguments itself."""
+    from llamafactory.train.tuner import run_exp
+
+    run_exp(callbacks=[make_stop_callback()])
+
+
+if __name__ == "__main__":
+    main()
