@@ -13,6 +13,8 @@ from lfwrap.data.templates import ObservationStyle, Saying, TemplateFacts, templ
 
 _RESULTS_JOINT = "\n</tool_response>\n<tool_response>\n"
 _ERROR = "Error: "
+# These print properties one by one and crash on a schema that is `true`, or on an enum of numbers.
+_PRINTING_FAMILIES = ("default", "gemma4")
 
 
 def engine_row(conversation: Conversation, template: str) -> dict[str, Any]:
@@ -157,14 +159,14 @@ def _key(tool: Tool) -> str:
 @functools.lru_cache(maxsize=8192)
 def _tool_text(name: str, description: str, parameters: str, family: str) -> str:
     schema = json.loads(parameters)
-    if family == "default":
+    if family in _PRINTING_FAMILIES:
         schema = _readable_parameters(schema)
     function = {"name": name, "description": description, "parameters": schema}
     return _dump({"type": "function", "function": function})
 
 
 def _readable_parameters(schema: dict[str, Any]) -> dict[str, Any]:
-    """Parameters that the engine's default family can print: it crashes on enums and items that are no texts, objects.
+    """Parameters that every printing family of the engine can print.
 
     What it prints stays the same: an enum's values as text, and the type of an array's items.
     """

@@ -11,14 +11,18 @@ from lfwrap.data.conversation import ToolCall
 from lfwrap.data.formats.base import Reject
 
 _OPENING, _CLOSING = "([{", ")]}"
-_LOOKS_LIKE_CALLS = re.compile(r"^\s*\[\s*[^\[\]{}\"'=:]+\(.*\)\s*\]\s*$", re.DOTALL)
+_LOOKS_LIKE_CALLS = re.compile(r"^\[\s*[^\[\]{}\"'=:]+\(.*\)\s*\]$", re.DOTALL)
 _JSON_WORDS = {"true": True, "false": False, "null": None}
 _ARGUMENT = re.compile(r"\s*([^\s=()\[\]{}\"']+)\s*=(.*)$", re.DOTALL)
 
 
-def looks_like_calls(text: str) -> bool:
-    """Whether a text is one bracket around something like calls."""
-    return _LOOKS_LIKE_CALLS.match(text) is not None
+def looks_like_calls(text: str, names: Collection[str] = ()) -> bool:
+    """Whether a text is one bracket around something like calls, or around a call of one of the tools."""
+    inner = text.strip()
+    if inner[:1] != "[" or inner[-1:] != "]":
+        return False
+    begun = inner[1:].lstrip()
+    return any(begun.startswith(f"{name}(") for name in names) or _LOOKS_LIKE_CALLS.match(inner) is not None
 
 
 def parse_bracket_calls(text: str, names: Collection[str] = ()) -> tuple[ToolCall, ...]:

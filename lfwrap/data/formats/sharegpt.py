@@ -14,7 +14,7 @@ from lfwrap.data.formats.calls import has_call_block, parse_call_text
 from lfwrap.data.formats.offers import offer_tools
 from lfwrap.data.formats.roles import Speaker, is_role, speaker_of
 from lfwrap.data.formats.schemas import parse_tools
-from lfwrap.data.formats.texts import plain_text, result_text, split_thought
+from lfwrap.data.formats.texts import plain_text, readable_json, result_text, split_thought
 from lfwrap.data.formats.turns import TurnBuilder
 
 _TURNS_KEYS = ("conversations", "conversation", "messages")
@@ -93,7 +93,7 @@ def _add_results(builder: TurnBuilder, text: str, notes: RowNotes) -> None:
     named = _named_results(text) if count > 1 else None
     if named is not None and len(named) == count:
         for name, content in named:
-            builder.result(content, name=name)
+            builder.result(readable_json(content, notes), name=name)
         return
     content, is_error = result_text(text, notes)
     builder.result(content, is_error=is_error)

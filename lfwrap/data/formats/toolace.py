@@ -68,7 +68,7 @@ def _add(builder: TurnBuilder, speaker: Speaker, text: str, names: list[str], no
         builder.user(text)
     elif speaker is Speaker.RESULT:
         _add_results(builder, text, notes)
-    elif looks_like_calls(text):
+    elif looks_like_calls(text, names):
         builder.assistant(calls=parse_bracket_calls(text, names))
     else:
         builder.assistant(text)
