@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lfwrap.cli import output
-from lfwrap.errors import RecipeError, Severity
+from lfwrap.errors import RecipeError, Severity, UsageError
 
 if TYPE_CHECKING:
     from lfwrap.engine.facts import EngineFacts
@@ -168,6 +168,73 @@ def schema(from_engine: bool) -> None:
 
     facts = read_engine_facts(locate_engine()) if from_engine else load_engine_facts()
     output.result(orjson.dumps(recipe_schema(facts), option=orjson.OPT_INDENT_2).decode())
+
+
+@command.command("new")
+@click.option("--method", type=click.Choice(["lora", "qlora", "qlora8", "full"]), default="lora", show_default=True)
+@click.option("--model", required=True, help="Hub id or folder.")
+@click.option("--dataset", required=True, help="A registered data set; `lfwrap prepare-data` makes one.")
+@click.option("--dataset-dir", help="The folder that registers it.")
+@click.option("--hardware", metavar="NAME", help="The machine it is for.")
+@click.option("--rank", type=click.IntRange(min=1), default=16, show_default=True, help="The adapter's rank.")
+@click.option("--cutoff-len", type=click.IntRange(min=1), default=1024, show_default=True, help="Tokens of a row.")
+@click.option("--batch", "effective_batch_size", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it here instead of on stdout.")
+@click.option("--force", is_flag=True, help="Replace the file.")
+def new(*, out: Path | None, force: bool, hardware: str | None, **options: Any) -> None:
+    r"""Write a commented recipe to start from.
+
+    \b
+    Example:
+      lfwrap recipe new --method qlora --model Qwen/Qwen2.5-3B-Instruct --dataset law --hardware t4 --out law.yaml
+    """
+    from lfwrap.engine.facts import load_engine_facts
+    from lfwrap.engine.locate import find_engine
+    from lfwrap.recipe.create import NewRecipe, create_recipe
+
+    if hardware is not None:
+        from lfwrap.hardware.profile import load_hardware
+
+        load_hardware(hardware)
+    file = str(out) if out else "recipe.yaml"
+    text = create_recipe(NewRecipe(**options, hardware=hardware, file=file), load_engine_facts(find_engine()))
+    _write(text, out, force=force)
+
+
+@command.command("import")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it here instead of on stdout.")
+@click.option("--force", is_flag=True, help="Replace the file.")
+def import_(*, config: Path, out: Path | None, force: bool) -> None:
+    r"""Turn a PEFT- or TRL-style JSON configuration into a recipe; says what it could not carry over.
+
+    \b
+    Example:
+      lfwrap recipe import train_config_lora.json --out lora.yaml
+    """
+    from lfwrap.engine.facts import load_engine_facts
+    from lfwrap.engine.locate import find_engine
+    from lfwrap.recipe.importer import import_config, load_config, recipe_text
+
+    imported = import_config(load_config(config), load_engine_facts(find_engine()))
+    _write(recipe_text(imported, config.name), out, force=force)
+    for note in imported.notes:
+        output.say(f"note: {note}")
+    for key, why in imported.unmapped.items():
+        output.say(f"not carried over: {key}: {why}")
+
+
+def _write(text: str, out: Path | None, *, force: bool) -> None:
+    """Print a recipe, or write it to a file that does not exist yet."""
+    if out is None:
+        output.result(text.rstrip())
+        return
+    if out.exists() and not force:
+        raise UsageError(f"{out}: exists already.", hint="Name another file, or give --force to replace it.")
+    from lfwrap.fsio import write_text
+
+    write_text(out, text)
+    output.say(f"wrote {out}")
 
 
 def _load(

@@ -48,7 +48,7 @@ def limit_layer(layers: Layers, hardware: HardwareProfile) -> dict[str, Reasoned
     if hardware.is_cpu or hardware.kind is DeviceKind.MPS:
         for key in ("bf16", "fp16", "pure_bf16"):
             if layers.get(key):
-                layer[key] = (False, f"{hardware.name} trains in fp32: 16-bit types are slower or unsafe there.")
+                layer[key] = (False, f"No mixed precision on {hardware.name}: it is slower or unsafe there.")
     elif not hardware.supports_bf16 and (layers.get("bf16") or layers.get("pure_bf16")):
         reason = f"{hardware.name} has no bf16: fp16 with loss scaling instead."
         layer |= {key: (False, reason) for key in ("bf16", "pure_bf16") if layers.get(key)}

@@ -11,6 +11,7 @@ from lfwrap.engine.facts import EngineFacts
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.plan.batch import DEFAULT_MAX_MICRO_BATCH, BatchPlan, solve_batch
 from lfwrap.recipe import adapt
+from lfwrap.recipe.intent import BLOCK
 from lfwrap.recipe.layers import Layers, Reasoned, Value
 from lfwrap.recipe.recipe import MODEL_KEY, Recipe, Source
 from lfwrap.recipe.templates import render_template
@@ -118,6 +119,9 @@ def render_recipe(
 
 
 def _own_layer(recipe: Recipe, source: Source) -> dict[str, Reasoned]:
+    """The recipe's own values of one source; the file's with those that a stronger source replaces."""
+    if source is Source.RECIPE:
+        return {key: (value, "") for key, value in recipe.document.values.items() if key != BLOCK}
     reason = f"The environment variable {source} names it." if source is Source.MODEL_PATH else ""
     return {key: (recipe.engine_values[key], reason) for key, origin in recipe.sources.items() if origin is source}
 

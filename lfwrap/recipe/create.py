@@ -1,0 +1,62 @@
+"""A new recipe, commented, from the few things that differ between recipes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lfwrap.engine.facts import EngineFacts
+from lfwrap.recipe.keys import show
+from lfwrap.recipe.templates import render_template
+
+METHODS = ("lora", "qlora", "qlora8", "full")
+_BITS = {"qlora": 4, "qlora8": 8}
+_LEARNING_RATES = {"lora": 1e-4, "qlora": 2e-4, "qlora8": 2e-4, "full": 1e-5}
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecipe:
+    """What a new recipe is made of.
+
+    Attributes:
+        method: one of `METHODS`.
+        model: hub id or folder.
+        dataset: the registered name.
+        dataset_dir: the folder that registers it; None where lfwrap shall look for it.
+        hardware: the machine it is for; None leaves it out.
+        rank: the adapter's rank.
+        cutoff_len: tokens of a row.
+        effective_batch_size: rows an update sees.
+        file: the name that its comments use.
+    """
+
+    method: str
+    model: str
+    dataset: str
+    dataset_dir: str | None = None
+    hardware: str | None = None
+    rank: int = 16
+    cutoff_len: int = 1024
+    effective_batch_size: int = 16
+    file: str = "recipe.yaml"
+
+
+def create_recipe(new: NewRecipe, facts: EngineFacts) -> str:
+    """The YAML text of a new recipe; the chat template comes from the engine's own map."""
+    name = new.model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    machine = f" on {new.hardware}" if new.hardware else ""
+    return render_template(
+        "recipe.yaml.j2",
+        title=f"{name}: {new.method} on {new.dataset}{machine}".replace("\n", " "),
+        file=new.file,
+        model=show(new.model),
+        template=facts.template_for(new.model),
+        method=new.method,
+        bits=_BITS.get(new.method),
+        rank=new.rank,
+        dataset=show(new.dataset),
+        dataset_dir=show(new.dataset_dir) if new.dataset_dir else None,
+        cutoff_len=new.cutoff_len,
+        learning_rate=show(_LEARNING_RATES[new.method]),
+        effective=new.effective_batch_size,
+        hardware=show(new.hardware) if new.hardware else None,
+    )

@@ -1,0 +1,280 @@
+"""PEFT- and TRL-style JSON configurations as recipes, with what could not be carried over."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lfwrap.engine.facts import EngineFacts, KeyFact
+from lfwrap.errors import RecipeError
+from lfwrap.recipe.intent import BLOCK
+from lfwrap.recipe.keys import has_type
+from lfwrap.recipe.recipe import MODEL_KEY
+from lfwrap.yamlio import dump_yaml, parse_scalar
+
+# Other names for the engine's keys.
+_NAMES: dict[str, str] = {
+    **dict.fromkeys(
+        ("model_name", "model_id", "model", "base_model", "base_model_name_or_path", "pretrained_model_name_or_path"),
+        MODEL_KEY,
+    ),
+    **dict.fromkeys(("r", "lora_r", "rank"), "lora_rank"),
+    "alpha": "lora_alpha",
+    "dropout": "lora_dropout",
+    **dict.fromkeys(
+        ("max_seq_length", "max_seq_len", "max_length", "model_max_length", "block_size", "sequence_len"), "cutoff_len"
+    ),
+    **dict.fromkeys(("epochs", "num_epochs", "n_epochs"), "num_train_epochs"),
+    **dict.fromkeys(("batch_size", "micro_batch_size", "train_batch_size"), "per_device_train_batch_size"),
+    **dict.fromkeys(("eval_batch_size", "val_batch_size"), "per_device_eval_batch_size"),
+    **dict.fromkeys(("grad_accum", "gradient_accumulation", "accumulation_steps"), "gradient_accumulation_steps"),
+    **dict.fromkeys(("lr", "max_lr"), "learning_rate"),
+    **dict.fromkeys(("lr_scheduler", "scheduler", "scheduler_type"), "lr_scheduler_type"),
+    **dict.fromkeys(("optimizer", "optim_type"), "optim"),
+    "evaluation_strategy": "eval_strategy",
+    "warmup_ratio": "warmup_steps",
+    **dict.fromkeys(("val_split", "validation_split", "val_set_size"), "val_size"),
+    "bnb_4bit_quant_type": "quantization_type",
+    "bnb_4bit_use_double_quant": "double_quantization",
+    "bits": "quantization_bit",
+    "neftune_alpha": "neftune_noise_alpha",
+    "random_state": "seed",
+    "early_stopping_patience": "early_stopping_steps",
+    "attn_implementation": "flash_attn",
+    "use_liger": "enable_liger_kernel",
+    "use_liger_kernel": "enable_liger_kernel",
+    "system_prompt": "default_system",
+}
+_ATTENTION = {"flash_attention_2": "fa2", "flash_attention_3": "fa3", "sdpa": "sdpa", "eager": "disabled"}
+_DATA_KEYS = ("data_path", "dataset_path", "dataset_name", "train_file", "train_data", "data_file", "dataset")
+# Keys that say what holds anyway, or what lfwrap decides.
+_SILENT = {
+    "task_type",
+    "peft_type",
+    "inference_mode",
+    "fan_in_fan_out",
+    "output_dir",
+    "logging_dir",
+    "overwrite_output_dir",
+    "use_peft",
+    "_name_or_path",
+    "auto_mapping",
+    "peft_version",
+    "do_train",
+}
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+
+
+@dataclass
+class Imported:
+    """What became of a configuration.
+
+    Attributes:
+        values: the recipe's keys.
+        unmapped: key → why it was not carried over.
+        notes: what the person has to do or to know.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    unmapped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        RecipeError: missing, unreadable, or no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: can't be read: {error}", hint="Name a JSON file.") from error
+    except json.JSONDecodeError as error:
+        place = f"{path}:{error.lineno}:{error.colno}"
+        raise RecipeError(f"{place}  no valid JSON: {error.msg}", hint="Correct it there.") from error
+    if not isinstance(value, dict):
+        raise RecipeError(f"{path}: expected a JSON object, found {type(value).__name__}.", hint="Name another file.")
+    return value
+
+
+def import_config(config: Mapping[str, Any], facts: EngineFacts) -> Imported:
+    """Map a configuration; nested groups (``lora``, ``training`` …) count as if their keys stood at the top."""
+    imported = Imported({"stage": "sft", "do_train": True, "finetuning_type": "full"})
+    for key, value in _flatten(config):
+        if value in _EMPTY or key in _SILENT:
+            continue
+        handler = _HANDLERS.get(key)
+        if handler is not None:
+            handler(imported, value)
+        elif key in _DATA_KEYS:
+            _import_dataset(imported, value)
+        else:
+            _import_plain(imported, key, value, facts)
+    _complete(imported, facts)
+    return imported
+
+
+def recipe_text(imported: Imported, source: str) -> str:
+    """The recipe as YAML, with what is left to do in its header."""
+    lines = [f"# Imported from {source}"]
+    lines += [f"# {note}" for note in imported.notes]
+    lines += [f"# not carried over: {key}: {why}" for key, why in imported.unmapped.items()]
+    return "\n".join(re.sub(r"[\r\n]+", " ", line) for line in lines) + "\n\n" + dump_yaml(imported.values)
+
+
+def _flatten(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Keys and values; a mapping that is no known key is a group."""
+    flat: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        if isinstance(value, Mapping) and key not in {
+            "lr_scheduler_kwargs",
+            "gradient_checkpointing_kwargs",
+            "deepspeed",
+        }:
+            flat += _flatten(value)
+        else:
+            flat.append((str(key), value))
+    return flat
+
+
+def _import_plain(imported: Imported, key: str, value: Any, facts: EngineFacts) -> None:
+    name = _NAMES.get(key, key)
+    fact = facts.keys.get(name)
+    if fact is None:
+        imported.unmapped[key] = "LLaMA-Factory has no such key."
+        return
+    value = _ATTENTION.get(str(value), value) if name == "flash_attn" else value
+    fitting = _fit(value, fact)
+    if fitting is None or (fact.choices and isinstance(fitting, str) and fitting not in fact.choices):
+        imported.unmapped[key] = f"{value!r} does not fit {name} ({fact.type})."
+    else:
+        imported.values[name] = fitting
+
+
+def _fit(value: Any, fact: KeyFact) -> Any:
+    """The value in a type that the key takes: numbers may stand as text, lists as text with commas; None if neither."""
+    if has_type(value, fact.types):
+        return value
+    if isinstance(value, str):
+        try:
+            value = parse_scalar(value)
+        except RecipeError:
+            return None
+    if isinstance(value, float) and value.is_integer() and "int" in fact.types:
+        value = int(value)
+    if isinstance(value, list) and "str" in fact.types:
+        value = ",".join(map(str, value))
+    return value if has_type(value, fact.types) else None
+
+
+def _import_dataset(imported: Imported, value: Any) -> None:
+    name = re.sub(r"\W+", "_", Path(str(value)).stem).strip("_") or "data"
+    imported.values["dataset"] = name
+    imported.notes.append(f"Prepare the data first: lfwrap prepare-data {value} --out data/{name} --name {name}")
+    imported.values["dataset_dir"] = f"data/{name}"
+
+
+def _lora(imported: Imported, value: Any) -> None:
+    if value:
+        imported.values["finetuning_type"] = "lora"
+
+
+def _quantized(bits: int) -> Callable[[Imported, Any], None]:
+    def handle(imported: Imported, value: Any) -> None:
+        if value:
+            imported.values["finetuning_type"] = "lora"
+            imported.values.setdefault("quantization_bit", bits)
+
+    return handle
+
+
+def _targets(imported: Imported, value: Any) -> None:
+    names = value.split(",") if isinstance(value, str) else value
+    joined = ",".join(str(name).strip() for name in names) if isinstance(names, list) else "all"
+    imported.values["lora_target"] = "all" if joined in {"all-linear", "all"} else joined
+    imported.values["finetuning_type"] = "lora"
+
+
+def _saved_modules(imported: Imported, value: Any) -> None:
+    imported.values["additional_target"] = value if isinstance(value, str) else ",".join(map(str, value))
+
+
+def _bias(imported: Imported, value: Any) -> None:
+    if value != "none":
+        imported.unmapped["bias"] = "LLaMA-Factory trains no biases with LoRA."
+
+
+def _initial_weights(imported: Imported, value: Any) -> None:
+    if str(value).startswith("pissa"):
+        imported.values["pissa_init"] = True
+    elif value is not True:
+        imported.unmapped["init_lora_weights"] = f"{value!r}: LLaMA-Factory knows the usual start and PiSSA."
+
+
+def _checkpointing(imported: Imported, value: Any) -> None:
+    if value == "unsloth":
+        imported.values["use_unsloth_gc"] = True
+    elif not value:
+        imported.values["disable_gradient_checkpointing"] = True
+
+
+def _length_groups(imported: Imported, value: Any) -> None:
+    if value:
+        imported.values["train_sampling_strategy"] = "group_by_length"
+
+
+def _packing(imported: Imported, value: Any) -> None:
+    if value:
+        imported.values["neat_packing"] = True
+        imported.notes.append("packing became neat_packing: rows in a pack do not see each other.")
+
+
+def _dtype(imported: Imported, _value: Any) -> None:
+    note = "The precision is not written: lfwrap sets bf16 or fp16 by the machine."
+    if note not in imported.notes:
+        imported.notes.append(note)
+
+
+_HANDLERS: dict[str, Callable[[Imported, Any], None]] = {
+    "use_lora": _lora,
+    "use_qlora": _quantized(4),
+    "load_in_4bit": _quantized(4),
+    "load_in_8bit": _quantized(8),
+    "target_modules": _targets,
+    "lora_target_modules": _targets,
+    "modules_to_save": _saved_modules,
+    "bias": _bias,
+    "init_lora_weights": _initial_weights,
+    "gradient_checkpointing": _checkpointing,
+    "use_gradient_checkpointing": _checkpointing,
+    "group_by_length": _length_groups,
+    "packing": _packing,
+    "torch_dtype": _dtype,
+    "dtype": _dtype,
+    "bnb_4bit_compute_dtype": _dtype,
+}
+
+
+def _complete(imported: Imported, facts: EngineFacts) -> None:
+    """What follows from the rest: the method, the template, the effective batch."""
+    values = imported.values
+    if "lora_rank" in values or values.get("quantization_bit"):
+        values["finetuning_type"] = "lora"
+    model = values.get(MODEL_KEY)
+    template = facts.template_for(model) if isinstance(model, str) else None
+    if template and "template" not in values:
+        values["template"] = template
+    if "per_device_train_batch_size" in values:
+        micro, accumulation = values["per_device_train_batch_size"], values.pop("gradient_accumulation_steps", 1)
+        values[BLOCK] = {"effective_batch_size": micro * accumulation}
+        imported.notes.append(f"An update sees {micro} × {accumulation} rows, as on one GPU, on any number of them.")
+    else:
+        values[BLOCK] = {}
+    for key in ("bf16", "fp16"):
+        if values.pop(key, None):
+            _dtype(imported, key)
