@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lfwrap.engine.locate import Engine
+from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import PreflightError
 from lfwrap.fsio import locked, sha256_file, write_json
 from lfwrap.results.child import WorkerProcess, child_environment
@@ -69,6 +69,11 @@ def ensure_demo_model(engine: Engine, say: Say, cache: Path | None = None) -> Pa
 
 
 def _make(engine: Engine, say: Say, place: Path) -> None:
+    if package_version(engine, "gguf") is None:
+        raise PreflightError(
+            "gguf is not installed: the engine's Python can't read GGUF files without it",
+            hint=f"{engine.python} -m pip install 'gguf==0.19.0', or 'lfwrap[demo]' with everything.",
+        )
     free_bytes = shutil.disk_usage(place.parent).free
     if free_bytes < _NEEDED_BYTES:
         raise PreflightError(

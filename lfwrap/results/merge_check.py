@@ -104,25 +104,36 @@ def _check_configs(target: Target) -> None:
 
 
 def _check_shapes(target: Target) -> None:
-    """The adapter's matrices must fit the base's: the first that does not is named."""
+    """The adapter's matrices must fit the base's: the first that does not is named.
+
+    Modules that have another name in the file than in memory (experts, towers of images) can't be held against it; a
+    base of another depth shows in its attention layers.
+    """
     assert target.adapter is not None  # noqa: S101 - the caller has seen to it
     weights = target.adapter / "adapter_model.safetensors"
     config = find_config(target.model)
-    if not weights.is_file():
+    if not weights.is_file() or config is None:
         return
-    adapter = read_shapes(weights)
-    base = _base_shapes(config.parent) if config else {}
-    for name, shape in adapter.items():
-        module = name.removeprefix("base_model.model.").split(".lora_")[0] + ".weight"
-        if ".lora_A" in name and len(shape) == 2 and base:  # noqa: PLR2004 - a matrix
-            expected = base.get(module)
-            if expected is None or expected[-1] != shape[-1]:
-                raise PreflightError(
-                    f"{target.model}: not the base of this adapter: {module} "
-                    + (f"takes {expected[-1]} inputs, the adapter's {shape[-1]}" if expected else "is not in it"),
-                    hint="Merge into the base that it was trained on"
-                    + (f": {target.stated_base}." if target.stated_base else "."),
-                )
+    base = _base_shapes(config.parent)
+    inputs = {
+        name.removeprefix("base_model.model.").split(".lora_A")[0] + ".weight": shape[-1]
+        for name, shape in read_shapes(weights).items()
+        if ".lora_A" in name and len(shape) == 2  # noqa: PLR2004 - a matrix
+    }
+    some_match = any(module in base for module in inputs)
+    for module, width in inputs.items():
+        found = base.get(module)
+        if found is not None and found[-1] != width:
+            raise _another_base(target, f"{module} takes {found[-1]} inputs, the adapter's {width}")
+        if found is None and some_match and ".self_attn." in module:
+            raise _another_base(target, f"{module} is not in it")
+
+
+def _another_base(target: Target, reason: str) -> PreflightError:
+    return PreflightError(
+        f"{target.model}: not the base of this adapter: {reason}",
+        hint=f"Merge into the base that it was trained on: {target.stated_base or 'its name is not recorded'}.",
+    )
 
 
 def _base_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -37,12 +36,22 @@ def test_other_shapes_are_refused_where_the_named_base_is_gone(build, facts):
         check_merge(_target(build, facts, build.root / "gone", base_model=str(other)))
 
 
-def test_a_layer_that_the_base_does_not_have_is_named(build, facts):
+def _with_layer(build, adapter, module):
+    stem = f"base_model.model.model.layers.{{}}.{module}.lora_A.weight"
+    build.weights(adapter / "adapter_model.safetensors", {stem.format(0): (2, 8), stem.format(1): (2, 8)})
+
+
+def test_a_base_of_another_depth_is_refused(build, facts):
     target = _target(build, facts, build.model("base"))
-    stray = build.model("stray")
-    build.weights(stray / "model.safetensors", {"model.other.weight": (8, 8)})
-    with pytest.raises(PreflightError, match=r"q_proj\.weight is not in it"):
-        check_merge(replace(target, model=str(stray)))
+    _with_layer(build, target.adapter, "self_attn.q_proj")
+    with pytest.raises(PreflightError, match=r"layers\.1\.self_attn\.q_proj\.weight is not in it"):
+        check_merge(target)
+
+
+def test_modules_named_otherwise_in_the_file_are_passed_over(build, facts):
+    target = _target(build, facts, build.model("base"))
+    _with_layer(build, target.adapter, "mlp.experts.3.up_proj")
+    assert check_merge(target) == ()
 
 
 def test_a_moved_base_is_taken_with_a_word_of_caution(build, facts):

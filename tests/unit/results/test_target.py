@@ -149,20 +149,21 @@ def _a_file(build):
 
 
 @pytest.mark.parametrize(
-    ("make", "kind", "message", "hint"),
+    ("make", "kind", "message_and_hint"),
     [
-        (_cut_adapter, PreflightError, "half an adapter: .*its header says", "checkpoint before it"),
-        (_half_adapter, PreflightError, "half an adapter: .*missing", "checkpoint before it"),
-        (_moved_base, PreflightError, "gone: the base model of .* is not there", "--base-model DIR"),
-        (_no_tokenizer, PreflightError, "no whole model: a tokenizer", "again"),
-        (_unnamed_base, PreflightError, "does not name its base model", "--base-model DIR"),
-        (_unknown_template, UsageError, "can't be told", "--template NAME"),
-        (_empty_folder, PreflightError, "neither a run, nor an adapter, nor a model", "lfwrap runs list"),
-        (_a_file, PreflightError, "a file", "folder of a checkpoint"),
-        (lambda _: "nowhere", RunStateError, "no run folder", "runs list"),
+        (_cut_adapter, PreflightError, ("half an adapter: .*its header says", "checkpoint before it")),
+        (_half_adapter, PreflightError, ("half an adapter: .*missing", "checkpoint before it")),
+        (_moved_base, PreflightError, ("gone: the base model of .* is not there", "--base-model DIR")),
+        (_no_tokenizer, PreflightError, ("no whole model: a tokenizer", "again")),
+        (_unnamed_base, PreflightError, ("does not name its base model", "--base-model DIR")),
+        (_unknown_template, UsageError, ("can't be told", "--template NAME")),
+        (_empty_folder, PreflightError, ("neither a run, nor an adapter, nor a model", "lfwrap runs list")),
+        (_a_file, PreflightError, ("a file", "folder of a checkpoint")),
+        (lambda _: "nowhere", RunStateError, ("no run folder", "runs list")),
     ],
 )
-def test_what_is_wrong_is_said_with_a_remedy(build, facts, make, kind, message, hint):
+def test_what_is_wrong_is_said_with_a_remedy(build, facts, make, kind, message_and_hint):
+    message, hint = message_and_hint
     with pytest.raises(kind) as caught:
         resolve_target(make(build), facts, runs_dir=build.root / "runs")
     assert re.search(message, caught.value.message)
