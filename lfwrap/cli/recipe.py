@@ -171,14 +171,27 @@ def schema(from_engine: bool) -> None:
 
 
 @command.command("new")
-@click.option("--method", type=click.Choice(["lora", "qlora", "qlora8", "full"]), default="lora", show_default=True)
+@click.option(
+    "--method",
+    type=click.Choice(["lora", "qlora", "qlora8", "full"]),
+    default="lora",
+    show_default=True,
+    help="An adapter, one over 4-bit or 8-bit weights, or all weights.",
+)
 @click.option("--model", required=True, help="Hub id or folder.")
 @click.option("--dataset", required=True, help="A registered data set; `lfwrap prepare-data` makes one.")
 @click.option("--dataset-dir", help="The folder that registers it.")
 @click.option("--hardware", metavar="NAME", help="The machine it is for.")
 @click.option("--rank", type=click.IntRange(min=1), default=16, show_default=True, help="The adapter's rank.")
 @click.option("--cutoff-len", type=click.IntRange(min=1), default=1024, show_default=True, help="Tokens of a row.")
-@click.option("--batch", "effective_batch_size", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option(
+    "--batch",
+    "effective_batch_size",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Rows an update sees.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it here instead of on stdout.")
 @click.option("--force", is_flag=True, help="Replace the file.")
 def new(*, out: Path | None, force: bool, hardware: str | None, **options: Any) -> None:
