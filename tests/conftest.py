@@ -21,16 +21,22 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture
-def tiny_data(tmp_path: Path) -> Path:
-    """A folder with `dataset_info.json` and 16 Alpaca rows named ``tiny``."""
-    folder = tmp_path / "data"
-    folder.mkdir()
+@pytest.fixture(scope="session")
+def tiny_rows() -> str:
+    """16 Alpaca rows as JSON lines."""
     rows = [
         {"instruction": f"What is {number} plus 1?", "input": "", "output": f"It is {number + 1}. " * (1 + number % 3)}
         for number in range(16)
     ]
-    (folder / "tiny.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture
+def tiny_data(tmp_path: Path, tiny_rows: str) -> Path:
+    """A folder with `dataset_info.json` and 16 Alpaca rows named ``tiny``."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "tiny.jsonl").write_text(tiny_rows, encoding="utf-8")
     entry = {"file_name": "tiny.jsonl", "columns": {"prompt": "instruction", "query": "input", "response": "output"}}
     (folder / "dataset_info.json").write_text(json.dumps({"tiny": entry}), encoding="utf-8")
     return folder

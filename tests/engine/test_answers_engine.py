@@ -1,0 +1,194 @@
+"""Chat and export with the real engine: a tiny random model and a strong random adapter."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lfwrap.engine.facts import load_engine_facts
+from lfwrap.engine.locate import locate_engine
+from lfwrap.errors import EngineError
+from lfwrap.results.answers import TUNED, AnswerSession, GenerationSettings
+from lfwrap.results.export import ExportOptions, export_model
+from lfwrap.results.merge_check import read_shapes
+from lfwrap.results.parity import measure_parity
+from lfwrap.results.questions import Question, ask
+from lfwrap.results.target import resolve_target
+
+pytestmark = pytest.mark.engine
+
+QUESTIONS = [
+    ask(text, number=number) for number, text in enumerate(("Hi", "What is a lien, and why?", "羊驼属于哪一类？"))
+]
+LFWRAP = [sys.executable, "-m", "lfwrap"]
+
+
+def _make_adapter(model: Path, out: Path, seed: int) -> Path:
+    script = Path(__file__).with_name("make_adapter.py")
+    subprocess.run([sys.executable, script, model, out, str(seed)], check=True, capture_output=True, timeout=120)
+    return out
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_model, tmp_path_factory) -> Path:
+    return _make_adapter(tiny_model, tmp_path_factory.mktemp("adapter") / "one", 1)
+
+
+@pytest.fixture(scope="module")
+def target(adapter):
+    return resolve_target(str(adapter), load_engine_facts(), template="qwen")
+
+
+@pytest.fixture(scope="module")
+def session(target, adapter, tiny_model, tmp_path_factory):
+    other = _make_adapter(tiny_model, tmp_path_factory.mktemp("adapter") / "two", 2)
+    adapters = {TUNED: adapter, "checkpoint-1.5": other}
+    with AnswerSession(locate_engine(), target, adapters=adapters, settings=GenerationSettings(24)) as session:
+        yield session
+
+
+def test_base_and_each_adapter_answer_from_one_load(session):
+    answers = [session.answer(QUESTIONS[0], name).text for name in (None, TUNED, "checkpoint-1.5", None, TUNED)]
+    assert len(set(answers[:3])) == 3
+    assert answers[3:] == answers[:2]
+
+
+@pytest.mark.parametrize("adapter_name", [None, TUNED])
+def test_a_batch_answers_as_one_by_one(session, adapter_name):
+    alone = {question.id: session.answer(question, adapter_name).text for question in QUESTIONS}
+    together = {answer.id: answer.text for answer in session.answer_all(QUESTIONS, adapter_name, batch_size=2)}
+    assert together == alone
+
+
+def test_streamed_pieces_make_the_answer(session):
+    *pieces, answer = session.stream(QUESTIONS[1], TUNED)
+    assert "".join(pieces).strip() == answer.text.strip()
+    assert (answer.finish, answer.answer_tokens) == ("length", 24)
+
+
+def test_system_prompt_and_history_reach_the_prompt(session):
+    plain = session.answer(QUESTIONS[0], None).prompt_tokens
+    assert session.answer(ask("Hi", system="Be brief, be exact, be kind."), None).prompt_tokens != plain
+    turns = ({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}, QUESTIONS[0].messages[0])
+    assert session.answer(Question(0, turns), None).prompt_tokens > plain
+
+
+def test_a_bad_request_is_an_error_and_the_session_goes_on(session):
+    broken = Question(0, ({"role": "nobody", "content": "x"},))
+    with pytest.raises(EngineError, match="NotImplementedError|KeyError|ValueError"):
+        session.answer(broken, None)
+    assert session.answer(QUESTIONS[0], None).text
+
+
+def test_sampling_follows_its_seed(target):
+    seeds = (1, 1, 2)
+    texts = []
+    for seed in seeds:
+        with AnswerSession(locate_engine(), target, settings=GenerationSettings(16, 2.0, 1.0, seed)) as session:
+            texts.append(session.answer(QUESTIONS[0], TUNED).text)
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_an_answer_can_be_ended_early(target):
+    with AnswerSession(locate_engine(), target, settings=GenerationSettings(100_000)) as session:
+        stream = session.stream(QUESTIONS[1], TUNED)
+        next(stream)
+        session.interrupt()
+        *_, answer = stream
+        assert answer.finish == "interrupted"
+        assert answer.answer_tokens < 50_000
+
+
+def _child_of(process: subprocess.Popen, script: str) -> psutil.Process:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            if any(script in part for part in child.cmdline()):
+                return child
+        time.sleep(0.1)
+    raise AssertionError(f"no {script}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_child_outlives_lfwrap(adapter, number):
+    command = [*LFWRAP, "chat", str(adapter), "--template", "qwen"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child = _child_of(process, "answer.py")
+    os.kill(process.pid, number)
+    process.communicate(timeout=30)
+    assert psutil.wait_procs([child], timeout=20)[0] == [child]
+
+
+def test_chat_answers_on_the_command_line(adapter):
+    command = [*LFWRAP, "chat", str(adapter), "--template", "qwen", "--prompt", "Hi", "--max-new-tokens", "8", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found = json.loads(done.stdout)
+    assert (found["schema"], found["question"], found["answer_tokens"]) == ("lfwrap.answer/1", "Hi", 8)
+
+
+def test_a_model_that_does_not_load_says_why(tiny_model, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in tiny_model.iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    config = json.loads((broken / "config.json").read_text()) | {"model_type": "no_such_type"}
+    (broken / "config.json").write_text(json.dumps(config))
+    broken_target = resolve_target(str(broken), load_engine_facts(), template="qwen")
+    with pytest.raises(EngineError, match="no_such_type|Unrecognized"), AnswerSession(locate_engine(), broken_target):
+        pass
+
+
+@pytest.mark.parametrize(("dtype", "width_bytes"), [("float32", 4), ("bfloat16", 2), ("float16", 2)])
+def test_the_merged_model_answers_as_the_adapter(target, tmp_path, dtype, width_bytes):
+    export = export_model(locate_engine(), target, tmp_path / "merged", ExportOptions(dtype), lambda _: None)
+    assert export.parity is not None
+    assert export.parity.problems() == []
+    assert len(export.parity.rows) == 3
+    note = json.loads((tmp_path / "merged" / "export.json").read_text())
+    assert note["parity"]["passed"] is True
+    elements = sum(a * b for a, b in (shape for shape in _matrices(tmp_path / "merged")))
+    assert export.weights_bytes == pytest.approx(elements * width_bytes, rel=0.05)
+
+
+def _matrices(folder: Path) -> list[tuple[int, ...]]:
+    return [shape for shape in read_shapes(folder / "model.safetensors").values() if len(shape) == 2]
+
+
+def test_a_merge_that_did_nothing_is_an_error_with_the_first_differing_token(target, tmp_path):
+    """The fault of LF#6105: what was exported is the base."""
+    cli = tmp_path / "llamafactory-cli"
+    cli.write_text(
+        f"#!{sys.executable}\nimport re, shutil, sys\ntext = open(sys.argv[2]).read()\n"
+        "value = lambda key: re.search(key + r': \"?([^\"\\n]*)', text).group(1)\n"
+        "shutil.copytree(value('model_name_or_path'), value('export_dir'))\n"
+    )
+    cli.chmod(0o755)
+    engine = dataclasses.replace(locate_engine(), cli=cli)
+    with pytest.raises(EngineError, match=r"the answers part at token \d+: .* before, .* exported") as caught:
+        export_model(engine, target, tmp_path / "merged", ExportOptions(), lambda _: None)
+    assert "logits differ by" in caught.value.message
+    assert not (tmp_path / "merged").exists()
+
+
+def test_parity_sees_another_template(target, tiny_model, tmp_path):
+    """A tokenizer that renders the same question otherwise gives another prompt."""
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    for path in tiny_model.iterdir():
+        (changed / path.name).write_bytes(path.read_bytes())
+    tokenizer = json.loads((changed / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["a"], vocabulary["e"] = vocabulary["e"], vocabulary["a"]
+    (changed / "tokenizer.json").write_text(json.dumps(tokenizer))
+    whole = dataclasses.replace(target, adapter=None)
+    report = measure_parity(locate_engine(), whole, str(changed), "float32", questions=("a, e",), max_new_tokens=4)
+    assert any("another prompt" in problem for problem in report.problems())
