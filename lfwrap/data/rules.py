@@ -42,6 +42,9 @@ def _warning(name: str, summary: str, hint: str) -> Rule:
 _RULES = (
     # The row itself
     _error("not-an-object", "The row is no object with named fields.", "Write one JSON object for each row."),
+    _error("not-json", "The row is no JSON.", "Repair it in the place that is named."),
+    _error("field-count", "The row has more or fewer fields than the header.", "Quote cells that hold the delimiter."),
+    _error("unclosed-quote", "A quoted cell is never closed.", "Close the quote; quotes inside of a cell are doubled."),
     _error(
         "structure",
         "The row lacks what its format needs.",
@@ -53,7 +56,7 @@ _RULES = (
         "Say which is which with `--map FIELD=COLUMN`.",
     ),
     _error(
-        "duplicate-keys",
+        "duplicate-key",
         "A key stands twice in one object, so one of its values would be lost.",
         "Keep one of the two.",
     ),

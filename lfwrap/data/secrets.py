@@ -27,7 +27,7 @@ _KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "bearer token": (("earer ",), r"\b[Bb]earer (?P<secret_1>[A-Za-z0-9._~+/-]{24,}=*)"),
     "password in an address": (
         ("gres://", "gresql://", "mysql://", "mongodb://", "mongodb+srv://", "redis://", "amqp://", "ftp://"),
-        r"\b(?:postgres(?:ql)?|mysql|mongodb(?:\+srv)?|redis|amqp|ftp)://[^\s:/@]+:(?P<secret_2>[^\s@/]{3,})@",
+        r"\b(?:postgres(?:ql)?|mysql|mongodb(?:\+srv)?|redis|amqp|ftp)://[^\s:/@]+:(?P<secret_2>[^\s@/…]{3,})@",
     ),
     "environment secret": (
         ("_KEY", "_TOKEN", "_SECRET", "PASSWORD", "_key", "_token", "_secret", "apiKey", "accessToken"),

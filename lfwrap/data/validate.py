@@ -13,25 +13,12 @@ from lfwrap.data import secrets
 from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.rules import RULES
-from lfwrap.data.templates import Saying, TemplateFacts, load_table, template_facts
+from lfwrap.data.templates import Saying, TemplateFacts, template_facts
 from lfwrap.errors import Severity
 
 _MEDIA = re.compile("<(image|video|audio)>")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
 _MESSAGE_LIMIT = 160
-_COVERED = ("<|", "<｜", "[/")  # these beginnings find most control tokens
-
-
-def _needles() -> tuple[bytes, ...]:
-    tokens = {token for facts in load_table()["templates"].values() for token in facts["special_tokens"]}
-    rest = {token for token in tokens if not token.startswith(_COVERED)}
-    texts = {*_COVERED, *rest, *secrets.LITERALS, "{{idx}}", "<image>", "<video>", "<audio>"}
-    return tuple(sorted(text.encode() for text in texts))
-
-
-# A plain row (system, user and assistant text only, in order) whose line, UTF-8 JSON as written, holds none of these
-# bytes passes `check` without a note: the quick lane looks for them in whole chunks and calls `check` where one is.
-NEEDLES: tuple[bytes, ...] = _needles()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ def parse_arguments(value: Any, notes: RowNotes, *, python: bool = False) -> dic
         python: whether text may be a Python dict (Toucan's SFT set only).
 
     Raises:
-        Reject: ``arguments`` where no object comes out, ``duplicate-keys`` where a key stands twice.
+        Reject: ``arguments`` where no object comes out, ``duplicate-key`` where a key stands twice.
     """
     if value is None or value == "":
         notes.repair("arguments-absent")
@@ -53,7 +53,7 @@ def parse_json(text: str) -> Any:
 
     Raises:
         ValueError: the text is no JSON.
-        Reject: ``duplicate-keys``.
+        Reject: ``duplicate-key``.
     """
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
@@ -95,23 +95,12 @@ def load_line(text: str) -> Any:
         return text
 
 
-def duplicate_keys(text: str | bytes) -> str | None:
-    """The first key that stands twice in one object of a JSON text, or None; the slow path beside a quick parser."""
-    try:
-        json.loads(text, object_pairs_hook=_unique)
-    except Reject as found:
-        return found.reason
-    except (ValueError, RecursionError):
-        return None
-    return None
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(pairs)
     if len(unique) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise Reject("duplicate-keys", f"the key {twice!r} stands twice in one object")
+        raise Reject("duplicate-key", f"the key {twice!r} stands twice in one object")
     return unique
 
 

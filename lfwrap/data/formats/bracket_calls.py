@@ -88,7 +88,7 @@ def _parse_one(piece: str, names: Collection[str]) -> ToolCall:
         if part.strip():
             key, value = _parse_argument(part)
             if key in arguments:
-                raise Reject("duplicate-keys", f"the argument {key!r} stands twice in one call")
+                raise Reject("duplicate-key", f"the argument {key!r} stands twice in one call")
             arguments[key] = value
     return ToolCall(name, arguments)
 

@@ -101,7 +101,7 @@ BROKEN = {
     "openai: a key twice": (
         "openai",
         openai(ASK, called([{"function": {"name": "get_weather", "arguments": '{"city": "a", "city": "b"}'}}])),
-        "duplicate-keys",
+        "duplicate-key",
     ),
     "openai: undeclared": (
         "openai",
@@ -206,7 +206,7 @@ BROKEN = {
                 {"from": "assistant", "value": "[get_weather(city='a', city='b')]"},
             ],
         },
-        "duplicate-keys",
+        "duplicate-key",
     ),
     "glaive: another tool": (
         "glaive",
