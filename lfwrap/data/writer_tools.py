@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
 from lfwrap.data.formats.base import Reject
@@ -141,10 +141,14 @@ def _result_text(result: Message) -> str:
 def _dump_value(text: str) -> str:
     """A result where the template wants a JSON value: JSON stays as it is, other text becomes a JSON string."""
     try:
-        json.loads(text)
+        json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return _dump(text)
     return text
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def tools_text(tools: Sequence[Tool], family: str) -> str:

@@ -371,3 +371,10 @@ def test_every_sample_row_is_written_or_rejected_by_name(name):
         else:
             outcomes["ok"] += 1
     assert dict(outcomes) == expected
+
+
+def test_the_documentation_of_the_formats_is_current():
+    from lfwrap.data.format_docs import DOCS_PAGE, render_formats
+
+    page = Path(__file__).parents[3] / DOCS_PAGE
+    assert page.read_text(encoding="utf-8") == render_formats(), "write lfwrap.data.format_docs.render_formats() there"
