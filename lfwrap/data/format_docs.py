@@ -14,50 +14,51 @@ _INTRODUCTION = """\
 What `lfwrap prepare-data` reads. A file's format is told from a sample of its rows, and said with the reason;
 `--format NAME` overrides it. CSV, TSV, XLSX and Parquet tables are read as Alpaca by their column names.
 
-Every format becomes the same conversation, and is then written in the one shape that every LLaMA-Factory template
-takes: `conversations` (from/value texts), `system` and `tools`, all of them text. [Data rules](data-rules.md) says what
-rejects a row.
+Every format becomes the same conversation, and is then written in the one shape that every LLaMA-Factory
+template takes: `conversations` (from/value texts), `system` and `tools`, all of them text. [Data
+rules](data-rules.md) says what rejects a row.
 
 ## What happens on the way
 
 - Call arguments become an object: text is parsed as JSON (twice if it was encoded twice), nothing becomes `{}`.
   A Python literal is read in Toucan's SFT set only.
-- Tools are unwrapped; `inputSchema` and `input_schema` become `parameters`; titles, icons, annotations, output schemas
-  and metadata are left out; Python's type names become JSON Schema's, where a schema stands.
-- MCP results become text: text parts joined by line breaks, or else `structuredContent` as JSON. Failures are written as
-  `Error: …`. Images and sound become a placeholder and a warning.
-- Fragments of one assistant turn are merged; results are put into the order of their calls by id, without ids by position
-  where counts and names agree; turns after the assistant's last one are cut.
+- Tools are unwrapped; `inputSchema` and `input_schema` become `parameters`; titles, icons, annotations, output
+  schemas and metadata are left out; Python's type names become JSON Schema's, where a schema stands.
+- MCP results become text: text parts joined by line breaks, or else `structuredContent` as JSON. Failures are
+  written as `Error: …`. Images and sound become a placeholder and a warning.
+- Fragments of one assistant turn are merged; results are put into the order of their calls by id, without ids
+  by position where counts and names agree; turns after the assistant's last one are cut.
 - JSON results lose their `\\u` escapes, for the engine would train on them.
 
 Each of these is counted as a repair by its kind.
 
 ## What depends on the template
 
-`--template NAME` (or `--model`) writes rows for one template. Several results of one turn become one observation: joined by
-`</tool_response>` marks where the template wraps observations in them (Qwen and its kin), a JSON list of `name` and
-`content` elsewhere, always a JSON value for Mistral's. Without a template the JSON list is written. A call beside text
-is `text`, a line break, and the call in the template's own marks. What a template can't say (parallel calls with glm4,
-text beside a call with mistral) rejects the row.
-What each template can say was measured with the engine (`lfwrap/worker/template_facts.py`) and is held to it by a test.
+`--template NAME` (or `--model`) writes rows for one template. Several results of one turn become one
+observation: joined by `</tool_response>` marks where the template wraps observations in them (Qwen and its
+kin), a JSON list of `name` and `content` elsewhere, always a JSON value for Mistral's. Without a template the
+JSON list is written. A call beside text is `text`, a line break, and the call in the template's own marks. What
+a template can't say (parallel calls with glm4, text beside a call with mistral) rejects the row. What each
+template can say was measured with the engine (`lfwrap/worker/template_facts.py`) and is held to it by a test.
 
 ## MCP logs
 
-A session (JSON-RPC, one message a line, bare or in a record) or a desktop log gives tools and pairs of calls and results,
-of every protocol version from 2024-11-05 to 2026-07-28. What the user asked is not in it: give it with
-`--instructions FILE`, JSON lines of
+A session (JSON-RPC, one message a line, bare or in a record) or a desktop log gives tools and pairs of calls
+and results, of every protocol version from 2024-11-05 to 2026-07-28. What the user asked is not in it: give it
+with `--instructions FILE`, JSON lines of
 
     {"session": "weather", "ids": [2, 3], "instruction": "Is it warmer in Rome or in Oslo?", "final_response": "Rome."}
 
-`session` is the server's name in the log and may be left out; so may `id` or `ids`: then the next call in the log is meant.
-Calls that overlap in time are made in one turn. A log is also a tools file for `--tools`.
+`session` is the server's name in the log and may be left out; so may `id` or `ids`: then the next call in the
+log is meant. Calls that overlap in time are made in one turn. A log is also a tools file for `--tools`.
 
 ## Tools files
 
-`--tools FILE` or a folder of them: lists of tools, `tools/list` results, lists of such results, JSON-RPC replies, wire logs.
-Of two different tools with one name neither is offered. `--distractors N` adds N other tools to every row that the tools
-are looked up for, drawn with a seed made of the row itself. `--mcp-server "command args"` asks a live server, started
-with a minimal environment; pass what it needs as `env NAME=VALUE command args`.
+`--tools FILE` or a folder of them: lists of tools, `tools/list` results, lists of such results, JSON-RPC
+replies, wire logs. Of two different tools with one name neither is offered. `--distractors N` adds N other
+tools to every row that the tools are looked up for, drawn with a seed made of the row itself. `--mcp-server
+"command args"` asks a live server, started with a minimal environment; pass what it needs as `env NAME=VALUE
+command args`.
 
 ## The formats
 """

@@ -83,7 +83,7 @@ def test_files_without_tools_are_errors(tmp_path, content):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="nothing.json"):
+    with pytest.raises(DataError, match=r"nothing\.json"):
         load_catalogue([tmp_path / "nothing.json"])
 
 
