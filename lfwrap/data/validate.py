@@ -11,6 +11,7 @@ from typing import Any
 
 from lfwrap.data import secrets
 from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
+from lfwrap.data.formats.arguments import dump_key
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.rules import RULES
 from lfwrap.data.templates import Saying, TemplateFacts, template_facts
@@ -92,7 +93,7 @@ def _texts(conversation: Conversation, template: TemplateFacts) -> Iterator[tupl
         if not text.isascii() and _has_surrogate(text):
             yield "lone-surrogate", f"{where} holds half of a character"
             continue
-        if ("<" in text or "[" in text) and tokens is not None and (found := tokens.search(text)):
+        if tokens is not None and (found := tokens.search(text)):
             yield "special-token", f"{where} holds {found.group()!r}, a control token"
         if "{{idx}}" in text and role is Role.USER:
             yield "placeholder", f"{where} holds '{{{{idx}}}}', which the engine replaces"
@@ -111,13 +112,9 @@ def _all_texts(conversation: Conversation) -> Iterator[tuple[str, str, Role | No
         if message.thought:
             yield f"the thought of turn {number}", message.thought, message.role
         for call in message.calls:
-            yield f"the call of turn {number}", f"{call.name} {_dump(call.arguments)}", None
+            yield f"the call of turn {number}", f"{call.name} {dump_key(call.arguments)}", None
     for tool in conversation.tools:
-        yield f"the tool {tool.name}", _tool_text(tool), None
-
-
-def _tool_text(tool: Tool) -> str:
-    return f"{tool.description} {_dump(tool.parameters)}"
+        yield f"the tool {tool.name}", f"{tool.description} {dump_key(tool.parameters)}", None
 
 
 def _has_surrogate(text: str) -> bool:
@@ -138,7 +135,7 @@ def _tools(conversation: Conversation, _template: TemplateFacts) -> Iterator[tup
     for tool in conversation.tools:
         if declared.setdefault(tool.name, tool) != tool:
             yield "tool-collision", f"two different tools are named {tool.name!r}"
-        if (problem := _schema_problem(_dump(tool.parameters))) is not None:
+        if (problem := _schema_problem(dump_key(tool.parameters))) is not None:
             yield "tool-schema", f"the parameters of {tool.name!r}: {problem}"
     for call in (call for message in conversation.messages for call in message.calls):
         if call.name not in declared:
@@ -149,7 +146,7 @@ def _tools(conversation: Conversation, _template: TemplateFacts) -> Iterator[tup
 
 
 def _arguments(call: ToolCall, tool: Tool) -> Iterator[tuple[str, str]]:
-    schema = _dump(tool.parameters)
+    schema = dump_key(tool.parameters)
     if _schema_problem(schema) is not None:
         return
     for rule, problem in _argument_problems(schema, call.arguments):
@@ -219,7 +216,3 @@ def _sayings(conversation: Conversation, template: TemplateFacts) -> Iterator[tu
 
 def _short(text: str) -> str:
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
+from lfwrap.data.formats.arguments import dump_key
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.templates import ObservationStyle, Saying, TemplateFacts, template_facts
 
@@ -153,11 +154,11 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def tools_text(tools: Sequence[Tool], family: str) -> str:
     """Tools as JSON text of wrapped functions."""
-    return "[" + ", ".join(_tool_text(tool.name, tool.description, _key(tool), family) for tool in tools) + "]"
-
-
-def _key(tool: Tool) -> str:
-    return _dump(tool.parameters)
+    return (
+        "["
+        + ", ".join(_tool_text(tool.name, tool.description, dump_key(tool.parameters), family) for tool in tools)
+        + "]"
+    )
 
 
 @functools.lru_cache(maxsize=8192)
