@@ -85,7 +85,7 @@ def needs_deepspeed(intent: Intent, layers: Layers, processes: int, hardware: Ha
     return intent.zero_stage > 0 or (processes > 1 and not layers.get("fp16"))
 
 
-def hardware_notes(recipe: Recipe, layers: Layers, hardware: HardwareProfile) -> Sequence[str]:
+def hardware_notes(recipe: Recipe, layers: Layers, hardware: HardwareProfile) -> list[str]:
     """What the machine means for the training."""
     notes: list[str] = []
     if recipe.intent.zero_stage == 0 and not layers.get("deepspeed"):

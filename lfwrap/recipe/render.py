@@ -90,31 +90,24 @@ def render_recipe(
         layers.lay(Source.PLAN, plan_values or {})
     for source in (Source.RECIPE, Source.MODEL_PATH, Source.COMMAND_LINE):
         layers.lay(source, _own_layer(recipe, source))
-    notes: list[str] = []
-    deepspeed = None
+    deepspeed, notes = None, []
     if recipe.has_intent:
         layers.lay(Source.LIMIT, adapt.limit_layer(layers, hardware))
         layers.lay(Source.INTENT, adapt.checkpoint_layer(recipe.intent, layers))
         layers.lay(Source.INTENT, _batch_layer(recipe, layers, processes, plan_values or {}))
-        deepspeed = _deepspeed(recipe, layers, processes, hardware)
-        if deepspeed is not None:
-            stage = recipe.intent.zero_stage
-            layers.lay(Source.INTENT, {"deepspeed": (deepspeed_path, f"lfwrap.zero_stage: {stage}.")})
-        notes += adapt.hardware_notes(recipe, layers, hardware)
+        deepspeed = _lay_deepspeed(recipe, layers, processes, hardware, deepspeed_path)
+        notes = adapt.hardware_notes(recipe, layers, hardware)
     layers.lay(Source.RUN, _run_layer(output_dir, dataset_dir))
     layers.lay(Source.RUN, run_values or {})
-    values = _ordered(layers, facts)
-    engine = {value.key: value.value for value in values}
-    batch = _batch(layers, facts, processes)
-    notes += adapt.change_notes(values)
+    values, batch = _ordered(layers, facts), _batch(layers, facts, processes)
     return Rendered(
-        engine=engine,
+        engine={value.key: value.value for value in values},
         engine_yaml=_engine_yaml(recipe, facts, values, batch, deepspeed=deepspeed is not None),
         deepspeed=deepspeed,
         batch=batch,
         world_size=processes,
         values=values,
-        notes=tuple(notes),
+        notes=(*notes, *adapt.change_notes(values)),
     )
 
 
@@ -172,15 +165,19 @@ def _batch(layers: Layers, facts: EngineFacts, processes: int) -> BatchPlan | No
     return BatchPlan(numbers[0], numbers[1], processes)
 
 
-def _deepspeed(recipe: Recipe, layers: Layers, processes: int, hardware: HardwareProfile) -> dict[str, Any] | None:
-    """The DeepSpeed configuration of the stage asked for, or None where none is wanted."""
+def _lay_deepspeed(
+    recipe: Recipe, layers: Layers, processes: int, hardware: HardwareProfile, path: str
+) -> dict[str, Any] | None:
+    """The DeepSpeed configuration of the stage asked for, its path laid on; None where none is wanted."""
+    stage = recipe.intent.zero_stage
     if not adapt.needs_deepspeed(recipe.intent, layers, processes, hardware):
         return None
     text = render_template(
-        f"deepspeed/ds_z{recipe.intent.zero_stage}.json.j2",
+        f"deepspeed/ds_z{stage}.json.j2",
         offload=recipe.intent.offload,
         bf16=bool(layers.get("bf16") or layers.get("pure_bf16")),
     )
+    layers.lay(Source.INTENT, {"deepspeed": (path, f"lfwrap.zero_stage: {stage}.")})
     config: dict[str, Any] = json.loads(text)
     return config
 

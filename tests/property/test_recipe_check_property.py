@@ -38,7 +38,9 @@ values = st.recursive(
 )
 keys = st.sampled_from([*FACTS.keys, "lora_rnak", "max_seq_length"]) | st.text(max_size=8)
 intents = st.dictionaries(
-    st.sampled_from(["effective_batch_size", "zero_stage", "speed", "checkpoint_every_epoch_frac", "offload", "x"]),
+    st.sampled_from(
+        ["effective_batch_size", "zero_stage", "speed", "checkpoint_every_epoch_frac", "offload", "hardware", "x"]
+    ),
     values,
     max_size=4,
 )

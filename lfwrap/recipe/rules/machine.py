@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lfwrap.errors import Finding
-from lfwrap.hardware.profile import DeviceKind
+from lfwrap.errors import Finding, LfwrapError
+from lfwrap.hardware.profile import DeviceKind, load_hardware
 from lfwrap.recipe.rules.view import View
+
+
+def unknown_hardware(view: View) -> Iterator[Finding]:
+    """The machine that the recipe was written for is one of the catalogue, or a profile file."""
+    name = view.intent.hardware
+    if name in {None, "auto"}:
+        return
+    try:
+        load_hardware(str(name))
+    except LfwrapError as error:
+        message = f"lfwrap.hardware: {name!r} is no known machine."
+        yield view.error("unknown-hardware", "lfwrap.hardware", message, error.hint)
+    except (ValueError, OSError):
+        hint = "`lfwrap hardware list` names all."
+        yield view.error("unknown-hardware", "lfwrap.hardware", f"lfwrap.hardware: {name!r} is no name.", hint)
 
 
 def bf16_hardware(view: View) -> Iterator[Finding]:
@@ -57,4 +72,4 @@ def kernels(view: View) -> Iterator[Finding]:
         yield view.error("kernel-hardware", "flash_attn", message, "Write `flash_attn: sdpa`.")
 
 
-RULES = (bf16_hardware, quantization_hardware, kernels)
+RULES = (unknown_hardware, bf16_hardware, quantization_hardware, kernels)
