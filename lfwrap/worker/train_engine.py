@@ -63,10 +63,21 @@ def make_stop_callback() -> Any:
     return StopOnTerminate()
 
 
+def read_cpu_checkpoints() -> None:
+    """Let ranks on a CPU read their checkpoints: the trainer asks for device ``cpu:0``, torch knows only ``cpu``."""
+    from torch import serialization
+
+    def restore(storage: Any, location: str) -> Any:
+        return storage if location.startswith("cpu:") else None
+
+    serialization.register_package(5, lambda _: None, restore)
+
+
 def main() -> None:
     """Run the engine's training with the callback; the engine reads the arguments itself."""
     from llamafactory.train.tuner import run_exp
 
+    read_cpu_checkpoints()
     run_exp(callbacks=[make_stop_callback()])
 
 

@@ -18,6 +18,7 @@ from lfwrap.run.preflight.rows import DataProblem, RowCheck, check_file
 _INFO = "dataset_info.json"
 _REMOTE_KEYS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 _FILE_TYPES = (".arrow", ".csv", ".json", ".jsonl", ".parquet", ".txt")
+_PATH = re.compile(r"[/\\]|\.(?:json|jsonl|csv|tsv|parquet|txt)$")
 _PREPARE = "`lfwrap prepare-data FILE --out DIR --name NAME` writes and registers it."
 
 
@@ -26,8 +27,7 @@ def check_data(context: PreflightContext) -> Iterator[Finding]:
     if not context.values.get("do_train", True) or context.values.get("tokenized_path"):
         return
     names = {key: split_names(context.values.get(key)) for key in ("dataset", "eval_dataset")}
-    if not names["dataset"]:
-        yield context.finding("no-dataset", "dataset", "dataset: no data set is named.", _PREPARE)
+    if not names["dataset"]:  # the recipe's own rules say so, as they do of a path instead of a name
         return
     dataset_dir = str(context.values.get("dataset_dir") or "data")
     if dataset_dir == "ONLINE" or dataset_dir.startswith("REMOTE:"):
@@ -63,7 +63,8 @@ def _check_dataset(
 ) -> Iterator[Finding]:
     entry = registry.get(name)
     if not isinstance(entry, dict):
-        yield _unregistered(context, key, name, registry, folder)
+        if not _PATH.search(name):
+            yield _unregistered(context, key, name, registry, folder)
         return
     if any(remote in entry for remote in _REMOTE_KEYS):
         return
@@ -89,9 +90,7 @@ def _check_dataset(
 
 def _unregistered(context: PreflightContext, key: str, name: str, registry: Mapping[str, Any], folder: Path) -> Finding:
     near = difflib.get_close_matches(name, list(registry), n=1)
-    if re.search(r"[/\\]|\.(?:json|jsonl|csv|tsv|parquet|txt)$", name):
-        hint = f"A data set goes by the name it is registered under, not by a path. {_PREPARE}"
-    elif near:
+    if near:
         hint = f"Did you mean '{near[0]}'?"
     else:
         hint = f"Registered there: {', '.join(sorted(registry)[:8]) or 'nothing'}. {_PREPARE}"

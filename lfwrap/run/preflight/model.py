@@ -29,13 +29,7 @@ _OTHER_HUBS = ("USE_MODELSCOPE_HUB", "USE_OPENMIND_HUB")
 def check_model(context: PreflightContext) -> Iterator[Finding]:
     """Findings on the base model, and on an adapter to go on from."""
     model = context.values.get(MODEL_KEY)
-    if not isinstance(model, str) or not model:
-        yield context.finding(
-            "no-model",
-            MODEL_KEY,
-            f"{MODEL_KEY}: no model is named.",
-            "Put it into the recipe, give model_name_or_path=… or set MODEL_PATH: a hub id or a folder.",
-        )
+    if not isinstance(model, str) or not model:  # the recipe's own rules say so
         return
     folder = context.resolve(model)
     yield from _check_folder(context, model, folder) if folder.is_dir() else _check_hub_id(context, model)

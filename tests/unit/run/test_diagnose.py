@@ -15,10 +15,9 @@ LINES = {
     "driver-too-old": "RuntimeError: The NVIDIA driver on your system is too old (found version 11040).",
     "cuda-mismatch": "RuntimeError: CUDA error: no kernel image is available for execution on the device",
     "no-gpu": "RuntimeError: No CUDA GPUs are available",
-    "gated-model": "huggingface_hub.errors.GatedRepoError: 401 Client Error. Access to model meta-llama/Llama-3.1-8B is "
-    "restricted.",
+    "gated-model": "huggingface_hub.errors.GatedRepoError: 401 Client Error. Access to model owner/name is restricted.",
     "hub-unreachable": "OSError: We couldn't connect to 'https://huggingface.co' to load the files",
-    "model-not-found": "OSError: nosuch/model is not a local folder and is not a valid model identifier listed on 'hub'",
+    "model-not-found": "OSError: nosuch/model is not a local folder and is not a valid model identifier",
     "model-incomplete": "OSError: Error no file named model.safetensors, or pytorch_model.bin, found in directory /m.",
     "unknown-template": "ValueError: Template qwenn does not exist.",
     "unknown-keys": "ValueError: Some keys are not used by the HfArgumentParser: ['lora_rnak']",
@@ -33,7 +32,7 @@ LINES = {
     "missing-package": "ModuleNotFoundError: No module named 'liger_kernel'",
     "batch-does-not-resume": "ValueError: loaded state dict contains a parameter group that doesn't match the size of "
     "parameter group",
-    "host-out-of-memory": "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate",
+    "host-out-of-memory": "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried",
     "loss-not-finite": "Exception: Current loss scale already at minimum - cannot decrease scale anymore.",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -30,7 +31,7 @@ LOG = "".join(
 def test_lines_do_not_depend_on_where_the_pieces_are_cut(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(LOG)]
     buffer = LineBuffer()
-    lines = [line for start, end in zip(edges, edges[1:], strict=False) for line in buffer.feed(LOG[start:end])]
+    lines = [line for start, end in itertools.pairwise(edges) for line in buffer.feed(LOG[start:end])]
     assert lines == LOG.decode().splitlines()
     assert [entry.step for line in lines if (entry := parse_progress(line))] == [1, 2, 3, 4, 5]
 

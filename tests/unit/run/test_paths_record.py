@@ -114,7 +114,7 @@ def test_states_follow_their_order(tmp_path: Path, path: str, is_allowed: bool) 
         assert not is_allowed
     else:
         assert is_allowed
-        assert load_run(run.paths.root).record.state == path.split()[-1]
+        assert load_run(run.paths.root).record.state == path.rsplit(maxsplit=1)[-1]
 
 
 def test_each_change_of_state_stands_in_the_events_first(tmp_path: Path) -> None:
