@@ -215,7 +215,13 @@ def stop_command(run: str, runs_dir: Path, kill: bool, timeout_s: float) -> None
 @click.argument("run", default="latest")
 @_RUNS_DIR
 @click.option("--gpus", type=click.IntRange(min=1), help="For certainty: refused when it is not the run's number.")
-@click.option("--launcher", type=click.Choice(["auto", "process", "torchrun", "deepspeed"]), default="auto")
+@click.option(
+    "--launcher",
+    type=click.Choice(["auto", "process", "torchrun", "deepspeed"]),
+    default="auto",
+    show_default=True,
+    help="How to start the processes; auto keeps the run's own way.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the checkpoint and the command; start nothing.")
 @click.option("--show-example", is_flag=True, help="Keep the training example that the engine prints, in the log.")
 @_AS_JSON
