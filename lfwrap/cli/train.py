@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from lfwrap.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EngineError
 
 if TYPE_CHECKING:
     from lfwrap.errors import Finding
+    from lfwrap.run.attempt import Attempt
     from lfwrap.run.job import Job
     from lfwrap.run.record import Run
 
@@ -155,7 +157,9 @@ def _job_json(job: Job) -> dict[str, Any]:
     }
 
 
-def follow_run(run: Run, attempt: Any, *, as_json: bool, quiet: bool, before_start: Any = None) -> int:
+def follow_run(
+    run: Run, attempt: Attempt, *, as_json: bool, quiet: bool, before_start: Callable[[], None] | None = None
+) -> int:
     """Start the engine, show how it goes, say how it came out; returns the exit code.
 
     Raises:

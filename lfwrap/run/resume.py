@@ -23,6 +23,7 @@ from lfwrap.run.launchers import choose_launcher
 from lfwrap.run.process import run_processes
 from lfwrap.run.record import Run, RunState, append_event, save_record
 from lfwrap.run.versions import installed_versions
+from lfwrap.units import plural
 from lfwrap.yamlio import load_yaml
 
 _RESUMABLE = frozenset({RunState.FAILED, RunState.INTERRUPTED, RunState.LOST, RunState.PREPARED})
@@ -68,31 +69,24 @@ def plan_resume(
     _require_resumable(run)
     values = load_yaml(run.paths.engine_yaml).values
     _require_unchanged(run, values, surroundings.cwd, gpus)
-    engine = locate_engine(surroundings.environ)
-    hardware = _hardware_of(run)
-    if run.record.device != DeviceKind.CPU and len(hardware.gpus) < run.record.world_size:
-        raise PreflightError(
-            f"{run.paths.name}: trained on {run.record.world_size} GPUs, {len(hardware.gpus)} can be seen now",
-            hint="Resume where as many are free: another number changes the batch and breaks the checkpoint.",
-        )
     checkpoints = find_checkpoints(
         run.paths, world_size=run.record.world_size, finetuning_type=run.record.finetuning_type
     )
     whole = next((checkpoint for checkpoint in checkpoints if checkpoint.is_whole), None)
     broken = tuple(checkpoint for checkpoint in checkpoints if not checkpoint.is_whole)
-    arguments = override_arguments({"resume_from_checkpoint": whole.path}) if whole else []
+    engine = locate_engine(surroundings.environ)
+    request = launch_request(
+        engine,
+        _hardware_of(run),
+        run.paths,
+        surroundings,
+        world_size=run.record.world_size,
+        arguments=tuple(override_arguments({"resume_from_checkpoint": whole.path}) if whole else ()),
+    )
     chosen = choose_launcher(
         run.record.launcher if launcher == "auto" else launcher,
         world_size=run.record.world_size,
         uses_deepspeed=bool(values.get("deepspeed")),
-    )
-    request = launch_request(
-        engine,
-        hardware,
-        run.paths,
-        surroundings,
-        world_size=run.record.world_size,
-        arguments=tuple(arguments),
     )
     attempt = Attempt(chosen.build(request), values, surroundings.environ, show_example)
     notes = _version_notes(run.record.versions, installed_versions(engine))
@@ -100,9 +94,20 @@ def plan_resume(
 
 
 def _hardware_of(run: Run) -> HardwareProfile:
-    """This machine, without its GPUs when the run was trained on the CPU."""
+    """This machine, without its GPUs when the run was trained on the CPU.
+
+    Raises:
+        PreflightError: it has fewer GPUs than the run was trained on.
+    """
     here = load_hardware("auto")
-    if run.record.device != DeviceKind.CPU or not here.gpus:
+    if run.record.device != DeviceKind.CPU:
+        if len(here.gpus) < run.record.world_size:
+            raise PreflightError(
+                f"{run.paths.name}: trained on {plural(run.record.world_size, 'GPU')}, {len(here.gpus)} can be seen now",
+                hint="Resume where as many are free: another number changes the batch and breaks the checkpoint.",
+            )
+        return here
+    if not here.gpus:
         return here
     return dataclasses.replace(here, name="cpu", kind=DeviceKind.CPU, gpus=())
 

@@ -1,0 +1,91 @@
+"""How a running training looks, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from lfwrap.cli import output, progress
+from lfwrap.cli.progress import LineView, Pace, SafeView, choose_view, describe_progress
+from lfwrap.run.monitor import Progress
+from lfwrap.run.supervisor import StopLevel
+
+
+def entry(step: int, total: int = 100, **values: float) -> Progress:
+    return Progress(step, total, **({"loss": 2.0, "learning_rate": 1e-4} | values))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_pace_counts_from_the_first_entry_so_that_a_resume_is_not_praised() -> None:
+    pace = Pace()
+    pace.note(entry(50, tokens=1_000_000), 10.0)
+    assert pace.remaining_s(entry(50)) is None
+    pace.note(entry(60, tokens=1_020_000), 30.0)
+    assert pace.tokens_per_s == 1000
+    assert pace.remaining_s(entry(60)) == 80
+
+
+def test_figures_are_shown_as_far_as_known() -> None:
+    pace = Pace()
+    assert describe_progress(entry(1), pace) == "loss 2.0000  lr 1.00e-04"
+    pace.note(entry(1, tokens=0), 0.0)
+    pace.note(entry(3, tokens=2000), 2.0)
+    assert describe_progress(entry(3), pace) == "loss 2.0000  lr 1.00e-04  1,000 tokens/s  1 min 37 s left"
+    assert describe_progress(Progress(3, 3, eval_loss=1.5), pace) == "eval loss 1.5000  1,000 tokens/s"
+
+
+def test_lines_are_few_and_the_last_step_is_always_one(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    view = LineView()
+    for step in range(1, 1001):
+        clock[0] += 0.1
+        view.progress(entry(step, 1000))
+    lines = capsys.readouterr().err.splitlines()
+    assert 8 <= len(lines) <= 12
+    assert lines[-1].startswith("step 1000/1000")
+
+
+def test_slow_steps_get_a_line_each_tenth(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    view = LineView()
+    for step in range(1, 6):
+        clock[0] += 60
+        view.progress(entry(step, 5))
+    assert len(capsys.readouterr().err.splitlines()) == 5
+
+
+def test_a_closed_terminal_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_: str = "") -> None:
+        raise OSError(5, "Input/output error")
+
+    view = SafeView(LineView())
+    monkeypatch.setattr(output, "say", closed)
+    listener = view.listener()
+    listener.on_phase("training")
+    listener.on_progress(entry(100))
+    listener.on_stop(StopLevel.ASKED)
+    view.close()
+
+
+def test_a_terminal_gets_a_bar_and_quiet_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quiet = choose_view(quiet=True)
+    quiet.listener().on_phase("training")
+    quiet.close()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+    bar = choose_view(quiet=False)
+    listener = bar.listener()
+    listener.on_phase("loading the model")
+    listener.on_progress(entry(3, 12))
+    listener.on_stop(StopLevel.ASKED)
+    listener.on_tick()
+    bar.close()
+    shown = capsys.readouterr().err
+    assert "loading the model" in shown
+    assert "3/12" in shown.replace(" ", "")
+    assert "saves a checkpoint" in shown

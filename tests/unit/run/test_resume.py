@@ -1,0 +1,135 @@
+"""A run goes on only as the very same run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lfwrap.engine.locate import Engine
+from lfwrap.errors import PreflightError, RunStateError
+from lfwrap.hardware.profile import DeviceKind, HardwareProfile
+from lfwrap.run import job, resume
+from lfwrap.run.job import Surroundings
+from lfwrap.run.paths import create_run_folder
+from lfwrap.run.process import MARKER
+from lfwrap.run.record import Run, RunRecord, RunState, append_event, prepare_record, save_record, utc_now
+from lfwrap.run.resume import plan_resume
+from lfwrap.run.start import describe_inputs
+from lfwrap.yamlio import load_yaml
+
+ENGINE = Engine(Path("/e/python"), Path("/e/cli"), Path("/e/llamafactory"), "0.9.5")
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Surroundings:
+    monkeypatch.setattr(resume, "locate_engine", lambda _: ENGINE)
+    monkeypatch.setattr(resume, "load_hardware", lambda _: HardwareProfile("auto", DeviceKind.CPU))
+    monkeypatch.setattr(resume, "installed_versions", lambda _: {"torch": "2.9.1"})
+    monkeypatch.setattr(job, "refused_versions", lambda _: [])
+    return Surroundings(tmp_path, {})
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Run:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "d.jsonl").write_text("{}\n", encoding="utf-8")
+    (data / "dataset_info.json").write_text('{"d": {"file_name": "d.jsonl"}}', encoding="utf-8")
+    paths = create_run_folder(tmp_path / "runs", "r")
+    text = f"do_train: true\ndataset: d\ndataset_dir: {data}\nmodel_name_or_path: m\n"
+    paths.engine_yaml.write_text(text, encoding="utf-8")
+    paths.recipe.write_text(text, encoding="utf-8")
+    inputs = describe_inputs(paths, load_yaml(paths.engine_yaml).values, tmp_path)
+    paths.inputs.write_text(json.dumps(inputs), encoding="utf-8")
+    record = RunRecord("r", RunState.INTERRUPTED, "r", utc_now(), "", "m", "lora", "sft", "qwen", attempt=0)
+    return prepare_record(paths, dataclasses.replace(record, versions={"torch": "2.9.1"}))
+
+
+def test_without_a_checkpoint_it_starts_again(stopped: Run, surroundings: Surroundings) -> None:
+    stopped.paths.output.mkdir()
+    (stopped.paths.output / "adapter_model.safetensors").write_bytes(b"x")
+    plan = plan_resume(stopped, surroundings)
+    assert plan.checkpoint is None
+    assert "resume_from_checkpoint" not in plan.attempt.command.quoted
+    assert plan.notes == ()
+    plan.clear()
+    assert not stopped.paths.output.exists()
+    assert (stopped.paths.root / "broken/before-attempt-1/output/adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [("data/d.jsonl", "dataset:d:"), ("runs/r/engine.yaml", "engine_yaml:"), ("runs/r/recipe.yaml", "recipe:")],
+)
+def test_changed_files_are_named(
+    stopped: Run, surroundings: Surroundings, tmp_path: Path, file: str, words: str
+) -> None:
+    with (tmp_path / file).open("a", encoding="utf-8") as sink:
+        sink.write("\n# more\n")
+    with pytest.raises(RunStateError, match=words) as caught:
+        plan_resume(stopped, surroundings)
+    assert "lfwrap train" in caught.value.hint
+
+
+def test_all_differences_come_at_once(stopped: Run, surroundings: Surroundings, tmp_path: Path) -> None:
+    (tmp_path / "data/d.jsonl").unlink()
+    entry = '{"d": {"file_name": "d.jsonl", "columns": {"prompt": "q"}}}'
+    (tmp_path / "data/dataset_info.json").write_text(entry, encoding="utf-8")
+    with pytest.raises(RunStateError) as caught:
+        plan_resume(stopped, surroundings, gpus=4)
+    message = caught.value.message
+    assert "--gpus 4, but the run has 1" in message
+    assert "is gone" in message
+    assert "registered otherwise" in message
+
+
+def test_other_versions_are_noted(stopped: Run, surroundings: Surroundings) -> None:
+    older = dataclasses.replace(stopped.record, versions={"torch": "2.8.0", "peft": "0.17"})
+    notes = plan_resume(Run(stopped.paths, older), surroundings).notes
+    assert notes[0].startswith("peft was 0.17 and is absent now")
+    assert notes[1].startswith("torch was 2.8.0 and is 2.9.1 now")
+
+
+def test_a_run_of_more_gpus_than_there_are_is_refused(stopped: Run, surroundings: Surroundings) -> None:
+    trained = Run(stopped.paths, dataclasses.replace(stopped.record, device="cuda", world_size=2, launcher="torchrun"))
+    with pytest.raises(PreflightError, match="trained on 2 GPUs, 0 can be seen"):
+        plan_resume(trained, surroundings)
+
+
+@pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.RUNNING])
+def test_only_stopped_runs_go_on(stopped: Run, surroundings: Surroundings, state: RunState) -> None:
+    with pytest.raises(RunStateError, match=f"a {state} run"):
+        plan_resume(Run(stopped.paths, dataclasses.replace(stopped.record, state=state)), surroundings)
+
+
+@pytest.fixture
+def leftover(stopped: Run) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, MARKER: str(stopped.paths.root)}
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_run_whose_processes_still_live_is_not_started_twice(
+    stopped: Run, surroundings: Surroundings, leftover: subprocess.Popen[bytes]
+) -> None:
+    with pytest.raises(RunStateError, match=str(leftover.pid)):
+        plan_resume(stopped, surroundings)
+
+
+def test_a_lost_run_is_put_on_record_as_lost_before_it_goes_on(stopped: Run, surroundings: Surroundings) -> None:
+    lost = Run(stopped.paths, dataclasses.replace(stopped.record, state=RunState.LOST, reason="gone"))
+    append_event(stopped.paths, "state", before="prepared", state="running")
+    save_record(stopped.paths, dataclasses.replace(stopped.record, state=RunState.RUNNING))
+    plan_resume(lost, surroundings).clear()
+    events = [json.loads(line) for line in stopped.paths.events.read_text(encoding="utf-8").splitlines()]
+    assert [event.get("state") for event in events[-2:]] == ["lost", None]
+    assert json.loads(stopped.paths.record.read_bytes())["state"] == "lost"
