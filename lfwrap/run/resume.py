@@ -103,7 +103,7 @@ def _hardware_of(run: Run) -> HardwareProfile:
     if run.record.device != DeviceKind.CPU:
         if len(here.gpus) < run.record.world_size:
             raise PreflightError(
-                f"{run.paths.name}: trained on {plural(run.record.world_size, 'GPU')}, {len(here.gpus)} can be seen now",
+                f"{run.paths.name}: trained on {plural(run.record.world_size, 'GPU')}, {len(here.gpus)} can be seen",
                 hint="Resume where as many are free: another number changes the batch and breaks the checkpoint.",
             )
         return here
