@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
+import shutil
+import sys
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,10 +74,10 @@ class Gatherer:
         keys, seen = outcome.keys, self._seen
         if self._val_size is None and seen.isdisjoint(keys) and len(set(keys)) == len(keys):
             seen.update(keys)
-            self._train_sink.write(outcome.lines)
+            _append(self._train_sink, outcome.lines)
             self.report.train_rows += len(keys)
             return
-        lines = outcome.lines.split(b"\n")
+        lines = _taken(outcome.lines).split(b"\n")
         for key, line in zip(keys, lines[:-1], strict=True):
             if key in seen:
                 file.duplicates += 1
@@ -121,6 +124,31 @@ class Gatherer:
         everything.unlink()
         self.report.val_rows = count
         self.report.train_rows -= count
+
+
+def _append(sink: IO[bytes], lines: bytes | Path) -> None:
+    """Write lines, or move those of a file."""
+    if isinstance(lines, bytes):
+        sink.write(lines)
+        return
+    with lines.open("rb", buffering=0) as source:
+        if sys.platform == "linux":
+            sink.flush()
+            left = source.seek(0, os.SEEK_END)
+            offset = 0
+            while left and (copied := os.sendfile(sink.fileno(), source.fileno(), offset, left)):
+                offset, left = offset + copied, left - copied
+        else:
+            shutil.copyfileobj(source, sink)
+    lines.unlink()
+
+
+def _taken(lines: bytes | Path) -> bytes:
+    if isinstance(lines, bytes):
+        return lines
+    content = lines.read_bytes()
+    lines.unlink()
+    return content
 
 
 def _absolute(place: Place, rows_before: int, lines_before: int) -> tuple[int, int | None]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lfwrap.data.blocks import Block
+from lfwrap.data.blocks import Block, LineBlock
 from lfwrap.data.convert import Conversion, convert_record
 from lfwrap.data.formats.base import Reject, RowNotes
 
@@ -14,40 +15,49 @@ class Rows:
     """What became of the positions of a block.
 
     Attributes:
-        lines: output lines, in order.
+        output: output lines, in order, each with its line break.
         keys: their keys.
         skipped: positions without a line, rejects and blanks, in order.
         rejects: position → why.
         notes: position → repairs and warnings, where there are any.
-        checked: indices of ``lines`` that went through the slow lane.
+        checked: indices of lines that went through the slow lane.
     """
 
-    lines: list[bytes] = field(default_factory=list)
+    output: bytearray = field(default_factory=bytearray)
     keys: list[int] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     rejects: dict[int, Reject] = field(default_factory=dict)
     notes: dict[int, RowNotes] = field(default_factory=dict)
     checked: set[int] = field(default_factory=set)
 
-    def joined(self) -> bytes:
-        """All lines, each with its line break."""
-        return b"\n".join([*self.lines, b""])
+    def lines(self) -> list[bytes]:
+        """The output lines, each with its line break."""
+        return bytes(self.output).splitlines(keepends=True)
 
     def positions(self) -> list[int]:
         """The position that each line comes from."""
         skipped = set(self.skipped)
-        return [position for position in range(len(self.lines) + len(skipped)) if position not in skipped]
+        return [position for position in range(len(self.keys) + len(skipped)) if position not in skipped]
 
     def drop(self, rejects: dict[int, Reject]) -> None:
-        """Take lines out after all; ``rejects`` is by index of ``lines``. Indices in ``checked`` follow."""
+        """Take lines out after all; ``rejects`` is by index of the lines."""
+        if not rejects:
+            return
         places = self.positions()
-        for index in sorted(rejects, reverse=True):
-            del self.lines[index], self.keys[index]
-            self.rejects[places[index]] = rejects[index]
+        for index, reject in rejects.items():
+            self.rejects[places[index]] = reject
             self.skipped.append(places[index])
             self.notes.pop(places[index], None)
-            self.checked = {other - (other > index) for other in self.checked if other != index}
         self.skipped.sort()
+        kept = [index for index in range(len(self.keys)) if index not in rejects]
+        lines = self.lines()
+        self.output = bytearray().join(_chosen(lines, kept))
+        self.keys = [self.keys[index] for index in kept]
+        self.checked = {place for place, index in enumerate(kept) if index in self.checked}
+
+
+def _chosen(lines: list[bytes], indices: Iterable[int]) -> Iterable[bytes]:
+    return (lines[index] for index in indices)
 
 
 class SlowLane:
@@ -69,12 +79,14 @@ class SlowLane:
             return
         if notes.repairs or notes.warnings:
             rows.notes[position] = notes
-        rows.checked.add(len(rows.lines))
-        rows.lines.append(line)
+        rows.checked.add(len(rows.keys))
+        rows.output += line
         rows.keys.append(key)
 
     def take_all(self) -> Rows:
         """Convert every record of the block."""
+        if isinstance(self.block, LineBlock):
+            self.block.scan()
         blanks = set(self.block.blanks)
         for position in range(self.block.size):
             if position in blanks:

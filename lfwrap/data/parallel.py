@@ -37,7 +37,7 @@ class Workers:
     """
 
     def __init__(self, jobs: int, start_method: str | None = None) -> None:
-        self._jobs = jobs
+        self.jobs = jobs
         self._executor: ProcessPoolExecutor | None = None
         if jobs > 1:
             method = start_method or ("fork" if sys.platform == "linux" else "spawn")
@@ -66,7 +66,7 @@ class Workers:
         try:
             for task in tasks:
                 waiting.append((task, self._executor.submit(run_task, task)))
-                if len(waiting) >= self._jobs + _AHEAD:
+                if len(waiting) >= self.jobs + _AHEAD:
                     first, future = waiting.popleft()
                     yield first, future.result()
             while waiting:

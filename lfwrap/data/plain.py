@@ -1,4 +1,4 @@
-"""The output line of a plain row, written from its texts or cut and joined from its input line."""
+"""Plain rows: instruction, input and output, all of them text."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from typing import Any
 
 import orjson
 
-BEFORE_QUESTION = b'{"conversations":[{"from":"human","value":"'
-BEFORE_ANSWER = b'"},{"from":"gpt","value":"'
-AFTER_ANSWER = b'"}],"system":"","tools":""}'
-QUOTES_IN_OUTPUT = (BEFORE_QUESTION + BEFORE_ANSWER + AFTER_ANSWER).count(b'"')
 _NO_SUCH_KEY = "\x00"
 
 
@@ -41,7 +37,10 @@ class Shape:
 def plain_line(question: str, more: str, answer: str) -> bytes:
     """The output line: question and what belongs to it, joined by a line break, then the answer."""
     turns = [{"from": "human", "value": f"{question}\n{more}" if more else question}, {"from": "gpt", "value": answer}]
-    return orjson.dumps({"conversations": turns, "system": "", "tools": ""})
+    return orjson.dumps({"conversations": turns, "system": "", "tools": ""}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+QUOTES_IN_OUTPUT = plain_line("", "", "").count(b'"')
 
 
 def plain_texts(record: Any, shape: Shape) -> tuple[str, str, str] | None:
@@ -52,38 +51,23 @@ def plain_texts(record: Any, shape: Shape) -> tuple[str, str, str] | None:
     question, extra, answer = record.get(ask), record.get(more, ""), record.get(tell)
     if type(question) is not str or type(extra) is not str or type(answer) is not str:
         return None
-    if not question or not answer or question.isspace() or answer.isspace() or (extra and extra.isspace()):
+    if not question or not answer or question.isspace() or answer.isspace():
         return None
     return question, extra, answer
 
 
-@dataclass(frozen=True, slots=True)
-class Spacing:
-    """What stands between the values of an object that is written in one way.
+def growth(raw: bytes, shape: Shape) -> tuple[int, int]:
+    """How many bytes longer the output is than an input line spaced like this one: with an empty input, and with one.
 
-    In valid JSON ``", "input": "`` can only be the end of a value and the next key: its second quotation mark has no
-    backslash before it, so it begins or ends a text, and `input` would stand bare if it ended one. So an input line can
-    be cut there, and its texts put into the output as they are spelled.
-
-    Attributes:
-        head: up to the first text.
-        before_input: between the first text and the input; the same object as ``before_output`` if there is none.
-        before_output: before the last text.
+    A line that grows by exactly this holds nothing but its keys and texts, once each: output spells every text in the
+    fewest bytes, and what a line could save on spacing is less than what a key that stands twice would add.
     """
-
-    head: bytes
-    before_input: bytes
-    before_output: bytes
-
-
-def spacing_of(raw: bytes, shape: Shape) -> Spacing:
-    """The spacing of a block, going by its first line; Python's own way for an unusual one."""
-    ways = [_spacing(shape, comma, colon) for comma in (b", ", b",") for colon in (b": ", b":")]
-    return next((way for way in ways if raw.startswith(way.head) and way.before_output in raw), ways[0])
+    ways = [_spaced(shape, comma, colon) for comma in (b", ", b",") for colon in (b": ", b":")]
+    frame = next((way for way in ways if raw.startswith(way.split(b'""', 1)[0])), ways[0])
+    without = len(plain_line("", "", "")) - len(frame) - 1
+    joint = len(plain_line("", "i", "")) - len(plain_line("", "", "")) - 1
+    return without, without + joint
 
 
-def _spacing(shape: Shape, comma: bytes, colon: bytes) -> Spacing:
-    names = [orjson.dumps(name) for name in shape.names]
-    before_output = b'"' + comma + names[-1] + colon + b'"'
-    before_input = b'"' + comma + names[1] + colon + b'"' if shape.input else before_output
-    return Spacing(b"{" + names[0] + colon + b'"', before_input, before_output)
+def _spaced(shape: Shape, comma: bytes, colon: bytes) -> bytes:
+    return b"{" + comma.join(orjson.dumps(name) + colon + b'""' for name in shape.names) + b"}"

@@ -27,7 +27,7 @@ from lfwrap.data.work import Task
 from lfwrap.errors import DataError, Finding, PreflightError
 
 _BATCH_ROWS = 512
-_SMALL_BYTES = 2 * SPAN_BYTES
+_SMALL_BYTES = 8 << 20
 _SHOWN_REJECTS = 5
 
 
@@ -167,7 +167,7 @@ class _Attempt:
         self.listener.detected(file)
         request = self.request
         conversion = Conversion(look.format, request.options, request.template, request.options.seed)
-        source = _Source(look, conversion, self.workers, request.span_bytes)
+        source = _Source(look, conversion, self.workers, request.span_bytes, self.folder)
         for step in source.steps():
             gatherer.add(step.outcome, file, rows_before=step.rows_before, lines_before=step.lines_before)
             self.listener.advanced(step.outcome.consumed_bytes)
@@ -195,8 +195,9 @@ class _Step:
 class _Source:
     """One file's spans through the workers, read on from where a record really ended."""
 
-    def __init__(self, look: Look, conversion: Conversion, workers: Workers, span_bytes: int) -> None:
+    def __init__(self, look: Look, conversion: Conversion, workers: Workers, span_bytes: int, scratch: Path) -> None:
         self.look = look
+        self.scratch = scratch if workers.jobs > 1 else None
         self.conversion = conversion
         self.workers = workers
         self.span_bytes = span_bytes
@@ -234,7 +235,7 @@ class _Source:
 
     def _tasks(self, start: int, span_bytes: int) -> Iterator[Task]:
         for span in cut(self.look.plan, start, span_bytes):
-            yield Task(span, self.conversion, self.look.shape)
+            yield Task(span, self.conversion, self.look.shape, self.scratch)
 
     def _batches(self, path: Path) -> Iterator[Task]:
         records: Iterator[SourceRecord] = self.look.records or iter(())
@@ -299,7 +300,8 @@ def _finish(request: Request, report: Report, folder: Path) -> None:
         entries |= {val: None} if _is_ours(request.out, val) else {}
         removed = removed if _is_ours(request.out, val) else []
     report.outputs = {entry: str(request.out / f"{entry}.jsonl") for entry, value in entries.items() if value}
-    fsio.write_json(folder / f"{name}.report.json", {"schema": "lfwrap.data-report/1", **report.to_json()})
+    account = {"schema": "lfwrap.data-report/1", **report.to_json()}
+    (folder / f"{name}.report.json").write_bytes(orjson.dumps(account, option=orjson.OPT_INDENT_2))
     with fsio.locked(request.out / LOCK_NAME):
         _refuse_overwriting(request)
         commit(request.out, folder, names, removed, entries)

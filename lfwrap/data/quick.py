@@ -7,8 +7,6 @@ input. Where something is found, the rows concerned go through the slow lane's c
 
 from __future__ import annotations
 
-import re
-
 import orjson
 import xxhash
 
@@ -18,20 +16,10 @@ from lfwrap.data.conversation import Conversation, Message, Role
 from lfwrap.data.convert import Conversion
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.lanes import Rows, SlowLane
-from lfwrap.data.plain import (
-    AFTER_ANSWER,
-    BEFORE_ANSWER,
-    BEFORE_QUESTION,
-    QUOTES_IN_OUTPUT,
-    Shape,
-    plain_line,
-    plain_texts,
-    spacing_of,
-)
+from lfwrap.data.plain import QUOTES_IN_OUTPUT, Shape, growth, plain_line, plain_texts
 from lfwrap.data.screen import rules_screen
 
-# Texts may be spelled otherwise than the output spells them.
-_OTHER_SPELLING = re.compile(rb"\\[u/]")
+_LINE_START_BYTES = 1 << 10
 
 
 def convert_block(block: Block, conversion: Conversion, shape: Shape | None) -> Rows:
@@ -64,7 +52,7 @@ def _csv_rows(block: CsvBlock, shape: Shape, slow: SlowLane) -> None:
     more = header.index(shape.input) if shape.input else -1
     cells, unclosed = len(header), -1 if block.unclosed is None else block.unclosed
     digest, seed = xxhash.xxh3_128_intdigest, slow.conversion.seed
-    add_line, add_key = slow.rows.lines.append, slow.rows.keys.append
+    output, add_key = slow.rows.output, slow.rows.keys.append
     for position, row in enumerate(block.rows):
         if len(row) != cells or position == unclosed:
             if row:
@@ -72,32 +60,30 @@ def _csv_rows(block: CsvBlock, shape: Shape, slow: SlowLane) -> None:
             else:
                 slow.rows.skipped.append(position)
             continue
-        question, output, extra = row[ask], row[answer], row[more] if more >= 0 else ""
-        if not question or not output or question.isspace() or output.isspace() or (extra and extra.isspace()):
+        question, told, extra = row[ask], row[answer], row[more] if more >= 0 else ""
+        if not question or not told or question.isspace() or told.isspace():
             slow.take(position)
             continue
-        line = plain_line(question, extra, output)
-        add_line(line)
+        line = plain_line(question, extra, told)
+        output += line
         add_key(digest(line, seed))
 
 
 def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:
-    """Rows of a JSONL block. One long loop: a call for each row would cost as much as parsing it."""
+    """Rows of a JSONL block. One long loop: a call for each row would cost a good part of parsing it."""
     ask, more, tell = shape.keys
     fields, quotes = len(shape.names), shape.quotes
-    loads, digest, seed = orjson.loads, xxhash.xxh3_128_intdigest, slow.conversion.seed
-    add_line, add_key = slow.rows.lines.append, slow.rows.keys.append
-    blanks = set(block.blanks)
-    respelled = _OTHER_SPELLING.search(block.content) is not None
-    way = spacing_of(block.lines[0], shape)
-    head, middle, last = way.head, way.before_input, way.before_output
-    head_size, middle_size, last_size = len(head), len(middle), len(last)
-    for position, raw in enumerate(block.lines):
+    loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
+    digest, seed = xxhash.xxh3_128_intdigest, slow.conversion.seed
+    output, add_key = slow.rows.output, slow.rows.keys.append
+    grown, grown_by_input = growth(block.content[:_LINE_START_BYTES], shape)
+    for position, raw in block.each():
         try:
             record = loads(raw)
             question, extra, answer = record[ask], record.get(more, ""), record[tell]
         except (ValueError, KeyError, TypeError, AttributeError):
-            if position in blanks:
+            if raw.isspace():
+                block.blanks.append(position)
                 slow.rows.skipped.append(position)
             else:
                 slow.take(position)
@@ -111,44 +97,34 @@ def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:
             or not answer
             or question.isspace()
             or answer.isspace()
-            or (extra and extra.isspace())
         ):
             slow.take(position)
             continue
-        # A key that stands twice leaves more quotation marks than keys and texts account for.
-        surplus = raw.count(b'"') - quotes
-        if surplus and (
-            surplus != question.count('"') + extra.count('"') + answer.count('"') or (respelled and b"\\u0022" in raw)
-        ):
-            slow.take(position)
-            continue
-        cut = end = raw.find(middle, head_size)
-        if middle is not last:
-            cut = raw.find(last, end + middle_size - 1)
-        if respelled or end < 0 or cut < 0 or not raw.startswith(head) or not raw.endswith(b'"}'):
-            line = plain_line(question, extra, answer)
-        elif extra:
-            asked, told = raw[head_size:end], raw[cut + last_size : -2]
-            line = b"%b%b\\n%b%b%b%b" % (
-                BEFORE_QUESTION, asked, raw[end + middle_size : cut], BEFORE_ANSWER, told, AFTER_ANSWER
-            )  # fmt: skip
+        if extra:
+            turns = [{"from": "human", "value": f"{question}\n{extra}"}, {"from": "gpt", "value": answer}]
         else:
-            asked, told = raw[head_size:end], raw[cut + last_size : -2]
-            line = b"%b%b%b%b%b" % (BEFORE_QUESTION, asked, BEFORE_ANSWER, told, AFTER_ANSWER)
-        add_line(line)
+            turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+        line = dumps({"conversations": turns, "system": "", "tools": ""}, option=newline)
+        if len(line) - len(raw) != (grown_by_input if extra else grown) and (
+            # Other spellings or spaces, then; but a key that stands twice shows in the quotation marks.
+            raw.count(b'"') - line.count(b'"') != quotes - QUOTES_IN_OUTPUT or b"\\u0022" in raw
+        ):
+            slow.take(position)
+            continue
+        output += line
         add_key(digest(line, seed))
 
 
 def _items(block: ArrayBlock, shape: Shape, slow: SlowLane) -> None:
     digest, seed = xxhash.xxh3_128_intdigest, slow.conversion.seed
-    add_line, add_key = slow.rows.lines.append, slow.rows.keys.append
+    output, add_key = slow.rows.output, slow.rows.keys.append
     for position, record in enumerate(block.items):
         texts = plain_texts(record, shape)
         if texts is None:
             slow.take(position)
             continue
         line = plain_line(*texts)
-        add_line(line)
+        output += line
         add_key(digest(line, seed))
 
 
@@ -159,8 +135,8 @@ def _check_keys(block: ArrayBlock, shape: Shape, rows: Rows) -> None:
     belongs to a key that was lost. Then, or when that can't be counted, everything is read again, exactly.
     """
     if not (rows.checked or rows.skipped or b"\\u0022" in block.content):
-        count_out = sum(line.count(b'"') for line in rows.lines)
-        if block.content.count(b'"') - count_out == (shape.quotes - QUOTES_IN_OUTPUT) * len(rows.lines):
+        surplus = block.content.count(b'"') - rows.output.count(b'"')
+        if surplus == (shape.quotes - QUOTES_IN_OUTPUT) * len(rows.keys):
             return
     rejects: dict[int, Reject] = {}
     for index, position in enumerate(rows.positions()):
@@ -174,17 +150,17 @@ def _check_keys(block: ArrayBlock, shape: Shape, rows: Rows) -> None:
 
 def _check_rules(rows: Rows, template: str) -> None:
     """Hold rows against the rules where one of the literals stands that rules look for."""
-    hits = rules_screen(template).lines_with(rows.lines, rows.joined())
+    hits = rules_screen(template).lines_with(rows.output)
     if not hits:
         return
-    places = rows.positions()
+    places, lines = rows.positions(), rows.lines()
     rejects: dict[int, Reject] = {}
     for index in hits:
         if index in rows.checked:
             continue
         notes = RowNotes()
         try:
-            validate.check(_conversation_of(rows.lines[index]), template, notes)
+            validate.check(_conversation_of(lines[index]), template, notes)
         except Reject as reject:
             rejects[index] = reject
         if notes.warnings or notes.repairs:

@@ -86,4 +86,7 @@ def merge_registry(folder: Path, changes: dict[str, dict[str, Any] | None]) -> N
             entries.pop(name, None)
         else:
             entries[name] = entry
-    fsio.write_text(folder / FILE_NAME, json.dumps(entries, indent=2, ensure_ascii=True) + "\n")
+    text = json.dumps(entries, indent=2, ensure_ascii=True) + "\n"
+    path = folder / FILE_NAME
+    if not path.exists() or path.read_bytes() != text.encode():
+        fsio.write_text(path, text)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from collections.abc import Iterable
 
 import ahocorasick_rs
 import orjson
@@ -26,18 +24,17 @@ class Screen:
             sorted(written), matchkind=ahocorasick_rs.MatchKind.LeftmostFirst
         )
 
-    def lines_with(self, lines: Sequence[bytes], joined: bytes) -> list[int]:
-        """Indices of the lines in which a literal stands, in order.
-
-        Args:
-            lines: the lines.
-            joined: the same, joined by one byte each.
-        """
-        matches = self._automaton.find_matches_as_indexes(joined)
-        if not matches:
-            return []
-        ends = list(accumulate(len(line) + 1 for line in lines))
-        return sorted({bisect_right(ends, start) for _, start, _ in matches})
+    def lines_with(self, output: bytes | bytearray) -> list[int]:
+        """Indices of the lines in which a literal stands, in order."""
+        starts = [start for _, start, _ in self._automaton.find_matches_as_indexes(output)]
+        hits: list[int] = []
+        line = passed = 0
+        for start in starts:
+            line += output.count(b"\n", passed, start)
+            passed = start
+            if not hits or hits[-1] != line:
+                hits.append(line)
+        return hits
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Where to cut a file: spans of a few MiB that most probably end with a record; their readers make sure."""
+"""Where to cut a file: spans of about a MiB that most probably end with a record; their readers make sure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import IO
 
 from lfwrap.data.blocks import Layout, Span
 
-SPAN_BYTES = 4 << 20
+SPAN_BYTES = 1 << 20
 LARGEST_SPAN_BYTES = 256 << 20
 _LOOK_BYTES = 1 << 16
+_SEARCH_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,6 @@ def _end_of_item(source: IO[bytes], plan: Plan, start: int, end: int) -> int:  #
         window += more
         if match := separator.search(window):
             return end + match.end()
-        if len(window) > SPAN_BYTES:
+        if len(window) > _SEARCH_BYTES:
             separator = re.compile(rb"\}\s*,(?=\s*\{)")
     return plan.size

@@ -49,7 +49,9 @@ def commit(out: Path, folder: Path, names: list[str], removed: list[str], entrie
         PreflightError: no space, no permission.
         DataError: `dataset_info.json` is broken.
     """
-    fsio.write_json(folder / _COMMIT, {"names": names, "removed": removed, "entries": entries})
+    staged = folder / f"{_COMMIT}.part"
+    staged.write_bytes(orjson.dumps({"names": names, "removed": removed, "entries": entries}))
+    staged.rename(folder / _COMMIT)
     _carry_out(out, folder)
 
 

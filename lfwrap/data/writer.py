@@ -10,6 +10,7 @@ import orjson
 import xxhash
 
 from lfwrap.data.conversation import Conversation, Message, Role
+from lfwrap.data.formats.base import Reject
 
 # The engine's own tags; `registry.dataset_entry` declares them.
 TAGS = {Role.USER: "human", Role.ASSISTANT: "gpt", Role.TOOL: "observation"}
@@ -39,8 +40,15 @@ def _is_plain(message: Message) -> bool:
 
 
 def engine_line(row: dict[str, Any]) -> bytes:
-    """A row as its line of the file, without the line break; never a raw line break inside."""
-    return orjson.dumps(row)
+    """A row as its line of the file, with the line break at its end and none inside.
+
+    Raises:
+        Reject: a text holds half of a character (a lone surrogate), which no file can.
+    """
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError as error:
+        raise Reject("lone-surrogate", "a text holds half of a character (a lone surrogate)") from error
 
 
 def row_key(conversation: Conversation, line: bytes, seed: int) -> int:
