@@ -1,6 +1,6 @@
 """What each of the engine's templates can say about tools, found by trying it: prints one JSON object.
 
-Run with the engine's Python: ``python template_facts.py > template_facts.json``. It needs no model and no tokenizer.
+Run with the engine's Python: ``python template_facts.py > lfwrap/data/template_facts.json``. It needs no model and no tokenizer.
 For every template it formats one call, two calls, a call beside text and a call after a thought exactly as the engine
 does while training, and reads them back with the engine's own extractor.
 """
@@ -117,10 +117,10 @@ def describe(template: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the table."""
-    table = {name: describe(template) for name, template in sorted(TEMPLATES.items())}
-    json.dump({"engine": version("llamafactory"), "templates": table}, sys.stdout, indent=1, ensure_ascii=True)
-    print()
+    """Print the table, one template a line."""
+    rows = (f"  {json.dumps(name)}: {json.dumps(describe(template))}" for name, template in sorted(TEMPLATES.items()))
+    engine, templates = json.dumps(version("llamafactory")), ",\n".join(rows)
+    sys.stdout.write(f'{{\n "engine": {engine},\n "templates": {{\n{templates}\n }}\n}}\n')
 
 
 if __name__ == "__main__":
