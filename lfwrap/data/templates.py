@@ -100,7 +100,7 @@ def template_facts(name: str) -> TemplateFacts:
     templates = load_table()["templates"]
     if name not in templates:
         near = difflib.get_close_matches(name, templates, n=1)
-        hint = f"Did you mean '{near[0]}'?" if near else "lfwrap data formats names them."
+        hint = f"Did you mean '{near[0]}'?" if near else "The engine's documentation lists its templates."
         raise DataError(f"template {name}: LLaMA-Factory {load_table()['engine']} has none of this name", hint=hint)
     row = templates[name]
     return TemplateFacts(
