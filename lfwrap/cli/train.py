@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -181,8 +182,9 @@ def follow_run(
     if run.record.state is RunState.SUCCEEDED:
         show_success(run, as_json=as_json)
         return 0
-    output.say(run.record.reason)
-    output.say(f"  Go on with: lfwrap runs resume {run.paths.root}")
+    with contextlib.suppress(OSError):  # the terminal may be what has gone
+        output.say(run.record.reason)
+        output.say(f"  Go on with: lfwrap runs resume {run.paths.root}")
     return EXIT_INTERRUPTED if "SIGINT" in run.record.reason else EXIT_TERMINATED
 
 
