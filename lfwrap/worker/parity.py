@@ -18,7 +18,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from answer import take_stdout  # type: ignore[import-not-found]  # beside this script
+from answer import read_requests, take_stdout  # type: ignore[import-not-found]  # beside this script
 
 if TYPE_CHECKING:
     from lfwrap.worker.engine_model import EngineModel
@@ -122,7 +122,7 @@ def main() -> int:
     try:
         import torch
 
-        job = json.loads(sys.stdin.readline())
+        job = next(read_requests(sys.stdin))  # and end when lfwrap does
         started_s = time.monotonic()
         dtype = job["dtype"] if torch.cuda.is_available() else "float32"
         comparison = Comparison(job)
