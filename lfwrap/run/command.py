@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _SECRET = re.compile(r"token(?:_|$)|secret|passw|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
+_PLAIN = re.compile(r"^[\w./@+-]+$")
 MASK = "***"
 
 
@@ -69,4 +70,8 @@ def override_arguments(overrides: Mapping[str, object]) -> Sequence[str]:
 
 
 def _spell(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """The engine reads each value as YAML: text with other characters than a plain path's is quoted."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value)
+    return text if _PLAIN.match(text) else "'" + text.replace("'", "''") + "'"

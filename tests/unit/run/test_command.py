@@ -15,6 +15,7 @@ from lfwrap.run.job import choose_devices, choose_world_size
 from lfwrap.run.launchers import LAUNCHERS, LaunchRequest, choose_launcher
 from lfwrap.run.launchers.base import TRAIN_SCRIPT
 from lfwrap.units import GIB
+from lfwrap.yamlio import parse_scalar
 
 ENGINE = Engine(Path("/e/bin/python"), Path("/e/bin/llamafactory-cli"), Path("/e/llamafactory"), "0.9.5")
 REQUEST = LaunchRequest(
@@ -112,7 +113,14 @@ def test_a_shown_command_can_be_pasted_into_a_shell() -> None:
 
 
 def test_overrides_are_spelled_as_the_engine_reads_them() -> None:
-    assert override_arguments({"a": True, "b": "c", "d": 1}) == ["a=true", "b=c", "d=1"]
+    assert override_arguments({"a": True, "b": "/c/d-1", "d": 1}) == ["a=true", "b=/c/d-1", "d=1"]
+
+
+@pytest.mark.parametrize("path", ["/my runs/a: b #1/checkpoint-3", "/it's/x", "/中文/{a}"])
+def test_odd_paths_reach_the_engine_as_text(path: str) -> None:
+    (argument,) = override_arguments({"resume_from_checkpoint": Path(path)})
+    key, _, value = argument.partition("=")
+    assert (key, parse_scalar(value)) == ("resume_from_checkpoint", path)
 
 
 def gpus(*free_gib: int) -> HardwareProfile:
