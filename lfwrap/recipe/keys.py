@@ -139,6 +139,8 @@ def _type_hint(fact: KeyFact, value: Any) -> str:
         number = float(value)
         whole = "float" not in fact.types and number.is_integer()
         return f"Write {show(int(number) if whole else number)}, without quotes."
+    if value is False and "no" in fact.choices:
+        return 'Write "no", with its quotes: YAML reads no as false.'
     if isinstance(value, str) and "bool" in fact.types and value.strip().lower() in _YES_NO:
         return f"Write {show(_YES_NO[value.strip().lower()])}, without quotes."
     if isinstance(value, float) and value.is_integer() and "int" in fact.types:

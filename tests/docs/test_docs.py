@@ -6,6 +6,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ def test_there_are_commands():
 def test_every_command_has_help_with_an_example(path, command):
     assert command.help, path
     assert "Example" in command.help, f"{path}: its help shows no example"
-    undocumented = [option.name for option in command.params if hasattr(option, "help") and not option.help]
+    undocumented = [option.name for option in command.params if isinstance(option, click.Option) and not option.help]
     assert not undocumented, f"{path}: no help for {undocumented}"
 
 

@@ -58,6 +58,7 @@ ERRORS = [
     ({"learning_rate": '"1e-5"'}, "wrong-type", "learning_rate: text '1e-5'", "Write 1.0e-05, without quotes"),
     ({"learning_rate": ""}, "wrong-type", "learning_rate: empty", "5.0e-05"),
     ({"learning_rate": ".nan"}, "wrong-type", "no usable number", "finite"),
+    ({"save_strategy": "no"}, "wrong-type", "save_strategy: truth value false", 'Write "no", with its quotes'),
     ({"bf16": '"yes"'}, "wrong-type", "bf16: text 'yes'", "Write true, without quotes"),
     ({"run_name": "2024"}, "wrong-type", "run_name: number 2024", "Quote it: '2024'"),
     ({"model_name_or_path": "[a, b]"}, "wrong-type", "list", "Write one text with commas: a,b"),
