@@ -35,7 +35,7 @@ from lfwrap.yamlio import dump_yaml
 _RUN_DEFAULTS: dict[str, Reasoned] = {
     "logging_steps": (1, "Each update is logged, for progress and curves."),
     "include_num_input_tokens_seen": (True, "Tokens a second are logged."),
-    "enable_jit_checkpoint": (True, "A stopped run leaves a checkpoint to go on from."),
+    "enable_jit_checkpoint": (True, "Started by hand, too, a stopped run leaves a checkpoint."),
     "disable_tqdm": (True, "lfwrap shows the progress; bars would fill the log."),
     "report_to": ("none", "No tracker unless the recipe asks for one."),
     "save_total_limit": (2, "The last two checkpoints are kept."),
