@@ -340,9 +340,9 @@ class _ArrayWalk:
     def _next_item(self, offset: int) -> int:
         """Where a broken item ends, as far as can be told: before the next object that begins like it."""
         own = _FIRST_KEY.match(self.text, offset)
-        following = re.escape(own.group()[1:].lstrip()) if own else ""
-        match = re.compile(rf"\}}(?=\s*,\s*\{{\s*{following})").search(self.text, offset + 1)
-        return match.end() if match else len(self.text)
+        following = rf"\{{\s*{re.escape(own.group()[1:].lstrip())}" if own else r"\{"
+        match = re.compile(rf"\s*,\s*{following}").search(self.text, offset + 1)
+        return match.start() if match else len(self.text)
 
 
 def array_items(text: str, limit: int) -> list[Any]:
