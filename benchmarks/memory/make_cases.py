@@ -3,8 +3,8 @@
     python benchmarks/memory/make_cases.py
 
 Cases are hand-picked to cover methods, ranks, lengths, micro-batches, kernels and data shapes, some of them near the
-limit of 80 GB on purpose. The halves are drawn per group (model, method, quantisation, GPUs) with the seed below, before
-anything was measured.
+limit of 80 GB on purpose. The halves are drawn per group (model, method, quantisation, GPUs) with the seed below,
+before anything was measured.
 """
 
 from __future__ import annotations
@@ -141,13 +141,15 @@ llama-3.2-3b full 1024x4 liger z3
 qwen2.5-7b   full 1024x2 liger z3
 """
 _WORDS: dict[str, dict[str, Any]] = {
-    "lora": {"method": "lora"}, "full": {"method": "full", "rank": 0}, "q4": {"quantization": 4}, "q8": {"quantization": 8},
+    "lora": {"method": "lora"}, "full": {"method": "full", "rank": 0},
+    "q4": {"quantization": 4}, "q8": {"quantization": 8},
     "liger": {"liger": True}, "nockpt": {"checkpointing": False}, "padded": {"data": "padded"},
     "packed": {"data": "packed"}, "qv": {"target": "q_proj,v_proj"}, "attn": {"target": "q_proj,k_proj,v_proj,o_proj"},
     "ga1": {"accumulation": 1, "updates": 4}, "expandable": {"expandable_segments": True},
     "pure_bf16": {"args": {"pure_bf16": True, "bf16": False}}, "dora": {"args": {"use_dora": True}},
     "fp16": {"args": {"bf16": False, "fp16": True}}, "single_quant": {"args": {"double_quantization": False}},
-    "ddp": {"world_size": 2}, "z0": {"world_size": 2, "zero": 0, "timeout_s": 150}, "z2": {"world_size": 2, "zero": 2, "timeout_s": 150},
+    "ddp": {"world_size": 2},
+    "z0": {"world_size": 2, "zero": 0, "timeout_s": 150}, "z2": {"world_size": 2, "zero": 2, "timeout_s": 150},
     "z3": {"world_size": 2, "zero": 3, "timeout_s": 150},
 }  # fmt: skip
 

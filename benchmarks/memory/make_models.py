@@ -3,7 +3,8 @@
     python make_models.py cases.yaml OUT_DIR [NAME...]
 
 Memory and speed depend on shapes, not on the values, so such a checkpoint stands in for the real one. Weights are one
-block of normal numbers, repeated: a 7B is written as fast as the disk takes it. Each finished folder gets a `.done` file.
+block of normal numbers, repeated: a 7B is written as fast as the disk takes it. Each finished folder gets a `.done`
+file.
 The tokenizer has one token a byte plus ChatML's, so a text of n ASCII characters has exactly n tokens.
 """
 
@@ -84,9 +85,8 @@ def write_tokenizer(folder: Path) -> None:
     tokenizer.add_special_tokens(
         [AddedToken(text, special=True) for text in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")]
     )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=_CHATML
-    ).save_pretrained(folder)
+    specials = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=_CHATML, **specials).save_pretrained(folder)
 
 
 def wait_for_disk(folder: Path, size_bytes: int) -> None:

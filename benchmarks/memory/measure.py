@@ -1,10 +1,11 @@
 """Measure peak memory and step time of many configurations on a GPU host, through the engine's own entry point.
 
-    python measure.py --cases cases.yaml --models DIR --out FILE [--only REGEX] [--time-budget SECONDS] [--nproc N] [--cpu]
+    python measure.py --models DIR --out FILE [--only REGEX] [--time-budget SECONDS] [--nproc N] [--cpu]
 
-Each configuration gets a process of its own, so that no state leaks. Importing the engine takes about 20 s there, so a few
-processes import ahead, while others train, and wait for their case. One JSON line a case is appended to --out as soon as
-it ends (and to --state, which survives where --out does not): cases already there are skipped, so a second call goes on.
+Each configuration gets a process of its own, so that no state leaks. Importing the engine takes about 20 s there, so a
+few processes import ahead, while others train, and wait for their case. One JSON line a case is appended to --out as
+soon as it ends (and to --state, which survives where --out does not): cases already there are skipped, so a second
+call goes on.
 Running out of memory is a result, not a failure.
 """
 
@@ -33,7 +34,7 @@ _PACKED_ROW_TOKENS = 250  # about what instruction data has; packing joins such 
 
 
 def write_data(folder: Path, length: int, kind: str, rows: int) -> str:
-    """A data set of `rows` Alpaca rows: cut to exactly `length` tokens, half of them shorter, or short ones for packing.
+    """A data set of Alpaca rows: cut to exactly `length` tokens, half of them shorter, or short ones for packing.
 
     Returns its name. One ASCII character is one token (see make_models.py).
     """
@@ -88,7 +89,8 @@ def engine_args(case: dict[str, Any], options: argparse.Namespace, scratch: Path
     args: dict[str, Any] = {
         "stage": "sft", "do_train": True, "model_name_or_path": str(Path(options.models) / case["model"]),
         "finetuning_type": case["method"], "template": "qwen", "cutoff_len": case["length"],
-        "dataset_dir": str(scratch / "data"), "dataset": write_data(scratch / "data", case["length"], case["data"], rows),
+        "dataset_dir": str(scratch / "data"),
+        "dataset": write_data(scratch / "data", case["length"], case["data"], rows),
         "per_device_train_batch_size": case["micro_batch"], "gradient_accumulation_steps": case["accumulation"],
         "max_steps": case["updates"], "learning_rate": 1.0e-05, "lr_scheduler_type": "constant", "logging_steps": 1,
         "save_strategy": "no", "report_to": "none", "output_dir": str(scratch / "out" / case["id"]),

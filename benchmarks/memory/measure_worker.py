@@ -1,8 +1,8 @@
-"""One training process of `measure.py`: imports the engine, says READY, takes one case, trains a few updates, writes a record.
+"""One training process of `measure.py`: imports the engine, says READY, takes one case, trains, writes a record.
 
-Runs under the engine's Python. It reads one JSON line from stdin: {"case", "args", "env", "record", "log"}. What is measured
-is the engine's own entry point, `llamafactory.train.tuner.run_exp`; nothing of the training is replaced, a few functions
-are wrapped to read the memory counters at their borders.
+Runs under the engine's Python. It reads one JSON line from stdin: {"case", "args", "env", "record", "log"}. What is
+measured is the engine's own entry point, `llamafactory.train.tuner.run_exp`; nothing of the training is replaced, a few
+functions are wrapped to read the memory counters at their borders.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 _STARTED = time.monotonic()
@@ -84,8 +85,7 @@ class Probe:
             update_done_s=self.update_done,
             wall_s=time.monotonic() - _STARTED,
         )
-        with open(path, "w", encoding="utf-8") as sink:
-            json.dump(record, sink)
+        Path(path).write_text(json.dumps(record), encoding="utf-8")
 
 
 def wrap_engine(probe: Probe) -> None:
@@ -155,7 +155,7 @@ def make_callback(probe: Probe, updates: int, path: str) -> Any:
             probe.micro[-1]["optimizer_peak"] = probe.fold_peak()
             probe.micro[-1]["after_optimizer"] = probe.allocated()
 
-        def on_step_end(self, _args: Any, state: Any, control: Any, **_kwargs: Any) -> Any:
+        def on_step_end(self, _args: Any, _state: Any, control: Any, **_kwargs: Any) -> Any:
             probe.update_done.append(probe.now())
             probe.micro[-1].setdefault("backward_peak", probe.fold_peak())
             probe.record["after_update"] = probe.allocated()
@@ -168,12 +168,12 @@ def make_callback(probe: Probe, updates: int, path: str) -> Any:
             if state.global_step >= updates:
                 finite = bool(probe.losses) and all(math.isfinite(loss) for loss in probe.losses)
                 probe.write("ok" if finite else "not finite", path)
-                leave(probe)
+                leave()
 
     return Stopwatch()
 
 
-def leave(probe: Probe) -> None:
+def leave() -> None:
     """End at once: the numbers are on disk, and an orderly end would save the model first."""
     import torch.distributed as dist
 
