@@ -54,7 +54,7 @@ def read_registry(folder: Path) -> dict[str, Any]:
     path = folder / FILE_NAME
     try:
         entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except json.JSONDecodeError as error:
         raise DataError(

@@ -1,0 +1,134 @@
+"""prepare-data as a process: killed at any time, two at once, a full disk."""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lfwrap.data.prepare import Request, prepare
+
+COMMAND = [sys.executable, "-m", "lfwrap", "prepare-data"]
+
+
+def write_rows(path: Path, count: int, label: str) -> Path:
+    with path.open("w", encoding="utf-8") as sink:
+        for n in range(count):
+            sink.write(json.dumps({"instruction": f"{label} {n}", "input": "", "output": "a" * 300}) + "\n")
+    return path
+
+
+def start(source: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    command = [*COMMAND, str(source), "--out", str(out), "--name", "x", *options]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def workers_of(pid: int) -> list[int]:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    return []
+
+
+@pytest.mark.parametrize("delay_s", [0.15, 0.3, 0.4, 0.5, 0.7])
+def test_a_kill_leaves_the_old_files_or_the_new_and_no_process(tmp_path: Path, delay_s: float) -> None:
+    out = tmp_path / "out"
+    old, new = write_rows(tmp_path / "old.jsonl", 100, "old"), write_rows(tmp_path / "new.jsonl", 60_000, "new")
+    prepare(Request((str(old),), out, "x"))
+    child = start(new, out, "--force", "--jobs", "2")
+    time.sleep(delay_s)
+    workers = workers_of(child.pid)
+    child.kill()
+    child.communicate()
+    assert len((out / "x.jsonl").read_bytes().splitlines()) in {100, 60_000}
+    for line in ((out / "x.jsonl").read_bytes().splitlines()[0], (out / "x.jsonl").read_bytes().splitlines()[-1]):
+        json.loads(line)
+    assert "x" in json.loads((out / "dataset_info.json").read_text())
+    deadline = time.monotonic() + 5
+    while any(is_running(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(is_running(pid) for pid in workers)
+    prepare(Request((str(old),), out, "y"))  # the next run clears away what the killed one left
+    assert not list(out.glob(".lfwrap-staging-*"))
+    rows = len((out / "x.jsonl").read_bytes().splitlines())
+    assert json.loads((out / "x.report.json").read_text())["rows_out"] == rows
+
+
+def is_running(pid: int) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_an_interrupted_commit_is_finished_by_the_next_run(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    source = write_rows(tmp_path / "a.jsonl", 3, "a")
+    prepare(Request((str(source),), out, "x"))
+    folder = out / ".lfwrap-staging-999999999-abc"  # a process id that none has
+    folder.mkdir()
+    (folder / "x.jsonl").write_text("new\n")
+    plan = {"names": ["x.jsonl", "x.report.json"], "removed": [], "entries": {"z": {"file_name": "z.jsonl"}}}
+    (folder / "commit.json").write_text(json.dumps(plan))
+    prepare(Request((str(source),), out, "y"))
+    assert (out / "x.jsonl").read_text() == "new\n"
+    assert sorted(json.loads((out / "dataset_info.json").read_text())) == ["x", "y", "z"]
+
+
+def test_several_at_once_lose_no_entry(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", 200, "a")
+    out = tmp_path / "out"
+    names = [f"set{n}" for n in range(6)]
+    children = [
+        subprocess.Popen(
+            [*COMMAND, str(source), "--out", str(out), "--name", name, "--val-size", "5"],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for name in names
+    ]
+    for child in children:
+        _, errors = child.communicate()
+        assert child.returncode == 0, errors
+    entries = json.loads((out / "dataset_info.json").read_text())
+    assert sorted(entries) == sorted([*names, *(f"{name}_val" for name in names)])
+
+
+def test_a_full_disk_is_said_and_changes_nothing(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", 20_000, "a")
+    out = tmp_path / "out"
+    command = [*COMMAND, str(source), "--out", str(out), "--name", "x"]
+    limit = 1 << 20
+    child = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert child.returncode == 6
+    assert "nothing was changed" in child.stderr
+    assert "Free some disk space" in child.stderr
+    assert not [file for file in out.iterdir() if file.name != ".dataset_info.lock"]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_it_cleanly(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    child = start(write_rows(tmp_path / "a.jsonl", 100_000, "a"), out, "--jobs", "2")
+    assert child.stderr is not None
+    assert "detected: alpaca" in child.stderr.readline()
+    os.kill(child.pid, getattr(signal, name))
+    child.communicate(timeout=20)
+    assert child.returncode in {130, 143}
+    assert not (out / "x.jsonl").exists()
+    assert not list(out.glob(".lfwrap-staging-*"))
