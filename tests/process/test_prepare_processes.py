@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap import fsio
 from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.registry import LOCK_NAME
 
 COMMAND = [sys.executable, "-m", "lfwrap", "prepare-data"]
 
@@ -124,11 +126,14 @@ def test_a_full_disk_is_said_and_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
-    child = start(write_rows(tmp_path / "a.jsonl", 100_000, "a"), out, "--jobs", "2")
-    assert child.stderr is not None
-    assert "detected: alpaca" in child.stderr.readline()
-    os.kill(child.pid, getattr(signal, name))
-    child.communicate(timeout=20)
+    source = write_rows(tmp_path / "a.jsonl", 60_000, "a")
+    with fsio.locked(out / LOCK_NAME):  # it can't finish before the signal
+        child = start(source, out, "--jobs", "2")
+        assert child.stderr is not None
+        assert "detected: alpaca" in child.stderr.readline()
+        time.sleep(0.3)
+        os.kill(child.pid, getattr(signal, name))
+        child.communicate(timeout=20)
     assert child.returncode in {130, 143}
     assert not (out / "x.jsonl").exists()
     assert not list(out.glob(".lfwrap-staging-*"))
