@@ -1,0 +1,48 @@
+"""``lfwrap data``: what can be read, and what is in it."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from lfwrap.cli import output
+
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@click.group()
+def command() -> None:
+    r"""List formats, collect tools, and look into data sets.
+
+    \b
+    Example:
+      lfwrap data formats
+    """
+
+
+@command.command("formats")
+@_AS_JSON
+def formats_command(as_json: bool) -> None:
+    r"""List the input formats of `lfwrap prepare-data`, each with a row as it stands in a file.
+
+    \b
+    Example:
+      lfwrap data formats --json
+    """
+    from lfwrap.data.formats import FORMATS
+
+    if as_json:
+        rows = [
+            {
+                "name": known.name,
+                "description": known.description,
+                "told_by": known.evidence(json.loads(known.example)),
+                "example": known.example,
+            }
+            for known in FORMATS.values()
+        ]
+        output.print_json("data-formats", {"formats": rows})
+        return
+    for known in FORMATS.values():
+        output.result(f"{known.name}\n    {known.description}\n    {known.example}")
