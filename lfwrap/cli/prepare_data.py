@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import click
 from lfwrap.cli import output
 
 if TYPE_CHECKING:
+    from lfwrap.data.conversation import Tool
     from lfwrap.data.prepare import Listener, Request
     from lfwrap.data.report import FileReport, Report
 
@@ -26,13 +27,30 @@ if TYPE_CHECKING:
 @click.option("--encoding", help="Text encoding; detected otherwise.")
 @click.option("--delimiter", metavar="CHAR", help="CSV delimiter; detected otherwise.")
 @click.option("--template", default="", help="Chat template to write for, such as qwen.")
+@click.option("--model", metavar="DIR|ID", help="Model to write for: its template is used.")
+@click.option(
+    "--tools",
+    "tool_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE|DIR",
+    help="Tools that rows name: lists, tools/list results, logs.",
+)
+@click.option("--mcp-server", metavar="COMMAND", help="Take tools from a live MCP server.")
+@click.option("--distractors", default=0, metavar="N", help="Other tools to offer beside the called ones.")
+@click.option(
+    "--instructions",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="What the user asked, for MCP logs.",
+)
 @click.option("--val-size", default="0", show_default=True, help="Rows kept for validation: a share or a number.")
 @click.option("--seed", default=42, show_default=True, help="Seeds the split and every other choice.")
 @click.option("--strict", is_flag=True, help="Any rejected row is an error.")
 @click.option("--max-rejects", metavar="SHARE", help="Largest share of rejected rows, such as 1%.")
 @click.option("--jobs", "-j", default=0, help="Processes; as many as there are CPUs by default.")
 @click.option("--force", is_flag=True, help="Replace a data set of this name.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")  # fmt: skip
 def command(**options: Any) -> None:
     r"""Turn source files into a data set that LLaMA-Factory loads row for row.
 
@@ -69,17 +87,60 @@ def _request(**options: Any) -> Request:
         sources=options["sources"],
         out=options["out"],
         name=options["name"],
-        options=ConvertOptions(columns=parse_mapping(options["mapping"]), seed=options["seed"]),
+        options=ConvertOptions(
+            columns=parse_mapping(options["mapping"]),
+            tools=_tools(options["tool_files"], options["mcp_server"]),
+            distractors=options["distractors"],
+            instructions=options["instructions"],
+            seed=options["seed"],
+        ),
         format=options["format_name"],
         encoding=options["encoding"],
         delimiter=parse_delimiter(delimiter) if delimiter else None,
-        template=options["template"],
+        template=_template(options["template"], options["model"]),
         val_size=parse_val_size(options["val_size"]),
         strict=options["strict"],
         max_rejects=parse_share(limit, "--max-rejects") if limit else None,
         force=options["force"],
         jobs=options["jobs"],
     )
+
+
+def _tools(files: tuple[Path, ...], server: str | None) -> Mapping[str, Tool]:
+    """Tools by name; what is left out is said."""
+    if not files and not server:
+        return {}
+    from lfwrap.data.mcp_client import fetch_tools
+    from lfwrap.data.tools import build_catalogue, load_catalogue
+
+    catalogue = load_catalogue(files)
+    if server:
+        live = [(server.split()[0], tool) for tool in fetch_tools(server)]
+        catalogue = build_catalogue([*(("--tools", tool) for tool in catalogue.tools.values()), *live])
+    for finding in catalogue.findings:
+        output.say(f"warning: {finding}")
+    return catalogue.tools
+
+
+def _template(template: str, model: str | None) -> str:
+    """The template given, or that of the model.
+
+    Raises:
+        DataError: there is no such template.
+        UsageError: the model's template isn't known.
+    """
+    from lfwrap.data.templates import template_facts
+
+    if template or not model:
+        return template_facts(template).name
+    from lfwrap.engine.facts import load_engine_facts
+    from lfwrap.errors import UsageError
+
+    found = load_engine_facts().template_for(model)
+    if found is None:
+        raise UsageError(f"--model {model}: its template isn't known", hint="Name it: --template qwen, for example.")
+    output.say(f"template of {model}: {found}")
+    return found
 
 
 @contextlib.contextmanager
