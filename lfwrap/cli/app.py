@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Say what this machine can train with, and what is missing."),
     "demo": ("demo", "See it all work on this machine in minutes: data, training, answers, merged model."),
     "recipe": ("recipe", "List, check and explain recipes; print their schema."),
+    "hardware": ("hardware", "List known machines, show one, look at this one."),
     "runs": ("runs", "List and show runs."),
 }
 

@@ -134,4 +134,5 @@ def _probe_apple(ram_bytes: int) -> Gpu | None:
     ).stdout.strip()
     share = 2 / 3 if ram_bytes <= _SMALL_MAC_BYTES else 3 / 4
     name = brand or "Apple GPU"
-    return Gpu(name, int(ram_bytes * share), bf16=not name.startswith("Apple M1"))
+    known = catalog_gpu(name) or Gpu(name, 0, bf16=not name.startswith("Apple M1"))
+    return replace(known, memory_bytes=int(ram_bytes * share))

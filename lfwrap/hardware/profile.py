@@ -127,8 +127,20 @@ class HardwareProfile:
         return gpu.memory_bytes if gpu else self.ram_bytes
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``--json`` and for a profile file."""
+        """Plain values for ``--json``."""
         return {**asdict(self), "kind": str(self.kind), "world_size": self.world_size}
+
+    def to_profile(self) -> dict[str, Any]:
+        """What a profile file holds, to be read back by `load_profile`; what was free at the time is left out."""
+        gpus = [
+            {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(gpu).items() if value}
+            | {"bf16": gpu.bf16}
+            for gpu in self.gpus
+        ]
+        for gpu in gpus:
+            gpu.pop("free_bytes", None)
+        machine = {key: value for key, value in asdict(self).items() if value and key != "gpus"}
+        return {**machine, "kind": str(self.kind), **({"gpus": gpus} if gpus else {})}
 
 
 @functools.cache
@@ -142,10 +154,11 @@ def catalog_names() -> tuple[str, ...]:
 
 
 def catalog_gpu(device_name: str) -> Gpu | None:
-    """The catalogue's GPU for a driver's device name, such as ``NVIDIA H100 80GB HBM3``; None when unknown."""
+    """The catalogue's GPU for a device's own name, such as ``NVIDIA H100 80GB HBM3``; None when unknown."""
     for entry in _catalog().values():
         pattern = entry.get("device")
-        if pattern and re.search(pattern, device_name, re.IGNORECASE):
+        same = entry.get("gpu") == device_name
+        if same or (pattern and re.search(pattern, device_name, re.IGNORECASE)):
             return parse_gpu(entry, entry["gpu"])
     return None
 
@@ -268,7 +281,7 @@ def load_profile(path: Path) -> HardwareProfile:
             interconnect=str(values.get("interconnect", "pcie" if len(gpus) > 1 else "none")),
             driver=str(values.get("driver", "")),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise PreflightError(
             f"{path}: no hardware profile: {type(error).__name__}: {error}",
             hint="`lfwrap hardware probe --out FILE` writes one to start from.",
