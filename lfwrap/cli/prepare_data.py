@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lfwrap.cli import output
+from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
     from lfwrap.data.conversation import Tool
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
     metavar="FILE|DIR",
     help="Tools that rows name: lists, tools/list results, logs.",
 )
-@click.option("--mcp-server", metavar="COMMAND", help="Take tools from a live MCP server.")
-@click.option("--distractors", default=0, metavar="N", help="Other tools to offer beside the called ones.")
+@click.option("--mcp-server", "mcp_servers", multiple=True, metavar="COMMAND", help="Take the tools of a live server.")
+@click.option(
+    "--distractors", default=0, type=click.IntRange(min=0), help="Other tools to offer beside the called ones."
+)
 @click.option(
     "--instructions",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
@@ -89,7 +92,7 @@ def _request(**options: Any) -> Request:
         name=options["name"],
         options=ConvertOptions(
             columns=parse_mapping(options["mapping"]),
-            tools=_tools(options["tool_files"], options["mcp_server"]),
+            tools=_tools(options["tool_files"], options["mcp_servers"], options["distractors"]),
             distractors=options["distractors"],
             instructions=options["instructions"],
             seed=options["seed"],
@@ -106,17 +109,19 @@ def _request(**options: Any) -> Request:
     )
 
 
-def _tools(files: tuple[Path, ...], server: str | None) -> Mapping[str, Tool]:
-    """Tools by name; what is left out is said."""
-    if not files and not server:
-        return {}
-    from lfwrap.data.mcp_client import fetch_tools
-    from lfwrap.data.tools import build_catalogue, load_catalogue
+def _tools(files: tuple[Path, ...], servers: tuple[str, ...], distractors: int) -> Mapping[str, Tool]:
+    """Tools by name; what is left out is said.
 
-    catalogue = load_catalogue(files)
-    if server:
-        live = [(server.split()[0], tool) for tool in fetch_tools(server)]
-        catalogue = build_catalogue([*(("--tools", tool) for tool in catalogue.tools.values()), *live])
+    Raises:
+        UsageError: distractors are wanted, but there is nothing to draw them from.
+    """
+    if not files and not servers:
+        if distractors:
+            raise UsageError("--distractors: there are no tools to draw from", hint="Name them: --tools FILE")
+        return {}
+    from lfwrap.data.tools import load_catalogue
+
+    catalogue = load_catalogue(files, servers)
     for finding in catalogue.findings:
         output.say(f"warning: {finding}")
     return catalogue.tools
@@ -134,7 +139,6 @@ def _template(template: str, model: str | None) -> str:
     if template or not model:
         return template_facts(template).name
     from lfwrap.engine.facts import load_engine_facts
-    from lfwrap.errors import UsageError
 
     found = load_engine_facts().template_for(model)
     if found is None:

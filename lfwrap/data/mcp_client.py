@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from lfwrap import __version__
@@ -16,7 +18,25 @@ from lfwrap.errors import DataError, PreflightError
 _MAX_PAGES = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class LiveServer:
+    """A server that was asked.
+
+    Attributes:
+        info: its ``serverInfo``: name and version.
+        tools: its tools, in its order.
+    """
+
+    info: Mapping[str, Any]
+    tools: tuple[Tool, ...]
+
+
 def fetch_tools(command: str, *, timeout_s: float = 60.0) -> list[Tool]:
+    """The tools of a live server. Takes and raises what `ask_server` does."""
+    return list(ask_server(command, timeout_s=timeout_s).tools)
+
+
+def ask_server(command: str, *, timeout_s: float = 60.0) -> LiveServer:
     """Start a server, list its tools, stop it.
 
     The server gets no more of the environment than what programs need (PATH, HOME and the like): keys that it wants are
@@ -40,7 +60,7 @@ def fetch_tools(command: str, *, timeout_s: float = 60.0) -> list[Tool]:
     server = mcp.StdioServerParameters(command=words[0], args=words[1:])
     shown = secrets.redact(words[0])
     try:
-        listed = asyncio.run(_list_tools(mcp, server, timeout_s))
+        info, listed = asyncio.run(_list_tools(mcp, server, timeout_s))
     except TimeoutError as error:
         raise PreflightError(f"MCP server {shown}: no answer within {timeout_s:g} s", hint=_HINT) from error
     except Exception as error:
@@ -48,7 +68,7 @@ def fetch_tools(command: str, *, timeout_s: float = 60.0) -> list[Tool]:
         reason = secrets.redact(str(_innermost(error)))
         raise PreflightError(f"MCP server {shown}: {reason}", hint=_HINT) from error
     try:
-        return [parse_tool(tool, RowNotes()) for tool in listed]
+        return LiveServer(info, tuple(parse_tool(tool, RowNotes()) for tool in listed))
     except Reject as reject:
         raise DataError(f"MCP server {shown}: {reject.reason}", hint="Report it to the server's authors.") from reject
 
@@ -68,11 +88,11 @@ def _words(command: str) -> list[str]:
     return words
 
 
-async def _list_tools(mcp: Any, server: Any, timeout_s: float) -> list[dict[str, Any]]:
-    """All pages of the server's tools, as they stand on the wire."""
+async def _list_tools(mcp: Any, server: Any, timeout_s: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The server's name and version, and all pages of its tools, as they stand on the wire."""
     async with asyncio.timeout(timeout_s):
-        info = mcp.Implementation(name="lfwrap", version=__version__)
-        async with mcp.Client(server, client_info=info) as client:
+        ourselves = mcp.Implementation(name="lfwrap", version=__version__)
+        async with mcp.Client(server, client_info=ourselves) as client:
             tools: list[dict[str, Any]] = []
             cursor: str | None = None
             for _ in range(_MAX_PAGES):
@@ -81,7 +101,8 @@ async def _list_tools(mcp: Any, server: Any, timeout_s: float) -> list[dict[str,
                 cursor = page.next_cursor
                 if not cursor:
                     break
-            return tools
+            info = client.server_info
+            return {"name": info.name, "version": info.version} if info else {"name": "server"}, tools
 
 
 def _innermost(error: BaseException) -> BaseException:
