@@ -15,6 +15,7 @@ from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
     from lfwrap.data.conversation import Tool
+    from lfwrap.data.engine_check import EngineCheck
     from lfwrap.data.prepare import Listener, Request
     from lfwrap.data.report import FileReport, Report
 
@@ -53,6 +54,13 @@ if TYPE_CHECKING:
 @click.option("--max-rejects", metavar="SHARE", help="Largest share of rejected rows, such as 1%.")
 @click.option("--jobs", "-j", default=0, help="Processes; as many as there are CPUs by default.")
 @click.option("--force", is_flag=True, help="Replace a data set of this name.")
+@click.option(
+    "--engine-check/--no-engine-check",
+    default=None,
+    help="Have the engine load the result (its own loader, converter and template); done where it is installed.",
+)
+@click.option("--tokenizer", metavar="DIR|ID", help="Model whose tokenizer counts tokens in the engine check.")
+@click.option("--cutoff-len", default=2048, show_default=True, help="Rows longer than this many tokens are counted.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")  # fmt: skip
 def command(**options: Any) -> None:
     r"""Turn source files into a data set that LLaMA-Factory loads row for row.
@@ -86,6 +94,7 @@ def _request(**options: Any) -> Request:
     from lfwrap.data.tabular import parse_delimiter
 
     limit, delimiter = options["max_rejects"], options["delimiter"]
+    template = _template(options["template"], options["model"])
     return Request(
         sources=options["sources"],
         out=options["out"],
@@ -100,13 +109,37 @@ def _request(**options: Any) -> Request:
         format=options["format_name"],
         encoding=options["encoding"],
         delimiter=parse_delimiter(delimiter) if delimiter else None,
-        template=_template(options["template"], options["model"]),
+        template=template,
         val_size=parse_val_size(options["val_size"]),
         strict=options["strict"],
         max_rejects=parse_share(limit, "--max-rejects") if limit else None,
         force=options["force"],
         jobs=options["jobs"],
+        engine_check=_engine_check(options, template),
     )
+
+
+def _engine_check(options: Mapping[str, Any], template: str) -> EngineCheck | None:
+    """What to check with; None where the engine isn't installed or no check is wanted.
+
+    Raises:
+        PreflightError: a check is asked for, but there is no engine.
+    """
+    from lfwrap.data.engine_check import EngineCheck
+    from lfwrap.engine.locate import locate_engine
+    from lfwrap.errors import PreflightError
+
+    wanted = options["engine_check"]
+    if wanted is False:
+        return None
+    model = options["model"]
+    tokenizer = options["tokenizer"] or (model if model and Path(model).is_dir() else None)
+    try:
+        return EngineCheck(locate_engine(), template, tokenizer, options["cutoff_len"])
+    except PreflightError:
+        if wanted or options["tokenizer"]:
+            raise
+        return None
 
 
 def _tools(files: tuple[Path, ...], servers: tuple[str, ...], distractors: int) -> Mapping[str, Tool]:
@@ -153,7 +186,7 @@ def _listener() -> Iterator[Listener]:
     from lfwrap.data.prepare import Listener
 
     if not sys.stderr.isatty():
-        yield Listener(detected=_say_detected)
+        yield Listener(detected=_say_detected, checking=_say_checking)
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
@@ -164,12 +197,17 @@ def _listener() -> Iterator[Listener]:
             detected=_say_detected,
             advanced=lambda size_bytes: bar.advance(task, size_bytes),
             started=lambda size_bytes: bar.update(task, total=size_bytes),
+            checking=_say_checking,
         )
 
 
 def _say_detected(file: FileReport) -> None:
     details = ", ".join(detail for detail in (file.note, file.encoding) if detail)
     output.say(f"{file.file}: detected: {file.format} ({file.evidence}); {details}")
+
+
+def _say_checking() -> None:
+    output.say("the engine loads the result (a few seconds; --no-engine-check leaves that out) …")
 
 
 def _summarise(report: Report, request: Request) -> None:
@@ -186,9 +224,24 @@ def _summarise(report: Report, request: Request) -> None:
             output.say(f"{label:>20} {count:>12,}  {remark}".rstrip())
     for rule, count in report.rejects.most_common():
         output.say(f"{'':>20} {count:>12,}    {rule}")
+    _summarise_check(report.engine_check or {})
     for title, counts in (("repaired", report.repairs.items()), ("warnings", _counts(report))):
         for kind, count in counts:
             output.say(f"{title:>20} {count:>12,}  {kind}")
+
+
+def _summarise_check(check: Mapping[str, Any]) -> None:
+    if not check:
+        return
+    output.say(f"{'engine reads back':>20} {check['rows_checked']:>12,}  LLaMA-Factory {check['engine']}")
+    for key, remark in (
+        ("calls_unread", "rows whose calls the template's own parser would not find"),
+        ("over_cutoff", f"rows longer than {check.get('cutoff_len', 0):,} tokens"),
+        ("question_cut", "rows whose question or tools the cut would hit"),
+        ("without_supervised_token", "rows without a trained token after the cut"),
+    ):
+        if check.get(key):
+            output.say(f"{'':>20} {check[key]:>12,}  {remark}")
 
 
 def _counts(report: Report) -> list[tuple[str, int]]:

@@ -14,6 +14,7 @@ from lfwrap import fsio
 from lfwrap.data.blocks import Layout, NotUtf8Error, Span
 from lfwrap.data.convert import Conversion
 from lfwrap.data.detect import Look, inspect_file, inspect_table
+from lfwrap.data.engine_check import EngineCheck, check_staged
 from lfwrap.data.formats.base import ConvertOptions, SourceRecord
 from lfwrap.data.gather import Gatherer
 from lfwrap.data.parallel import Workers, usable_cpus
@@ -51,6 +52,7 @@ class Request:
         jobs: processes; 0 for as many as there are CPUs.
         start_method: how processes start, or None for the platform's quickest.
         span_bytes: how much one process takes at once.
+        engine_check: what to check the result with, or None for no check.
     """
 
     sources: tuple[str, ...]
@@ -68,6 +70,7 @@ class Request:
     jobs: int = 0
     start_method: str | None = None
     span_bytes: int = SPAN_BYTES
+    engine_check: EngineCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +81,13 @@ class Listener:
         detected: called with the account of each file once its kind is known.
         advanced: called with bytes of input dealt with.
         started: called with the bytes of input there are.
+        checking: called before the engine looks at the result.
     """
 
     detected: Callable[[FileReport], None] = lambda _: None
     advanced: Callable[[int], None] = lambda _: None
     started: Callable[[int], None] = lambda _: None
+    checking: Callable[[], None] = lambda: None
 
 
 def prepare(request: Request, listener: Listener | None = None) -> Report:
@@ -90,7 +95,8 @@ def prepare(request: Request, listener: Listener | None = None) -> Report:
 
     Raises:
         UsageError: an option makes no sense.
-        DataError: a source can't be used, too many rows are rejected, or the name is taken.
+        DataError: a source can't be used, too many rows are rejected, the name is taken, the engine changes rows.
+        EngineError: the engine can't load the result.
         PreflightError: no disk space, a missing package.
     """
     check_name(request.name)
@@ -132,6 +138,10 @@ def _prepare(request: Request, files: Sequence[str], folder: Path, listener: Lis
                 continue
             break
     _judge(request, report, folder)
+    if request.engine_check is not None:
+        rows = {request.name: report.train_rows, f"{request.name}_val": report.val_rows}
+        listener.checking()
+        report.engine_check = check_staged(request.engine_check, folder, {name: n for name, n in rows.items() if n})
     _finish(request, report, folder)
     return report
 

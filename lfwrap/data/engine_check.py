@@ -1,0 +1,154 @@
+"""The last step: the engine's own loader, converter and template over what was written, in a process of its own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lfwrap import worker
+from lfwrap.data.registry import FILE_NAME, dataset_entry
+from lfwrap.data.stats import quantiles
+from lfwrap.engine.locate import Engine
+from lfwrap.errors import DataError, EngineError
+
+CHECKED_ROWS = 5000
+_TIMEOUT_S = 900.0
+_LISTED_ROWS = 10
+_TAIL_LINES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCheck:
+    """What to check with.
+
+    Attributes:
+        engine: the engine.
+        template: the chat template, or empty.
+        tokenizer: folder or hub id of the model whose tokenizer counts tokens, or None for no count.
+        cutoff_len: the length at which training cuts a row, in tokens.
+    """
+
+    engine: Engine
+    template: str = ""
+    tokenizer: str | None = None
+    cutoff_len: int = 2048
+
+
+def run_encoder(check: EngineCheck, folder: Path, names: Sequence[str], *, render: int = 0) -> list[dict[str, Any]]:
+    """Run the worker over data sets of a folder; see `lfwrap/worker/encode.py` for what it gives for each.
+
+    Raises:
+        EngineError: the engine can't load what was written, or is broken.
+    """
+    job = {
+        "dataset_dir": str(folder.absolute()),
+        "names": list(names),
+        "template": check.template,
+        "tokenizer": check.tokenizer,
+        "cutoff_len": check.cutoff_len,
+        "render": render,
+    }
+    script = Path(worker.__file__).with_name("encode.py")
+    environment = os.environ | {"PYTHONUTF8": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
+    try:
+        done = subprocess.run(
+            [str(check.engine.python), str(script)],
+            input=json.dumps(job),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(
+            f"the engine did not load the data set within {_TIMEOUT_S:g} s", hint="Try --no-engine-check."
+        ) from error
+    if done.returncode != 0:
+        tail = "\n".join(done.stderr.splitlines()[-_TAIL_LINES:])
+        raise EngineError(
+            f"the engine can't load what was written:\n{tail}",
+            hint="Its last line says why. --no-engine-check writes the data set all the same.",
+        )
+    sets: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["sets"]
+    return sets
+
+
+def check_staged(check: EngineCheck, folder: Path, rows: Mapping[str, int]) -> dict[str, Any]:
+    """Check staged data sets, evenly sampled where they are large.
+
+    Args:
+        check: what to check with.
+        folder: the staging folder.
+        rows: data set → its number of rows.
+
+    Raises:
+        DataError: the engine drops or changes rows.
+        EngineError: the engine can't load them at all.
+    """
+    place = folder / "check"
+    place.mkdir()
+    for name, count in rows.items():
+        _sample(folder / f"{name}.jsonl", place / f"{name}.jsonl", count)
+    entries = {name: dataset_entry(f"{name}.jsonl") for name in rows}
+    (place / FILE_NAME).write_text(json.dumps(entries))
+    sets = run_encoder(check, place, list(rows))
+    shutil.rmtree(place)
+    wrong = [
+        f"{one['name']}: rows {_listed(one[key])} {what}"
+        for one in sets
+        for key, what in (("dropped", "would be dropped"), ("different", "would be read as something else"))
+        if one[key]
+    ]
+    wrong += [
+        f"{one['name']}: {one['rows_written']:,} rows were written, {one['rows_loaded']:,} loaded"
+        for one in sets
+        if one["rows_written"] != one["rows_loaded"]
+    ]
+    if wrong:
+        raise DataError(
+            "the engine does not read back what was written: " + "; ".join(wrong),
+            hint="This is a bug of lfwrap: please report it with such a row.",
+        )
+    return summarise(check, sets)
+
+
+def _sample(source: Path, sink: Path, count: int) -> None:
+    step = max(1, -(-count // CHECKED_ROWS))
+    with source.open("rb") as lines, sink.open("wb") as kept:
+        kept.writelines(itertools.islice(lines, 0, None, step))
+
+
+def summarise(check: EngineCheck, sets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The checks of some data sets as one account; row numbers are those of the rows that were looked at."""
+    summary: dict[str, Any] = {
+        "engine": check.engine.version,
+        "template": check.template,
+        "rows_checked": sum(one["rows_loaded"] for one in sets),
+        "calls_unread": sum(len(one["calls_unread"]) for one in sets),
+    }
+    counts = [count for one in sets for count in one.get("counts", ())]
+    if counts:
+        tokens = [count["tokens"] for count in counts]
+        summary |= {
+            "cutoff_len": check.cutoff_len,
+            "over_cutoff": sum(length > check.cutoff_len for length in tokens),
+            "without_supervised_token": sum(count["unsupervised_after_cut"] for count in counts),
+            "question_cut": sum(count["question_cut"] for count in counts),
+            "tokens": quantiles(tokens),
+            "supervised_tokens": quantiles([count["supervised"] for count in counts]),
+        }
+    return summary
+
+
+def _listed(rows: Sequence[int]) -> str:
+    shown = ", ".join(map(str, rows[:_LISTED_ROWS]))
+    return f"{shown} and {len(rows) - _LISTED_ROWS:,} more" if len(rows) > _LISTED_ROWS else shown
