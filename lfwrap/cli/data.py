@@ -7,6 +7,7 @@ import json
 import click
 
 from lfwrap.cli import output
+from lfwrap.cli.data_stats import show_command, stats_command
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -19,6 +20,10 @@ def command() -> None:
     Example:
       lfwrap data formats
     """
+
+
+command.add_command(stats_command)
+command.add_command(show_command)
 
 
 @command.command("formats")
