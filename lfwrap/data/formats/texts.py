@@ -10,7 +10,8 @@ from typing import Any
 from lfwrap.data.formats.base import Reject, RowNotes
 
 _THOUGHT = re.compile(r"\s*<(think|thinking)>(.*?)</\1>\s*", re.DOTALL)
-_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)(\\u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})?)")
+# A whole run at once: the two halves of a surrogate pair may stand anywhere in it.
+_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[0-9a-fA-F]{4})+)")
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 _FIRST_PRINTABLE = 0x20
 _QUOTE, _BACKSLASH = 0x22, 0x5C
