@@ -41,6 +41,7 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"lfwrap.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
+        _keep_line_breaks(command)
         return command
 
     def resolve_command(
@@ -60,6 +61,15 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
+def _keep_line_breaks(command: click.Command) -> None:
+    r"""Write the ``\b`` of raw docstrings as the backspace by which click keeps a paragraph's line breaks."""
+    if command.help:
+        command.help = command.help.replace("\\b\n", "\b\n")
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            _keep_line_breaks(child)
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="lfwrap %(version)s")
 def app() -> None:
@@ -70,6 +80,9 @@ def app() -> None:
       lfwrap prepare-data questions.csv --out data/law --name law
       lfwrap train recipes/paper.yaml dataset=law dataset_dir=data/law
     """
+
+
+_keep_line_breaks(app)
 
 
 class _Terminated(BaseException):

@@ -20,7 +20,8 @@ def load_generator():
     return module
 
 
-COMMANDS = [(path, command) for path, command, _ in load_generator().all_commands()]
+CONTEXTS = list(load_generator().all_commands())
+COMMANDS = [(path, command) for path, command, _ in CONTEXTS]
 
 
 def test_there_are_commands():
@@ -33,6 +34,13 @@ def test_every_command_has_help_with_an_example(path, command):
     assert "Example" in command.help, f"{path}: its help shows no example"
     undocumented = [option.name for option in command.params if isinstance(option, click.Option) and not option.help]
     assert not undocumented, f"{path}: no help for {undocumented}"
+
+
+@pytest.mark.parametrize(("command", "context"), [item[1:] for item in CONTEXTS], ids=[item[0] for item in CONTEXTS])
+def test_examples_keep_their_lines(command, context):
+    help_text = command.get_help(context)
+    assert "\\b" not in help_text
+    assert re.search(r"^ *Example:\n +\S", help_text, re.MULTILINE)
 
 
 def test_the_command_reference_is_current():
