@@ -8,6 +8,7 @@ import click
 
 from lfwrap.cli import output
 from lfwrap.cli.data_stats import show_command, stats_command
+from lfwrap.cli.data_tools import tools_command
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -19,9 +20,12 @@ def command() -> None:
     \b
     Example:
       lfwrap data formats
+      lfwrap data tools session.log --out tools.json
+      lfwrap data stats law --dataset-dir data/law
     """
 
 
+command.add_command(tools_command)
 command.add_command(stats_command)
 command.add_command(show_command)
 

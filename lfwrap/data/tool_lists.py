@@ -33,13 +33,18 @@ class ToolList:
     server: Mapping[str, Any]
     tools: tuple[Tool, ...]
 
+    @property
+    def name(self) -> str:
+        """The server's name, or the file's where that doesn't say."""
+        return str(self.server.get("name") or Path(self.place).stem)
+
     def to_json(self) -> dict[str, Any]:
         """A ``tools/list`` result, as this module reads it."""
         tools = [
             {"name": tool.name, "description": tool.description, "inputSchema": dict(tool.parameters)}
             for tool in self.tools
         ]
-        return {"serverInfo": dict(self.server) or {"name": Path(self.place).stem}, "tools": tools}
+        return {"serverInfo": dict(self.server) or {"name": self.name}, "tools": tools}
 
 
 def collect_tool_lists(

@@ -45,7 +45,7 @@ def build_catalogue(lists: Iterable[ToolList], findings: Iterable[Finding] = ())
     warnings = [
         Finding(
             "tool-collision",
-            f"{name!r} is another tool in {places[name]}: neither is offered",
+            f"{name!r} is another tool in {places[name]}: neither is offered.",
             severity=Severity.WARNING,
             file=place,
             hint="Rename one, or give only the files that belong to the rows.",
