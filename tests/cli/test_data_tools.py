@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,10 +75,15 @@ def test_json_is_a_tools_file_too(capfd, tmp_path):
     assert load_catalogue([tmp_path / "kept.json"]).tools == load_catalogue([Path(LOG)]).tools
 
 
-def test_a_live_server_beside_a_file(capfd):
+def lfwrap(*arguments):
+    """The client hands its stderr on to the server: a real one is needed."""
     pytest.importorskip("mcp", reason="the extra 'mcp' is not installed")
-    _, out, _ = answer(capfd, "tools", LOG, "--mcp-server", SERVER, "--json")
-    value = json.loads(out)
+    return subprocess.run([sys.executable, "-m", "lfwrap", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_live_server_beside_a_file():
+    done = lfwrap("data", "tools", LOG, "--mcp-server", SERVER, "--json")
+    value = json.loads(done.stdout)
     assert [server["serverInfo"]["name"] for server in value["servers"]] == [
         "tidewatch",
         "parcel-desk",
@@ -103,12 +109,17 @@ def test_what_a_terminal_would_obey_is_shown_as_text(capfd, tmp_path):
     assert out.splitlines()[1] == "  get  a\\x1b[31m b\\u202e c"
 
 
+def test_a_server_that_does_not_start_is_said():
+    done = lfwrap("data", "tools", "--mcp-server", "/nonexistent/server")
+    assert done.returncode == 6
+    assert "MCP server /nonexistent/server: [Errno 2] No such file" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         ((), 2, "nothing to take tools from"),
         (("no/such.json",), 4, "no such file or folder"),
-        (("--mcp-server", "/nonexistent/server"), 6, "No such file"),
     ],
 )
 def test_what_is_wrong_is_said(capfd, arguments, code, said):
