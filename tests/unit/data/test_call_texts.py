@@ -74,7 +74,7 @@ def test_a_field_of_json_text_says_which_field_is_broken():
     assert caught.value.rule == "structure"
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner), max_leaves=6))
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=6))
 def test_keys_of_the_cache_hold_any_value(value):
     assert json.loads(dump_key(value)) == value
 
