@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lfwrap.data import validate, writer
+from lfwrap.data.conversation import Conversation, Role
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 
@@ -20,12 +21,14 @@ class Conversion:
         options: what the user said about the conversion.
         template: the chat template to write for, or empty: the form that most templates share.
         seed: seeds the row keys, and with them the split.
+        last_exchange: keep only the last user turn and what follows.
     """
 
     format: str
     options: ConvertOptions
     template: str = ""
     seed: int = 42
+    last_exchange: bool = False
 
 
 def convert_record(record: Any, conversion: Conversion, notes: RowNotes) -> tuple[bytes, int]:
@@ -37,9 +40,19 @@ def convert_record(record: Any, conversion: Conversion, notes: RowNotes) -> tupl
     if not isinstance(record, Mapping):
         raise Reject("not-an-object", f"the row is {_kind(record)}, expected an object with named fields")
     conversation = FORMATS[conversion.format].convert(record, conversion.options, notes)
+    if conversion.last_exchange:
+        conversation = _cut_to_last_exchange(conversation, notes)
     validate.check(conversation, conversion.template, notes)
     line = writer.engine_line(writer.engine_row(conversation, conversion.template))
     return line, writer.row_key(conversation, line, conversion.seed)
+
+
+def _cut_to_last_exchange(conversation: Conversation, notes: RowNotes) -> Conversation:
+    starts = [place for place, message in enumerate(conversation.messages) if message.role is Role.USER]
+    if not starts or not starts[-1]:
+        return conversation
+    notes.repair("cut-to-last-exchange")
+    return replace(conversation, messages=conversation.messages[starts[-1] :])
 
 
 def _kind(value: Any) -> str:

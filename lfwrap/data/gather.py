@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import os
 import shutil
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -17,10 +15,8 @@ import orjson
 from lfwrap.data.report import Example, FileReport, Report, Warnings
 from lfwrap.data.split import ValSize
 from lfwrap.data.work import Outcome, Place, RejectedRow
-from lfwrap.errors import DataError
 
 _EXAMPLES_PER_RULE = 5
-_COPY_ROWS = 4096
 
 
 class Gatherer:
@@ -28,17 +24,24 @@ class Gatherer:
 
     A key costs about 110 bytes of memory a row: it is a Python integer in a set, the quickest exact lookup there is
     without a further dependency.
+
+    Attributes:
+        train: the staged training file.
+        val: the staged validation file.
+        rejects: the staged list of rejects.
+        ranks: when rows are to be chosen afterwards: the upper half of each row's key.
+        owners: likewise the number of the file that each row comes from.
     """
 
-    def __init__(self, folder: Path, report: Report, val_size: ValSize | None) -> None:
+    def __init__(self, folder: Path, report: Report, val_size: ValSize | None, *, choosing: bool) -> None:
         self.report = report
         self.train = folder / f"{report.name}.jsonl"
         self.val = folder / f"{report.name}_val.jsonl"
         self.rejects = folder / f"{report.name}.rejects.jsonl"
-        self._val_size = val_size
-        self._threshold = val_size.key_threshold if val_size else 0
+        self.ranks, self.owners = array("Q"), array("L")
+        self._choosing = choosing
+        self._threshold = val_size.key_threshold if val_size and not choosing else 0
         self._seen: set[int] = set()
-        self._ranks = array("Q")
         self._train_sink = self.train.open("wb")
         self._val_sink: IO[bytes] | None = self.val.open("wb") if val_size else None
         self._rejects_sink = self.rejects.open("wb")
@@ -72,13 +75,14 @@ class Gatherer:
 
     def _write(self, outcome: Outcome, file: FileReport) -> None:
         keys, seen = outcome.keys, self._seen
-        if self._val_size is None and seen.isdisjoint(keys) and len(set(keys)) == len(keys):
+        if not self._threshold and seen.isdisjoint(keys) and len(set(keys)) == len(keys):
             seen.update(keys)
             _append(self._train_sink, outcome.lines)
-            self.report.train_rows += len(keys)
+            self._count(keys)
             return
-        lines = _taken(outcome.lines).split(b"\n")
-        for key, line in zip(keys, lines[:-1], strict=True):
+        lines = read_lines(outcome.lines)
+        train: list[int] = []
+        for key, line in zip(keys, lines, strict=True):
             if key in seen:
                 file.duplicates += 1
                 continue
@@ -88,9 +92,14 @@ class Gatherer:
                 self.report.val_rows += 1
             else:
                 self._train_sink.write(line + b"\n")
-                self.report.train_rows += 1
-                if self._val_size is not None and self._val_size.count:
-                    self._ranks.append(key >> 64)
+                train.append(key)
+        self._count(train)
+
+    def _count(self, keys: Sequence[int]) -> None:
+        self.report.train_rows += len(keys)
+        if self._choosing:
+            self.ranks.extend(key >> 64 for key in keys)
+            self.owners.extend([len(self.report.files) - 1] * len(keys))
 
     def _reject(self, reject: RejectedRow, file: FileReport, rows_before: int, lines_before: int) -> None:
         row, line = _absolute(reject.place, rows_before, lines_before)
@@ -98,32 +107,6 @@ class Gatherer:
         self.report.rejects[reject.rule] += 1
         entry = {"file": file.file, "line": line, "row": row, "rule": reject.rule, "reason": reject.reason}
         self._rejects_sink.write(orjson.dumps({**entry, "fields": reject.excerpt}) + b"\n")
-
-    def split_by_count(self) -> None:
-        """Move the wanted number of rows, those with the smallest keys, from the training file to the other.
-
-        Raises:
-            DataError: nothing would be left to train on.
-        """
-        count = self._val_size.count if self._val_size else 0
-        if not count:
-            return
-        if count >= len(self._ranks):
-            raise DataError(
-                f"--val-size {count}: there are only {len(self._ranks):,} rows", hint="Leave rows to train on."
-            )
-        limit = heapq.nsmallest(count, self._ranks)[-1]
-        everything = self.train.with_suffix(".all")
-        self.train.rename(everything)
-        with everything.open("rb") as source, self.train.open("wb") as train, self.val.open("wb") as val:
-            ranks = iter(self._ranks)
-            for lines in _batches(source):
-                sides = [rank <= limit for rank in itertools.islice(ranks, len(lines))]
-                val.writelines(line for line, side in zip(lines, sides, strict=True) if side)
-                train.writelines(line for line, side in zip(lines, sides, strict=True) if not side)
-        everything.unlink()
-        self.report.val_rows = count
-        self.report.train_rows -= count
 
 
 def _append(sink: IO[bytes], lines: bytes | Path) -> None:
@@ -143,6 +126,11 @@ def _append(sink: IO[bytes], lines: bytes | Path) -> None:
     lines.unlink()
 
 
+def read_lines(lines: bytes | Path) -> list[bytes]:
+    """The lines of an outcome, each without its line break; a file of them is gone afterwards."""
+    return _taken(lines).split(b"\n")[:-1]
+
+
 def _taken(lines: bytes | Path) -> bytes:
     if isinstance(lines, bytes):
         return lines
@@ -153,8 +141,3 @@ def _taken(lines: bytes | Path) -> bytes:
 
 def _absolute(place: Place, rows_before: int, lines_before: int) -> tuple[int, int | None]:
     return rows_before + place.row, None if place.line is None else lines_before + place.line + 1
-
-
-def _batches(source: IO[bytes]) -> Iterator[list[bytes]]:
-    while lines := list(itertools.islice(source, _COPY_ROWS)):
-        yield lines

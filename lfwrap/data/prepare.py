@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,17 @@ from lfwrap.data.convert import Conversion
 from lfwrap.data.detect import Look, inspect_file, inspect_table
 from lfwrap.data.engine_check import EngineCheck, check_staged
 from lfwrap.data.formats.base import ConvertOptions, SourceRecord
-from lfwrap.data.gather import Gatherer
+from lfwrap.data.gather import Gatherer, read_lines
+from lfwrap.data.mix import Part, Shaping, contamination, near_duplicate_finder, parse_part
 from lfwrap.data.parallel import Workers, usable_cpus
 from lfwrap.data.registry import LOCK_NAME, check_name, dataset_entry, read_registry
 from lfwrap.data.report import FileReport, Report
+from lfwrap.data.select import Choice, choose_rows
 from lfwrap.data.sources import TABLE_SUFFIXES, expand_sources, open_text, suffix_of
 from lfwrap.data.spans import LARGEST_SPAN_BYTES, SPAN_BYTES, cut
 from lfwrap.data.split import ValSize
 from lfwrap.data.staging import commit, staging_folder
+from lfwrap.data.templates import template_facts
 from lfwrap.data.work import Task
 from lfwrap.errors import DataError, Finding, PreflightError
 
@@ -37,7 +40,7 @@ class Request:
     """What to prepare, and how.
 
     Attributes:
-        sources: files, folders and globs.
+        sources: files, folders and globs, with ``#N`` for N rows of them.
         out: the data folder.
         name: the data set's name.
         options: what was said about the conversion.
@@ -53,6 +56,8 @@ class Request:
         start_method: how processes start, or None for the platform's quickest.
         span_bytes: how much one process takes at once.
         engine_check: what to check the result with, or None for no check.
+        parts: a mixture, instead of ``sources``.
+        shaping: what to leave out of the good rows.
     """
 
     sources: tuple[str, ...]
@@ -71,6 +76,19 @@ class Request:
     start_method: str | None = None
     span_bytes: int = SPAN_BYTES
     engine_check: EngineCheck | None = None
+    parts: tuple[Part, ...] = ()
+    shaping: Shaping = field(default_factory=Shaping)
+
+    @property
+    def mixture(self) -> tuple[Part, ...]:
+        """The sources as parts."""
+        return self.parts or tuple(parse_part(source) for source in self.sources)
+
+    def is_choosing(self, parts: Sequence[Part]) -> bool:
+        """Whether good rows are left out, or counted off: then they are written twice."""
+        shaped = self.shaping.near_duplicates is not None or bool(self.shaping.test_files)
+        counted = self.val_size is not None and self.val_size.count > 0
+        return shaped or counted or any(part.rows is not None or part.weight is not None for part in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +118,9 @@ def prepare(request: Request, listener: Listener | None = None) -> Report:
         PreflightError: no disk space, a missing package.
     """
     check_name(request.name)
-    files = expand_sources(request.sources)
+    parts = request.mixture
+    files = _files_of(parts)
+    template_facts(request.template)
     _refuse_overwriting(request)
     try:
         with staging_folder(request.out) as folder:
@@ -110,6 +130,15 @@ def prepare(request: Request, listener: Listener | None = None) -> Report:
             f"{error.filename or request.out}: {error.strerror or error}; nothing was changed",
             hint="Free some disk space, check the permissions, or name another --out.",
         ) from error
+
+
+def _files_of(parts: Sequence[Part]) -> dict[str, int]:
+    """File → its part; a file that two parts name belongs to the first."""
+    files: dict[str, int] = {}
+    for number, part in enumerate(parts):
+        for name in expand_sources([part.path]):
+            files.setdefault(name, number)
+    return files
 
 
 def _refuse_overwriting(request: Request) -> None:
@@ -123,7 +152,7 @@ def _refuse_overwriting(request: Request) -> None:
         )
 
 
-def _prepare(request: Request, files: Sequence[str], folder: Path, listener: Listener) -> Report:
+def _prepare(request: Request, files: Mapping[str, int], folder: Path, listener: Listener) -> Report:
     sizes = {name: Path(name).stat().st_size for name in files}
     listener.started(sum(sizes.values()))
     jobs = request.jobs or (usable_cpus() if sum(sizes.values()) > _SMALL_BYTES else 1)
@@ -158,41 +187,67 @@ class _Attempt:
         self.current = ""
         self.report = Report(request.name, options=_options_of(request))
 
-    def run(self, files: Sequence[str]) -> Report:
+    def run(self, files: Mapping[str, int]) -> Report:
         """Convert all files; the staged files are complete afterwards."""
-        gatherer = Gatherer(self.folder, self.report, self.request.val_size)
+        request, parts = self.request, self.request.mixture
+        choosing = request.is_choosing(parts)
+        test_lines = [line for name in expand_sources(request.shaping.test_files) for line in self._test_lines(name)]
+        gatherer = Gatherer(self.folder, self.report, request.val_size, choosing=choosing)
         try:
-            for name in files:
-                self.current = name
-                self._convert(name, gatherer)
+            for name, part in files.items():
+                self._convert(name, parts[part], gatherer)
         finally:
             gatherer.close()
-        gatherer.split_by_count()
+        if choosing:
+            near = request.shaping.near_duplicates
+            choice = Choice(
+                parts,
+                list(files.values()),
+                request.val_size,
+                contamination(test_lines) if test_lines else None,
+                near_duplicate_finder(near) if near is not None else None,
+            )
+            choose_rows(gatherer, choice)
         return self.report
 
-    def _convert(self, name: str, gatherer: Gatherer) -> None:
+    def _convert(self, name: str, part: Part, gatherer: Gatherer) -> None:
         file = FileReport(name)
         self.report.files.append(file)
-        look = self._look(name, file)
+        look, options = self._look(name, part, file)
         self.listener.detected(file)
-        request = self.request
-        conversion = Conversion(look.format, request.options, request.template, request.options.seed)
-        source = _Source(look, conversion, self.workers, request.span_bytes, self.folder)
-        for step in source.steps():
+        for step in self._source(look, options).steps():
             gatherer.add(step.outcome, file, rows_before=step.rows_before, lines_before=step.lines_before)
             self.listener.advanced(step.outcome.consumed_bytes)
 
-    def _look(self, name: str, file: FileReport) -> Look:
+    def _test_lines(self, name: str) -> Iterator[bytes]:
+        """The rows of a test file, converted like any other."""
+        look, options = self._look(name, Part(name), FileReport(name))
+        for step in self._source(look, options).steps():
+            yield from read_lines(step.outcome.lines)
+
+    def _source(self, look: Look, options: ConvertOptions) -> _Source:
         request = self.request
-        if suffix_of(name) in TABLE_SUFFIXES:
-            look = inspect_table(Path(name), name, suffix_of(name), request.options, format_name=request.format)
+        conversion = Conversion(
+            look.format, options, request.template, options.seed, last_exchange=request.shaping.last_exchange
+        )
+        return _Source(look, conversion, self.workers, request.span_bytes, self.folder)
+
+    def _look(self, name: str, part: Part, file: FileReport) -> tuple[Look, ConvertOptions]:
+        request, suffix = self.request, suffix_of(name)
+        self.current = name
+        options = replace(request.options, columns={**request.options.columns, **part.columns})
+        format_name = part.format or request.format
+        if suffix in TABLE_SUFFIXES:
+            look = inspect_table(Path(name), name, suffix, options, format_name=format_name)
         else:
-            text = open_text(name, self.folder, encoding=request.encoding, checked=name in self.checked)
+            encoding, checked = part.encoding or request.encoding, name in self.checked
+            text = open_text(name, self.folder, encoding=encoding, checked=checked)
             file.encoding = text.encoding
             file.repairs.update(text.repairs)
-            look = inspect_file(text, request.options, format_name=request.format, delimiter=request.delimiter)
+            delimiter = part.delimiter or request.delimiter
+            look = inspect_file(text, options, format_name=format_name, delimiter=delimiter)
         file.format, file.evidence, file.note = look.format, look.evidence, look.note
-        return look
+        return look, options
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +315,8 @@ def _options_of(request: Request) -> dict[str, Any]:
         "template": request.template,
         "seed": request.options.seed,
         "val_size": asdict(request.val_size) if request.val_size else None,
+        "shaping": asdict(request.shaping),
+        "parts": [asdict(part) for part in request.parts],
     }
 
 
