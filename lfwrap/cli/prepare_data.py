@@ -16,14 +16,15 @@ from lfwrap.errors import UsageError
 if TYPE_CHECKING:
     from lfwrap.data.conversation import Tool
     from lfwrap.data.engine_check import EngineCheck
+    from lfwrap.data.mixture_file import MixtureFile
     from lfwrap.data.prepare import Listener, Request
     from lfwrap.data.report import FileReport, Report
 
 
 @click.command("prepare-data")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Data folder.")
-@click.option("--name", required=True, help="Name of the data set, as recipes call it.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Data folder.")
+@click.option("--name", default="", help="Name of the data set, as recipes call it.")
 @click.option("--format", "format_name", metavar="FORMAT", help="Input format; detected otherwise.")
 @click.option("--map", "mapping", multiple=True, metavar="FIELD=COLUMN", help="Column of a field: output=reply.")
 @click.option("--encoding", help="Text encoding; detected otherwise.")
@@ -50,6 +51,12 @@ if TYPE_CHECKING:
 )
 @click.option("--val-size", default="0", show_default=True, help="Rows kept for validation: a share or a number.")
 @click.option("--seed", default=42, show_default=True, help="Seeds the split and every other choice.")
+@click.option("--near-dedup", metavar="SHARE", help="Leave out rows that are this similar to an earlier one: 85%.")
+@click.option(
+    "--test", "test_files", multiple=True, metavar="FILE", help="Leave out rows that this test set asks, too."
+)
+@click.option("--last-exchange", is_flag=True, help="Keep only the last user turn and what follows.")
+@click.option("--frozen", is_flag=True, help="With a sources.yaml: fail if any input differs from its lock.")
 @click.option("--strict", is_flag=True, help="Any rejected row is an error.")
 @click.option("--max-rejects", metavar="SHARE", help="Largest share of rejected rows, such as 1%.")
 @click.option("--jobs", "-j", default=0, help="Processes; as many as there are CPUs by default.")
@@ -65,19 +72,28 @@ if TYPE_CHECKING:
 def command(**options: Any) -> None:
     r"""Turn source files into a data set that LLaMA-Factory loads row for row.
 
-    Sources are files, folders and globs in any of the formats that `lfwrap data formats` lists. Every row is written,
-    rejected with a reason, or counted as a duplicate.
+    Sources are files, folders and globs in any of the formats that `lfwrap data formats` lists; FILE#500 takes 500
+    rows. Every row is written, rejected with a reason, or counted as a duplicate. A sources.yaml describes a mixture.
 
     \b
     Example:
       lfwrap prepare-data questions.csv --out data/law --name law --map output=reply --val-size 5%
+      lfwrap prepare-data sources.yaml --frozen
     """
+    from lfwrap.data.mixture_file import check_frozen, write_lock
     from lfwrap.data.prepare import prepare
 
-    as_json = options.pop("as_json")
-    request = _request(**options)
+    as_json, frozen = options.pop("as_json"), options.pop("frozen")
+    mixture = _mixture(options)
+    request = mixture.request if mixture else _complete(_request(**options))
+    if frozen:
+        if mixture is None:
+            raise click.UsageError("--frozen goes with a sources.yaml")
+        check_frozen(mixture)
     with _listener() as listener:
         report = prepare(request, listener)
+    if mixture is not None:
+        write_lock(mixture, report)
     if as_json:
         output.print_json("data-report", report.to_json())
     else:
@@ -86,9 +102,25 @@ def command(**options: Any) -> None:
     _summarise(report, request)
 
 
+def _mixture(options: Mapping[str, Any]) -> MixtureFile | None:
+    """The sources.yaml, when that is what was named."""
+    if len(options["sources"]) != 1 or not options["sources"][0].endswith((".yaml", ".yml")):
+        return None
+    from lfwrap.data.mixture_file import load_mixture
+
+    return load_mixture(Path(options["sources"][0]), _request(**options))
+
+
+def _complete(request: Request) -> Request:
+    if request.out == Path() or not request.name:
+        raise click.UsageError("--out and --name are needed")
+    return request
+
+
 def _request(**options: Any) -> Request:
     from lfwrap.data.columns import parse_mapping
     from lfwrap.data.formats.base import ConvertOptions
+    from lfwrap.data.mix import Shaping
     from lfwrap.data.prepare import Request
     from lfwrap.data.split import parse_share, parse_val_size
     from lfwrap.data.tabular import parse_delimiter
@@ -97,7 +129,7 @@ def _request(**options: Any) -> Request:
     template = _template(options["template"], options["model"])
     return Request(
         sources=options["sources"],
-        out=options["out"],
+        out=options["out"] or Path(),
         name=options["name"],
         options=ConvertOptions(
             columns=parse_mapping(options["mapping"]),
@@ -116,6 +148,11 @@ def _request(**options: Any) -> Request:
         force=options["force"],
         jobs=options["jobs"],
         engine_check=_engine_check(options, template),
+        shaping=Shaping(
+            near_duplicates=parse_share(options["near_dedup"], "--near-dedup") if options["near_dedup"] else None,
+            test_files=options["test_files"],
+            last_exchange=options["last_exchange"],
+        ),
     )
 
 

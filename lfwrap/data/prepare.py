@@ -119,7 +119,7 @@ def prepare(request: Request, listener: Listener | None = None) -> Report:
     """
     check_name(request.name)
     parts = request.mixture
-    files = _files_of(parts)
+    files = files_of(parts)
     template_facts(request.template)
     _refuse_overwriting(request)
     try:
@@ -132,7 +132,7 @@ def prepare(request: Request, listener: Listener | None = None) -> Report:
         ) from error
 
 
-def _files_of(parts: Sequence[Part]) -> dict[str, int]:
+def files_of(parts: Sequence[Part]) -> dict[str, int]:
     """File → its part; a file that two parts name belongs to the first."""
     files: dict[str, int] = {}
     for number, part in enumerate(parts):

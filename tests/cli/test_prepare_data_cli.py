@@ -1,4 +1,4 @@
-"""`lfwrap prepare-data`, `lfwrap data stats` and `lfwrap data show` as a user runs them."""
+"""`lfwrap prepare-data` as a user runs it."""
 
 import json
 from pathlib import Path
@@ -72,20 +72,18 @@ def test_what_is_wrong_is_said_with_its_code(
     assert out == ""
 
 
-def test_stats_and_show(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lfwrap(capsys, "prepare-data", str(source), "--out", str(tmp_path / "o"), "--name", "law", *MAP)
-    _, out, _ = lfwrap(capsys, "data", "stats", "law", "--dir", str(tmp_path / "o"), "--json")
-    assert json.loads(out)["rows"] == 2
-    _, out, _ = lfwrap(capsys, "data", "stats", "law", "--dir", str(tmp_path / "o"))
-    assert "characters" in out
-    _, out, _ = lfwrap(capsys, "data", "show", "law", "-n", "1", "--dir", str(tmp_path / "o"))
-    assert out == "human: q1\ngpt: a1\n\n"
-    code, _, err = lfwrap(capsys, "data", "show", "law", "--dir", str(tmp_path / "o"), "--rendered")
-    assert (code, "--tokenizer" in err) == (2, True)
-
-
-@pytest.mark.parametrize("command", [["prepare-data"], ["data", "stats"], ["data", "show"]])
-def test_help_has_an_example(command: list[str]) -> None:
-    result = CliRunner().invoke(app.app, [*command, "--help"])
+def test_help_has_an_example() -> None:
+    result = CliRunner().invoke(app.app, ["prepare-data", "--help"])
     assert result.exit_code == 0
     assert "Example:" in result.output
+
+
+def test_out_and_name_are_needed(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = lfwrap(capsys, "prepare-data", str(source), *MAP)
+    assert (code, "--out and --name are needed" in err) == (2, True)
+
+
+def test_frozen_goes_with_a_sources_file(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ("prepare-data", str(source), "--out", str(tmp_path / "o"), "--name", "law", *MAP, "--frozen")
+    code, _, err = lfwrap(capsys, *command)
+    assert (code, "sources.yaml" in err) == (2, True)
