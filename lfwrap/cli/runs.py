@@ -196,10 +196,11 @@ def stop_command(run: str, runs_dir: Path, kill: bool, timeout_s: float) -> None
     """
     from lfwrap.run.record import load_run
     from lfwrap.run.stop import kill_run, request_stop, wait_until_stopped
+    from lfwrap.units import plural
 
     found = load_run(run, runs_dir)
     if kill:
-        output.say(f"killed {kill_run(found)} processes")
+        output.say(f"killed {plural(kill_run(found), 'process', 'processes')}")
     else:
         request_stop(found)
         output.say("asked to stop; the engine saves a checkpoint …")
