@@ -103,14 +103,22 @@ def hash_inputs(values: Mapping[str, Any], cwd: Path, others: Mapping[str, Path]
     return {what: _describe(path) for what, path in files.items()}
 
 
-def _dataset_files(registry: Path, names: tuple[str, ...]) -> list[tuple[str, Path]]:
+def _load_registry(registry: Path) -> dict[str, dict[str, Any]]:
+    """The entries that are objects; none where the file can't be read: what is wrong in it is preflight's to say."""
     try:
         entries = orjson.loads(registry.read_bytes())
     except (OSError, ValueError):
-        return []
+        return {}
+    return (
+        {name: entry for name, entry in entries.items() if isinstance(entry, dict)} if isinstance(entries, dict) else {}
+    )
+
+
+def _dataset_files(registry: Path, names: tuple[str, ...]) -> list[tuple[str, Path]]:
+    entries = _load_registry(registry)
     found = []
     for name in names:
-        path = registry.parent / str(entries.get(name, {}).get("file_name", ""))
+        path = registry.parent / str(entries.get(name, {}).get("file_name") or "")
         if path.is_file():
             found.append((name, path))
         elif path != registry.parent and path.is_dir():
@@ -120,11 +128,7 @@ def _dataset_files(registry: Path, names: tuple[str, ...]) -> list[tuple[str, Pa
 
 def dataset_entries(values: Mapping[str, Any], cwd: Path) -> dict[str, Any]:
     """How the run's data sets are registered: name → the entry of ``dataset_info.json``."""
-    registry = cwd / Path(str(values.get("dataset_dir") or "data")).expanduser() / "dataset_info.json"
-    try:
-        entries = orjson.loads(registry.read_bytes())
-    except (OSError, ValueError):
-        return {}
+    entries = _load_registry(cwd / Path(str(values.get("dataset_dir") or "data")).expanduser() / "dataset_info.json")
     names = split_names(values.get("dataset")) + split_names(values.get("eval_dataset"))
     return {name: entries[name] for name in names if name in entries}
 
