@@ -1,0 +1,125 @@
+"""Compare the planner's memory and step time with what was measured, each half for itself.
+
+    python benchmarks/memory/check.py [--half calibration|held-out|all] [--markdown]
+
+The calibration half is what the planner's few constants were fitted on; the held-out half was not looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from lfwrap.model.facts import ModelFacts, catalog_model
+from lfwrap.plan.choices import Choices, read_choices
+from lfwrap.plan.memory import estimate_memory
+
+_FILE = Path(__file__).with_name("h100.jsonl")
+_FEWER_LAYERS = "-4-layers"
+GB = 1e9
+
+
+def load_records(half: str = "all") -> list[dict[str, Any]]:
+    """The measured cases of one half."""
+    records = [json.loads(line) for line in _FILE.read_text(encoding="utf-8").splitlines()]
+    return [record for record in records if half in {"all", record["case"]["split"]}]
+
+
+def case_model(case: dict[str, Any]) -> ModelFacts:
+    """The shapes of a case's model."""
+    name = case["model"]
+    facts = catalog_model(name.removesuffix(_FEWER_LAYERS))
+    assert facts is not None, name
+    return dataclasses.replace(facts, num_layers=4) if name.endswith(_FEWER_LAYERS) else facts
+
+
+def case_choices(case: dict[str, Any]) -> Choices:
+    """What a case sets, read from the engine's keys as a recipe's are."""
+    values = {
+        "finetuning_type": case["method"],
+        "quantization_bit": case["quantization"] or None,
+        "lora_rank": case["rank"],
+        "lora_target": case["target"],
+        "lora_dropout": case["dropout"],
+        "enable_liger_kernel": case["liger"],
+        "disable_gradient_checkpointing": not case["checkpointing"],
+        "packing": case["data"] == "packed",
+        "bf16": True,
+        **case.get("args", {}),
+    }
+    return read_choices(
+        values,
+        seq_len_tokens=case["length"],
+        micro_batch=case["micro_batch"],
+        accumulation=case["accumulation"],
+        world_size=case["world_size"],
+        zero_stage=case["zero"],
+        padded=case["data"] == "padded",
+    )
+
+
+def compare(record: dict[str, Any]) -> dict[str, Any]:
+    """One row of the table."""
+    model, choices = case_model(record["case"]), case_choices(record["case"])
+    memory = estimate_memory(model, choices)
+    return {
+        "id": record["id"],
+        "half": record["case"]["split"],
+        "moment": memory.moment,
+        "predicted": memory.peak_allocated_bytes,
+        "measured": record["peak_allocated"],
+        "error": memory.peak_allocated_bytes / record["peak_allocated"] - 1,
+        "device_predicted": memory.device_bytes,
+        "device_measured": record["peak_reserved"] + record["device_in_use"] - record["reserved_now"],
+    }
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Shares within 5% and 10%, the worst, and whether the device figure ever fell short."""
+    errors = [abs(row["error"]) for row in rows]
+    worst = max(rows, key=lambda row: abs(row["error"]))
+    short = [row["id"] for row in rows if row["device_predicted"] < row["device_measured"]]
+    return (
+        f"{len(rows)} cases: within 5% {sum(error <= 0.05 for error in errors)}, within 10% "
+        f"{sum(error <= 0.10 for error in errors)}, median {statistics.median(errors):.2%}, "
+        f"worst {worst['error']:+.2%} ({worst['id']}); device memory predicted too low: {short or 'never'}"
+    )
+
+
+def show(rows: list[dict[str, Any]], *, markdown: bool) -> None:
+    """Print the table."""
+    if markdown:
+        print("| case | widest moment | predicted GB | measured GB | error | device predicted | device measured |")
+        print("|---|---|---|---|---|---|---|")
+    for row in sorted(rows, key=lambda row: row["id"]):
+        figures = [row[key] / GB for key in ("predicted", "measured", "device_predicted", "device_measured")]
+        cells = [
+            row["id"], row["moment"], f"{figures[0]:.2f}", f"{figures[1]:.2f}", f"{row['error']:+.2%}",
+            f"{figures[2]:.2f}", f"{figures[3]:.2f}",
+        ]  # fmt: skip
+        if markdown:
+            print(f"| {' | '.join(cells)} |")
+        else:
+            print(f"{cells[0]:<56} {cells[1]:<18} " + " ".join(f"{cell:>8}" for cell in cells[2:]))
+
+
+def main() -> None:
+    """Print both halves, or one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--half", choices=["calibration", "held-out", "all"], default="all")
+    parser.add_argument("--markdown", action="store_true")
+    options = parser.parse_args()
+    halves = ["calibration", "held-out"] if options.half == "all" else [options.half]
+    for half in halves:
+        rows = [compare(record) for record in load_records(half)]
+        print(f"\n### {half}\n")
+        show(rows, markdown=options.markdown)
+        print(f"\n{summary(rows)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Bytes that a decoder layer keeps for its backward pass, and needs for a moment, a token. Pure arithmetic.
+
+Counted from the code that runs: transformers 5's decoder layers, PEFT's LoRA layers, bitsandbytes' and Liger's kernels.
+What autograd saves of each operation is what its backward formula reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lfwrap.model.facts import LinearShape, ModelFacts
+from lfwrap.plan.choices import Choices, Precision, is_attention
+
+_FP32 = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LayerBytes:
+    """Bytes a token of one decoder layer.
+
+    Attributes:
+        norms: inputs of the norms: fp32 copies, or with Liger the inputs as they are.
+        inputs: inputs of the linear layers that their gradients (or the adapter's) read, dropout masks included.
+        attention: queries, keys, values, output and row statistics.
+        mlp: what the MLP's activation and product read; of a mixture of experts, the routed tokens.
+        working: what lives for a moment at the layer's widest point, the MLP's last matrix.
+    """
+
+    norms: int
+    inputs: int
+    attention: int
+    mlp: int
+    working: int
+
+    @property
+    def saved(self) -> int:
+        """All that is kept."""
+        return self.norms + self.inputs + self.attention + self.mlp
+
+
+def layer_bytes(model: ModelFacts, choices: Choices) -> LayerBytes:
+    """Count a layer's bytes a token, but for what grows with the square of the length."""
+    return LayerBytes(
+        norms=_norms(model, choices),
+        inputs=_inputs(model, choices),
+        attention=_attention(model, choices),
+        mlp=_experts(model, choices) if model.is_moe else _mlp(model, choices),
+        working=_working(model, choices),
+    )
+
+
+def square_bytes(model: ModelFacts, choices: Choices) -> int:
+    """Bytes of one layer that grow with the square of the length: attention weights where no fused kernel exists.
+
+    Rows that differ in length take a mask, and another kernel; but a batch of equal ones may always come.
+    """
+    if choices.fused_attention or choices.packing or model.num_kv_heads == model.num_heads:
+        return 0
+    return _FP32 * choices.micro_batch * model.num_heads * choices.seq_len_tokens**2
+
+
+def mask_bytes(choices: Choices) -> int:
+    """The block mask of packed rows, and its copy on the GPU; a mask for padding has a byte an entry."""
+    entries = choices.micro_batch * choices.seq_len_tokens**2
+    if choices.packing:
+        return 2 * choices.compute_bytes * entries
+    return entries if choices.has_mask else 0
+
+
+def _norms(model: ModelFacts, choices: Choices) -> int:
+    """RMS norms: transformers squares and scales an fp32 copy; a trained weight also keeps the scaled one."""
+    widths = model.norms_per_layer * model.hidden_size
+    heads = model.q_size + model.kv_size if model.qk_norm else 0
+    if choices.liger:
+        return choices.residual_bytes * widths + choices.compute_bytes * heads
+    scaled = 0 if choices.is_lora else choices.residual_bytes * widths + choices.compute_bytes * heads
+    return _FP32 * (widths + heads) + scaled
+
+
+def _inputs(model: ModelFacts, choices: Choices) -> int:
+    """Inputs of linear layers.
+
+    PEFT casts the input of each adapted layer to the adapter's fp32, and autocast back: one copy a layer. With
+    bitsandbytes, or all in one type, layers share their input, unless dropout gives each its own. The inputs of o_proj
+    and down_proj are the attention's output and the MLP's product, which others may keep already.
+    """
+    if not choices.is_lora:
+        own_casts = choices.precision is Precision.MIXED
+        layers = [linear for linear in model.linears if linear.name != "o_proj"]
+        return choices.compute_bytes * sum(layer.in_features for layer in (layers if own_casts else _shared(layers)))
+    targets = choices.targets(model)
+    low_rank = choices.compute_bytes * choices.rank * len(targets)
+    if choices.dropout:
+        width = choices.compute_bytes + 1  # the mask has a byte an element
+        return low_rank + width * sum(linear.in_features for linear in targets)
+    if choices.casts_inputs:
+        return low_rank + choices.compute_bytes * sum(linear.in_features for linear in targets)
+    kept = _shared([linear for linear in targets if linear.name != "o_proj"])
+    return low_rank + choices.compute_bytes * sum(linear.in_features for linear in kept)
+
+
+def _shared(layers: list[LinearShape]) -> list[LinearShape]:
+    """One layer of each group that reads the same tensor: q, k and v; gate and up."""
+    groups = {(is_attention(layer), layer.name == "down_proj"): layer for layer in layers}
+    return list(groups.values())
+
+
+def _attention(model: ModelFacts, choices: Choices) -> int:
+    """Queries, keys, values, output, a log-sum a head; with a mask keys and values are repeated for each query head.
+
+    Without fused kernels the output is another tensor than o_proj's input: no more is kept of it.
+    """
+    keys = model.q_size if choices.has_mask else model.kv_size
+    return choices.compute_bytes * 2 * (model.q_size + keys) + _FP32 * model.num_heads
+
+
+def _mlp(model: ModelFacts, choices: Choices) -> int:
+    """Gate and up projections; without Liger also the activated gate."""
+    return choices.compute_bytes * (2 if choices.liger else 3) * model.intermediate_size
+
+
+def _experts(model: ModelFacts, choices: Choices) -> int:
+    """Routed copies of a token: gate, up, activated gate and the weighted result for each expert that it passes."""
+    width, hidden = model.intermediate_size, model.hidden_size
+    routed = model.experts_per_token * (3 * width + hidden)
+    trained = 0 if choices.is_lora else model.experts_per_token * (width + hidden)
+    shared = 3 * model.shared_experts_size
+    return choices.compute_bytes * (routed + trained + shared) + 2 * _FP32 * model.num_experts
+
+
+def _working(model: ModelFacts, choices: Choices) -> int:
+    """At the MLP's last matrix: product, casts of it, and results of the hidden size."""
+    compute, hidden = choices.compute_bytes, model.hidden_size
+    width = model.experts_per_token * model.intermediate_size if model.is_moe else model.intermediate_size
+    adapted = any(linear.name == "down_proj" for linear in choices.targets(model))
+    if not choices.is_lora or not adapted:
+        return compute * (width + hidden * (1 if choices.precision is not Precision.MIXED else 2))
+    if not choices.casts_inputs:
+        return compute * ((width if choices.dropout else 0) + 4 * hidden)
+    after_cast = compute * width + _FP32 * width + 4 * compute * hidden
+    in_dropout = compute * width + 2 * _FP32 * width + 2 * compute * hidden
+    return max(after_cast, in_dropout) if choices.dropout else after_cast

@@ -1,0 +1,223 @@
+"""What a training is set to, as far as memory and speed depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from lfwrap.model.facts import LinearShape, ModelFacts
+
+_ATTENTION = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"})
+# Bytes that AdamW and its kin keep for a trainable number; Adam keeps two moments of the parameter's type.
+_OPTIMIZER_BYTES: dict[str, float] = {
+    "adamw_8bit": 2.05,
+    "adamw_bnb_8bit": 2.05,
+    "paged_adamw_8bit": 2.05,
+    "sgd": 0.0,
+    "lion_8bit": 1.03,
+    "adafactor": 0.01,
+}
+
+
+class Precision(StrEnum):
+    """How the engine computes."""
+
+    MIXED = "mixed"  # bf16 or fp16 with trainable numbers in fp32: `bf16: true`, `fp16: true`
+    PURE = "pure"  # all in bf16: `pure_bf16: true`
+    FULL = "full"  # all in fp32
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The settings that decide memory and speed.
+
+    Attributes:
+        method: ``lora`` or ``full``.
+        micro_batch: rows that one process computes at a time.
+        seq_len_tokens: tokens of the longest row of a micro-batch, to which the others are padded.
+        accumulation: micro-batches before an update.
+        world_size: processes, one a GPU.
+        quantization_bit: 4 (NF4), 8 (LLM.int8) or 0.
+        double_quantization: whether NF4's scales are quantised too.
+        rank: of the adapter.
+        target: ``all`` or module names, as ``lora_target`` takes them.
+        dropout: of the adapter's input.
+        use_dora: whether the adapter learns magnitudes too.
+        precision: how the engine computes.
+        liger: whether Liger's kernels replace norms, MLP products and the loss.
+        checkpointing: whether layers are recomputed in the backward pass.
+        offload_checkpoints: whether the kept layer inputs go to main memory (`use_unsloth_gc`).
+        packing: whether short rows share a sequence, kept apart by a block mask (`neat_packing`).
+        padded: whether rows of a micro-batch differ in length, which takes a mask.
+        optimizer: the engine's name for it.
+        zero_stage: DeepSpeed's ZeRO stage; None for plain training or DDP.
+        offload: whether ZeRO keeps optimizer states (and weights, stage 3) in main memory.
+        fused_attention: whether the GPU has fused attention kernels for grouped queries.
+    """
+
+    method: str
+    micro_batch: int
+    seq_len_tokens: int
+    accumulation: int = 1
+    world_size: int = 1
+    quantization_bit: int = 0
+    double_quantization: bool = True
+    rank: int = 0
+    target: str = "all"
+    dropout: float = 0.0
+    use_dora: bool = False
+    precision: Precision = Precision.MIXED
+    liger: bool = False
+    checkpointing: bool = True
+    offload_checkpoints: bool = False
+    packing: bool = False
+    padded: bool = False
+    optimizer: str = "adamw_torch_fused"
+    zero_stage: int | None = None
+    offload: bool = False
+    fused_attention: bool = True
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether processes share gradients and optimizer states, or weights too."""
+        return (self.zero_stage or 0) > 1
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one micro-batch, padding included."""
+        return self.micro_batch * self.seq_len_tokens
+
+    @property
+    def is_lora(self) -> bool:
+        """Whether only an adapter is trained."""
+        return self.method != "full"
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether attention gets a mask of its own; unpadded rows need none."""
+        return self.packing or (self.padded and self.micro_batch > 1)
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes of a number that matrices are multiplied in."""
+        return 4 if self.precision is Precision.FULL else 2
+
+    @property
+    def residual_bytes(self) -> int:
+        """Bytes of a number between layers: fp32 weights give fp32 embeddings, and all that is added to them is."""
+        if self.precision is Precision.MIXED:
+            return 2 if self.is_lora else 4
+        return self.compute_bytes
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of a weight that is not quantised: fp32 where it is trained in mixed precision, or all is fp32."""
+        trained = not self.is_lora and self.precision is Precision.MIXED
+        return 4 if trained or self.precision is Precision.FULL else 2
+
+    @property
+    def trainable_bytes(self) -> int:
+        """Bytes of a trainable number: fp32 unless all is bf16."""
+        return 2 if self.precision is Precision.PURE else 4
+
+    @property
+    def casts_inputs(self) -> bool:
+        """Whether PEFT casts each layer's input for an adapter in another type (bitsandbytes' layers do not)."""
+        return self.is_lora and self.precision is Precision.MIXED and not self.quantization_bit
+
+    @property
+    def optimizer_bytes(self) -> float:
+        """Bytes of optimizer state for a trainable number; DeepSpeed's ZeRO keeps fp32 weights besides."""
+        if self.is_sharded:
+            return 4.0 + _OPTIMIZER_BYTES.get(self.optimizer, 8.0)
+        return _OPTIMIZER_BYTES.get(self.optimizer, 2.0 * self.trainable_bytes)
+
+    def targets(self, model: ModelFacts) -> tuple[LinearShape, ...]:
+        """The linear layers of a decoder layer that carry an adapter."""
+        if not self.is_lora:
+            return ()
+        if self.target.strip() == "all":
+            return model.linears
+        names = {name.strip().rsplit(".", 1)[-1] for name in self.target.split(",")}
+        return tuple(linear for linear in model.linears if linear.name in names)
+
+    def adapter_parameters(self, model: ModelFacts) -> int:
+        """Trainable numbers of the adapter: rank × (in + out) a layer, with DoRA one magnitude an output."""
+        return model.num_layers * sum(
+            self.rank * (linear.in_features + linear.out_features) + (linear.out_features if self.use_dora else 0)
+            for linear in self.targets(model)
+        )
+
+    def trainable_parameters(self, model: ModelFacts) -> int:
+        """Numbers that are trained."""
+        return self.adapter_parameters(model) if self.is_lora else model.text_parameters
+
+
+def is_attention(linear: LinearShape) -> bool:
+    """Whether a linear layer belongs to the attention block."""
+    return linear.name in _ATTENTION
+
+
+def read_choices(
+    values: Mapping[str, Any],
+    *,
+    seq_len_tokens: int,
+    micro_batch: int,
+    accumulation: int,
+    world_size: int,
+    zero_stage: int | None = None,
+    offload: bool = False,
+    padded: bool = True,
+    fused_attention: bool = True,
+) -> Choices:
+    """The choices that the engine's own keys make, with the engine's defaults where they say nothing.
+
+    Args:
+        values: the engine's keys, as rendered.
+        seq_len_tokens: tokens of the longest row.
+        micro_batch: rows at a time.
+        accumulation: micro-batches before an update.
+        world_size: processes.
+        zero_stage: DeepSpeed's stage, if DeepSpeed is used.
+        offload: whether ZeRO offloads.
+        padded: whether rows differ in length.
+        fused_attention: whether the GPU has fused kernels for grouped queries.
+    """
+    method = "full" if values.get("finetuning_type", "lora") in {"full", "freeze"} else "lora"
+    packing = bool(values.get("packing") or values.get("neat_packing"))
+    return Choices(
+        method=method,
+        micro_batch=micro_batch,
+        seq_len_tokens=seq_len_tokens,
+        accumulation=accumulation,
+        world_size=world_size,
+        quantization_bit=int(values.get("quantization_bit") or 0),
+        double_quantization=bool(values.get("double_quantization", True)),
+        rank=int(values.get("lora_rank", 8)) if method == "lora" else 0,
+        target=_target(values.get("lora_target", "all")),
+        dropout=float(values.get("lora_dropout", 0.0)),
+        use_dora=bool(values.get("use_dora")),
+        precision=_precision(values, is_sharded=(zero_stage or 0) > 1),
+        liger=bool(values.get("enable_liger_kernel")),
+        checkpointing=not values.get("disable_gradient_checkpointing"),
+        offload_checkpoints=bool(values.get("use_unsloth_gc")),
+        packing=packing,
+        padded=padded and not packing,
+        optimizer=str(values.get("optim", "adamw_torch_fused")),
+        zero_stage=zero_stage,
+        offload=offload,
+        fused_attention=fused_attention,
+    )
+
+
+def _target(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _precision(values: Mapping[str, Any], *, is_sharded: bool) -> Precision:
+    """DeepSpeed from stage 2 on holds the model in 16 bit itself, and the fp32 weights with the optimizer's states."""
+    if values.get("pure_bf16") or (is_sharded and (values.get("bf16") or values.get("fp16"))):
+        return Precision.PURE
+    return Precision.MIXED if values.get("bf16") or values.get("fp16") else Precision.FULL

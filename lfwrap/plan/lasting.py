@@ -1,0 +1,112 @@
+"""Memory that lives from the first update to the last: weights, gradients, optimizer states. Pure arithmetic."""
+
+from __future__ import annotations
+
+from lfwrap.model.facts import ModelFacts
+from lfwrap.plan.choices import Choices
+from lfwrap.plan.terms import MEASURED, NOT_MEASURED, MemoryTerm
+
+INT8 = 8
+GRADIENTS_SHARED = 2  # the ZeRO stage from which processes share gradients and optimizer states
+WEIGHTS_SHARED = 3
+# Fitted on the calibration half of benchmarks/memory.
+_WORKSPACE_BYTES = 72_000_000
+# As the DeepSpeed files that lfwrap renders say.
+_ZERO_BUCKET_ELEMENTS = 500_000_000
+_ZERO3_LIVE_ELEMENTS = 1_000_000_000
+_ZERO_PAPER = "DeepSpeed's documentation of ZeRO"
+
+
+def weights_bytes(model: ModelFacts, choices: Choices) -> int:
+    """Bytes of the base model as it lies in memory, before any sharding."""
+    number = choices.weight_bytes
+    if not choices.quantization_bit:
+        return number * model.parameters
+    rows = model.num_layers * sum(linear.out_features for linear in model.linears)
+    if choices.quantization_bit == INT8:
+        quantized = model.linear_weights + 4 * rows
+    else:
+        scale = (1 + 4 / 256) / 64 if choices.double_quantization else 4 / 64
+        quantized = int(model.linear_weights * (0.5 + scale))
+    return quantized + number * (model.parameters - model.linear_weights)
+
+
+def adapter_bytes(model: ModelFacts, choices: Choices) -> int:
+    """Bytes of the adapter's weights: what a checkpoint of it takes on disk, too."""
+    return choices.adapter_parameters(model) * choices.trainable_bytes
+
+
+def shards(choices: Choices, stage: int) -> int:
+    """Processes that share what the given ZeRO stage shares."""
+    return choices.world_size if (choices.zero_stage or 0) >= stage else 1
+
+
+def lasting_terms(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
+    """What lives from the first update to the last."""
+    holds = NOT_MEASURED if choices.is_sharded else MEASURED
+    in_ram = choices.offload and choices.zero_stage == WEIGHTS_SHARED
+    parts = shards(choices, WEIGHTS_SHARED)
+    weights = 0 if in_ram else weights_bytes(model, choices) // parts
+    adapter = 0 if in_ram else adapter_bytes(model, choices) // parts
+    kept = "PEFT; LLaMA-Factory keeps trainable weights in fp32 unless pure_bf16"
+    formula = f"rank × (in + out) of each target × {choices.trainable_bytes} bytes"
+    return [
+        MemoryTerm("base weights", weights, _weights_formula(choices), _weights_source(choices), holds),
+        MemoryTerm("adapter weights", adapter, formula, kept, holds),
+        _optimizer_term(model, choices),
+        *gradient_terms(model, choices),
+        *_communication_terms(model, choices),
+        MemoryTerm("workspaces", _WORKSPACE_BYTES, "cuBLAS: twice 32 MiB, and small tensors", "fitted"),
+    ]
+
+
+def _optimizer_term(model: ModelFacts, choices: Choices) -> MemoryTerm:
+    size = choices.optimizer_bytes * choices.trainable_parameters(model) / shards(choices, GRADIENTS_SHARED)
+    formula = f"{choices.optimizer_bytes:g} bytes a trainable number"
+    if not choices.is_sharded:
+        source = f"{choices.optimizer}: moments in the type of the weights"
+        return MemoryTerm("optimizer states", int(size), formula, source)
+    size = 0 if choices.offload else size
+    formula += ", fp32 weights included, ÷ processes"
+    return MemoryTerm("optimizer states", int(size), formula, _ZERO_PAPER, NOT_MEASURED)
+
+
+def gradient_terms(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
+    """Gradients that live all through; none where an update has one micro-batch: those come as activations go."""
+    if choices.accumulation == 1 and choices.zero_stage is None and choices.world_size == 1:
+        return []
+    parts = shards(choices, GRADIENTS_SHARED)
+    formula = f"{choices.trainable_bytes} bytes a trainable number" + (" ÷ processes" if parts > 1 else "")
+    size = choices.trainable_bytes * choices.trainable_parameters(model) // parts
+    holds = NOT_MEASURED if choices.world_size > 1 else f"{MEASURED}; kept over accumulated micro-batches"
+    return [MemoryTerm("gradients", size, formula, "autograd", holds)]
+
+
+def _communication_terms(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
+    """Buckets that gradients travel in, and weights gathered for the layer at work."""
+    trainable, stage = choices.trainable_parameters(model), choices.zero_stage or 0
+    if choices.world_size == 1:
+        return []
+    elements = min(trainable, _ZERO_BUCKET_ELEMENTS) if stage >= GRADIENTS_SHARED else trainable
+    source = "DeepSpeed: reduce_bucket_size" if stage else "torch DDP: gradient buckets"
+    terms = [
+        MemoryTerm("gradient buckets", elements * choices.trainable_bytes, "one copy in flight", source, NOT_MEASURED)
+    ]
+    if stage == WEIGHTS_SHARED:
+        live = min(2 * _ZERO3_LIVE_ELEMENTS, weights_bytes(model, choices))
+        formula = "stage3_max_live_parameters × 2 bytes"
+        terms.append(MemoryTerm("gathered weights", live, formula, _ZERO_PAPER, NOT_MEASURED))
+    return terms
+
+
+def _weights_formula(choices: Choices) -> str:
+    if choices.quantization_bit == INT8:
+        return "1 byte a weight of the linear layers, 4 a row; 2 a number of the rest"
+    if choices.quantization_bit:
+        bits = "4.13" if choices.double_quantization else "4.5"
+        return f"{bits} bits a weight of the linear layers; 2 bytes a number of the rest"
+    return f"parameters × {choices.weight_bytes} bytes"
+
+
+def _weights_source(choices: Choices) -> str:
+    return "bitsandbytes: embeddings, norms and output stay 16-bit" if choices.quantization_bit else "transformers"

@@ -1,0 +1,104 @@
+"""Memory of one GPU, term by term: what lives all through the training, and what comes on top at the widest moment.
+
+Pure: model facts × choices → `MemoryEstimate`. Terms are counted from what the code allocates; the few constants that
+can't be derived are fitted on the calibration half of benchmarks/memory, and say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lfwrap.hardware.profile import DeviceKind
+from lfwrap.model.facts import ModelFacts
+from lfwrap.plan.choices import Choices
+from lfwrap.plan.lasting import lasting_terms
+from lfwrap.plan.moments import memory_moments
+from lfwrap.plan.terms import NOT_MEASURED, MemoryTerm
+
+# Fitted on the calibration half (benchmarks/memory/check.py prints what comes of them).
+_CONTEXT_BYTES = 870_000_000
+_SLACK_SHARE = 0.07
+_SLACK_BYTES = 300_000_000
+# Assumed, not yet measured.
+_NCCL_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """What one GPU needs.
+
+    Attributes:
+        terms: the rows, biggest moment's only; those in the peak add up to ``peak_allocated_bytes``.
+        moment: when the peak is reached.
+        moments: peak allocated in each moment that was looked at.
+    """
+
+    terms: tuple[MemoryTerm, ...]
+    moment: str
+    moments: dict[str, int]
+
+    @property
+    def peak_allocated_bytes(self) -> int:
+        """The most that live tensors take, as `torch.cuda.max_memory_allocated` counts it."""
+        return sum(term.bytes for term in self.terms if term.in_peak)
+
+    @property
+    def device_bytes(self) -> int:
+        """All that the GPU must have: the peak, the allocator's slack, context and communication."""
+        return sum(term.bytes for term in self.terms)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``--json``."""
+        return {
+            "terms": [term.to_json() for term in self.terms],
+            "peak_allocated_bytes": self.peak_allocated_bytes,
+            "device_bytes": self.device_bytes,
+            "moment": self.moment,
+            "moments": self.moments,
+        }
+
+
+def estimate_memory(model: ModelFacts, choices: Choices, kind: DeviceKind = DeviceKind.CUDA) -> MemoryEstimate:
+    """Estimate what one GPU needs at its widest moment.
+
+    Args:
+        model: the model's shapes.
+        choices: the settings.
+        kind: the device; context and slack are CUDA's.
+    """
+    lasting = lasting_terms(model, choices)
+    moments = memory_moments(model, choices)
+    sizes = {name: sum(term.bytes for term in terms) for name, terms in moments.items()}
+    widest = max(sizes, key=lambda name: sizes[name])
+    terms = [term for term in (*lasting, *moments[widest]) if term.bytes]
+    peak = sum(term.bytes for term in terms)
+    base = sum(term.bytes for term in lasting)
+    outside = _outside_terms(model, choices, kind, peak)
+    return MemoryEstimate((*terms, *outside), widest, {name: base + size for name, size in sizes.items()})
+
+
+def _outside_terms(model: ModelFacts, choices: Choices, kind: DeviceKind, peak_bytes: int) -> list[MemoryTerm]:
+    """What the device must have besides live tensors."""
+    if kind in {DeviceKind.CPU, DeviceKind.MPS}:
+        slack = MemoryTerm(
+            "slack", int(peak_bytes * _SLACK_SHARE), "7% of the peak", "assumed", NOT_MEASURED, in_peak=False
+        )
+        return [slack]
+    logits = 0 if choices.liger else 2 * choices.tokens * model.vocab_size
+    slack_bytes = logits + max(_SLACK_BYTES, int(_SLACK_SHARE * peak_bytes))
+    terms = [
+        MemoryTerm(
+            "allocator slack",
+            slack_bytes,
+            "7% of the peak, at least 0.3 GB, and 2 bytes a logit without Liger",
+            "fitted: no calibration case held more",
+            "rows of one length; of different lengths, the allocator keeps more until it is short, then gives it back",
+            in_peak=False,
+        ),
+        MemoryTerm("CUDA context", _CONTEXT_BYTES, "kernels and libraries", "fitted", in_peak=False),
+    ]
+    if choices.world_size > 1:
+        holds = NOT_MEASURED
+        terms.append(MemoryTerm("NCCL", _NCCL_BYTES, "buffers of its channels", "assumed", holds, in_peak=False))
+    return terms

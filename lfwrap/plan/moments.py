@@ -1,0 +1,163 @@
+"""Memory that comes on top at the widest moments of a step: a layer at work, or the loss. Pure arithmetic."""
+
+from __future__ import annotations
+
+from lfwrap.model.facts import ModelFacts
+from lfwrap.plan.activations import layer_bytes, mask_bytes, square_bytes
+from lfwrap.plan.choices import Choices, Precision
+from lfwrap.plan.lasting import GRADIENTS_SHARED, gradient_terms, shards
+from lfwrap.plan.terms import MEASURED, NOT_MEASURED, MemoryTerm
+
+_FP32 = 4
+_AUTOGRAD = "what autograd keeps of each operation"
+
+
+def memory_moments(model: ModelFacts, choices: Choices) -> dict[str, list[MemoryTerm]]:
+    """The moments at which memory may be widest, each with what lives then besides the lasting terms."""
+    moments = {"layer": _layer_moment(model, choices)}
+    if choices.liger:
+        moments["loss"] = _fused_loss_moment(model, choices)
+    else:
+        moments["loss forward"] = _logits_moment(model, choices, backward=False)
+        moments["loss backward"] = _logits_moment(model, choices, backward=True)
+    if not choices.is_lora:
+        moments["embedding gradient"] = _embedding_moment(model, choices)
+    if choices.optimizer == "adamw_torch":
+        size = choices.trainable_bytes * choices.trainable_parameters(model) // shards(choices, GRADIENTS_SHARED)
+        formula = f"{choices.trainable_bytes} bytes a trainable number: roots of the second moments"
+        holds = "foreach implementation; not yet measured here"
+        moments["update"] = [MemoryTerm("update's temporaries", size, formula, "torch.optim.AdamW", holds)]
+    return moments
+
+
+def _kept_term(model: ModelFacts, choices: Choices) -> MemoryTerm:
+    """What the forward pass leaves for the backward pass."""
+    if choices.checkpointing:
+        layers = 1 if choices.offload_checkpoints else model.num_layers
+        size = layers * choices.tokens * model.hidden_size * choices.residual_bytes
+        formula = f"layers × tokens × hidden size × {choices.residual_bytes} bytes"
+        return MemoryTerm("kept layer inputs", size, formula, "torch.utils.checkpoint, reentrant")
+    saved = layer_bytes(model, choices).saved
+    size = model.num_layers * (choices.tokens * saved + square_bytes(model, choices))
+    formula = f"layers × tokens × {saved:,} bytes"
+    return MemoryTerm(
+        "activations", size, formula, "what autograd keeps of each operation", _layer_holds(model, choices)
+    )
+
+
+def _layer_holds(model: ModelFacts, choices: Choices) -> str:
+    return NOT_MEASURED if model.is_moe or choices.use_dora or not choices.fused_attention else MEASURED
+
+
+def _cast_term(choices: Choices, numbers: int) -> MemoryTerm:
+    size = 2 * numbers if choices.precision is Precision.MIXED else 0
+    return MemoryTerm("16-bit copies of weights", size, "2 bytes a trainable number in use", "autocast's cache")
+
+
+def _matrix_numbers(model: ModelFacts, choices: Choices) -> int:
+    """Trainable numbers that autocast copies: of matrices only."""
+    if choices.is_lora:
+        return choices.adapter_parameters(model)
+    return model.linear_weights + model.expert_parameters + model.embedding_parameters
+
+
+def _mask_term(choices: Choices) -> MemoryTerm:
+    formula = "rows × length² entries"
+    return MemoryTerm("attention mask", mask_bytes(choices), formula, "neat_packing, or transformers for padding")
+
+
+def _layer_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
+    """One layer at its widest: the last one going forward, or the first one recomputed."""
+    layer, tokens, hidden = layer_bytes(model, choices), choices.tokens, model.hidden_size
+    widest = max((linear.weights for linear in model.linears), default=0)
+    working = tokens * layer.working
+    if choices.quantization_bit:
+        restored = 2 * widest + choices.compute_bytes * tokens * (model.intermediate_size + hidden)
+        working = max(working, restored)
+    if not choices.is_lora:
+        working += widest * (choices.compute_bytes + (4 if choices.precision is Precision.MIXED else 0))
+    terms = [_kept_term(model, choices), _mask_term(choices)]
+    numbers = _matrix_numbers(model, choices)
+    if choices.checkpointing:
+        saved = tokens * layer.saved + square_bytes(model, choices)
+        formula = f"tokens × {layer.saved:,} bytes"
+        terms.append(MemoryTerm("one layer, recomputed", saved, formula, _AUTOGRAD, _layer_holds(model, choices)))
+        numbers = numbers // model.num_layers
+    terms.append(_cast_term(choices, numbers))
+    formula = "product, casts and results of the widest matrix" + (
+        ", its weights restored" if choices.quantization_bit else ""
+    )
+    source = "PEFT and autocast" if choices.casts_inputs else "torch"
+    square = 2 * square_bytes(model, choices)
+    terms.append(MemoryTerm("working memory", working + square, formula, source, _layer_holds(model, choices)))
+    if not choices.is_lora and model.tied_embeddings:
+        terms.append(_head_gradient_term(model, choices))
+    if not gradient_terms(model, choices):
+        size = choices.trainable_bytes * choices.trainable_parameters(model)
+        formula = f"{choices.trainable_bytes} bytes a trainable number"
+        terms.append(MemoryTerm("gradients", size, formula, "autograd", "an upper bound: they grow as activations go"))
+    return terms
+
+
+def _head_gradient_term(model: ModelFacts, choices: Choices) -> MemoryTerm:
+    size = model.embedding_parameters * choices.trainable_bytes
+    formula = f"vocabulary × hidden size × {choices.trainable_bytes} bytes"
+    return MemoryTerm("output layer's gradient", size, formula, "kept until the tied embedding's gradient joins it")
+
+
+def _logits_moment(model: ModelFacts, choices: Choices, *, backward: bool) -> list[MemoryTerm]:
+    """The loss over all logits at once, in transformers' own code."""
+    logits, compute = choices.tokens * model.vocab_size, choices.compute_bytes
+    cap = compute if model.logit_softcap else 0
+    forward_bytes = 8 if compute == _FP32 else compute + 8  # fp32 logits are not copied
+    each = (12 if backward else forward_bytes) + cap
+    what = (
+        "log-probabilities, their gradient and the logits' gradient in fp32"
+        if backward
+        else "logits, their fp32 copy and log-probabilities"
+    )
+    head = 4 * model.hidden_size  # the last norm's fp32 input; trained, also its result and the output layer's input
+    if not choices.is_lora:
+        head += (choices.residual_bytes + compute) * model.hidden_size
+    released = backward and choices.checkpointing
+    cached = (0 if choices.is_lora else model.embedding_parameters) if released else _matrix_numbers(model, choices)
+    return [
+        _kept_term(model, choices),
+        _mask_term(choices),
+        _cast_term(choices, cached),
+        MemoryTerm("last norm", choices.tokens * head, f"tokens × {head:,} bytes", "transformers"),
+        MemoryTerm("logits", logits * each, f"tokens × vocabulary × {each} bytes: {what}", "transformers' loss"),
+    ]
+
+
+def _fused_loss_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
+    """Liger's fused loss: a slice of the logits at a time, gradients at once."""
+    slices = -(-model.vocab_size // model.hidden_size)
+    rows = min(choices.tokens, 1 << max(0, (-(-choices.tokens // slices) - 1).bit_length()))
+    logits = rows * model.vocab_size * choices.compute_bytes
+    kept = 2 * choices.tokens * model.hidden_size * choices.residual_bytes
+    cast = _matrix_numbers(model, choices) + (
+        0 if choices.is_lora else model.embedding_parameters
+    )  # its transpose, too
+    terms = [
+        _kept_term(model, choices),
+        _mask_term(choices),
+        _cast_term(choices, cast),
+        MemoryTerm("last norm", kept, "twice tokens × hidden size: its input, and the gradient", "liger-kernel"),
+        MemoryTerm("logits", logits, f"{rows:,} rows × vocabulary × {choices.compute_bytes} bytes", "liger-kernel"),
+    ]
+    if not choices.is_lora:
+        terms.append(_head_gradient_term(model, choices))
+    return terms
+
+
+def _embedding_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
+    """The end of the backward pass when all is trained: a dense gradient of the embedding, and of the tied output."""
+    copies = 2 if model.tied_embeddings else 1
+    size = copies * model.embedding_parameters * choices.trainable_bytes
+    incoming = choices.tokens * model.hidden_size * choices.residual_bytes
+    formula = f"{copies} × vocabulary × hidden size × {choices.trainable_bytes} bytes"
+    return [
+        MemoryTerm("embedding gradient", size, formula, "autograd"),
+        MemoryTerm("incoming gradient", incoming, "tokens × hidden size", "autograd"),
+    ]

@@ -1,0 +1,185 @@
+"""Memory, term by term: against what was measured, and against arithmetic done by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from lfwrap.hardware.profile import DeviceKind
+from lfwrap.model.facts import catalog_model
+from lfwrap.plan.choices import Choices, Precision, read_choices
+from lfwrap.plan.lasting import adapter_bytes, weights_bytes
+from lfwrap.plan.memory import estimate_memory
+
+CHECK = Path(__file__).resolve().parents[3] / "benchmarks" / "memory" / "check.py"
+GB = 1e9
+
+
+def load_check():
+    spec = importlib.util.spec_from_file_location("memory_check", CHECK)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+check = load_check()
+RECORDS = check.load_records()
+QWEN_7B, LLAMA_8B = catalog_model("qwen2.5-7b"), catalog_model("llama-3.1-8b")
+PAPER = Choices("lora", 16, 1024, accumulation=8, rank=64, dropout=0.1)
+
+
+def terms(model, choices, kind=DeviceKind.CUDA):
+    return {term.name: term for term in estimate_memory(model, choices, kind).terms}
+
+
+def test_there_is_enough_to_compare_with():
+    halves = [record["case"]["split"] for record in RECORDS]
+    assert halves.count("calibration") >= 20
+    assert halves.count("held-out") >= 18
+    assert len({record["case"]["model"] for record in RECORDS}) >= 5
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=[record["id"] for record in RECORDS])
+def test_what_was_measured_is_predicted(record):
+    row = check.compare(record)
+    assert abs(row["error"]) <= 0.05
+    assert row["device_predicted"] * 1.05 >= row["device_measured"]
+
+
+@pytest.mark.parametrize("record", RECORDS[:6], ids=[record["id"] for record in RECORDS[:6]])
+def test_trainable_numbers_are_exact(record):
+    model, choices = check.case_model(record["case"]), check.case_choices(record["case"])
+    assert choices.trainable_parameters(model) == record["trainable"]
+
+
+def test_the_table_adds_up():
+    estimate = estimate_memory(QWEN_7B, PAPER)
+    inside = [term.bytes for term in estimate.terms if term.in_peak]
+    assert estimate.peak_allocated_bytes == sum(inside) == max(estimate.moments.values())
+    assert estimate.device_bytes == sum(term.bytes for term in estimate.terms)
+    assert estimate.moments[estimate.moment] == estimate.peak_allocated_bytes
+    assert all(term.formula and term.source and term.holds for term in estimate.terms)
+
+
+def test_json_is_plain():
+    value = json.loads(json.dumps(estimate_memory(QWEN_7B, PAPER).to_json()))
+    assert value["peak_allocated_bytes"] == sum(term["bytes"] for term in value["terms"] if term["in_peak"])
+    assert {"name", "bytes", "formula", "source", "holds", "in_peak"} <= set(value["terms"][0])
+
+
+def test_weights_of_each_kind():
+    full = dataclasses.replace(PAPER, method="full", rank=0)
+    assert weights_bytes(QWEN_7B, PAPER) == 2 * QWEN_7B.parameters
+    assert weights_bytes(QWEN_7B, full) == 4 * QWEN_7B.parameters
+    assert weights_bytes(QWEN_7B, dataclasses.replace(full, precision=Precision.PURE)) == 2 * QWEN_7B.parameters
+    assert 8.6 * GB < weights_bytes(QWEN_7B, dataclasses.replace(PAPER, quantization_bit=8)) < 8.8 * GB
+    nf4 = weights_bytes(QWEN_7B, dataclasses.replace(PAPER, quantization_bit=4))
+    plain = weights_bytes(QWEN_7B, dataclasses.replace(PAPER, quantization_bit=4, double_quantization=False))
+    assert 5.4 * GB < nf4 < 5.6 * GB
+    assert plain - nf4 == pytest.approx(QWEN_7B.linear_weights * (4 - 1 - 4 / 256) / 64, rel=1e-3)
+
+
+def test_an_adapter_of_rank_64_on_llama_8b_has_168_million_numbers():
+    assert PAPER.adapter_parameters(LLAMA_8B) == 167_772_160
+    assert adapter_bytes(LLAMA_8B, PAPER) == 4 * 167_772_160
+
+
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [
+        ("q_proj,v_proj", {"q_proj", "v_proj"}),
+        ("model.layers.0.self_attn.q_proj", {"q_proj"}),
+        (" all ", {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}),
+        ("nothing", set()),
+    ],
+)
+def test_targets(target, names):
+    assert {linear.name for linear in dataclasses.replace(PAPER, target=target).targets(QWEN_7B)} == names
+
+
+def test_the_loss_over_all_logits_is_the_paper_recipes_widest_moment_and_liger_removes_it():
+    plain, fused = estimate_memory(QWEN_7B, PAPER), estimate_memory(QWEN_7B, dataclasses.replace(PAPER, liger=True))
+    assert plain.moment == "loss backward"
+    assert terms(QWEN_7B, PAPER)["logits"].bytes == 12 * 16 * 1024 * QWEN_7B.vocab_size
+    assert fused.peak_allocated_bytes < plain.peak_allocated_bytes - 20 * GB
+
+
+def test_one_micro_batch_an_update_keeps_no_gradients_at_the_loss():
+    several, one = PAPER, dataclasses.replace(PAPER, accumulation=1)
+    difference = (
+        estimate_memory(QWEN_7B, several).peak_allocated_bytes - estimate_memory(QWEN_7B, one).peak_allocated_bytes
+    )
+    assert difference == 4 * PAPER.adapter_parameters(QWEN_7B)
+
+
+@pytest.mark.parametrize(("stage", "shared"), [(2, {"gradients", "optimizer states"}), (3, {"base weights"})])
+def test_zero_shares_what_its_stage_says_and_says_it_is_not_measured(stage, shared):
+    two = dataclasses.replace(PAPER, world_size=2, zero_stage=stage, precision=Precision.PURE)
+    eight = dataclasses.replace(two, world_size=8)
+    for name in shared:
+        small, large = terms(QWEN_7B, eight)[name], terms(QWEN_7B, two)[name]
+        assert small.bytes == pytest.approx(large.bytes / 4, rel=1e-6)
+        assert "not yet measured" in small.holds
+
+
+def test_zero_offload_takes_states_and_weights_off_the_gpu():
+    sharded = dataclasses.replace(PAPER, world_size=2, zero_stage=3, precision=Precision.PURE)
+    names = set(terms(QWEN_7B, dataclasses.replace(sharded, offload=True)))
+    assert {"optimizer states", "base weights"} <= set(terms(QWEN_7B, sharded)) - names
+
+
+def test_more_than_one_process_costs_buckets_and_nccl():
+    single, double = terms(QWEN_7B, PAPER), terms(QWEN_7B, dataclasses.replace(PAPER, world_size=2))
+    assert {"gradient buckets", "NCCL"} == set(double) - set(single)
+    assert not double["NCCL"].in_peak
+
+
+def test_gpus_without_fused_attention_hold_the_square():
+    slow = dataclasses.replace(PAPER, fused_attention=False, liger=True)
+    fast = dataclasses.replace(slow, fused_attention=True)
+    difference = (
+        estimate_memory(QWEN_7B, slow).peak_allocated_bytes - estimate_memory(QWEN_7B, fast).peak_allocated_bytes
+    )
+    assert difference >= 4 * 16 * 28 * 1024**2
+
+
+def test_a_cpu_has_no_context():
+    assert "CUDA context" not in terms(QWEN_7B, PAPER, DeviceKind.CPU)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, {"method": "lora", "rank": 8, "precision": Precision.FULL, "checkpointing": True, "liger": False}),
+        ({"bf16": True, "lora_rank": 64}, {"rank": 64, "precision": Precision.MIXED}),
+        ({"fp16": True}, {"precision": Precision.MIXED}),
+        ({"pure_bf16": True}, {"precision": Precision.PURE}),
+        ({"finetuning_type": "full", "bf16": True}, {"method": "full", "rank": 0, "residual_bytes": 4}),
+        ({"disable_gradient_checkpointing": True}, {"checkpointing": False}),
+        ({"packing": True, "neat_packing": True}, {"packing": True, "padded": False, "has_mask": True}),
+        ({"lora_target": ["q_proj", "v_proj"]}, {"target": "q_proj,v_proj"}),
+        ({"quantization_bit": 4, "bf16": True}, {"quantization_bit": 4, "casts_inputs": False}),
+        ({"optim": "adamw_8bit"}, {"optimizer_bytes": 2.05}),
+        ({"use_unsloth_gc": True}, {"offload_checkpoints": True}),
+    ],
+)
+def test_the_engines_keys_are_read(values, expected):
+    choices = read_choices(values, seq_len_tokens=128, micro_batch=2, accumulation=1, world_size=1)
+    assert {name: getattr(choices, name) for name in expected} == expected
+
+
+def test_deepspeed_from_stage_2_on_holds_16_bit_models():
+    choices = read_choices(
+        {"bf16": True}, seq_len_tokens=128, micro_batch=2, accumulation=1, world_size=2, zero_stage=2
+    )
+    assert choices.precision is Precision.PURE
+    assert choices.optimizer_bytes == 12
+
+
+def test_checkpoints_in_main_memory_leave_one_layers_input():
+    kept = terms(QWEN_7B, dataclasses.replace(PAPER, offload_checkpoints=True))["kept layer inputs"].bytes
+    assert kept * QWEN_7B.num_layers == terms(QWEN_7B, PAPER)["kept layer inputs"].bytes
