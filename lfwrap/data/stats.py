@@ -1,31 +1,26 @@
-"""What a written data set holds: rows, turns, tools, calls, languages, lengths."""
+"""What a data set holds: rows, turns, tools, calls, scripts, lengths in characters and in tokens."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from lfwrap.data.registry import read_registry
-from lfwrap.errors import DataError
+from lfwrap.data.formats.base import Reject, RowNotes
+from lfwrap.data.formats.calls import parse_call_text
+from lfwrap.data.formats.texts import split_thought
+from lfwrap.data.scripts import script_of
+from lfwrap.data.stored import StoredRow
+from lfwrap.data.token_counts import TRAINED, TextTokens
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
-_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-_THOUGHT = re.compile(r"^<think>\n.*?\n</think>\n\n", re.DOTALL)
-_SHARE_OF_SCRIPT = 0.2
-_SCRIPTS = (
-    ("ja", re.compile(r"[぀-ヿ]")),
-    ("ko", re.compile(r"[가-힯]")),
-    ("zh", re.compile(r"[一-鿿]")),
-    ("ru", re.compile(r"[Ѐ-ӿ]")),
-    ("ar", re.compile(r"[؀-ۿ]")),
-    ("latin", re.compile(r"[A-Za-z]")),
-)
+CUTOFFS = (512, 1024, 2048, 4096, 8192)
+_CHUNK_ROWS = 512
+_LISTED_ROWS = 10
 
 
 def quantiles(values: Sequence[int]) -> dict[str, int]:
@@ -44,86 +39,146 @@ def histogram(values: Sequence[int], bins: int = 10) -> list[tuple[int, int, int
     return [(number * width, (number + 1) * width, counts[number]) for number in range(bins)]
 
 
-def language_of(text: str) -> str:
-    """The script that a text is mostly in: ``zh``, ``ja``, ``ko``, ``ru``, ``ar``, ``latin`` or ``other``.
+@dataclass(slots=True)
+class Lengths:
+    """Lengths of rows, in characters or in tokens.
 
-    Kana make a text Japanese, whatever Han characters it has besides.
+    Attributes:
+        total: of everything in each row.
+        trained: of what is trained in each row.
     """
-    letters = {name: len(pattern.findall(text)) for name, pattern in _SCRIPTS}
-    total = sum(letters.values())
-    if not total:
-        return "other"
-    return next((name for name, count in letters.items() if count / total >= _SHARE_OF_SCRIPT), "latin")
+
+    total: list[int] = field(default_factory=list)
+    trained: list[int] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Sums, quantiles, and a histogram of the totals."""
+        return {
+            "sum": sum(self.total),
+            "supervised_sum": sum(self.trained),
+            "total": quantiles(self.total),
+            "supervised": quantiles(self.trained),
+            "histogram": histogram(self.total),
+        }
 
 
-def dataset_file(folder: Path, name: str) -> Path:
-    """The file of a registered data set of ours.
+def token_account(lengths: Lengths, counted: str) -> dict[str, Any]:
+    """Lengths in tokens, with the rows over common cutoffs; ``counted`` says what was counted."""
+    over = {str(cutoff): sum(length > cutoff for length in lengths.total) for cutoff in CUTOFFS}
+    return {"counted": counted, **lengths.to_json(), "over": over}
 
-    Raises:
-        DataError: no such data set, or not one that prepare-data wrote.
+
+def count_rows(rows: Iterable[StoredRow], tokens: TextTokens | None = None) -> dict[str, Any]:
+    """Everything that can be counted without the engine, as plain values.
+
+    Args:
+        rows: the rows of a stored set.
+        tokens: counts tokens, too; None for characters only.
     """
-    entries = read_registry(folder)
-    if name not in entries:
-        raise DataError(
-            f"{folder}: no data set named {name}; there are {', '.join(entries) or 'none'}",
-            hint="Name the folder with --dir.",
+    tally, lengths = _Tally(), Lengths()
+    for chunk in _chunks(rows):
+        values = [row.value for row in chunk if row.value is not None]
+        tally.unreadable += [(row.number, row.reason) for row in chunk if row.value is None]
+        for value in values:
+            tally.take(value)
+        if tokens is not None:
+            for total, trained in tokens.count(values):
+                lengths.total.append(total)
+                lengths.trained.append(trained)
+    found = tally.to_json()
+    if tokens is not None:
+        found["tokens"] = token_account(lengths, "text, without what the template adds")
+    return found
+
+
+def _chunks(rows: Iterable[StoredRow]) -> Iterator[list[StoredRow]]:
+    source = iter(rows)
+    while chunk := list(itertools.islice(source, _CHUNK_ROWS)):
+        yield chunk
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts row by row."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    turns: Counter[str] = field(default_factory=Counter)
+    turns_per_row: Counter[int] = field(default_factory=Counter)
+    tools: Counter[str] = field(default_factory=Counter)
+    tools_per_row: list[int] = field(default_factory=list)
+    calls: Counter[str] = field(default_factory=Counter)
+    scripts: Counter[str] = field(default_factory=Counter)
+    characters: Lengths = field(default_factory=Lengths)
+    unreadable: list[tuple[int, str]] = field(default_factory=list)
+
+    def take(self, row: Mapping[str, Any]) -> None:
+        turns: list[dict[str, str]] = row["conversations"]
+        kinds = Counter(turn["from"] for turn in turns)
+        self.turns.update(kinds)
+        self.turns_per_row[len(turns)] += 1
+        tools = _tool_names(row["tools"])
+        self.tools.update(tools)
+        if tools:
+            self.tools_per_row.append(len(tools))
+        calls = [_called(turn["value"]) for turn in turns if turn["from"] == "function_call"]
+        self.calls.update(itertools.chain.from_iterable(calls))
+        self.scripts[script_of(" ".join(turn["value"] for turn in turns if turn["from"] in ("human", "gpt")))] += 1
+        self._take_lengths(row, turns)
+        self.rows.update(
+            name
+            for name, holds in (
+                ("rows", True),
+                ("with_system", row["system"]),
+                ("with_tools", tools),
+                ("with_calls", calls),
+                ("with_parallel_calls", any(len(names) > 1 for names in calls)),
+                (
+                    "with_thoughts",
+                    any(turn["value"].startswith("<think>") for turn in turns if turn["from"] in TRAINED),
+                ),
+                ("with_further_questions", kinds["human"] > 1),
+            )
+            if holds
         )
-    path = folder / str(entries[name].get("file_name", ""))
-    if path.suffix != ".jsonl" or entries[name].get("formatting") != "sharegpt" or not path.is_file():
-        raise DataError(
-            f"{name}: not written by lfwrap prepare-data, or its file {path.name} is gone",
-            hint="Run its source through lfwrap prepare-data first.",
-        )
-    return path
+
+    def _take_lengths(self, row: Mapping[str, Any], turns: Sequence[Mapping[str, str]]) -> None:
+        spoken = sum(len(turn["value"]) for turn in turns)
+        self.characters.total.append(len(row["system"]) + len(row["tools"]) + spoken)
+        self.characters.trained.append(sum(len(turn["value"]) for turn in turns if turn["from"] in TRAINED))
+
+    def to_json(self) -> dict[str, Any]:
+        kinds = ("with_system", "with_tools", "with_calls", "with_parallel_calls", "with_thoughts",
+                 "with_further_questions")  # fmt: skip
+        first = [{"row": number, "reason": reason} for number, reason in self.unreadable[:_LISTED_ROWS]]
+        return {
+            "rows": self.rows["rows"],
+            "unreadable": {"rows": len(self.unreadable), "first": first},
+            **{kind: self.rows[kind] for kind in kinds},
+            "turns": dict(self.turns.most_common()),
+            "turns_per_row": dict(sorted(self.turns_per_row.items())),
+            "tools": len(self.tools),
+            "tools_per_row": quantiles(self.tools_per_row),
+            "calls": dict(self.calls.most_common()),
+            "never_called": sorted(self.tools.keys() - self.calls.keys()),
+            "scripts": dict(self.scripts.most_common()),
+            "characters": self.characters.to_json(),
+        }
 
 
-def read_rows(path: Path) -> Iterable[dict[str, Any]]:
-    """The rows of a data set's file."""
-    with path.open("rb") as source:
-        for line in source:
-            yield orjson.loads(line)
+@functools.lru_cache(maxsize=4096)
+def _tool_names(text: str) -> tuple[str, ...]:
+    """The names in a row's tools; none where they can't be read, which is the engine's business to say."""
+    try:
+        tools = json.loads(text) if text else []
+    except ValueError:
+        return ()
+    named = [tool.get("function", tool) for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    return tuple(str(tool["name"]) for tool in named if isinstance(tool, dict) and "name" in tool)
 
 
-def count_rows(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Rows, turns, tools, calls for each tool, languages and characters."""
-    turns: Counter[int] = Counter()
-    calls: Counter[str] = Counter()
-    languages: Counter[str] = Counter()
-    tools: set[str] = set()
-    characters, with_tools, with_system, thoughts = [], 0, 0, 0
-    for row in rows:
-        conversation = row["conversations"]
-        turns[len(conversation)] += 1
-        characters.append(sum(len(turn["value"]) for turn in conversation) + len(row["system"]) + len(row["tools"]))
-        languages[language_of(next((turn["value"] for turn in conversation if turn["from"] == "human"), ""))] += 1
-        with_system += bool(row["system"])
-        with_tools += bool(row["tools"])
-        thoughts += any("<think>" in turn["value"] for turn in conversation)
-        tools.update(_tool_names(row["tools"]))
-        for turn in conversation:
-            if turn["from"] == "function_call":
-                calls.update(_called(turn["value"]))
-    return {
-        "rows": len(characters),
-        "turns": dict(sorted(turns.items())),
-        "with_system": with_system,
-        "with_tools": with_tools,
-        "with_thoughts": thoughts,
-        "tools": len(tools),
-        "calls": dict(calls.most_common()),
-        "languages": dict(languages.most_common()),
-        "characters": quantiles(characters),
-        "histogram": histogram(characters),
-    }
-
-
-def _tool_names(text: str) -> list[str]:
-    if not text:
-        return []
-    return [str(tool.get("function", tool).get("name", "")) for tool in json.loads(text)]
-
-
-def _called(value: str) -> list[str]:
-    match = _CALL.search(value)
-    calls = json.loads(match.group(1) if match else _THOUGHT.sub("", value))
-    return [str(call["name"]) for call in (calls if isinstance(calls, list) else [calls])]
+def _called(value: str) -> tuple[str, ...]:
+    notes = RowNotes()
+    try:
+        return tuple(call.name for call in parse_call_text(split_thought(value, notes)[1], notes)[1])
+    except Reject:
+        return ("(unreadable)",)

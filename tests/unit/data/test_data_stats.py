@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.data.prepare import Request, prepare
-from lfwrap.data.stats import count_rows, dataset_file, histogram, language_of, quantiles, read_rows
-from lfwrap.errors import DataError
+from lfwrap.data.scripts import script_of
+from lfwrap.data.stats import count_rows, histogram, quantiles
+from lfwrap.data.stored import find_stored_set
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=200))
@@ -30,13 +31,27 @@ def test_quantiles_by_nearest_rank() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "language"),
-    [("高血压患者能吃党参吗？", "zh"), ("こんにちは世界", "ja"), ("안녕하세요", "ko"), ("Привет", "ru"),
-     ("hello", "latin"), ("用 Python 写 hello world", "latin"), ("123", "other"), ("", "other"),
-     ("解释一下 LoRA 的原理和作用", "zh")],
-)  # fmt: skip
-def test_languages(text: str, language: str) -> None:
-    assert language_of(text) == language
+    ("text", "script"),
+    [
+        ("高血压患者能吃党参吗？", "Han"),
+        ("こんにちは世界", "Kana"),
+        ("東京の天気を教えて", "Kana"),
+        ("안녕하세요", "Hangul"),
+        ("Привет, мир", "Cyrillic"),
+        ("Γειά σου", "Greek"),
+        ("مرحبا", "Arabic"),
+        ("नमस्ते", "Devanagari"),
+        ("สวัสดี", "Thai"),
+        ("hello", "Latin"),
+        ("Où est la gare à Köln?", "Latin"),
+        ("用 Python 写 hello world", "Latin"),
+        ("解释一下 LoRA 的原理和作用", "Han"),
+        ("123 😀", "other"),
+        ("", "other"),
+    ],
+)
+def test_scripts(text: str, script: str) -> None:
+    assert script_of(text) == script
 
 
 def test_counts_of_a_prepared_set(tmp_path: Path) -> None:
@@ -52,14 +67,9 @@ def test_counts_of_a_prepared_set(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"messages": messages, "tools": tools}))
     (tmp_path / "b.csv").write_text("ask,answer\n你好吗,好\n", encoding="utf-8")
     prepare(Request((str(tmp_path / "a.jsonl"), str(tmp_path / "b.csv")), tmp_path / "o", "x"))
-    found = count_rows(read_rows(dataset_file(tmp_path / "o", "x")))
-    assert (found["rows"], found["turns"], found["tools"], found["calls"]) == (2, {2: 1, 4: 1}, 2, {"f": 2})
-    assert (found["with_system"], found["with_tools"], found["languages"]) == (1, 1, {"latin": 1, "zh": 1})
-
-
-def test_data_sets_that_cant_be_counted_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no data set named x"):
-        dataset_file(tmp_path, "x")
-    (tmp_path / "dataset_info.json").write_text('{"x": {"file_name": "x.json"}}')
-    with pytest.raises(DataError, match="not written by lfwrap"):
-        dataset_file(tmp_path, "x")
+    found = count_rows(find_stored_set("x", tmp_path / "o").rows())
+    assert (found["rows"], found["turns_per_row"], found["tools"], found["calls"]) == (2, {2: 1, 4: 1}, 2, {"f": 2})
+    assert found["turns"] == {"human": 2, "gpt": 2, "function_call": 1, "observation": 1}
+    assert (found["with_system"], found["with_tools"], found["with_calls"]) == (1, 1, 1)
+    assert (found["with_parallel_calls"], found["with_further_questions"]) == (1, 0)
+    assert (found["scripts"], found["never_called"]) == ({"Latin": 1, "Han": 1}, ["g"])

@@ -1,0 +1,92 @@
+"""``lfwrap data show``: rows of a data set, as they stand in it or as the model sees them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lfwrap.cli import output
+from lfwrap.cli.plain_text import printable
+from lfwrap.cli.stored_options import choose_renderer, stored_options
+from lfwrap.errors import DataError
+
+if TYPE_CHECKING:
+    from lfwrap.data.rendered import Piece
+    from lfwrap.data.stored import StoredRow
+
+
+@click.command("show")
+@stored_options
+@click.option("-n", "count", type=click.IntRange(min=1), default=3, show_default=True, help="How many rows.")
+@click.option("--row", "first", type=click.IntRange(min=1), default=1, show_default=True, help="The first of them.")
+def show_command(name: str, dataset_dir: Path | None, *, count: int, first: int, as_json: bool, **options: Any) -> None:
+    r"""Show rows of a data set; with --rendered as the model sees them, the trained part between ⟦ and ⟧.
+
+    \b
+    Example:
+      lfwrap data show law -n 1 --dataset-dir data/law
+      lfwrap data show law --row 17 -n 1 --dataset-dir data/law --rendered --model models/Qwen2.5-7B-Instruct
+    """
+    from lfwrap.data.rendered import render_rows
+    from lfwrap.data.stored import find_stored_set
+
+    stored = find_stored_set(name, dataset_dir)
+    rows = list(itertools.islice(stored.rows(), first - 1, first - 1 + count))
+    if not rows:
+        raise DataError(f"{name}: there is no row {first}", hint="`lfwrap data stats` says how many there are.")
+    readable = [row.value for row in rows if row.value is not None]
+    pieces: list[list[Piece]] | None = None
+    if options["rendered"] and readable:
+        engine, template, model = choose_renderer(stored, options["template"], options["model"])
+        pieces = render_rows(readable, engine, template, model)
+    if as_json:
+        output.print_json("data-rows", {"name": stored.name, "rows": _to_json(rows, pieces)})
+        return
+    rendered = iter(pieces or [])
+    for row in rows:
+        output.result(click.style(f"── {stored.name} row {row.number} ──", bold=True))
+        if row.value is None:
+            output.result(f"unreadable: {printable(row.reason)}\n")
+        elif pieces is None:
+            output.result("\n".join(_fields(row.value)) + "\n")
+        else:
+            output.result(
+                "".join(_marked(text) if trained else printable(text) for text, trained in next(rendered)) + "\n"
+            )
+
+
+def _to_json(rows: Sequence[StoredRow], pieces: Sequence[Sequence[Piece]] | None) -> list[dict[str, Any]]:
+    rendered = iter(pieces or [])
+    values = []
+    for row in rows:
+        value: dict[str, Any] = {"row": row.number, **(row.value or {"unreadable": row.reason})}
+        if pieces is not None and row.value is not None:
+            value["rendered"] = [{"text": text, "trained": trained} for text, trained in next(rendered)]
+        values.append(value)
+    return values
+
+
+def _marked(text: str) -> str:
+    """What is trained: marked in any case, and green on a terminal."""
+    return click.style(f"⟦{printable(text)}⟧", fg="green")
+
+
+def _fields(row: Mapping[str, Any]) -> list[str]:
+    fields = [("system", row["system"])] if row["system"] else []
+    if row["tools"]:
+        fields.append(("tools", _tool_names(row["tools"])))
+    fields += [(turn["from"], turn["value"]) for turn in row["conversations"]]
+    return [f"{click.style(name, fg='cyan')}: {printable(text)}" for name, text in fields]
+
+
+def _tool_names(text: str) -> str:
+    """The names alone: whole schemas hide the rest; ``--json`` has them."""
+    try:
+        return ", ".join(str(tool.get("function", tool).get("name")) for tool in json.loads(text))
+    except (ValueError, AttributeError):
+        return text
