@@ -27,8 +27,13 @@ def describe(cwd: Path, **environment: str) -> dict:
 
 
 def test_variables_that_matter_are_kept_and_secrets_masked(tmp_path):
-    kept = describe(tmp_path, CUDA_VISIBLE_DEVICES="0", HF_TOKEN="x", HF_HOME="/h", WANDB_API_KEY="k", HOME="/root")
-    assert kept["variables"] == {"CUDA_VISIBLE_DEVICES": "0", "HF_HOME": "/h", "HF_TOKEN": MASK, "WANDB_API_KEY": MASK}
+    given = {"CUDA_VISIBLE_DEVICES": "0", "HF_TOKEN": "x", "HF_HOME": "/h", "WANDB_API_KEY": "k", "HOME": "/root"}
+    assert describe(tmp_path, **given)["variables"] == {
+        "CUDA_VISIBLE_DEVICES": "0",
+        "HF_HOME": "/h",
+        "HF_TOKEN": MASK,
+        "WANDB_API_KEY": MASK,
+    }
 
 
 def test_the_command_line_masks_what_is_named_like_a_secret(tmp_path, monkeypatch):
