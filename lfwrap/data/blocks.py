@@ -174,38 +174,57 @@ _SENTINEL = "\x00end of block\x00"
 
 
 class CsvBlock:
-    """Rows of a CSV file, with Python's `csv` rules: quoted cells may hold delimiters and line breaks."""
+    """Rows of a CSV file, with Python's `csv` rules: quoted cells may hold delimiters and line breaks.
+
+    Its rows, blank ones and end are known once `scan` has read it. A sentinel line after the block shows whether the
+    last row was still open there.
+    """
 
     def __init__(self, content: bytes, span: Span) -> None:
         csv.field_size_limit(sys.maxsize)
+        self.content = content
         self.header = span.header
         self.delimiter = span.delimiter
-        self._text = _decode(content)
-        reader = self._reader()
-        self.rows = list(reader)
-        self.line_count = reader.line_num - 1
+        self.final = span.final
+        self.line_count = 0
         self.consumed_bytes = len(content)
         self.unclosed: int | None = None
-        if self.rows[-1] == [_SENTINEL]:
+        self.rows: list[list[str]] = []
+        self.size = 0
+        self.blanks: list[int] = []
+
+    def reader(self) -> Any:
+        """A `csv.reader` over the block and the sentinel."""
+        lines = io.TextIOWrapper(io.BytesIO(self.content), encoding="utf-8", newline="")
+        return csv.reader(itertools.chain(lines, [_SENTINEL]), delimiter=self.delimiter)
+
+    @staticmethod
+    def is_end(row: list[str]) -> bool:
+        """Whether a row is the sentinel: all rows before it were whole."""
+        return row == [_SENTINEL]
+
+    def scan(self) -> None:
+        """Count the rows and find the blank ones; a row that is open at the end is left to the next block."""
+        try:
+            reader = self.reader()
+            self.rows = list(reader)
+        except UnicodeDecodeError as error:
+            raise NotUtf8Error from error
+        self.line_count = reader.line_num - 1
+        if self.is_end(self.rows[-1]):
             self.rows.pop()
+        elif self.final:
+            self.unclosed = len(self.rows) - 1
         else:
-            self._give_back_last(final=span.final)
+            self._give_back_last()
         self.size = len(self.rows)
         self.blanks = [position for position, row in enumerate(self.rows) if not row]
 
-    def _reader(self) -> Any:
-        lines = itertools.chain(io.StringIO(self._text, newline=""), [_SENTINEL])
-        return csv.reader(lines, delimiter=self.delimiter)
-
-    def _give_back_last(self, *, final: bool) -> None:
-        """The last row was still open at the end: leave it to the next block, or mark it when there is none."""
+    def _give_back_last(self) -> None:
         last = len(self.rows) - 1
-        if final:
-            self.unclosed = last
-            return
         self.rows.pop()
         self.line_count = self.lines_of([last])[last] or 0
-        lines = io.StringIO(self._text, newline="")
+        lines = io.TextIOWrapper(io.BytesIO(self.content), encoding="utf-8", newline="")
         self.consumed_bytes = sum(len(line.encode()) for line in itertools.islice(lines, self.line_count))
 
     def record(self, position: int) -> dict[str, str]:
@@ -222,7 +241,7 @@ class CsvBlock:
         wanted = set(positions)
         found: dict[int, int | None] = {}
         if wanted:
-            reader, before = self._reader(), 0
+            reader, before = self.reader(), 0
             for position, _ in enumerate(reader):
                 if position in wanted:
                     found[position] = before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lfwrap.data.blocks import Block, LineBlock
+from lfwrap.data.blocks import Block, CsvBlock, LineBlock
 from lfwrap.data.convert import Conversion, convert_record
 from lfwrap.data.formats.base import Reject, RowNotes
 
@@ -85,7 +85,7 @@ class SlowLane:
 
     def take_all(self) -> Rows:
         """Convert every record of the block."""
-        if isinstance(self.block, LineBlock):
+        if isinstance(self.block, LineBlock | CsvBlock):
             self.block.scan()
         blanks = set(self.block.blanks)
         for position in range(self.block.size):

@@ -11,7 +11,7 @@ import orjson
 import xxhash
 
 from lfwrap.data import validate
-from lfwrap.data.blocks import ArrayBlock, Block, CsvBlock, LineBlock
+from lfwrap.data.blocks import ArrayBlock, Block, CsvBlock, LineBlock, NotUtf8Error
 from lfwrap.data.conversation import Conversation, Message, Role
 from lfwrap.data.convert import Conversion
 from lfwrap.data.formats.base import Reject, RowNotes
@@ -34,7 +34,10 @@ def convert_block(block: Block, conversion: Conversion, shape: Shape | None) -> 
     if shape is None:
         return slow.take_all()
     if isinstance(block, CsvBlock):
-        _csv_rows(block, shape, slow)
+        if not _csv_rows(block, shape, slow):
+            slow = SlowLane(block, conversion)
+            block.scan()
+            _mixed_csv_rows(block, shape, slow)
     elif isinstance(block, LineBlock):
         _lines(block, shape, slow)
     elif isinstance(block, ArrayBlock) and block.items:
@@ -46,27 +49,52 @@ def convert_block(block: Block, conversion: Conversion, shape: Shape | None) -> 
     return slow.rows
 
 
-def _csv_rows(block: CsvBlock, shape: Shape, slow: SlowLane) -> None:
+def _csv_rows(block: CsvBlock, shape: Shape, slow: SlowLane) -> bool:
+    """Rows of a CSV block while all of them are plain; False when one is not, or the block ends within a row."""
     header = block.header
     ask, answer = header.index(shape.instruction), header.index(shape.output)
     more = header.index(shape.input) if shape.input else -1
-    cells, unclosed = len(header), -1 if block.unclosed is None else block.unclosed
+    cells, ended = len(header), False
+    dumps, newline = orjson.dumps, orjson.OPT_APPEND_NEWLINE
     digest, seed = xxhash.xxh3_128_intdigest, slow.conversion.seed
-    output, add_key = slow.rows.output, slow.rows.keys.append
+    output, keys = slow.rows.output, slow.rows.keys
+    reader = block.reader()
+    try:
+        for row in reader:
+            if len(row) != cells:
+                ended = block.is_end(row)
+                break
+            question, told, extra = row[ask], row[answer], row[more] if more >= 0 else ""
+            if not question or not told or question.isspace() or told.isspace():
+                return False
+            if extra:
+                question = f"{question}\n{extra}"
+            turns = [{"from": "human", "value": question}, {"from": "gpt", "value": told}]
+            line = dumps({"conversations": turns, "system": "", "tools": ""}, option=newline)
+            output += line
+            keys.append(digest(line, seed))
+    except UnicodeDecodeError as error:
+        raise NotUtf8Error from error
+    block.size, block.line_count = len(keys), reader.line_num - 1
+    return ended
+
+
+def _mixed_csv_rows(block: CsvBlock, shape: Shape, slow: SlowLane) -> None:
+    """Rows of a CSV block of which some need the slow lane."""
+    header = block.header
+    ask, answer = header.index(shape.instruction), header.index(shape.output)
+    more = header.index(shape.input) if shape.input else -1
     for position, row in enumerate(block.rows):
-        if len(row) != cells or position == unclosed:
-            if row:
-                slow.take(position)
-            else:
-                slow.rows.skipped.append(position)
+        if not row:
+            slow.rows.skipped.append(position)
             continue
-        question, told, extra = row[ask], row[answer], row[more] if more >= 0 else ""
-        if not question or not told or question.isspace() or told.isspace():
+        whole = len(row) == len(header) and position != block.unclosed
+        if not whole or not row[ask].strip() or not row[answer].strip():
             slow.take(position)
             continue
-        line = plain_line(question, extra, told)
-        output += line
-        add_key(digest(line, seed))
+        line = plain_line(row[ask], row[more] if more >= 0 else "", row[answer])
+        slow.rows.output += line
+        slow.rows.keys.append(xxhash.xxh3_128_intdigest(line, slow.conversion.seed))
 
 
 def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:

@@ -82,6 +82,7 @@ def test_csv_lanes_agree(rows: list[list[str]]) -> None:
     content = sink.getvalue().encode()
     block = block_of(Layout.CSV, content)
     assert isinstance(block, CsvBlock)
+    block.scan()
     expected = list(csv.reader(io.StringIO(sink.getvalue(), newline="")))
     assert block.rows == expected
     assert account(block, SHAPE, "") == account(block_of(Layout.CSV, content), None, "")
