@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from lfwrap.data.conversation import Tool
 from lfwrap.data.work import Outcome, Task, run_task
 from lfwrap.errors import PreflightError
 
@@ -36,13 +38,22 @@ class Workers:
     are forked, which takes no time.
     """
 
-    def __init__(self, jobs: int, start_method: str | None = None) -> None:
+    def __init__(self, jobs: int, start_method: str | None = None, tools: Mapping[str, Tool] | None = None) -> None:
+        """Start processes.
+
+        Args:
+            jobs: how many; with 1 the caller's own does the work.
+            start_method: how they start, or None for the platform's quickest.
+            tools: the catalogue that tasks name tools of; it goes to each process once, not with every task.
+        """
         self.jobs = jobs
         self._executor: ProcessPoolExecutor | None = None
         if jobs > 1:
             method = start_method or ("fork" if sys.platform == "linux" else "spawn")
             context = multiprocessing.get_context(method)
-            self._executor = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(os.getpid(),))
+            self._executor = ProcessPoolExecutor(
+                jobs, context, initializer=_start_worker, initargs=(os.getpid(), tools or {})
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -65,7 +76,7 @@ class Workers:
         waiting: deque[tuple[Task, Future[Outcome]]] = deque()
         try:
             for task in tasks:
-                waiting.append((task, self._executor.submit(run_task, task)))
+                waiting.append((task, self._executor.submit(_run_task, _without_tools(task))))
                 if len(waiting) >= self.jobs + _AHEAD:
                     first, future = waiting.popleft()
                     yield first, future.result()
@@ -81,8 +92,26 @@ class Workers:
                 future.cancel()
 
 
-def _start_worker(parent: int) -> None:
+_catalogue: dict[str, Tool] = {}
+
+
+def _without_tools(task: Task) -> Task:
+    options = task.conversion.options
+    if not options.tools:
+        return task
+    return replace(task, conversion=replace(task.conversion, options=replace(options, tools={})))
+
+
+def _run_task(task: Task) -> Outcome:
+    if not _catalogue:
+        return run_task(task)
+    options = replace(task.conversion.options, tools=_catalogue)
+    return run_task(replace(task, conversion=replace(task.conversion, options=options)))
+
+
+def _start_worker(parent: int, tools: Mapping[str, Tool]) -> None:
     """Leave signals to the parent, and end when it is gone, however it went."""
+    _catalogue.update(tools)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):

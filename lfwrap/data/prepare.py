@@ -157,7 +157,7 @@ def _prepare(request: Request, files: Mapping[str, int], folder: Path, listener:
     listener.started(sum(sizes.values()))
     jobs = request.jobs or (usable_cpus() if sum(sizes.values()) > _SMALL_BYTES else 1)
     checked: set[str] = set()
-    with Workers(jobs, request.start_method) as workers:
+    with Workers(jobs, request.start_method, request.options.tools) as workers:
         while True:
             attempt = _Attempt(request, folder, workers, checked, listener)
             try:

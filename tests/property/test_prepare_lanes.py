@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lfwrap.data import validate
 from lfwrap.data.blocks import ArrayBlock, Block, CsvBlock, Layout, LineBlock, Span
-from lfwrap.data.conversation import Conversation, Message, Role
+from lfwrap.data.conversation import Conversation, Message, Role, Tool
 from lfwrap.data.convert import Conversion
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.plain import Shape, plain_line
@@ -141,3 +141,16 @@ def test_workers_may_be_spawned(tmp_path: Path) -> None:
     request = Request((str(tmp_path / "a.jsonl"),), tmp_path, "x", jobs=2, start_method="spawn", span_bytes=500)
     report = prepare(request)
     assert (report.rows_in, report.rows_out, report.duplicates) == (50, 1, 49)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_tools_reach_every_process(tmp_path: Path, jobs: int) -> None:
+    calls = [{"function_call": {"name": "s_t", "arguments": {"n": n}}, "source_instruction": f"do {n}", "tool": "s_t"}
+             for n in range(40)]  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(calls))
+    options = ConvertOptions(tools={name: Tool(name) for name in ("s_t", "other")}, distractors=1)
+    request = Request((str(tmp_path / "a.json"),), tmp_path, "x", options, jobs=jobs, span_bytes=300)
+    assert prepare(request).rows_out == 40
+    tools = json.loads((tmp_path / "x.jsonl").read_text().splitlines()[0])["tools"]
+    assert "s_t" in tools
+    assert "other" in tools
