@@ -187,7 +187,8 @@ def watch_command(run: str, runs_dir: Path) -> None:
 @click.option(
     "--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds to wait for the end."
 )
-def stop_command(run: str, runs_dir: Path, kill: bool, timeout_s: float) -> None:
+@_AS_JSON
+def stop_command(*, run: str, runs_dir: Path, kill: bool, timeout_s: float, as_json: bool) -> None:
     r"""Stop a run: the engine finishes its update and saves a checkpoint to go on from.
 
     \b
@@ -209,7 +210,10 @@ def stop_command(run: str, runs_dir: Path, kill: bool, timeout_s: float) -> None
         raise RunStateError(
             f"{found.paths.name}: still runs after {timeout_s:g} s", hint="Stop it at once with --kill."
         )
-    output.result(f"{stopped.paths.name}: {stopped.record.state}")
+    if as_json:
+        output.print_json("run", _with_live_steps(stopped))
+    else:
+        output.result(f"{stopped.paths.name}: {stopped.record.state}")
 
 
 @command.command("resume")
@@ -257,6 +261,9 @@ def resume_command(run: str, runs_dir: Path, **options: Any) -> int:
         output.say(f"going on from {plan.checkpoint.path.name}")
     if options["dry_run"]:
         command = plan.attempt.command
-        output.result(f"{command.quoted_environment} \\\n  {command.quoted}")
+        if options["as_json"]:
+            output.print_json("resume-plan", plan.to_json())
+        else:
+            output.result(f"{command.quoted_environment} \\\n  {command.quoted}")
         return 0
     return follow_run(found, plan.attempt, as_json=options["as_json"], quiet=options["quiet"], before_start=plan.clear)

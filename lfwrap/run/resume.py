@@ -49,6 +49,16 @@ class ResumePlan:
     notes: tuple[str, ...]
     clear: Callable[[], None]
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: where from, what is left out, and the command."""
+        return {
+            "path": str(self.run.paths.root),
+            "checkpoint": str(self.checkpoint.path) if self.checkpoint else None,
+            "broken": [{"path": str(each.path), "problems": list(each.problems)} for each in self.broken],
+            "notes": list(self.notes),
+            "command": self.attempt.command.to_json(),
+        }
+
 
 def plan_resume(
     run: Run, surroundings: Surroundings, *, gpus: int | None = None, launcher: str = "auto", show_example: bool = False

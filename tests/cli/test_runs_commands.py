@@ -203,9 +203,11 @@ def test_stop_with_kill_ends_every_process_of_the_run(folder, capsys, process):
 
 def test_stop_of_a_lost_run_ends_what_is_left_of_it(folder, capsys, process):
     make_running(folder, dataclasses.replace(probe_process(), boot="another"))
-    code, _, _ = runs(capsys, "stop", "one", "--timeout", "10")
+    code, out, _ = runs(capsys, "stop", "one", "--timeout", "10", "--json")
     assert process.wait(5) == -signal.SIGTERM
     assert code == 0
+    value = json.loads(out)
+    assert (value["schema"], value["name"], value["state"]) == ("lfwrap.run/1", "one", "lost")
 
 
 def test_a_run_of_another_machine_is_left_alone(folder, capsys):

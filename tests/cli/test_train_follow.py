@@ -273,6 +273,13 @@ def test_resume_shows_the_checkpoint_and_the_command_and_starts_nothing(stopped,
     assert "checkpoint-1" in out
     assert asked == []
     assert load_run(stopped.paths.root) == stopped
+    plan = json.loads(lfwrap(capsys, "runs", "resume", "latest", "--dry-run", "--json")[1])
+    assert plan["schema"] == "lfwrap.resume-plan/1"
+    assert plan["checkpoint"] == str(stopped.paths.output / "checkpoint-1")
+    assert plan["broken"] == [
+        {"path": str(stopped.paths.output / "checkpoint-2"), "problems": ["optimizer.pt is cut off"]}
+    ]
+    assert plan["command"]["quoted"] in out
 
 
 def test_resume_goes_on_and_sets_the_broken_checkpoint_aside(stopped, capsys, monkeypatch):

@@ -28,7 +28,8 @@ def describe(cwd: Path, **environment: str) -> dict:
 
 def test_variables_that_matter_are_kept_and_secrets_masked(tmp_path):
     given = {"CUDA_VISIBLE_DEVICES": "0", "HF_TOKEN": "x", "HF_HOME": "/h", "WANDB_API_KEY": "k", "HOME": "/root"}
-    assert describe(tmp_path, **given)["variables"] == {
+    kept = describe(tmp_path, **given)["variables"]
+    assert kept == {
         "CUDA_VISIBLE_DEVICES": "0",
         "HF_HOME": "/h",
         "HF_TOKEN": MASK,
