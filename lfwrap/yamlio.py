@@ -135,7 +135,7 @@ def parse_yaml(text: str, name: str) -> Document:
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
-        raise _syntax_error(error, name) from error
+        raise _syntax_error(error, name, text) from error
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{name}: no valid YAML: {error}", hint="Correct the value.") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
@@ -150,8 +150,9 @@ def parse_yaml(text: str, name: str) -> Document:
     return Document(values, name, collector.keys, collector.places)
 
 
-def _syntax_error(error: yaml.YAMLError, name: str) -> RecipeError:
+def _syntax_error(error: yaml.YAMLError, name: str, text: str) -> RecipeError:
     mark = getattr(error, "problem_mark", None)
+    at_tab = mark is not None and text[mark.index : mark.index + 1] == "\t"
     problem = getattr(error, "problem", None) or str(error)
     finding = Finding(
         "yaml-syntax",
@@ -159,9 +160,12 @@ def _syntax_error(error: yaml.YAMLError, name: str) -> RecipeError:
         file=name,
         line=mark.line + 1 if mark else None,
         column=mark.column + 1 if mark else None,
-        hint="Check indentation, quotes and colons there.",
+        hint="Indent with spaces, not tabs." if at_tab else "Check indentation, quotes and colons there.",
     )
     return RecipeError(f"{name}: no valid YAML", findings=[finding])
+
+
+_UTF8_HINT = "Save it as UTF-8 text."
 
 
 def load_yaml(path: Path) -> Document:
@@ -173,9 +177,11 @@ def load_yaml(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise RecipeError(f"{path}: no such file", hint="`lfwrap recipe list` names the bundled recipes.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: can't be read: {error}", hint="Save it as UTF-8 text.") from error
+        raise RecipeError(f"{path}: no such file", hint="Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: can't be read: no UTF-8 from byte {error.start} on", hint=_UTF8_HINT) from error
+    except OSError as error:
+        raise RecipeError(f"{path}: can't be read: {error.strerror}", hint="Name a YAML file.") from error
     return parse_yaml(text, str(path))
 
 
@@ -188,7 +194,8 @@ def parse_scalar(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_EngineLoader)  # noqa: S506 - a subclass of the safe loader
     except yaml.YAMLError as error:
-        raise RecipeError(f"{text!r}: no valid value: {error}", hint="Quote the text.") from error
+        problem = getattr(error, "problem", None) or str(error)
+        raise RecipeError(f"{text!r}: no valid value: {problem}", hint="Quote the text.") from error
 
 
 class _AgreedDumper(yaml.SafeDumper):

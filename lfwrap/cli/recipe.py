@@ -73,10 +73,10 @@ def show(recipe: str) -> None:
     Example:
       lfwrap recipe show recipes/paper.yaml > my.yaml
     """
-    from lfwrap.bundled import find_file
+    from lfwrap.recipe.recipe import find_recipe
     from lfwrap.yamlio import load_yaml
 
-    path = find_file(recipe)
+    path = find_recipe(recipe)
     load_yaml(path)
     output.result(path.read_text(encoding="utf-8").rstrip())
 

@@ -18,6 +18,10 @@ from lfwrap.yamlio import load_yaml
 _CATALOG = Path(__file__).with_name("catalog.yaml")
 _FIRST_WITH_BF16 = (8, 0)
 _MULTIPLE = re.compile(r"^(\d+)\s*[x×*]\s*(.+)$", re.IGNORECASE)
+# What a profile file may hold: the fields of `HardwareProfile`, memory also in GiB, and what ``--json`` adds.
+_PROFILE_KEYS = frozenset(
+    {"schema", "name", "kind", "gpus", "cpu_cores", "ram_bytes", "ram_gib", "interconnect", "driver", "world_size"}
+)
 
 
 class DeviceKind(StrEnum):
@@ -234,7 +238,7 @@ def load_hardware(spec: str) -> HardwareProfile:
     if path.suffix in {".yaml", ".yml", ".json"} or path.is_file():
         return load_profile(path)
     name, count = _split_multiple(text)
-    if name not in _catalog():
+    if name not in _catalog() or count < 1:
         raise _unknown_machine(spec, name)
     if count > 1 and _catalog()[name]["kind"] in {"cpu", "mps"}:
         raise UsageError(f"{spec}: only machines with separate GPUs come in multiples.", hint=f"Say '{name}'.")
@@ -244,7 +248,7 @@ def load_hardware(spec: str) -> HardwareProfile:
 def _split_multiple(text: str) -> tuple[str, int]:
     found = _MULTIPLE.match(text)
     count, name = (int(found[1]), found[2]) if found else (1, text)
-    return re.sub(r"[\s_]+", "-", name.strip(" -_").lower()), max(1, count)
+    return re.sub(r"[\s_]+", "-", name.strip(" -_").lower()), count
 
 
 def _unknown_machine(spec: str, name: str) -> UsageError:
@@ -261,10 +265,16 @@ def load_profile(path: Path) -> HardwareProfile:
     """Read a profile file: the keys of `HardwareProfile`; a GPU may stand once with a ``count``.
 
     Raises:
-        PreflightError: a key is missing or has a wrong value.
+        PreflightError: a key is missing, unknown or has a wrong value.
         RecipeError: missing file, or no valid YAML.
     """
     values = load_yaml(path).values
+    unknown = sorted(values.keys() - _PROFILE_KEYS)
+    if unknown or not values:
+        raise PreflightError(
+            f"{path}: no hardware profile: {f'unknown key {unknown[0]}' if unknown else 'nothing in it'}",
+            hint="`lfwrap hardware probe --out FILE` writes one to start from.",
+        )
     try:
         gpus = tuple(
             parse_gpu(entry, str(entry["name"]))

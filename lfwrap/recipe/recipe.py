@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from lfwrap.bundled import find_file
-from lfwrap.errors import UsageError
+from lfwrap.bundled import bundled_path, find_file
+from lfwrap.errors import RecipeError, UsageError
 from lfwrap.recipe.intent import BLOCK, Intent, IntentProblem, parse_intent
 from lfwrap.yamlio import Document, load_yaml, parse_scalar
 
@@ -91,11 +92,29 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), environ: Mappin
         environ: where ``MODEL_PATH`` is looked up.
 
     Raises:
-        RecipeError: no such file, or no valid YAML mapping.
+        RecipeError: no such file, nothing in it, or no valid YAML mapping.
         UsageError: an override is no ``key=value``.
     """
+    found = find_recipe(path)
+    document = load_yaml(found)
+    if not document.values:
+        raise RecipeError(f"{found}: nothing in it", hint="`lfwrap recipe new` writes a recipe to start from.")
+    return build_recipe(document, found, overrides, environ)
+
+
+def find_recipe(path: str | Path) -> Path:
+    """The user's file, else the bundled recipe of that name.
+
+    Raises:
+        RecipeError: neither is there; with the nearest bundled recipe.
+    """
     found = find_file(path)
-    return build_recipe(load_yaml(found), found, overrides, environ)
+    if found.exists():
+        return found
+    bundled = {shipped.stem: f"recipes/{shipped.name}" for shipped in bundled_path("recipes").glob("*.yaml")}
+    near = difflib.get_close_matches(Path(path).stem, bundled, n=1, cutoff=0.6)
+    suggestion = f"Did you mean '{bundled[near[0]]}'? " if near else ""
+    raise RecipeError(f"{path}: no such file", hint=f"{suggestion}`lfwrap recipe list` names the bundled recipes.")
 
 
 def build_recipe(
@@ -138,7 +157,10 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"{text}: no such option.", hint=f"Write overrides without dashes: {text.lstrip('-')}")
         if not equals or not all(key.split(".")):
             raise UsageError(f"{text}: expected key=value.", hint="For example learning_rate=1e-4.")
-        parsed[key] = parse_scalar(value)
+        try:
+            parsed[key] = parse_scalar(value)
+        except RecipeError as error:
+            raise RecipeError(f"command line  {key}: {error.message}", hint=error.hint) from error
     return parsed
 
 

@@ -80,6 +80,16 @@ def test_unreadable_files_are_named(tmp_path):
     (tmp_path / "gbk.yaml").write_bytes("数据: 一\n".encode("gb18030"))
     with pytest.raises(RecipeError, match=r"gbk\.yaml: can't be read"):
         load_yaml(tmp_path / "gbk.yaml")
+    with pytest.raises(RecipeError, match="can't be read: Is a directory") as caught:
+        load_yaml(tmp_path)
+    assert caught.value.hint == "Name a YAML file."
+
+
+@pytest.mark.parametrize("text", ["a:\n\tb: 1\n", "a:\n  - b\n\t- c\n"])
+def test_tabs_are_named(text):
+    with pytest.raises(RecipeError) as caught:
+        parse_yaml(text, "r.yaml")
+    assert "not tabs" in caught.value.findings[0].hint
 
 
 def test_python_objects_are_not_made():

@@ -159,6 +159,8 @@ def test_a_short_profile_is_enough(tmp_path):
         "gpus: [{name: x, memory_gib: 8, compute_capability: [8]}]\n",
         "kind: abacus\n",
         "cpu_cores: many\n",
+        "model_name_or_path: a\ndataset: b\n",
+        "# nothing\n",
     ],
 )
 def test_a_broken_profile_says_so(tmp_path, text):
@@ -170,8 +172,14 @@ def test_a_broken_profile_says_so(tmp_path, text):
 
 
 def test_a_missing_profile_says_so(tmp_path):
-    with pytest.raises(RecipeError, match=r"nowhere\.yaml"):
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml") as caught:
         load_hardware(str(tmp_path / "nowhere.yaml"))
+    assert "recipe" not in caught.value.hint
+
+
+def test_no_machine_at_all_is_no_machine():
+    with pytest.raises(UsageError, match="0x-h200"):
+        load_hardware("0x-h200")
 
 
 def test_json_holds_plain_values():

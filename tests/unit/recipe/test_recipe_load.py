@@ -95,6 +95,27 @@ def test_a_missing_recipe_says_where_to_look():
     assert "lfwrap recipe list" in caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["paper", "papre", "recipe/paper.yaml", "smoke.yml"])
+def test_a_missing_recipe_gets_the_nearest_bundled_one(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(name)
+    nearest = "recipes/smoke.yaml" if "smoke" in name else "recipes/paper.yaml"
+    assert f"Did you mean '{nearest}'?" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "# only a remark\n", "{}\n"])
+def test_an_empty_recipe_is_none(tmp_path, text):
+    (tmp_path / "r.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"r\.yaml: nothing in it"):
+        load_recipe(tmp_path / "r.yaml", environ={"MODEL_PATH": "m"})
+
+
+def test_a_value_that_is_no_yaml_is_named_with_its_key():
+    with pytest.raises(RecipeError, match=r"command line  lora_rank: '\[1': no valid value: [^\n]+$"):
+        parse_overrides(["lora_rank=[1"])
+
+
 @pytest.mark.parametrize(
     ("value", "names"), [("a, b,", ("a", "b")), (["a", " b"], ("a", "b")), (None, ()), (3, ()), ("", ())]
 )
