@@ -78,7 +78,7 @@ def probe(*, out: Path | None, force: bool, as_json: bool) -> None:
     \b
     Example:
       lfwrap hardware probe --out mine.yaml
-      lfwrap plan recipes/paper.yaml --hardware mine.yaml
+      lfwrap recipe explain recipes/paper.yaml --hardware mine.yaml
     """
     from lfwrap.hardware.probe import probe_hardware
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
+from lfwrap.cli.app import COMMANDS as VERBS
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").rglob("*.md")])
 
@@ -54,6 +56,32 @@ def test_relative_links_lead_somewhere(page):
     targets = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
     missing = [target for target in targets if target and not (page.parent / target).exists()]
     assert not missing
+
+
+def quoted_commands() -> list[tuple[str, str]]:
+    """Every `lfwrap VERB` that a page, a recipe, a message or a help text shows, as (where, VERB)."""
+    found = [
+        (path, verb)
+        for path, command in COMMANDS
+        for verb in re.findall(r"^ *lfwrap (\S+)", command.help, re.MULTILINE)
+    ]
+    files = [*PAGES, *(ROOT / "recipes").glob("*.yaml"), *(ROOT / "lfwrap").rglob("*.py")]
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        shown = re.findall(r"`lfwrap ([a-z][a-z-]*)", text)
+        if path.suffix == ".md":
+            for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
+                shown += re.findall(r"(?:^|[ (])lfwrap ([a-z][a-z-]*)", block, re.MULTILINE)
+        elif path.suffix == ".yaml":
+            shown += re.findall(r"^# {3}(?:\S+=\S+ )*lfwrap ([a-z][a-z-]*)", text, re.MULTILINE)
+        found += [(str(path.relative_to(ROOT)), verb) for verb in shown]
+    return found
+
+
+def test_every_command_that_is_shown_exists():
+    shown = quoted_commands()
+    assert len(shown) >= 50
+    assert sorted({(where, verb) for where, verb in shown if verb not in VERBS and verb[0] != "-"}) == []
 
 
 def test_every_page_is_reachable_from_the_index():
