@@ -114,7 +114,7 @@ def run(arguments: list[str]) -> int:
         sys.stderr.close()
         return 0
     except Exception as error:  # noqa: BLE001 - the last boundary: our bug, kept in a file
-        return output.show_bug(error, EXIT_BUG)
+        return output.show_bug(error, EXIT_BUG, as_json=as_json)
     return result if isinstance(result, int) else 0
 
 

@@ -8,7 +8,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,13 +61,21 @@ def show_error(error: LfwrapError, *, as_json: bool) -> int:
     return error.exit_code
 
 
-def show_bug(error: BaseException, code: int) -> int:
+def show_bug(error: BaseException, code: int, *, as_json: bool = False) -> int:
     """Keep the traceback of a bug of ours in a file and name it; returns the exit code."""
     descriptor, name = tempfile.mkstemp(prefix="lfwrap-crash-", suffix=".log")
     with os.fdopen(descriptor, "w", encoding="utf-8") as sink:
         sink.write("".join(traceback.format_exception(error)))
-    say(f"lfwrap has a bug: {type(error).__name__}: {error}")
-    say(f"  The details are in {Path(name)}: please report them.")
+    message, hint = (
+        f"lfwrap has a bug: {type(error).__name__}: {error}",
+        f"The details are in {name}: please report them.",
+    )
+    if as_json:
+        kind = type(error).__name__
+        body = {"kind": kind, "exit_code": code, "message": message, "hint": hint, "findings": []}
+        print_json("error", {"error": body})
+    say(message)
+    say(f"  {hint}")
     return code
 
 

@@ -181,7 +181,7 @@ def check_base(target: Target) -> None:
         PreflightError: no folder, no config.json, no weights, or no tokenizer; the message says which.
     """
     folder = Path(target.model).expanduser()
-    if not (folder.is_absolute() or folder.exists() or target.model.startswith(".")):
+    if _HUB_ID.match(target.model) and not folder.exists():
         return  # a hub id: the engine fetches it
     if not folder.is_dir():
         raise PreflightError(

@@ -107,3 +107,11 @@ def test_a_bug_goes_into_a_crash_log(monkeypatch, capsys, tmp_path):
     (log,) = tmp_path.glob("lfwrap-crash-*.log")
     assert "ZeroDivisionError: oops" in log.read_text()
     assert str(log) in captured.err
+
+
+def test_json_also_on_a_bug(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    _, captured = run_raising(monkeypatch, capsys, ZeroDivisionError("oops"), "--json")
+    body = json.loads(captured.out)
+    assert (body["schema"], body["error"]["exit_code"]) == ("lfwrap.error/1", 70)
+    assert "oops" in body["error"]["message"]

@@ -107,6 +107,13 @@ def test_base_and_template_can_be_said(build, facts):
     assert (target.model, target.template, target.stated_base) == (str(moved), "llama3", str(base))
 
 
+@pytest.mark.parametrize("name", ["nope", "./nope", "models/old/nope"])
+def test_a_base_that_is_neither_folder_nor_hub_id_is_refused_before_the_engine_starts(build, facts, name):
+    adapter = build.adapter(build.root / "adapter", build.model("base"))
+    with pytest.raises(PreflightError, match=r"nope: the base model of .* is not there"):
+        resolve_target(str(adapter), facts, base_model=name, template="llama3")
+
+
 def _cut_adapter(build):
     adapter = build.adapter(build.root / "adapter", build.model("base"))
     weights = adapter / "adapter_model.safetensors"
