@@ -1,0 +1,135 @@
+"""The session's side of the talk with its worker, and the comparison's: real children that answer by the protocol."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lfwrap.engine.locate import Engine
+from lfwrap.errors import EngineError
+from lfwrap.results import child
+from lfwrap.results.answers import TUNED, Answer, AnswerSession, GenerationSettings
+from lfwrap.results.parity import measure_parity
+from lfwrap.results.questions import ask
+from lfwrap.results.target import resolve_target
+
+HEAD = """
+import json, sys
+def emit(**fields): print(json.dumps(fields), flush=True)
+def answer(request, text): emit(event="answer", id=request["id"], text=text, prompt_tokens=1, answer_tokens=2,
+                                finish="stop", seconds=0.1)
+requests = (json.loads(line) for line in sys.stdin)
+load = next(requests)
+"""
+ECHO = """
+emit(event="ready", device="cpu", dtype="float32", seconds=0.1, load=load)
+for request in requests:
+    if request["op"] == "stream":
+        for piece in ("so ", "be ", "it"):
+            emit(event="token", id=request["id"], text=piece)
+        answer(request, json.dumps(request))
+    else:
+        for item in reversed(request["requests"]):
+            answer(item, f"{request['adapter']} {request['batch_size']} {request['generation']['seed']}")
+        emit(event="done", stopped=False)
+"""
+
+
+@pytest.fixture
+def session(build, facts, tmp_path, monkeypatch):
+    """A maker of sessions whose worker runs a given script."""
+    base = build.model()
+    adapter = build.adapter(tmp_path / "adapter", base)
+    target = resolve_target(str(adapter), facts)
+
+    def make(script: str, **options) -> AnswerSession:
+        (tmp_path / "answer.py").write_text(HEAD + script, encoding="utf-8")
+        monkeypatch.setattr(child, "_WORKERS", tmp_path)
+        engine = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
+        return AnswerSession(engine, target, **options)
+
+    return make
+
+
+def test_the_model_is_loaded_with_its_adapter_before_the_first_question(session, tmp_path):
+    with session(ECHO) as opened:
+        assert opened.ready["device"] == "cpu"
+        load = opened.ready["load"]
+        assert load["adapters"] == {TUNED: str(tmp_path / "adapter")}
+        assert load["arguments"]["model_name_or_path"] == str(tmp_path / "SmolLM2-135M-Instruct")
+        assert opened.default_adapter() == TUNED
+        pid = opened.pid
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_other_adapters_can_be_given_and_none(session, tmp_path):
+    with session(ECHO, adapters={"v1": tmp_path / "a", "v2": tmp_path / "b"}) as opened:
+        assert opened.default_adapter() == "v1"
+        assert set(opened.ready["load"]["adapters"]) == {"v1", "v2"}
+    with session(ECHO, adapters={}) as opened:
+        assert opened.default_adapter() is None
+
+
+def test_a_stream_is_pieces_and_then_the_whole_answer(session):
+    with session(ECHO, settings=GenerationSettings(max_new_tokens=9)) as opened:
+        *pieces, last = opened.stream(ask("why?", system="be brief"), TUNED)
+        assert pieces == ["so ", "be ", "it"]
+        assert isinstance(last, Answer)
+        assert '"max_new_tokens": 9' in last.text
+        assert '"system": "be brief"' in last.text
+        again = opened.answer(ask("and now?"), None)
+        assert '"adapter": null' in again.text
+        assert Answer.from_event({"event": "answer", **again.to_json()}) == again
+
+
+def test_a_batch_comes_as_it_is_done_and_ends(session):
+    with session(ECHO, settings=GenerationSettings(seed=7)) as opened:
+        for _ in range(2):
+            found = list(opened.answer_all([ask("a", number=0), ask("b", number=1)], "tuned", batch_size=3))
+            assert [answer.id for answer in found] == [1, 0]
+            assert {answer.text for answer in found} == {"tuned 3 7"}
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("emit(event='error', message='OSError: no such model', fatal=True)", "no such model"),
+        ("sys.exit('the engine is broken')", "the engine is broken"),
+    ],
+)
+def test_a_model_that_can_not_be_loaded_is_an_engine_error_and_nothing_is_left(session, script, words):
+    opened = session(script)
+    with pytest.raises(EngineError, match=words), opened:
+        pass
+    assert not psutil.pid_exists(opened.pid) or psutil.Process(opened.pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_request_that_fails_is_an_engine_error(session):
+    script = "emit(event='ready', seconds=0)\nnext(requests)\nemit(event='error', message='ValueError: too long')"
+    with session(script) as opened, pytest.raises(EngineError, match="too long"):
+        opened.answer(ask("why?"), None)
+
+
+PARITY = """
+assert load["exported"]["arguments"]["model_name_or_path"] == "exported", load
+assert "adapter_name_or_path" not in load["exported"]["arguments"]
+assert load["reference"]["adapter"].endswith("adapter")
+row = {"question": load["questions"][0], "reference_answer": "a", "exported_answer": "a", "same_prompt": True,
+       "same_answer": True, "answer_tokens": load["max_new_tokens"], "mean_abs_logit_difference": 0.0,
+       "max_abs_logit_difference": 0.0, "first_difference": None}
+emit(event="parity", rows=[row], compute_dtype="float32", device="cpu", chat_template=None, seconds=1.5)
+"""
+
+
+def test_the_comparison_asks_base_with_adapter_against_what_was_exported(build, facts, tmp_path, monkeypatch):
+    target = resolve_target(str(build.adapter(tmp_path / "adapter", build.model())), facts)
+    (tmp_path / "parity.py").write_text(HEAD + PARITY, encoding="utf-8")
+    monkeypatch.setattr(child, "_WORKERS", tmp_path)
+    engine = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
+    report = measure_parity(engine, target, "exported", "bfloat16", questions=("How?",), max_new_tokens=4)
+    assert report.problems() == []
+    assert [(row.question, row.answer_tokens) for row in report.rows] == [("How?", 4)]
+    assert report.to_json()["dtype"] == "bfloat16"
