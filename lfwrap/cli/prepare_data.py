@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lfwrap.data.mixture_file import MixtureFile
     from lfwrap.data.prepare import Listener, Request
     from lfwrap.data.report import FileReport, Report
+    from lfwrap.errors import Finding
 
 
 @click.command("prepare-data")
@@ -86,6 +87,8 @@ def command(**options: Any) -> None:
     as_json, frozen = options.pop("as_json"), options.pop("frozen")
     mixture = _mixture(options)
     request = mixture.request if mixture else _complete(_request(**options))
+    if request.options.distractors and not request.options.tools:
+        raise UsageError("--distractors: there are no tools to draw from", hint="Name them: --tools FILE")
     if frozen:
         if mixture is None:
             raise click.UsageError("--frozen goes with a sources.yaml")
@@ -108,7 +111,9 @@ def _mixture(options: Mapping[str, Any]) -> MixtureFile | None:
         return None
     from lfwrap.data.mixture_file import load_mixture
 
-    return load_mixture(Path(options["sources"][0]), _request(**options))
+    mixture = load_mixture(Path(options["sources"][0]), _request(**options))
+    _warn(mixture.findings)
+    return mixture
 
 
 def _complete(request: Request) -> Request:
@@ -133,7 +138,7 @@ def _request(**options: Any) -> Request:
         name=options["name"],
         options=ConvertOptions(
             columns=parse_mapping(options["mapping"]),
-            tools=_tools(options["tool_files"], options["mcp_servers"], options["distractors"]),
+            tools=_tools(options["tool_files"], options["mcp_servers"]),
             distractors=options["distractors"],
             instructions=options["instructions"],
             seed=options["seed"],
@@ -147,6 +152,7 @@ def _request(**options: Any) -> Request:
         max_rejects=parse_share(limit, "--max-rejects") if limit else None,
         force=options["force"],
         jobs=options["jobs"],
+        beside=(*options["tool_files"], *([options["instructions"]] if options["instructions"] else [])),
         engine_check=_engine_check(options, template),
         shaping=Shaping(
             near_duplicates=parse_share(options["near_dedup"], "--near-dedup") if options["near_dedup"] else None,
@@ -179,22 +185,20 @@ def _engine_check(options: Mapping[str, Any], template: str) -> EngineCheck | No
         return None
 
 
-def _tools(files: tuple[Path, ...], servers: tuple[str, ...], distractors: int) -> Mapping[str, Tool]:
-    """Tools by name; what is left out is said.
-
-    Raises:
-        UsageError: distractors are wanted, but there is nothing to draw them from.
-    """
+def _tools(files: tuple[Path, ...], servers: tuple[str, ...]) -> Mapping[str, Tool]:
+    """Tools by name; what is left out is said."""
     if not files and not servers:
-        if distractors:
-            raise UsageError("--distractors: there are no tools to draw from", hint="Name them: --tools FILE")
         return {}
     from lfwrap.data.tools import load_catalogue
 
     catalogue = load_catalogue(files, servers)
-    for finding in catalogue.findings:
-        output.say(f"warning: {finding}")
+    _warn(catalogue.findings)
     return catalogue.tools
+
+
+def _warn(findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        output.say(f"warning: {finding}")
 
 
 def _template(template: str, model: str | None) -> str:

@@ -11,14 +11,18 @@ import orjson
 
 from lfwrap import fsio
 from lfwrap.data.columns import FIELDS
+from lfwrap.data.formats.base import ConvertOptions
 from lfwrap.data.mix import Part, Shaping
 from lfwrap.data.prepare import Request, files_of
 from lfwrap.data.report import Report
 from lfwrap.data.split import parse_share, parse_val_size
+from lfwrap.data.tool_lists import tools_files
+from lfwrap.data.tools import ToolCatalogue, load_catalogue
 from lfwrap.errors import DataError, Finding, RecipeError
 from lfwrap.yamlio import Document, load_yaml
 
-_TOP = ("name", "out", "template", "seed", "val_size", "near_dedup", "test", "last_exchange", "strict", "max_rejects")
+_TOP = ("name", "out", "template", "seed", "val_size", "near_dedup", "test", "last_exchange", "strict", "max_rejects",
+        "tools", "distractors", "instructions")  # fmt: skip
 _PART = ("path", "rows", "weight", "format", "map", "encoding", "delimiter")
 _TYPES: dict[str, tuple[type, ...]] = {
     "rows": (int,),
@@ -31,6 +35,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "val_size": (int, float, str),
     "max_rejects": (int, float, str),
     "test": (str, list),
+    "tools": (str, list),
+    "distractors": (int,),
 }
 
 
@@ -41,10 +47,12 @@ class MixtureFile:
     Attributes:
         path: the file.
         request: what it asks for; paths in it are relative to its folder.
+        findings: warnings about its tools.
     """
 
     path: Path
     request: Request
+    findings: tuple[Finding, ...] = ()
 
     @property
     def lock_path(self) -> Path:
@@ -68,15 +76,15 @@ def load_mixture(path: Path, request: Request) -> MixtureFile:
     if findings:
         raise RecipeError(f"{path}: {len(findings)} wrong", findings=findings)
     values, folder = document.values, path.parent
-    tests = values.get("test", [])
     shaping = Shaping(
         near_duplicates=values.get("near_dedup", request.shaping.near_duplicates),
         test_files=(
             *request.shaping.test_files,
-            *(str(folder / test) for test in ([tests] if isinstance(tests, str) else tests)),
+            *map(str, _paths(values, "test", folder)),
         ),
         last_exchange=values.get("last_exchange", False) or request.shaping.last_exchange,
     )
+    tools = load_catalogue(_paths(values, "tools", folder))
     limit = values.get("max_rejects")
     filled = replace(
         request,
@@ -85,14 +93,33 @@ def load_mixture(path: Path, request: Request) -> MixtureFile:
         name=request.name or values.get("name", path.stem),
         out=folder / values.get("out", ".") if request.out == Path() else request.out,
         template=request.template or values.get("template", ""),
-        options=replace(request.options, seed=values.get("seed", request.options.seed)),
+        options=_options(request.options, values, tools, folder),
+        beside=(*request.beside, *_paths(values, "tools", folder), *_paths(values, "instructions", folder)),
         val_size=request.val_size or parse_val_size(str(values.get("val_size", 0))),
         strict=request.strict or values.get("strict", False),
         max_rejects=request.max_rejects if limit is None else parse_share(str(limit), "max_rejects"),
         shaping=shaping,
     )
     check = filled.engine_check
-    return MixtureFile(path, replace(filled, engine_check=check and replace(check, template=filled.template)))
+    complete = replace(filled, engine_check=check and replace(check, template=filled.template))
+    return MixtureFile(path, complete, tools.findings)
+
+
+def _options(options: ConvertOptions, values: Mapping[str, Any], found: ToolCatalogue, folder: Path) -> ConvertOptions:
+    instructions = _paths(values, "instructions", folder)
+    return replace(
+        options,
+        seed=values.get("seed", options.seed),
+        tools={**found.tools, **options.tools},
+        distractors=options.distractors or values.get("distractors", 0),
+        instructions=options.instructions or (instructions[0] if instructions else None),
+    )
+
+
+def _paths(values: Mapping[str, Any], key: str, folder: Path) -> list[Path]:
+    """The path or paths of a key, as seen from the file's folder."""
+    named = values.get(key, [])
+    return [folder / each for each in ([named] if isinstance(named, str) else named)]
 
 
 def _part(value: Mapping[str, Any], folder: Path) -> Part:
@@ -159,7 +186,8 @@ def _finding(document: Document, place: tuple[str | int, ...], message: str) -> 
 def lock_of(mixture: MixtureFile) -> dict[str, Any]:
     """What goes into a preparation: the hash of the file itself and of every input."""
     request = mixture.request
-    inputs = [*files_of(request.parts), *request.shaping.test_files]
+    beside = [str(file) for path in request.beside for file in tools_files(path)]
+    inputs = [*files_of(request.parts, request.beside), *request.shaping.test_files, *beside]
     folder = mixture.path.parent
     return {
         "schema": "lfwrap.sources-lock/1",

@@ -58,6 +58,7 @@ class Request:
         engine_check: what to check the result with, or None for no check.
         parts: a mixture, instead of ``sources``.
         shaping: what to leave out of the good rows.
+        beside: tools files and instructions; in a source folder they are no source.
     """
 
     sources: tuple[str, ...]
@@ -78,6 +79,7 @@ class Request:
     engine_check: EngineCheck | None = None
     parts: tuple[Part, ...] = ()
     shaping: Shaping = field(default_factory=Shaping)
+    beside: tuple[Path, ...] = ()
 
     @property
     def mixture(self) -> tuple[Part, ...]:
@@ -119,7 +121,7 @@ def prepare(request: Request, listener: Listener | None = None) -> Report:
     """
     check_name(request.name)
     parts = request.mixture
-    files = files_of(parts)
+    files = files_of(parts, request.beside)
     template_facts(request.template)
     _refuse_overwriting(request)
     try:
@@ -132,12 +134,17 @@ def prepare(request: Request, listener: Listener | None = None) -> Report:
         ) from error
 
 
-def files_of(parts: Sequence[Part]) -> dict[str, int]:
-    """File → its part; a file that two parts name belongs to the first."""
+def files_of(parts: Sequence[Part], beside: Sequence[Path] = ()) -> dict[str, int]:
+    """File → its part; a file that two parts name belongs to the first.
+
+    Files of ``beside`` that stand in a folder or match a glob are left out; one that a part names itself is kept.
+    """
     files: dict[str, int] = {}
+    others = {path.resolve() for path in beside}
     for number, part in enumerate(parts):
         for name in expand_sources([part.path]):
-            files.setdefault(name, number)
+            if name == part.path or Path(name).resolve() not in others:
+                files.setdefault(name, number)
     return files
 
 
@@ -312,6 +319,9 @@ class _Source:
 def _options_of(request: Request) -> dict[str, Any]:
     return {
         "columns": dict(request.options.columns),
+        "tools": len(request.options.tools),
+        "distractors": request.options.distractors,
+        "instructions": str(request.options.instructions) if request.options.instructions else None,
         "template": request.template,
         "seed": request.options.seed,
         "val_size": asdict(request.val_size) if request.val_size else None,

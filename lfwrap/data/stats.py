@@ -21,6 +21,7 @@ QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 CUTOFFS = (512, 1024, 2048, 4096, 8192)
 _CHUNK_ROWS = 512
 _LISTED_ROWS = 10
+_SCRIPT_CHARACTERS = 120  # of each turn that is asked or answered: its beginning tells, and costs a tenth
 
 
 def quantiles(values: Sequence[int]) -> dict[str, int]:
@@ -122,7 +123,8 @@ class _Tally:
             self.tools_per_row.append(len(tools))
         calls = [_called(turn["value"]) for turn in turns if turn["from"] == "function_call"]
         self.calls.update(itertools.chain.from_iterable(calls))
-        self.scripts[script_of(" ".join(turn["value"] for turn in turns if turn["from"] in ("human", "gpt")))] += 1
+        said = (turn["value"][:_SCRIPT_CHARACTERS] for turn in turns if turn["from"] in ("human", "gpt"))
+        self.scripts[script_of(" ".join(said))] += 1
         self._take_lengths(row, turns)
         self.rows.update(
             name

@@ -64,7 +64,7 @@ def collect_tool_lists(
         DataError: a file can't be read, is a client's configuration with its keys, or there is no tool at all.
         PreflightError: a server can't be asked.
     """
-    lists = [found for path in paths for file in _files(path) for found in read_tool_lists(file, findings)]
+    lists = [found for path in paths for file in tools_files(path) for found in read_tool_lists(file, findings)]
     for command in servers:
         server = ask_server(command, timeout_s=timeout_s)
         lists.append(ToolList(str(server.info["name"]), server.info, server.tools))
@@ -85,13 +85,18 @@ def merge_tool_lists(lists: Iterable[ToolList]) -> list[ToolList]:
     return [found for found in merged.values() if found.tools]
 
 
-def _files(path: Path) -> Iterator[Path]:
+def tools_files(path: Path) -> Iterator[Path]:
+    """A file, or the files of a folder that may hold tools.
+
+    Raises:
+        DataError: there is neither.
+    """
     if path.is_dir():
         yield from sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
     elif path.is_file():
         yield path
     else:
-        raise DataError(f"{path}: there is no such file or folder", hint="Check the path after --tools.")
+        raise DataError(f"{path}: there is no such file or folder", hint="Check the path of the tools.")
 
 
 def read_tool_lists(path: Path, findings: list[Finding]) -> list[ToolList]:
