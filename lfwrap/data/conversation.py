@@ -64,23 +64,6 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a row comes from.
-
-    Attributes:
-        file: the file as the user named it.
-        row: 1-based number of the row within the file, header not counted.
-        line: 1-based physical line on which the row starts, or None where there are none (Parquet, XLSX).
-        format: the input format's name.
-    """
-
-    file: str
-    row: int
-    line: int | None = None
-    format: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Conversation:
     """A training example: system prompt, tools and turns, in the order in which they happened."""
 

@@ -230,10 +230,10 @@ def change_state(run: Run, state: RunState, **changes: Any) -> Run:
 
 
 def load_run(path_or_name: str | Path, runs_dir: Path = DEFAULT_RUNS_DIR) -> Run:
-    """The run of a folder, of a name under ``runs_dir``, of an unambiguous beginning of one, or ``latest``.
+    """The run of a folder, of a name under ``runs_dir``, of an unambiguous part of one, or ``latest``.
 
     Raises:
-        RunStateError: there is none, several begin so, or its record can't be read.
+        RunStateError: there is none, several are called so, or its record can't be read.
     """
     text = str(path_or_name)
     if text == "latest":

@@ -19,7 +19,6 @@ from llamafactory.data.tool_utils import TOOLS
 SPECIAL_TOKEN = re.compile(
     r"<\|[^|<>]{1,40}\|>|<｜[^｜<>]{1,40}｜>|\[/?[A-Z_]{3,20}\]|<\[[^\]]{1,40}\]>|</?s>|<[a-z_]+of[a-z_]+>|<\|?tool[a-z_|]*>"
 )
-OBSERVATION_JOIN = "\n</tool_response>\n<tool_response>\n"
 CALL = {"name": "get_weather", "arguments": {"city": "北京", "days": 2}}
 OTHER = {"name": "get_time", "arguments": {"city": "上海"}}
 
