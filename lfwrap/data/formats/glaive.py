@@ -59,7 +59,7 @@ def _functions_in(system: str) -> list[Any]:
     while position >= 0:
         try:
             value, position = decoder.raw_decode(system, position)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Reject("tool", f"a function in the system text is no JSON: {error}") from error
         functions.append(value)
         position = system.find("{", position)

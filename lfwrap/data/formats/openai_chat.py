@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lfwrap.data.conversation import Conversation
+from lfwrap.data.formats.arguments import parse_json_field
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.calls import as_id, parse_call, parse_call_text, parse_calls
 from lfwrap.data.formats.messages import has_blocks, has_lone_call, turns_key, turns_of
@@ -144,7 +145,7 @@ def _split_parts(parts: list[Any]) -> tuple[list[str], list[Any], list[Any]]:
             thoughts.append(str(part.get("text", part.get("value", part.get("thinking", "")))))
         elif kind == "tool_call":
             value = part.get("value", part)
-            calls.append(json.loads(value) if isinstance(value, str) and value[:1] == "{" else value)
+            calls.append(parse_json_field(value, "a tool_call part", "call"))
         else:
             texts.append(part)
     return thoughts, texts, calls

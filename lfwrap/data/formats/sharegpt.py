@@ -105,7 +105,7 @@ def _named_results(text: str) -> list[tuple[str, str]] | None:
         return None
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     wanted = {"name", "content"}
     if not all(isinstance(value, Mapping) and set(value) == wanted for value in values):

@@ -42,8 +42,11 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     tools = parse_tools(_tools_in(str(record.get("system", ""))), notes)
     notes.repair("tools-from-system")
     names = [tool.name for tool in tools]
+    turns = record.get("conversations")
+    if not isinstance(turns, list):
+        raise Reject("structure", "conversations is no list of from/value turns")
     builder = TurnBuilder(notes)
-    for number, turn in enumerate(record["conversations"], 1):
+    for number, turn in enumerate(turns, 1):
         if not isinstance(turn, Mapping) or "from" not in turn:
             raise Reject("structure", f"turn {number} has no 'from'")
         text = plain_text(turn.get("value"), f"turn {number}", notes)
@@ -57,7 +60,7 @@ def _tools_in(system: str) -> Any:
         raise Reject("tool", "the system text holds no JSON list of functions")
     try:
         return json.JSONDecoder().raw_decode(system, start.start())[0]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Reject("tool", f"the functions in the system text are no JSON: {error}") from error
 
 
@@ -78,7 +81,7 @@ def _add_results(builder: TurnBuilder, text: str, notes: RowNotes) -> None:
     """``[{"name": …, "results": …}, …]``: one result for each call, where the counts agree."""
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     count = len(builder.calls)
     if not isinstance(values, list) or len(values) != count or not all(_is_result(value) for value in values):
