@@ -9,7 +9,7 @@ from lfwrap.data.formats.base import Reject
 from lfwrap.data.formats.roles import is_role
 
 TURNS_KEYS = ("messages", "conversations", "conversation")
-BLOCK_TYPES = frozenset({"tool_use", "tool_result", "thinking", "redacted_thinking"})
+BLOCK_TYPES = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 
 
 def turns_key(record: Mapping[str, Any]) -> str | None:

@@ -18,7 +18,7 @@ from lfwrap.data.formats.texts import plain_text, result_text, split_thought
 from lfwrap.data.formats.turns import TurnBuilder
 
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
-_THOUGHT_PARTS = frozenset({"reasoning", "thinking"})
+_THOUGHT_PARTS = ("reasoning", "thinking")
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:

@@ -14,7 +14,7 @@ from lfwrap.data.formats.schemas import parse_tools
 from lfwrap.data.formats.texts import plain_text, result_text
 from lfwrap.data.formats.turns import TurnBuilder
 
-_ITEM_TYPES = frozenset({"message", "function_call", "function_call_output", "reasoning"})
+_ITEM_TYPES = ("message", "function_call", "function_call_output", "reasoning")
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,8 @@ from lfwrap.data.formats.base import Reject, RowNotes
 _THOUGHT = re.compile(r"\s*<(think|thinking)>(.*?)</\1>\s*", re.DOTALL)
 # A whole run at once: the two halves of a surrogate pair may stand anywhere in it.
 _ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[0-9a-fA-F]{4})+)")
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+# A tuple: what stands under "type" in a broken row may be unhashable.
+_TEXT_PARTS = ("text", "input_text", "output_text")
 _FIRST_PRINTABLE = 0x20
 _QUOTE, _BACKSLASH = 0x22, 0x5C
 

@@ -320,6 +320,18 @@ def _mutate(record, path, value):
     return changed
 
 
+UNHASHABLE = {"type": ["text"], "text": "a"}
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_a_type_that_is_a_list_is_no_crash(name):
+    for turn in ({"role": "user", "content": [UNHASHABLE]}, {"role": "assistant", "content": [UNHASHABLE]}):
+        for record in ({"messages": [ASK, turn]}, {"input": [UNHASHABLE], "output": [UNHASHABLE]}):
+            FORMATS[name].evidence(record)
+            with contextlib.suppress(Reject):
+                convert(name, record)
+
+
 @pytest.mark.parametrize("name", sorted(FORMATS))
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=5), ANY_JSON)
 def test_a_broken_example_is_converted_or_rejected_and_never_crashes(name, path, value):
