@@ -178,25 +178,26 @@ def _check_keys(block: ArrayBlock, shape: Shape, rows: Rows) -> None:
 
 def _check_rules(rows: Rows, template: str) -> None:
     """Hold rows against the rules where one of the literals stands that rules look for."""
-    hits = rules_screen(template).lines_with(rows.output)
-    if not hits:
-        return
-    places, lines = rows.positions(), rows.lines()
-    rejects: dict[int, Reject] = {}
-    for index in hits:
+    output, rejects = rows.output, dict[int, Reject]()
+    found: dict[int, RowNotes] = {}
+    for start in rules_screen(template).starts_of_lines(output):
+        index = output.count(b"\n", 0, start) if rows.checked else -1
         if index in rows.checked:
             continue
         notes = RowNotes()
         try:
-            validate.check(_conversation_of(lines[index]), template, notes)
+            validate.check(_conversation_of(output[start : output.find(b"\n", start)]), template, notes)
         except Reject as reject:
-            rejects[index] = reject
+            rejects[output.count(b"\n", 0, start)] = reject
         if notes.warnings or notes.repairs:
-            rows.notes[places[index]] = notes
+            found[output.count(b"\n", 0, start)] = notes
+    if found:
+        places = rows.positions()
+        rows.notes |= {places[index]: notes for index, notes in found.items()}
     rows.drop(rejects)
 
 
-def _conversation_of(line: bytes) -> Conversation:
+def _conversation_of(line: bytes | bytearray) -> Conversation:
     turns = orjson.loads(line)["conversations"]
     roles = (Role.USER, Role.ASSISTANT)
     return Conversation(tuple(Message(role, turn["value"]) for role, turn in zip(roles, turns, strict=True)))

@@ -24,17 +24,14 @@ class Screen:
             sorted(written), matchkind=ahocorasick_rs.MatchKind.LeftmostFirst
         )
 
-    def lines_with(self, output: bytes | bytearray) -> list[int]:
-        """Indices of the lines in which a literal stands, in order."""
-        starts = [start for _, start, _ in self._automaton.find_matches_as_indexes(output)]
-        hits: list[int] = []
-        line = passed = 0
-        for start in starts:
-            line += output.count(b"\n", passed, start)
-            passed = start
-            if not hits or hits[-1] != line:
-                hits.append(line)
-        return hits
+    def starts_of_lines(self, output: bytes | bytearray) -> list[int]:
+        """Offsets of the lines in which a literal stands, in order."""
+        found: list[int] = []
+        for _, offset, _ in self._automaton.find_matches_as_indexes(output):
+            start = output.rfind(b"\n", 0, offset) + 1
+            if not found or found[-1] != start:
+                found.append(start)
+        return found
 
 
 @functools.cache
