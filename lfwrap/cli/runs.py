@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lfwrap.cli import output
-from lfwrap.errors import RunStateError
+from lfwrap.errors import RunStateError, UsageError
 
 if TYPE_CHECKING:
     from lfwrap.run.record import Run
@@ -46,9 +46,13 @@ def list_command(runs_dir: Path, as_json: bool) -> None:
     Example:
       lfwrap runs list --runs-dir /data/runs
     """
-    from lfwrap.run.record import list_runs
+    from lfwrap.run.record import scan_runs
 
-    runs = list_runs(runs_dir)
+    if runs_dir.is_file():
+        raise UsageError(f"--runs-dir {runs_dir}: a file, expected the folder that holds runs.")
+    runs, unreadable = scan_runs(runs_dir)
+    for error in unreadable:
+        output.say(f"warning: {error.message}")
     if as_json:
         output.print_json("run-list", {"runs": [_with_live_steps(run) for run in runs]})
         return

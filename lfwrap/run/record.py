@@ -274,13 +274,19 @@ def _run_folders(runs_dir: Path) -> list[Path]:
 
 def list_runs(runs_dir: Path = DEFAULT_RUNS_DIR) -> list[Run]:
     """The runs of a folder, oldest first; folders with an unreadable record are passed over."""
-    found = []
+    return scan_runs(runs_dir)[0]
+
+
+def scan_runs(runs_dir: Path = DEFAULT_RUNS_DIR) -> tuple[list[Run], list[RunStateError]]:
+    """The runs of a folder, oldest first, and an error for each folder whose record can't be read."""
+    found: list[Run] = []
+    unreadable: list[RunStateError] = []
     for root in _run_folders(runs_dir):
         try:
             found.append(_read_run(RunPaths(root.resolve())))
-        except RunStateError:
-            continue
-    return sorted(found, key=lambda run: run.record.created_at)
+        except RunStateError as error:
+            unreadable.append(error)
+    return sorted(found, key=lambda run: run.record.created_at), unreadable
 
 
 def latest_run(runs_dir: Path = DEFAULT_RUNS_DIR) -> Run:

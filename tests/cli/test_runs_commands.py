@@ -232,3 +232,21 @@ def test_latest_of_nothing(folder, capsys):
     code, _, err = runs(capsys, "watch")
     assert code == 8
     assert "lfwrap train RECIPE" in err
+
+
+def test_a_record_that_cant_be_read_is_named_beside_the_others(folder, capsys):
+    make_run(folder, "one")
+    make_run(folder, "two").paths.record.write_text("{")
+    code, out, err = runs(capsys, "list")
+    assert code == 0
+    assert "one" in out
+    assert "two" not in out
+    assert "warning:" in err
+    assert "two/record.json: no readable record" in err
+
+
+def test_a_file_is_no_folder_of_runs(folder, capsys):
+    (folder / "file").touch()
+    code, _, err = runs(capsys, "list", "--runs-dir", "file")
+    assert code == 2
+    assert "file: a file, expected the folder that holds runs" in err
