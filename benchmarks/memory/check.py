@@ -14,9 +14,11 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from lfwrap.hardware.profile import load_hardware
 from lfwrap.model.facts import ModelFacts, catalog_model
 from lfwrap.plan.choices import Choices, read_choices
 from lfwrap.plan.memory import estimate_memory
+from lfwrap.plan.throughput import estimate_speed
 
 _FILE = Path(__file__).with_name("h100.jsonl")
 _FEWER_LAYERS = "-4-layers"
@@ -66,6 +68,8 @@ def compare(record: dict[str, Any]) -> dict[str, Any]:
     """One row of the table."""
     model, choices = case_model(record["case"]), case_choices(record["case"])
     memory = estimate_memory(model, choices)
+    speed = estimate_speed(model, choices, load_hardware("h100-80gb").smallest_gpu)
+    assert speed is not None
     return {
         "id": record["id"],
         "half": record["case"]["split"],
@@ -75,6 +79,8 @@ def compare(record: dict[str, Any]) -> dict[str, Any]:
         "error": memory.peak_allocated_bytes / record["peak_allocated"] - 1,
         "device_predicted": memory.device_bytes,
         "device_measured": record["peak_reserved"] + record["device_in_use"] - record["reserved_now"],
+        "step_predicted": speed.step_s / choices.accumulation,
+        "step_measured": record["step_s"],
     }
 
 
@@ -83,23 +89,27 @@ def summary(rows: list[dict[str, Any]]) -> str:
     errors = [abs(row["error"]) for row in rows]
     worst = max(rows, key=lambda row: abs(row["error"]))
     short = [row["id"] for row in rows if row["device_predicted"] < row["device_measured"]]
+    times = [abs(row["step_predicted"] / row["step_measured"] - 1) for row in rows]
     return (
         f"{len(rows)} cases: within 5% {sum(error <= 0.05 for error in errors)}, within 10% "
         f"{sum(error <= 0.10 for error in errors)}, median {statistics.median(errors):.2%}, "
-        f"worst {worst['error']:+.2%} ({worst['id']}); device memory predicted too low: {short or 'never'}"
+        f"worst {worst['error']:+.2%} ({worst['id']}); device memory predicted too low: {short or 'never'}; "
+        f"time of a micro-step within 25% {sum(error <= 0.25 for error in times)}, "
+        f"median {statistics.median(times):.1%}, worst {max(times):.1%}"
     )
 
 
 def show(rows: list[dict[str, Any]], *, markdown: bool) -> None:
     """Print the table."""
     if markdown:
-        print("| case | widest moment | predicted GB | measured GB | error | device predicted | device measured |")
-        print("|---|---|---|---|---|---|---|")
+        columns = ["case", "widest moment", "predicted GB", "measured GB", "error", "device predicted", "measured"]
+        print(f"| {' | '.join([*columns, 's predicted', 's measured'])} |")
+        print("|---|---|---|---|---|---|---|---|---|")
     for row in sorted(rows, key=lambda row: row["id"]):
         figures = [row[key] / GB for key in ("predicted", "measured", "device_predicted", "device_measured")]
         cells = [
             row["id"], row["moment"], f"{figures[0]:.2f}", f"{figures[1]:.2f}", f"{row['error']:+.2%}",
-            f"{figures[2]:.2f}", f"{figures[3]:.2f}",
+            f"{figures[2]:.2f}", f"{figures[3]:.2f}", f"{row['step_predicted']:.2f}", f"{row['step_measured']:.2f}",
         ]  # fmt: skip
         if markdown:
             print(f"| {' | '.join(cells)} |")

@@ -17,6 +17,7 @@ from lfwrap.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, LfwrapErr
 COMMANDS: dict[str, tuple[str, str]] = {
     "prepare-data": ("prepare_data", "Turn Alpaca, CSV and other files into an exact LLaMA-Factory data set."),
     "data": ("data", "List formats, collect tools, count and show what data sets hold."),
+    "plan": ("plan", "Find the fastest way to run a recipe that fits a machine, and say why."),
     "train": ("train", "Train a recipe: check, render, launch, follow, record."),
     "chat": ("chat", "Talk to a tuned model: interactive, one question, or a file of them."),
     "export": ("export", "Merge an adapter into its base model and write it out."),

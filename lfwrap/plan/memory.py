@@ -6,12 +6,12 @@ can't be derived are fitted on the calibration half of benchmarks/memory, and sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.model.facts import ModelFacts
-from lfwrap.plan.choices import Choices
+from lfwrap.plan.choices import Choices, Precision
 from lfwrap.plan.lasting import lasting_terms
 from lfwrap.plan.moments import memory_moments
 from lfwrap.plan.terms import NOT_MEASURED, MemoryTerm
@@ -72,6 +72,8 @@ def estimate_memory(model: ModelFacts, choices: Choices, kind: DeviceKind = Devi
     sizes = {name: sum(term.bytes for term in terms) for name, terms in moments.items()}
     widest = max(sizes, key=lambda name: sizes[name])
     terms = [term for term in (*lasting, *moments[widest]) if term.bytes]
+    if kind is not DeviceKind.CUDA or choices.precision is Precision.FULL:
+        terms = [replace(term, holds=NOT_MEASURED) for term in terms]
     peak = sum(term.bytes for term in terms)
     base = sum(term.bytes for term in lasting)
     outside = _outside_terms(model, choices, kind, peak)

@@ -1,0 +1,185 @@
+"""Plans: the fastest that fits, what stays as it was asked for, and what to do when nothing fits."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from lfwrap.errors import PlanError
+from lfwrap.hardware.profile import load_hardware
+from lfwrap.model.facts import catalog_model
+from lfwrap.plan.batch import BatchPlan
+from lfwrap.plan.plan import make_plan, predict_plan
+from lfwrap.plan.search import (
+    LIGER_KEY,
+    MICRO_KEY,
+    NO_CHECKPOINTING_KEY,
+    SAMPLING_KEY,
+    PlanRequest,
+    Rows,
+    device_limit_bytes,
+    options,
+)
+from lfwrap.units import GIB
+
+VALUES = {
+    "finetuning_type": "lora",
+    "lora_rank": 64,
+    "lora_dropout": 0.1,
+    "lora_target": "all",
+    "cutoff_len": 4096,
+    "bf16": True,
+    "optim": "adamw_torch",
+    "num_train_epochs": 1.0,
+}
+ALPACA = Rows(700, 170.0, 52_000)
+
+
+def request(hardware="h100-80gb", rows=None, **changes):
+    machine = load_hardware(hardware)
+    base = PlanRequest(
+        model=catalog_model(changes.pop("model", "qwen2.5-7b")),
+        values={**VALUES, **changes.pop("values", {})},
+        hardware=machine,
+        world_size=machine.world_size,
+        rows=rows or Rows(4096),
+        batch=BatchPlan(16, 8 // machine.world_size, machine.world_size),
+        effective_batch=128,
+        speed="auto",
+        given=frozenset(VALUES),
+    )
+    return dataclasses.replace(base, **changes)
+
+
+@pytest.mark.parametrize("hardware", ["h100-80gb", "2x-h200", "rtx-4090", "a100-40gb", "8x-l40s"])
+def test_a_plan_fits_keeps_the_batch_and_is_the_fastest(hardware):
+    asked = request(hardware)
+    plan = make_plan(asked)
+    assert plan.fits
+    assert plan.option.memory.device_bytes <= device_limit_bytes(asked.hardware)
+    assert plan.option.rows_per_update == plan.option.batch.effective == 128
+    rates = [option.speed.tokens_per_s for option in options(asked) if option.fits]
+    assert plan.option.speed.tokens_per_s >= 0.9 * max(rates)
+
+
+def test_without_lengths_nothing_is_packed_and_that_is_said():
+    plan = make_plan(request())
+    assert set(plan.option.changes) <= {LIGER_KEY, NO_CHECKPOINTING_KEY}
+    assert any("lfwrap data stats" in note for note in plan.notes)
+
+
+def test_short_rows_are_packed_and_the_rows_of_an_update_are_said():
+    plan = make_plan(request(rows=ALPACA))
+    assert plan.option.changes["packing"][0] is True
+    assert plan.option.rows_per_sequence > 10
+    assert plan.option.rows_per_update == pytest.approx(128, rel=0.1)
+    assert f"lfwrap.effective_batch_size={plan.option.batch.effective}" in plan.overrides
+    assert any("packs" in note for note in plan.notes)
+
+
+def test_exact_leaves_the_rows_of_an_update_as_they_are():
+    plan = make_plan(request(rows=ALPACA, speed="exact"))
+    assert not {"packing", "neat_packing", SAMPLING_KEY} & set(plan.option.changes)
+
+
+def test_off_changes_nothing():
+    plan = make_plan(request(rows=Rows(512), speed="off"))
+    assert plan.option.changes == {}
+    assert plan.overrides == ()
+    assert plan.option.batch == BatchPlan(16, 8, 1)
+
+
+@pytest.mark.parametrize("key", [LIGER_KEY, NO_CHECKPOINTING_KEY])
+def test_what_the_person_set_stays(key):
+    plan = make_plan(request(given=frozenset({*VALUES, key}), values={key: False}))
+    assert key not in plan.option.changes
+
+
+def test_the_recipes_micro_batch_is_the_most_and_the_command_lines_is_fixed():
+    given = frozenset({*VALUES, MICRO_KEY})
+    assert make_plan(request(given=given, micro_limit=2, rows=ALPACA, speed="exact")).option.batch.micro_batch <= 2
+    fixed = request(given=given, batch=BatchPlan(4, 32, 1), speed="exact")
+    assert make_plan(fixed).option.batch == BatchPlan(4, 32, 1)
+
+
+@pytest.mark.parametrize("hardware", ["cpu", "m2-max-96gb"])
+def test_no_liger_without_its_gpus(hardware):
+    plan = make_plan(request(hardware, model="smollm2-135m", values={"bf16": False}, rows=Rows(512)))
+    assert LIGER_KEY not in plan.option.changes
+
+
+def test_a_gpu_in_use_counts_only_what_is_free():
+    idle = load_hardware("h100-80gb")
+    busy = dataclasses.replace(idle, gpus=(dataclasses.replace(idle.gpus[0], free_bytes=30 * GIB),))
+    assert device_limit_bytes(busy) < 30 * GIB < device_limit_bytes(idle)
+    plan = make_plan(dataclasses.replace(request(), hardware=busy))
+    assert plan.option.memory.device_bytes < 30 * GIB
+
+
+@pytest.mark.parametrize(
+    ("changes", "suggestion"),
+    [
+        ({"hardware": "t4"}, "quantization_bit=4 cutoff_len="),
+        ({"hardware": "rtx-4060-ti-16gb"}, "quantization_bit=4"),
+        ({"hardware": "h100-80gb", "values": {"finetuning_type": "full"}}, "finetuning_type=lora"),
+        ({"hardware": "h100-80gb", "model": "qwen2.5-72b"}, "quantization_bit=4"),
+        ({"hardware": "h100-80gb", "speed": "off", "batch": BatchPlan(128, 1, 1)}, "left open"),
+    ],
+)
+def test_when_nothing_fits_the_nearest_that_does_is_named(changes, suggestion):
+    with pytest.raises(PlanError, match="does not fit") as caught:
+        make_plan(request(**changes))
+    assert suggestion in caught.value.hint
+    assert caught.value.exit_code == 5
+
+
+def test_a_model_that_fits_nowhere_near():
+    with pytest.raises(PlanError) as caught:
+        make_plan(request("rtx-2080-ti", model="qwen3-235b-a22b"))
+    assert "smaller model" in caught.value.hint
+
+
+def test_a_prediction_takes_the_recipe_as_it_is():
+    plan = predict_plan(request("rtx-4090"))
+    assert plan.option.changes == {}
+    assert plan.option.batch == BatchPlan(16, 8, 1)
+    assert not plan.fits
+
+
+def test_steps_and_time():
+    plan = make_plan(request(rows=ALPACA, speed="exact"))
+    assert plan.steps == -(-52_000 // 128)
+    assert plan.duration_s == pytest.approx(plan.steps * plan.option.speed.step_s)
+    assert make_plan(request(values={"max_steps": 7})).steps == 7
+    assert make_plan(request()).steps is None
+
+
+def test_disk_holds_weights_and_states():
+    plan = make_plan(request())
+    numbers = plan.option.choices.adapter_parameters(catalog_model("qwen2.5-7b"))
+    assert plan.checkpoint_bytes == 12 * numbers
+    assert plan.disk_bytes == 4 * plan.checkpoint_bytes
+
+
+def test_what_was_rejected_is_said_with_figures():
+    plan = make_plan(request())
+    assert any("needs" in each.why for each in plan.rejected)
+    assert any("tokens/s against" in each.why for each in plan.rejected)
+
+
+def test_unsloth_is_not_modelled_and_dropout_turns_it_off():
+    notes = " ".join(make_plan(request(values={"use_unsloth": True})).notes)
+    assert "not modelled" in notes
+    assert "lora_dropout" in notes
+
+
+def test_json_has_the_agreed_keys():
+    value = json.loads(json.dumps(make_plan(request("2x-h200")).to_json()))
+    assert value["memory"]["terms"][0]["bytes"] > 0
+    assert value["memory"]["peak_allocated_bytes"] < value["memory"]["device_bytes"] <= value["memory"]["limit_bytes"]
+    assert value["speed"]["tokens_per_s"] > 0
+    assert value["speed"]["step_s"] > 0
+    product = value["per_device_train_batch_size"] * value["gradient_accumulation_steps"] * value["world_size"]
+    assert product == 128

@@ -1,0 +1,102 @@
+"""Time of a step: against what was measured, and in which direction things push it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from lfwrap.hardware.profile import Gpu, load_hardware
+from lfwrap.model.facts import catalog_model
+from lfwrap.plan.choices import Choices
+from lfwrap.plan.throughput import estimate_speed, micro_step_s
+
+CHECK = Path(__file__).resolve().parents[3] / "benchmarks" / "memory" / "check.py"
+H100 = load_hardware("h100-80gb").smallest_gpu
+QWEN_7B = catalog_model("qwen2.5-7b")
+LONG = Choices("lora", 4, 4096, accumulation=4, rank=64, liger=True)
+
+
+def load_check():
+    spec = importlib.util.spec_from_file_location("speed_check", CHECK)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+check = load_check()
+
+
+@pytest.mark.parametrize(("half", "within"), [("calibration", 19), ("held-out", 15)])
+def test_most_of_what_was_measured_is_within_a_quarter(half, within):
+    errors = [
+        abs(row["step_predicted"] / row["step_measured"] - 1) for row in map(check.compare, check.load_records(half))
+    ]
+    assert sum(error <= 0.25 for error in errors) >= within
+    assert max(errors) < 0.4
+
+
+@pytest.mark.parametrize(
+    ("changes", "tokens_per_s"),
+    [
+        ({"dropout": 0.1}, 8192),
+        ({"micro_batch": 1, "checkpointing": False, "dropout": 0.1}, 10082),
+        ({"micro_batch": 1, "checkpointing": False, "liger": False, "dropout": 0.1}, 9362),
+    ],
+)
+def test_rates_of_another_day_and_host(changes, tokens_per_s):
+    speed = estimate_speed(QWEN_7B, dataclasses.replace(LONG, **changes), H100)
+    assert speed.tokens_per_s == pytest.approx(tokens_per_s, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    "slower",
+    [
+        {"checkpointing": True},
+        {"liger": False},
+        {"quantization_bit": 8},
+        {"rank": 256},
+        {"seq_len_tokens": 8192},
+        {"packing": True},
+    ],
+)
+def test_what_takes_longer(slower):
+    base = dataclasses.replace(LONG, checkpointing=False)
+    assert micro_step_s(QWEN_7B, dataclasses.replace(base, **slower), H100) > micro_step_s(QWEN_7B, base, H100)
+
+
+def test_small_work_is_bound_by_launching():
+    one, two = (dataclasses.replace(LONG, micro_batch=size, seq_len_tokens=16) for size in (1, 2))
+    assert micro_step_s(QWEN_7B, two, H100) < 1.05 * micro_step_s(QWEN_7B, one, H100)
+
+
+def test_an_update_adds_up_and_padding_is_no_progress():
+    speed = estimate_speed(QWEN_7B, LONG, H100, real_share=0.5)
+    assert speed.step_s > 4 * speed.micro_step_s
+    assert speed.tokens_per_s == pytest.approx(speed.padded_tokens_per_s / 2)
+    assert speed.padded_tokens_per_s == pytest.approx(4 * 4 * 4096 / speed.step_s)
+
+
+def test_zero_3_travels_and_slow_links_cost():
+    def step(**changes):
+        choices = dataclasses.replace(LONG, world_size=2, **changes)
+        return estimate_speed(QWEN_7B, choices, H100, interconnect=link).step_s
+
+    link = "nvlink"
+    plain, sharded = step(), step(zero_stage=3)
+    link = "pcie"
+    assert plain < sharded < step(zero_stage=3)
+
+
+@pytest.mark.parametrize("gpu", [None, Gpu("unknown", 1), Gpu("no bandwidth", 1, bf16_flops=1e12)])
+def test_no_rates_no_estimate(gpu):
+    assert estimate_speed(QWEN_7B, LONG, gpu) is None
+
+
+def test_other_gpus_are_scaled_and_that_is_said():
+    t4 = estimate_speed(QWEN_7B, LONG, load_hardware("t4").smallest_gpu)
+    assert "not measured" in t4.basis
+    assert t4.tokens_per_s < estimate_speed(QWEN_7B, LONG, H100).tokens_per_s / 5
+    assert "not measured" not in estimate_speed(QWEN_7B, LONG, H100).basis
