@@ -63,12 +63,14 @@ def command(
     from lfwrap.recipe.check import check_recipe, require_valid
     from lfwrap.recipe.recipe import load_recipe
     from lfwrap.recipe.render import render_recipe
+    from lfwrap.run.job import choose_world_size
 
     machine = load_hardware(hardware)
     engine = find_engine()
     loaded, facts = load_recipe(recipe, overrides), load_engine_facts(engine)
     require_valid(loaded, check_recipe(loaded, facts, machine))
-    rendered = render_recipe(loaded, facts, machine, output_dir="RUN/output", world_size=world_size)
+    processes = choose_world_size(world_size, machine)
+    rendered = render_recipe(loaded, facts, machine, output_dir="RUN/output", world_size=processes)
     request = _request(loaded, rendered, machine, (longest_row, mean_row, row_count))
     if hardware == "auto" and engine is not None and not package_version(engine, "liger-kernel"):
         request = replace(request, given=request.given | {LIGER_KEY})  # what is not installed is no way to go
@@ -97,12 +99,14 @@ def _request(
     if rendered.batch is None:
         raise PlanError("Micro-batch and accumulation must be whole numbers from 1.", hint="Correct them.")
     _require_known_kind(values.get("stage", "sft"), values.get("finetuning_type", "lora"))
+    model = _model(recipe)
+    _require_targets(model, values.get("finetuning_type", "lora"), values.get("lora_target", "all"))
     own_micro = recipe.sources.get(MICRO_KEY) is Source.RECIPE
     given = set(recipe.sources)
     if recipe.sources.get(ACCUMULATION_KEY) is not Source.COMMAND_LINE:
         given.discard(ACCUMULATION_KEY)
     return PlanRequest(
-        model=_model(recipe),
+        model=model,
         values=values,
         hardware=machine,
         world_size=rendered.world_size,
@@ -123,6 +127,15 @@ def _require_known_kind(stage: str, method: str) -> None:
             f"stage: {stage}, finetuning_type: {method}: its memory is not modelled.",
             hint=f"lfwrap plan knows the stages {' and '.join(sorted(_STAGES))} with lora and full.",
         )
+
+
+def _require_targets(model: ModelFacts, method: str, target: object) -> None:
+    from lfwrap.plan.choices import Choices, read_target
+
+    names = read_target(target)
+    if method == "lora" and not Choices("lora", 1, 1, target=names).targets(model):
+        known = ", ".join(linear.name for linear in model.linears)
+        raise PreflightError(f"lora_target: {names}: no linear layer of {model.name}.", hint=f"It has {known}; or all.")
 
 
 def _model(recipe: Recipe) -> ModelFacts:

@@ -196,7 +196,7 @@ def read_choices(
         quantization_bit=int(values.get("quantization_bit") or 0),
         double_quantization=bool(values.get("double_quantization", True)),
         rank=int(values.get("lora_rank", 8)) if method == "lora" else 0,
-        target=_target(values.get("lora_target", "all")),
+        target=read_target(values.get("lora_target", "all")),
         dropout=float(values.get("lora_dropout", 0.0)),
         use_dora=bool(values.get("use_dora")),
         precision=_precision(values, is_sharded=(zero_stage or 0) > 1),
@@ -212,7 +212,8 @@ def read_choices(
     )
 
 
-def _target(value: Any) -> str:
+def read_target(value: Any) -> str:
+    """``lora_target`` as one text: a list is joined with commas."""
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -130,7 +130,7 @@ def _steps(request: PlanRequest, option: Option) -> int | None:
     fixed = request.values.get("max_steps")
     if isinstance(fixed, int) and fixed > 0:
         return fixed
-    if request.rows.count is None:
+    if request.rows.count is None or option.rows_per_update is None:
         return None
     epochs = float(request.values.get("num_train_epochs") or _DEFAULT_EPOCHS)
     return math.ceil(epochs * math.ceil(request.rows.count / option.rows_per_update))
@@ -158,10 +158,9 @@ def _overrides(request: PlanRequest, option: Option) -> Iterator[str]:
 def _notes(request: PlanRequest, option: Option) -> Iterator[str]:
     choices = option.choices
     if choices.packing:
-        yield (
-            f"An update sees {option.batch.effective} packs, about {option.rows_per_update} rows"
-            f" (a pack holds about {option.rows_per_sequence})."
-        )
+        rows = f"about {option.rows_per_update} rows (a pack holds about {option.rows_per_sequence})"
+        unknown = "how many rows that is depends on their length: give --mean-row"
+        yield f"An update sees {option.batch.effective} packs; {unknown if option.rows_per_update is None else rows}."
     if SAMPLING_KEY in option.changes:
         yield "Rows are grouped by length: updates see other rows together than in a random order."
     if LIGER_KEY in option.changes:

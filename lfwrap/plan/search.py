@@ -86,7 +86,7 @@ class Option:
         changes: engine key → (value, reason): what differs from the request.
         choices: the settings, on the longest rows.
         batch: how an update is made up; of packs, while packing.
-        rows_per_sequence: rows in a pack; 1 without packing.
+        rows_per_sequence: rows in a pack, about; 1 without packing; None while the rows' mean length is unknown.
         memory: what one GPU needs.
         speed: how fast it goes; None where the machine's rates are unknown.
         limit_bytes: what a GPU has, less the margin.
@@ -95,7 +95,7 @@ class Option:
     changes: Mapping[str, Reasoned]
     choices: Choices
     batch: BatchPlan
-    rows_per_sequence: int
+    rows_per_sequence: int | None
     memory: MemoryEstimate
     speed: SpeedEstimate | None
     limit_bytes: int
@@ -106,9 +106,9 @@ class Option:
         return self.memory.device_bytes <= self.limit_bytes
 
     @property
-    def rows_per_update(self) -> int:
-        """Rows of the data that an update sees: about so many, while packing."""
-        return self.batch.effective * self.rows_per_sequence
+    def rows_per_update(self) -> int | None:
+        """Rows of the data that an update sees: about so many, while packing; None where that is unknown."""
+        return None if self.rows_per_sequence is None else self.batch.effective * self.rows_per_sequence
 
 
 def device_limit_bytes(hardware: HardwareProfile) -> int:
@@ -149,17 +149,17 @@ def evaluate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: Batch
         real_share=real_share,
         interconnect=request.hardware.interconnect,
     )
-    packed = _rows_per_pack(request) if choices.packing else 1
-    return Option(dict(changes), choices, batch, packed, memory, speed, device_limit_bytes(request.hardware))
+    rows = _rows_per_pack(request) if choices.packing else 1
+    return Option(dict(changes), choices, batch, rows, memory, speed, device_limit_bytes(request.hardware))
 
 
 def _cutoff(request: PlanRequest) -> int:
     return int(request.values.get("cutoff_len") or request.rows.longest_tokens)
 
 
-def _rows_per_pack(request: PlanRequest) -> int:
+def _rows_per_pack(request: PlanRequest) -> int | None:
     mean = request.rows.mean_tokens
-    return 1 if mean is None else max(1, int(_cutoff(request) * _PACK_FILLED / mean))
+    return None if mean is None else max(1, int(_cutoff(request) * _PACK_FILLED / mean))
 
 
 def _typical(request: PlanRequest, choices: Choices, values: Mapping[str, Any]) -> tuple[Choices, float]:
@@ -244,7 +244,7 @@ def _batches(request: PlanRequest, *, is_packed: bool) -> Iterator[BatchPlan]:
         return
     effective = request.effective_batch
     if is_packed:
-        unit = request.world_size * _rows_per_pack(request)
+        unit = request.world_size * (_rows_per_pack(request) or 1)
         effective = max(1, round(effective / unit)) * request.world_size
     share = effective // request.world_size
     limit = min(request.micro_limit or _LARGEST_MICRO_BATCH, share)

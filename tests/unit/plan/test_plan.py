@@ -79,6 +79,14 @@ def test_short_rows_are_packed_and_the_rows_of_an_update_are_said():
     assert any("packs" in note for note in plan.notes)
 
 
+def test_packs_of_rows_of_unknown_length_are_not_counted_as_rows():
+    packing = {"packing": True, "neat_packing": True}
+    plan = make_plan(request(values=packing, rows=Rows(4096, None, 1000)))
+    assert plan.option.rows_per_update is None
+    assert plan.steps is None
+    assert any("--mean-row" in note for note in plan.notes)
+
+
 def test_exact_leaves_the_rows_of_an_update_as_they_are():
     plan = make_plan(request(rows=ALPACA, speed="exact"))
     assert not {"packing", "neat_packing", SAMPLING_KEY} & set(plan.option.changes)
