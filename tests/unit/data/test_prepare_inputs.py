@@ -48,7 +48,7 @@ def rejects(folder: Path) -> list[dict[str, Any]]:
         ("a.json", json.dumps(ROW, indent=2), "utf-8", {}),
         ("a.json", json.dumps([ROW], indent=4), "utf-8", {}),
         ("a.json", LINE + "\n" + LINE, "utf-8", {}),
-        ("a.jsonl.gz", gzip.compress(LINE.encode()), "utf-8", {}),
+        ("a.jsonl.gz", gzip.compress(LINE.encode(), mtime=0), "utf-8", {}),
         ("a.csv", "问题;答案\n问;答\n", "utf-8", {}),
         ("a.csv", "提问|回复\n问|答\n", "utf-8", {}),
         ("a.tsv", "ask\tanswer\n问\t答\n", "utf-8", {}),

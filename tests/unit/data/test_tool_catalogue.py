@@ -28,7 +28,7 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("shape", set(SHAPES) - {"JSON-RPC reply"})
+@pytest.mark.parametrize("shape", sorted(set(SHAPES) - {"JSON-RPC reply"}))
 def test_shapes_of_tools_files(tmp_path, shape):
     (tmp_path / "tools.json").write_text("\ufeff" + json.dumps(SHAPES[shape]), encoding="utf-8")
     tools = load_catalogue([tmp_path / "tools.json"]).tools
