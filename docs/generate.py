@@ -9,8 +9,11 @@ from pathlib import Path
 import click
 
 from lfwrap.cli.app import COMMANDS, app
+from lfwrap.data.format_docs import render_formats
+from lfwrap.data.rules import render_rules
 
-PAGE = Path(__file__).resolve().parent / "reference" / "cli.md"
+REFERENCE = Path(__file__).resolve().parent / "reference"
+PAGE = REFERENCE / "cli.md"
 WIDTH = 110
 
 
@@ -45,13 +48,24 @@ def render_page() -> str:
     return "\n".join(parts)
 
 
+def render_pages() -> dict[Path, str]:
+    """Every generated page with its text."""
+    return {
+        PAGE: render_page(),
+        REFERENCE / "data-formats.md": render_formats(),
+        REFERENCE / "data-rules.md": render_rules(),
+    }
+
+
 def main() -> int:
-    """Write the page, or with --check say whether it is up to date (exit 1 when not)."""
-    text = render_page()
+    """Write the pages, or with --check say whether they are up to date (exit 1 when not)."""
+    pages = render_pages()
     if "--check" in sys.argv[1:]:
-        return 0 if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text else 1
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(text, encoding="utf-8")
+        return (
+            0 if all(path.exists() and path.read_text(encoding="utf-8") == text for path, text in pages.items()) else 1
+        )
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 
