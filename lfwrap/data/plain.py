@@ -33,6 +33,11 @@ class Shape:
         """Keys to look up; that of a missing input is in no record."""
         return self.instruction, self.input or _NO_SUCH_KEY, self.output
 
+    @property
+    def absent_input(self) -> str | None:
+        """What a row without an input has: nothing, or, where every row should have one, something that is no text."""
+        return None if self.input else ""
+
 
 def plain_line(question: str, more: str, answer: str) -> bytes:
     """The output line: question and what belongs to it, joined by a line break, then the answer."""
@@ -48,7 +53,7 @@ def plain_texts(record: Any, shape: Shape) -> tuple[str, str, str] | None:
     if type(record) is not dict or len(record) != len(shape.names):
         return None
     ask, more, tell = shape.keys
-    question, extra, answer = record.get(ask), record.get(more, ""), record.get(tell)
+    question, extra, answer = record.get(ask), record.get(more, shape.absent_input), record.get(tell)
     if type(question) is not str or type(extra) is not str or type(answer) is not str:
         return None
     if not question or not answer or question.isspace() or answer.isspace():

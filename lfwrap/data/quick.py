@@ -100,7 +100,7 @@ def _mixed_csv_rows(block: CsvBlock, shape: Shape, slow: SlowLane) -> None:
 def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:
     """Rows of a JSONL block. One long loop: a call for each row would cost a good part of parsing it."""
     ask, more, tell = shape.keys
-    fields, quotes = len(shape.names), shape.quotes
+    fields, quotes, absent = len(shape.names), shape.quotes, shape.absent_input
     loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
     digest, seed = xxhash.xxh3_128_intdigest, slow.conversion.seed
     output, add_key = slow.rows.output, slow.rows.keys.append
@@ -108,7 +108,7 @@ def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:
     for position, raw in block.each():
         try:
             record = loads(raw)
-            question, extra, answer = record[ask], record.get(more, ""), record[tell]
+            question, extra, answer = record[ask], record.get(more, absent), record[tell]
         except (ValueError, KeyError, TypeError, AttributeError):
             if raw.isspace():
                 block.blanks.append(position)

@@ -62,6 +62,9 @@ def account(block: Block, shape: Shape | None, template: str) -> tuple[Any, ...]
 @example(
     [({"instruction": "q", "input": "", "output": '"'}, 5), ({"instruction": "q", "input": "", "output": ""}, 0)], ""
 )
+@example(
+    [({"instruction": "q", "system": "s", "output": "a"}, 1), ({"instruction": "q", "output": "a", "x": 1}, 0)], ""
+)
 def test_json_lanes_agree(rows: list[tuple[dict[str, Any], int]], template: str) -> None:
     texts = [dumps(row, style) for row, style in rows]
     lines = "\n".join(texts).encode()
