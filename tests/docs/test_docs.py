@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -45,9 +47,10 @@ def test_examples_keep_their_lines(command, context):
     assert re.search(r"^ *Example:\n +\S", help_text, re.MULTILINE)
 
 
-def test_the_command_reference_is_current():
-    generator = load_generator()
-    assert generator.PAGE.read_text(encoding="utf-8") == generator.render_page(), "run `just docs`"
+def test_the_generated_pages_are_current():
+    # In a process of its own: click keeps the help option of the first context that a command was used in.
+    done = subprocess.run([sys.executable, ROOT / "docs" / "generate.py", "--check"], check=False)
+    assert done.returncode == 0, "run `just docs`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

@@ -16,7 +16,7 @@ from lfwrap import fsio
 from lfwrap.data.prepare import Request, prepare
 from lfwrap.data.registry import LOCK_NAME
 
-COMMAND = [sys.executable, "-m", "lfwrap", "prepare-data"]
+COMMAND = [sys.executable, "-m", "lfwrap", "prepare-data", "--no-engine-check"]
 
 
 def write_rows(path: Path, count: int, label: str) -> Path:
