@@ -81,7 +81,6 @@ def command(**options: Any) -> None:
       lfwrap prepare-data questions.csv --out data/law --name law --map output=reply --val-size 5%
       lfwrap prepare-data sources.yaml --frozen
     """
-    from lfwrap.data.mixture_file import check_frozen, write_lock
     from lfwrap.data.prepare import prepare
 
     as_json, frozen = options.pop("as_json"), options.pop("frozen")
@@ -92,10 +91,14 @@ def command(**options: Any) -> None:
     if frozen:
         if mixture is None:
             raise click.UsageError("--frozen goes with a sources.yaml")
+        from lfwrap.data.mixture_file import check_frozen
+
         check_frozen(mixture)
     with _listener() as listener:
         report = prepare(request, listener)
     if mixture is not None:
+        from lfwrap.data.mixture_file import write_lock
+
         write_lock(mixture, report)
     if as_json:
         output.print_json("data-report", report.to_json())
@@ -168,13 +171,13 @@ def _engine_check(options: Mapping[str, Any], template: str) -> EngineCheck | No
     Raises:
         PreflightError: a check is asked for, but there is no engine.
     """
+    wanted = options["engine_check"]
+    if wanted is False:
+        return None
     from lfwrap.data.engine_check import EngineCheck
     from lfwrap.engine.locate import locate_engine
     from lfwrap.errors import PreflightError
 
-    wanted = options["engine_check"]
-    if wanted is False:
-        return None
     model = options["model"]
     tokenizer = options["tokenizer"] or (model if model and Path(model).is_dir() else None)
     try:

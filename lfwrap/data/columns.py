@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lfwrap.errors import DataError
 
@@ -28,6 +28,11 @@ _FIELD_OF = {alias: target for target, aliases in ALIASES.items() for alias in a
 def normalise_name(name: str) -> str:
     """A column name without what does not tell names apart: full-width forms, white space around it, case."""
     return unicodedata.normalize("NFKC", name).strip().lower()
+
+
+def is_all_known(names: Iterable[str]) -> bool:
+    """Whether every column is one of a plain table's, under any of its names."""
+    return all(normalise_name(name) in _FIELD_OF for name in names)
 
 
 def parse_mapping(pairs: Sequence[str]) -> dict[str, str]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.data.blocks import Layout, array_items, parse_exactly
-from lfwrap.data.columns import resolve_columns
-from lfwrap.data.formats import FORMATS
+from lfwrap.data.columns import is_all_known, resolve_columns
+from lfwrap.data.formats import FORMATS, WHOLE_FILE
 from lfwrap.data.formats.alpaca import describe_columns
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, SourceRecord
 from lfwrap.data.plain import Shape
@@ -102,9 +102,8 @@ def _head(text: TextFile) -> str:
 
 def _own_reader(head: str, format_name: str | None) -> tuple[Format, str] | None:
     """The format with a reader of its own that the text looks like, or that the user named."""
-    for known in FORMATS.values():
-        if known.read is None:
-            continue
+    for name in WHOLE_FILE:
+        known = FORMATS[name]
         evidence = known.sniff(head[:_SNIFFED_CHARACTERS]) if known.sniff else None
         if known.name == format_name:
             return known, evidence or "--format"
@@ -231,8 +230,10 @@ def _choose(records: Sequence[Mapping[str, Any]], sample: Sequence[Any], name: s
     votes: Counter[str] = Counter()
     reasons: dict[str, str] = {}
     for record in records:
-        for known in FORMATS.values():
-            if known.read is None and (evidence := known.evidence(record)) is not None:
+        # Where all columns are Alpaca's, no other format has to be asked.
+        names = ["alpaca"] if is_all_known(record) else [name for name in FORMATS if name not in WHOLE_FILE]
+        for known in (FORMATS[name] for name in names):
+            if (evidence := known.evidence(record)) is not None:
                 votes[known.name] += 1
                 reasons.setdefault(known.name, evidence)
                 break

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -14,7 +14,6 @@ from lfwrap import fsio
 from lfwrap.data.blocks import Layout, NotUtf8Error, Span
 from lfwrap.data.convert import Conversion
 from lfwrap.data.detect import Look, inspect_file, inspect_table
-from lfwrap.data.engine_check import EngineCheck, check_staged
 from lfwrap.data.formats.base import ConvertOptions, SourceRecord
 from lfwrap.data.gather import Gatherer, read_lines
 from lfwrap.data.mix import Part, Shaping, contamination, near_duplicate_finder, parse_part
@@ -29,6 +28,9 @@ from lfwrap.data.staging import commit, staging_folder
 from lfwrap.data.templates import template_facts
 from lfwrap.data.work import Task
 from lfwrap.errors import DataError, Finding, PreflightError
+
+if TYPE_CHECKING:
+    from lfwrap.data.engine_check import EngineCheck
 
 _BATCH_ROWS = 512
 _SMALL_BYTES = 8 << 20
@@ -175,6 +177,8 @@ def _prepare(request: Request, files: Mapping[str, int], folder: Path, listener:
             break
     _judge(request, report, folder)
     if request.engine_check is not None:
+        from lfwrap.data.engine_check import check_staged
+
         rows = {request.name: report.train_rows, f"{request.name}_val": report.val_rows}
         listener.checking()
         report.engine_check = check_staged(request.engine_check, folder, {name: n for name, n in rows.items() if n})

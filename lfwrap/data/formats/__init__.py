@@ -1,32 +1,52 @@
 """One module for each input format: record → Conversation.
 
-A new format is a module with a ``FORMAT`` and its name in the list below. The order is the order of detection: what
-is told apart by more evidence stands first, Alpaca, which fits any table, last.
+A new format is a module with a ``FORMAT`` and a line below: its name and its module. The order is the order of
+detection: what is told apart by more evidence stands first, Alpaca, which fits any table, last.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator, Mapping
 
 from lfwrap.data.formats.base import Format
 
-_MODULES = (
-    "mcp_wire_format",
-    "toucan",
-    "mcpflow_trajectories",
-    "mcpflow_simple",
-    "mcpflow",
-    "bfcl",
-    "openai_responses",
-    "anthropic",
-    "openai_chat",
-    "toolace",
-    "sharegpt",
-    "glaive",
-    "xlam",
-    "alpaca",
-)  # fmt: skip
-
-FORMATS: dict[str, Format] = {
-    known.name: known for known in (importlib.import_module(f"{__name__}.{module}").FORMAT for module in _MODULES)
+_MODULES = {
+    "mcp-wire": "mcp_wire_format",
+    "toucan": "toucan",
+    "mcpflow-trajectories": "mcpflow_trajectories",
+    "mcpflow-simple": "mcpflow_simple",
+    "mcpflow": "mcpflow",
+    "bfcl": "bfcl",
+    "openai-responses": "openai_responses",
+    "anthropic": "anthropic",
+    "openai": "openai_chat",
+    "toolace": "toolace",
+    "sharegpt": "sharegpt",
+    "glaive": "glaive",
+    "xlam": "xlam",
+    "alpaca": "alpaca",
 }
+# Formats that span lines, and so read files themselves.
+WHOLE_FILE = ("mcp-wire", "mcpflow-trajectories", "bfcl")
+
+
+class _Formats(Mapping[str, Format]):
+    """Name → format, imported when it is first looked at: most data needs one or two of them."""
+
+    def __getitem__(self, name: str) -> Format:
+        """The format of a name."""
+        module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+        known: Format = module.FORMAT
+        return known
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in the order of detection."""
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(_MODULES)
+
+
+FORMATS: Mapping[str, Format] = _Formats()
