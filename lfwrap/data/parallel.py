@@ -61,8 +61,14 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=kind is None, cancel_futures=True)
+        if self._executor is None:
+            return
+        if kind is not None:
+            # A signal may come while the executor starts its processes: the newest is not yet known to it, and would be
+            # waited for at the end, for ever.
+            for child in multiprocessing.active_children():
+                child.terminate()
+        self._executor.shutdown(wait=kind is None, cancel_futures=True)
 
     def ordered(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Every task with its outcome, in order; what is still under way when the caller stops is dropped.

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -137,3 +138,22 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, name: str) -> None:
     assert child.returncode in {130, 143}
     assert not (out / "x.jsonl").exists()
     assert not list(out.glob(".lfwrap-staging-*"))
+
+
+def test_an_interrupt_while_workers_start_leaves_none_waiting(tmp_path: Path) -> None:
+    """The pool does not know a worker that was just started: it waited for it for ever."""
+    source = write_rows(tmp_path / "a.jsonl", 60_000, "a")
+    script = """
+        import sys
+        from concurrent.futures import process
+        from lfwrap.cli.app import run
+        start = process.ProcessPoolExecutor._spawn_process
+        def start_and_interrupt(pool):
+            start(pool)
+            raise KeyboardInterrupt
+        process.ProcessPoolExecutor._spawn_process = start_and_interrupt
+        sys.exit(run(sys.argv[1:]))
+    """
+    arguments = ["prepare-data", str(source), "--out", str(tmp_path / "out"), "--name", "x", "--jobs", "2"]
+    command = [sys.executable, "-c", textwrap.dedent(script), *arguments, "--no-engine-check"]
+    assert subprocess.run(command, check=False, capture_output=True, timeout=20).returncode == 130
