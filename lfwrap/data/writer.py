@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from typing import Any
 
@@ -62,9 +61,22 @@ def row_key(conversation: Conversation, line: bytes, seed: int) -> int:
 
 
 def _content(conversation: Conversation) -> dict[str, Any]:
-    content = dataclasses.asdict(conversation)
-    for message in content["messages"]:
-        message.pop("call_id")  # ids differ from log to log and are never trained
-        for call in message["calls"]:
-            call.pop("id")
-    return content
+    """All that tells rows apart. Ids differ from log to log and are never trained: they are left out."""
+    return {
+        "messages": [
+            {
+                "role": message.role.value,
+                "text": message.text,
+                "thought": message.thought,
+                "calls": [{"name": call.name, "arguments": call.arguments} for call in message.calls],
+                "name": message.name,
+                "is_error": message.is_error,
+            }
+            for message in conversation.messages
+        ],
+        "system": conversation.system,
+        "tools": [
+            {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+            for tool in conversation.tools
+        ],
+    }
