@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 @click.option("--frozen", is_flag=True, help="With a sources.yaml: fail if any input differs from its lock.")
 @click.option("--strict", is_flag=True, help="Any rejected row is an error.")
 @click.option("--max-rejects", metavar="SHARE", help="Largest share of rejected rows, such as 1%.")
-@click.option("--jobs", "-j", default=0, help="Processes; as many as there are CPUs by default.")
+@click.option("--jobs", "-j", type=click.IntRange(min=0), default=0, help="Processes; 0 takes one for each CPU.")
 @click.option("--force", is_flag=True, help="Replace a data set of this name.")
 @click.option(
     "--engine-check/--no-engine-check",
@@ -68,7 +68,13 @@ if TYPE_CHECKING:
     help="Have the engine load the result (its own loader, converter and template); done where it is installed.",
 )
 @click.option("--tokenizer", metavar="DIR|ID", help="Model whose tokenizer counts tokens in the engine check.")
-@click.option("--cutoff-len", default=2048, show_default=True, help="Rows longer than this many tokens are counted.")
+@click.option(
+    "--cutoff-len",
+    type=click.IntRange(min=1),
+    default=2048,
+    show_default=True,
+    help="Rows longer than this many tokens are counted.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")  # fmt: skip
 def command(**options: Any) -> None:
     r"""Turn source files into a data set that LLaMA-Factory loads row for row.

@@ -87,3 +87,9 @@ def test_frozen_goes_with_a_sources_file(source: Path, tmp_path: Path, capsys: p
     command = ("prepare-data", str(source), "--out", str(tmp_path / "o"), "--name", "law", *MAP, "--frozen")
     code, _, err = lfwrap(capsys, *command)
     assert (code, "sources.yaml" in err) == (2, True)
+
+
+@pytest.mark.parametrize("option", [("--jobs", "-1"), ("--cutoff-len", "0")])
+def test_numbers_out_of_range_are_usage_errors(tmp_path, capsys, option):
+    assert app.run(["prepare-data", str(tmp_path), "--out", str(tmp_path / "o"), "--name", "x", *option]) == 2
+    assert option[0] in capsys.readouterr().err
