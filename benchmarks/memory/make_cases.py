@@ -2,14 +2,17 @@
 
     python benchmarks/memory/make_cases.py
 
-Cases are hand-picked to cover methods, ranks, lengths, micro-batches, kernels and data shapes, some of them near the
-limit of 80 GB on purpose. The halves are drawn per group (model, method, quantisation, GPUs) with the seed below,
-before anything was measured.
+Cases are hand-picked to cover methods, ranks, lengths, micro-batches, kernels and data shapes. The halves are drawn
+per group (model, method, quantisation, GPUs) with the seed below, before anything was measured. SECOND_ROUND was
+written after the first 38 had been measured, with what the planner predicted for it (`expect`), a seed of its own, and
+halves drawn per kind: near the limit of 80 GB and predicted to fit, predicted not to, and what the first round left.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import yaml
 from lfwrap.model.facts import ModelFacts, catalog_model
 
 SEED = 20261122
+SECOND_SEED = 20261123
 _OUT = Path(__file__).with_name("cases.yaml")
 _MANY_TOKENS = 16_000
 # name → (catalogue model, layers kept; None keeps all). Fewer layers of a mixture of experts fit a small disk.
@@ -140,11 +144,56 @@ llama-3.2-3b full 1024x4 liger z2
 llama-3.2-3b full 1024x4 liger z3
 qwen2.5-7b   full 1024x2 liger z3
 """
+# `fits`: predicted to take 90-97% of the GPU; `too large`: 103-110%.
+SECOND_ROUND = {
+    "fits": """
+qwen2.5-7b   lora r64 2048x4 d0.1 liger nockpt
+qwen2.5-0.5b lora r64 8192x4
+llama-3.1-8b lora r16 512x16 d0.1 liger nockpt
+gemma-2-2b   lora r16 1024x16
+qwen2.5-7b   q4 r64 1024x10 d0.1 liger nockpt
+llama-3.2-3b full 1024x28 liger
+qwen3-1.7b   lora r16 2048x6 d0.1 nockpt
+llama-3.1-8b q4 r64 4096x2 nockpt
+qwen2.5-7b   lora r16 512x48
+llama-3.2-3b lora r16 16384x1 d0.1 liger nockpt
+qwen2.5-0.5b full 512x34 nockpt
+qwen2.5-7b   q4 r16 8192x1 packed nockpt
+""",
+    "too large": """
+qwen2.5-7b   lora r64 2048x6 liger nockpt
+qwen2.5-0.5b full 1024x20 nockpt
+llama-3.1-8b lora r64 512x14 nockpt
+gemma-2-2b   q4 r16 1024x32 liger nockpt
+qwen2.5-7b   q4 r64 16384x1 liger nockpt
+qwen3-1.7b   q8 r16 512x32 nockpt
+""",
+    "further": """
+qwen2.5-7b   lora r64 2048x10 d0.1 mixed
+qwen2.5-0.5b full 2048x8 liger nockpt mixed
+llama-3.2-3b lora r16 4096x8 liger mixed
+qwen2.5-7b   lora r64 1024x8 d0.1 liger nockpt mixed
+qwen2.5-7b   q8 r64 1024x2 d0.1 liger
+qwen2.5-7b   q8 r16 4096x2 liger
+qwen2.5-0.5b q8 r16 4096x4 liger
+llama-3.1-8b q8 r32 2048x4 d0.1
+qwen2.5-0.5b full 512x32 liger
+qwen2.5-0.5b full 16384x1 liger
+qwen3-30b-a3b-4-layers lora r16 8192x2 liger
+qwen3-30b-a3b-4-layers lora r64 2048x8 d0.1 nockpt
+gemma-2-2b   lora r64 4096x4 liger
+gemma-2-2b   q8 r16 2048x2 d0.1
+qwen3-1.7b   lora r64 16384x1 d0.1 liger
+qwen3-1.7b   q4 r16 1024x16 liger nockpt
+""",
+}
 _WORDS: dict[str, dict[str, Any]] = {
     "lora": {"method": "lora"}, "full": {"method": "full", "rank": 0},
     "q4": {"quantization": 4}, "q8": {"quantization": 8},
     "liger": {"liger": True}, "nockpt": {"checkpointing": False}, "padded": {"data": "padded"},
-    "packed": {"data": "packed"}, "qv": {"target": "q_proj,v_proj"}, "attn": {"target": "q_proj,k_proj,v_proj,o_proj"},
+    "mixed": {"data": "mixed", "accumulation": 6, "updates": 2},
+    "packed": {"data": "packed"}, "qv": {"target": "q_proj,v_proj"},
+    "attn": {"target": "q_proj,k_proj,v_proj,o_proj"},
     "ga1": {"accumulation": 1, "updates": 4}, "expandable": {"expandable_segments": True},
     "pure_bf16": {"args": {"pure_bf16": True, "bf16": False}}, "dora": {"args": {"use_dora": True}},
     "fp16": {"args": {"bf16": False, "fp16": True}}, "single_quant": {"args": {"double_quantization": False}},
@@ -177,17 +226,35 @@ def group(case: dict[str, Any]) -> tuple[Any, ...]:
     return (case["model"], case.get("method", "lora"), case.get("quantization", 0), case.get("world_size", 1))
 
 
-def split(cases: list[dict[str, Any]]) -> None:
+def split(groups: Iterable[list[dict[str, Any]]], seed: int) -> None:
     """Mark half of every group for calibration, by the seed."""
-    chance = random.Random(SEED)  # noqa: S311 - no secret
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for case in cases:
-        groups.setdefault(group(case), []).append(case)
+    chance = random.Random(seed)  # noqa: S311 - no secret
     held_out_next = False
-    for members in groups.values():
+    for members in groups:
         for case in chance.sample(members, len(members)):
             case["split"] = "held-out" if held_out_next else "calibration"
             held_out_next = not held_out_next
+
+
+def first_round() -> list[dict[str, Any]]:
+    """The cases that were written before anything was measured, split per group."""
+    cases = [parse_case(line) for line in (SINGLE_GPU + TWO_GPUS).splitlines() if line.strip()]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for case in cases:
+        groups.setdefault(group(case), []).append(case)
+    split(groups.values(), SEED)
+    return order(cases)
+
+
+def second_round() -> list[dict[str, Any]]:
+    """The cases of the second round, each with what was predicted of it, split per kind."""
+    kinds = [
+        [parse_case(line) | {"expect": kind} for line in text.splitlines() if line.strip()]
+        for kind, text in SECOND_ROUND.items()
+    ]
+    split(kinds, SECOND_SEED)
+    cases = [case for row in itertools.zip_longest(*kinds) for case in row if case is not None]
+    return sorted(cases, key=lambda case: case["model"] in _SECOND_BATCH)
 
 
 def order(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -229,16 +296,15 @@ def _extra_config(facts: ModelFacts) -> dict[str, Any]:
 
 def main() -> None:
     """Write cases.yaml, one case a line."""
-    cases = [parse_case(line) for line in (SINGLE_GPU + TWO_GPUS).splitlines() if line.strip()]
+    cases = first_round() + second_round()
     assert len({case["id"] for case in cases}) == len(cases)
-    split(cases)
     text = [
-        f"# Written by make_cases.py (seed {SEED}). Shapes: the model catalogue's; each case adds to `defaults`.",
+        f"# Written by make_cases.py (seeds {SEED}, {SECOND_SEED}). Shapes: the catalogue's; cases add to `defaults`.",
         _line("defaults", DEFAULTS),
         "models:",
         *(f"  {_line(name, hf_config(name))}" for name in MODELS),
         "cases:",
-        *(f"- {_flow(case)}" for case in order(cases)),
+        *(f"- {_flow(case)}" for case in cases),
     ]
     _OUT.write_text("\n".join(text) + "\n", encoding="utf-8")
     halves = [case["split"] for case in cases]

@@ -15,6 +15,7 @@ import argparse
 import collections
 import json
 import os
+import random
 import re
 import select
 import shutil
@@ -34,7 +35,7 @@ _PACKED_ROW_TOKENS = 250  # about what instruction data has; packing joins such 
 
 
 def write_data(folder: Path, length: int, kind: str, rows: int) -> str:
-    """A data set of Alpaca rows: cut to exactly `length` tokens, half of them shorter, or short ones for packing.
+    """A data set of Alpaca rows: cut to exactly `length` tokens, half of them shorter, of all lengths, or for packing.
 
     Returns its name. One ASCII character is one token (see make_models.py).
     """
@@ -47,7 +48,11 @@ def write_data(folder: Path, length: int, kind: str, rows: int) -> str:
         short = (text * (length // len(text) + 2))[: length // 2]
         packed = (text * 4)[:_PACKED_ROW_TOKENS]
         per_pack = max(1, length // (_PACKED_ROW_TOKENS + 80)) + 1
+        chance = random.Random(rows)  # noqa: S311 - no secret
+        shares = [2 ** chance.uniform(-5, 0) for _ in range(rows)]
+        shares[rows // 2] = 1.0
         values = {
+            "mixed": [long[: int(len(long) * share)] for share in shares],
             "full": [long] * rows,
             "padded": [long, short] * (rows // 2 + 1),
             "packed": [packed] * (rows * per_pack),
