@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from lfwrap.engine.locate import Engine
 from lfwrap.results.child import WorkerProcess, child_environment
@@ -67,6 +67,8 @@ class Answer:
 class AnswerSession:
     """A model in a child process of the engine's. Use it as a context: on leaving, the child is gone."""
 
+    worker_script: ClassVar[str] = "answer.py"
+
     def __init__(
         self,
         engine: Engine,
@@ -85,7 +87,7 @@ class AnswerSession:
             adapters = {TUNED: target.adapter} if target.adapter else {}
         self._adapters = tuple(adapters)
         self._worker = WorkerProcess(
-            engine.python, "answer.py", environment=child_environment(model_is_local=target.model_is_local)
+            engine.python, self.worker_script, environment=child_environment(model_is_local=target.model_is_local)
         )
         self._load = {
             "arguments": target.engine_arguments(),

@@ -128,9 +128,9 @@ class AnswerServer:
         )
 
 
-def main() -> int:
+def main(kind: type[AnswerServer] = AnswerServer) -> int:
     """Load, then answer until stdin closes; returns 1 when the model can't be loaded."""
-    server = AnswerServer(take_stdout())
+    server = kind(take_stdout())
     requests = read_requests(sys.stdin)
     try:
         server.load(next(requests))
