@@ -15,11 +15,11 @@ import orjson
 
 from lfwrap import __version__
 from lfwrap.engine.locate import Engine
-from lfwrap.fsio import sha256_file
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.recipe.recipe import MODEL_KEY, split_names
 from lfwrap.run.command import mask_override, mask_secrets
-from lfwrap.run.versions import installed_versions
+from lfwrap.run.model_files import describe_file, describe_model, has_changed, hub_commit, model_folder
+from lfwrap.run.versions import all_packages, installed_versions
 
 # The variables that change what the engine does; their values are kept, those named like secrets masked.
 _KEPT = re.compile(
@@ -28,6 +28,7 @@ _KEPT = re.compile(
     r"TOKENIZERS_|TORCH|TRANSFORMERS_|USE_|WANDB_"
 )
 _GIT_TIMEOUT_S = 5.0
+_DEFAULT_SEED = 42  # transformers' own
 
 
 def describe_environment(
@@ -48,6 +49,7 @@ def describe_environment(
         "engine_python": str(engine.python),
         "engine_package": str(engine.package),
         "versions": installed_versions(engine),
+        "packages": all_packages(engine),
         "platform": platform.platform(),
         "host": platform.node(),
         "hardware": hardware.to_json(),
@@ -83,7 +85,7 @@ def _git(cwd: Path, *arguments: str) -> str:
 
 
 def hash_inputs(values: Mapping[str, Any], cwd: Path, others: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """The content of ``inputs.json``: what → path, size in bytes, SHA-256.
+    """What of a run's ``inputs.json`` are files: what → path, size in bytes, SHA-256 (of weights, that of samples).
 
     Args:
         values: the engine's values as rendered; they name the data sets and the model.
@@ -91,16 +93,41 @@ def hash_inputs(values: Mapping[str, Any], cwd: Path, others: Mapping[str, Path]
         others: further files by what they are, such as the recipe.
     """
     files = dict(others)
-    model = cwd / Path(str(values.get(MODEL_KEY) or "")).expanduser()
-    if (model / "config.json").is_file():
-        files["model_config"] = model / "config.json"
     dataset_dir = cwd / Path(str(values.get("dataset_dir") or "data")).expanduser()
     registry = dataset_dir / "dataset_info.json"
     names = split_names(values.get("dataset")) + split_names(values.get("eval_dataset"))
     if registry.is_file():
         for name, path in _dataset_files(registry, names):
             files[f"dataset:{name}"] = path
-    return {what: _describe(path) for what, path in files.items()}
+    found = {what: describe_file(path) for what, path in files.items()}
+    return found | _describe_models(values, cwd)
+
+
+def _describe_models(values: Mapping[str, Any], cwd: Path) -> dict[str, dict[str, Any]]:
+    """The base model's files and those of adapters that the training goes on from."""
+    found: dict[str, dict[str, Any]] = {}
+    name, revision = str(values.get(MODEL_KEY) or ""), values.get("model_revision")
+    model = model_folder(name, cwd, str(revision) if revision else None) if name else None
+    if model is not None:
+        found |= describe_model(model, "model")
+    for number, adapter in enumerate(split_names(values.get("adapter_name_or_path"))):
+        folder = model_folder(adapter, cwd)
+        if folder is not None:
+            found |= describe_model(folder, f"adapter-{number}" if number else "adapter")
+    return found
+
+
+def seeds(values: Mapping[str, Any]) -> dict[str, int]:
+    """The seed of the training and that of the data's order, as the engine takes them where none is set."""
+    seed = _DEFAULT_SEED if values.get("seed") is None else int(values["seed"])
+    return {"seed": seed, "data_seed": seed if values.get("data_seed") is None else int(values["data_seed"])}
+
+
+def hub_commits(values: Mapping[str, Any], cwd: Path) -> dict[str, str]:
+    """``{"hub_commit": …}`` of the base model's copy in the cache; empty for a folder, or before it was fetched."""
+    name, revision = str(values.get(MODEL_KEY) or ""), values.get("model_revision")
+    commit = hub_commit(name, cwd, str(revision) if revision else None) if name else None
+    return {"hub_commit": commit} if commit else {}
 
 
 def _load_registry(registry: Path) -> dict[str, dict[str, Any]]:
@@ -133,10 +160,6 @@ def dataset_entries(values: Mapping[str, Any], cwd: Path) -> dict[str, Any]:
     return {name: entries[name] for name in names if name in entries}
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    return {"path": str(path.resolve()), "size_bytes": path.stat().st_size, "sha256": sha256_file(path)}
-
-
 def changed_inputs(before: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What differs between ``inputs.json`` and the files as they are now, one sentence each."""
     changed = []
@@ -144,6 +167,6 @@ def changed_inputs(before: Mapping[str, Mapping[str, Any]]) -> list[str]:
         path = Path(entry["path"])
         if not path.is_file():
             changed.append(f"{what}: {path} is gone")
-        elif path.stat().st_size != entry["size_bytes"] or sha256_file(path) != entry["sha256"]:
+        elif has_changed(entry):
             changed.append(f"{what}: {path} has changed")
     return changed

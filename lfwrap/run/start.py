@@ -10,7 +10,7 @@ from typing import Any
 from lfwrap.errors import RunStateError
 from lfwrap.fsio import write_json, write_text
 from lfwrap.recipe.recipe import MODEL_KEY, split_names
-from lfwrap.run.environment import dataset_entries, describe_environment, hash_inputs
+from lfwrap.run.environment import dataset_entries, describe_environment, hash_inputs, hub_commits, seeds
 from lfwrap.run.job import Job, Surroundings, TrainRequest, load_request, prepare_job, propose_name
 from lfwrap.run.paths import RunPaths, create_run_folder
 from lfwrap.run.record import Run, RunRecord, RunState, prepare_record, utc_now
@@ -74,7 +74,12 @@ def describe_inputs(paths: RunPaths, values: dict[str, Any], cwd: Path) -> dict[
     """The content of ``inputs.json``: the files that the run is made of, and how its data sets are registered."""
     own = {"recipe": paths.recipe, "engine_yaml": paths.engine_yaml, "deepspeed": paths.deepspeed}
     files = hash_inputs(values, cwd, {what: path for what, path in own.items() if path.is_file()})
-    return {"files": files, "datasets": dataset_entries(values, cwd)}
+    return {
+        "files": files,
+        "datasets": dataset_entries(values, cwd),
+        "seeds": seeds(values),
+        **hub_commits(values, cwd),
+    }
 
 
 def _first_record(job: Job, cwd: Path, versions: dict[str, str]) -> RunRecord:

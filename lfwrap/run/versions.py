@@ -32,6 +32,13 @@ def installed_versions(engine: Engine) -> dict[str, str]:
     return {name: version for name, version in found.items() if version} | {"llamafactory": engine.version}
 
 
+def all_packages(engine: Engine) -> dict[str, str]:
+    """Every package that the engine's Python has, by name, with its version, as its metadata folders are called."""
+    folders = sorted(engine.site_packages.glob("*.dist-info"), key=lambda folder: folder.name.lower())
+    named = (folder.name.removesuffix(".dist-info").rpartition("-") for folder in folders)
+    return {name.replace("_", "-"): version for name, dash, version in named if dash}
+
+
 def refused_versions(engine: Engine) -> list[str]:
     """What the engine would refuse at its start, such as ``transformers 5.7.0 (it takes 4.55.0 to 5.6.0)``."""
     try:

@@ -64,7 +64,7 @@ def test_what_lies_in_the_folder_can_be_read_and_done_again(tmp_path: Path, tiny
     assert "What is" not in stdout
     assert "training example is left out" in stdout
     inputs = json.loads(run.paths.inputs.read_bytes())
-    assert {"recipe", "engine_yaml", "model_config", "dataset:tiny"} <= set(inputs["files"])
+    assert {"recipe", "engine_yaml", "model:config.json", "dataset:tiny"} <= set(inputs["files"])
     environment = json.loads(run.paths.environment.read_bytes())
     assert environment["versions"]["transformers"]
     events = [json.loads(line)["event"] for line in run.paths.events.read_text(encoding="utf-8").splitlines()]

@@ -15,7 +15,15 @@ from lfwrap.engine.locate import Engine
 from lfwrap.fsio import sha256_bytes
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.run.command import MASK, Command, is_secret, mask_override, mask_secrets, override_arguments
-from lfwrap.run.environment import changed_inputs, dataset_entries, describe_environment, hash_inputs
+from lfwrap.run.environment import (
+    changed_inputs,
+    dataset_entries,
+    describe_environment,
+    hash_inputs,
+    hub_commits,
+    seeds,
+)
+from lfwrap.run.versions import all_packages
 from lfwrap.yamlio import parse_scalar
 
 ENGINE = Engine(Path("/e/python"), Path("/e/cli"), Path("/e/llamafactory"), "0.9.5")
@@ -89,7 +97,7 @@ def values(tmp_path: Path) -> dict:
 
 def test_every_local_file_of_a_run_is_hashed(values, tmp_path):
     found = hash_inputs(values, tmp_path, {})
-    assert set(found) == {"model_config", "dataset:a", "dataset:parts/1.jsonl", "dataset:parts/2.jsonl"}
+    assert set(found) == {"model:config.json", "dataset:a", "dataset:parts/1.jsonl", "dataset:parts/2.jsonl"}
     assert found["dataset:a"] == {
         "path": str(tmp_path / "data/a.jsonl"),
         "size_bytes": 1,
@@ -115,14 +123,14 @@ def test_without_a_readable_registry_only_the_rest_is_hashed(values, tmp_path, r
     path.unlink()
     if registry is not None:
         path.write_bytes(registry.encode("latin-1"))
-    assert set(hash_inputs(values, tmp_path, {})) == {"model_config"}
+    assert set(hash_inputs(values, tmp_path, {})) == {"model:config.json"}
     assert dataset_entries(values, tmp_path) == {}
 
 
 @pytest.mark.parametrize("registry", ["[]", '{"a": null}', '{"a": 3}', '{"a": {"file_name": null}}'])
 def test_a_registry_of_another_shape_is_passed_over(values, tmp_path, registry):
     (tmp_path / "data/dataset_info.json").write_text(registry, encoding="utf-8")
-    assert set(hash_inputs(values, tmp_path, {})) == {"model_config"}
+    assert set(hash_inputs(values, tmp_path, {})) == {"model:config.json"}
     assert set(dataset_entries(values, tmp_path)) <= {"a"}
 
 
@@ -172,3 +180,74 @@ def test_overrides_of_other_types_are_yaml():
         "c='/x y'",
         "d=0.5",
     ]
+
+
+def fill_model(folder: Path) -> None:
+    for name in ("tokenizer.json", "chat_template.jinja", "model.safetensors.index.json", "training_args.bin"):
+        (folder / name).write_text(name, encoding="utf-8")
+    (folder / "model-00001.safetensors").write_bytes(bytes(range(256)) * 8192)
+
+
+def test_a_model_is_known_by_its_small_files_and_samples_of_its_weights(values, tmp_path):
+    fill_model(tmp_path / "model")
+    found = hash_inputs(values, tmp_path, {})
+    names = ["config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors.index.json"]
+    assert {f"model:{name}" for name in (*names, "model-00001.safetensors")} == {
+        what for what in found if what.startswith("model:")
+    }
+    weights = found["model:model-00001.safetensors"]
+    assert set(weights) == {"path", "size_bytes", "sample_sha256"}
+    assert weights["size_bytes"] == 256 * 8192
+
+
+def test_other_weights_of_the_same_size_are_a_change(values, tmp_path):
+    fill_model(tmp_path / "model")
+    before = hash_inputs(values, tmp_path, {})
+    assert changed_inputs(before) == []
+    path = tmp_path / "model/model-00001.safetensors"
+    path.write_bytes(bytes(range(255, -1, -1)) * 8192)
+    assert changed_inputs(before) == [f"model:model-00001.safetensors: {path} has changed"]
+
+
+def test_an_adapter_to_go_on_from_is_an_input(values, tmp_path):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (adapter / name).write_text("{}", encoding="utf-8")
+    found = hash_inputs({**values, "adapter_name_or_path": str(adapter)}, tmp_path, {})
+    assert {"adapter:adapter_config.json", "adapter:adapter_model.safetensors"} <= set(found)
+
+
+def test_a_hub_model_is_known_by_the_commit_of_its_copy(values, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub/models--org--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text("abc123", encoding="ascii")
+    (repository / "snapshots/abc123").mkdir(parents=True)
+    hub = {**values, "model_name_or_path": "org/name"}
+    assert hub_commits(hub, tmp_path) == {}
+    (repository / "snapshots/abc123/config.json").write_text("{}", encoding="utf-8")
+    assert hub_commits(hub, tmp_path) == {"hub_commit": "abc123"}
+    assert "model:config.json" in hash_inputs(hub, tmp_path, {})
+    assert hub_commits(values, tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, (42, 42)),
+        ({"seed": None}, (42, 42)),
+        ({"seed": 0}, (0, 0)),
+        ({"seed": 7, "data_seed": 3}, (7, 3)),
+    ],
+)
+def test_seeds_are_those_that_the_engine_takes(values, expected):
+    assert tuple(seeds(values).values()) == expected
+
+
+def test_every_package_of_the_engine_is_kept(tmp_path):
+    site = tmp_path / "lib/python3.11/site-packages"
+    for name in ("torch-2.9.1+cu128.dist-info", "typing_extensions-4.15.0.dist-info", "no_version.dist-info", "torch"):
+        (site / name).mkdir(parents=True)
+    engine = Engine(tmp_path / "bin/python", Path("/e/cli"), Path("/e/llamafactory"), "0.9.5")
+    assert all_packages(engine) == {"torch": "2.9.1+cu128", "typing-extensions": "4.15.0"}
