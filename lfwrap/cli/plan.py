@@ -63,7 +63,7 @@ def command(
     from lfwrap.recipe.check import check_recipe, require_valid
     from lfwrap.recipe.recipe import load_recipe
     from lfwrap.recipe.render import render_recipe
-    from lfwrap.run.job import choose_world_size
+    from lfwrap.run.launch import choose_world_size
 
     machine = load_hardware(hardware)
     engine = find_engine()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,24 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.engine.facts import EngineFacts, load_engine_facts
-from lfwrap.engine.locate import SUPPORTED_VERSION, Engine, locate_engine, package_version
-from lfwrap.errors import Finding, PreflightError, UsageError
+from lfwrap.engine.locate import Engine, locate_engine, package_version
+from lfwrap.errors import Finding, PreflightError
 from lfwrap.fsio import canonical_json
-from lfwrap.hardware.profile import DeviceKind, HardwareProfile, load_hardware
+from lfwrap.hardware.profile import HardwareProfile, load_hardware
 from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.datasets import find_dataset_dir
 from lfwrap.recipe.layers import Reasoned
 from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.recipe.render import Rendered, render_recipe
 from lfwrap.run.command import Command
-from lfwrap.run.launchers import LaunchRequest, choose_launcher
+from lfwrap.run.launch import choose_world_size, launch_request
+from lfwrap.run.launchers import choose_launcher
 from lfwrap.run.launchers.base import Launcher
 from lfwrap.run.paths import RunPaths, run_name
 from lfwrap.run.preflight import PreflightContext, PreflightReport, check_preflight
-from lfwrap.run.process import MARKER
 from lfwrap.run.record import DEFAULT_RUNS_DIR
-from lfwrap.run.versions import refused_versions
-from lfwrap.units import plural
 from lfwrap.yamlio import dump_yaml
 
 # What supervision and resuming need, where the recipe says nothing about it.
@@ -174,7 +171,7 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
     # Where no folder registers the data sets, that is said once, and nothing can be said of their files.
     about_data = data.findings if data.path is None and data.findings else checked.data
     report = PreflightReport(tuple(found), about_data, (*missing, *checked.machine))
-    launch = launch_request(engine, hardware, paths, surroundings, world_size=world_size)
+    launch = launch_request(engine, hardware, paths, surroundings.cwd, surroundings.environ, world_size=world_size)
     return Job(recipe, rendered, paths, launcher.build(launch), hardware, launcher, report, engine)
 
 
@@ -194,22 +191,6 @@ def _find_engine(environ: Mapping[str, str]) -> tuple[Engine | None, tuple[Findi
         return None, (Finding("no-engine", error.message, hint=error.hint),)
 
 
-def choose_world_size(gpus: int | None, hardware: HardwareProfile) -> int:
-    """Processes to train with.
-
-    Raises:
-        UsageError: more GPUs are asked for than the machine has.
-    """
-    if gpus is None:
-        return hardware.world_size
-    if gpus < 1 or (hardware.gpus and gpus > len(hardware.gpus)):
-        raise UsageError(
-            f"--gpus {gpus}: {hardware.name} has {plural(len(hardware.gpus), 'GPU')}.",
-            hint="Give a number from 1 up to that; on a CPU it is the number of processes.",
-        )
-    return gpus
-
-
 def run_values(recipe: Recipe, facts: EngineFacts, engine: Engine | None) -> dict[str, Reasoned]:
     """What supervision needs, for the keys that the recipe leaves open and this engine knows."""
     given = recipe.engine_values
@@ -222,55 +203,3 @@ def run_values(recipe: Recipe, facts: EngineFacts, engine: Engine | None) -> dic
     if given.get("overwrite_output_dir"):
         values["overwrite_output_dir"] = (False, "The folder is new; a resume must not delete its log.")
     return values
-
-
-def launch_request(
-    engine: Engine | None,
-    hardware: HardwareProfile,
-    paths: RunPaths,
-    surroundings: Surroundings,
-    *,
-    world_size: int,
-    arguments: tuple[str, ...] = (),
-) -> LaunchRequest:
-    """What a launcher is asked for; without an engine its names stand for it."""
-    shown = engine or Engine(Path("python"), Path("llamafactory-cli"), Path("llamafactory"), SUPPORTED_VERSION)
-    environment = {MARKER: str(paths.root)}
-    if engine is not None and refused_versions(engine):
-        environment["DISABLE_VERSION_CHECK"] = "1"
-    return LaunchRequest(
-        engine=shown,
-        engine_yaml=paths.engine_yaml,
-        cwd=surroundings.cwd,
-        world_size=world_size,
-        port=_free_port(),
-        on_gpu=hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM},
-        devices=choose_devices(hardware, world_size, surroundings.environ.get("CUDA_VISIBLE_DEVICES")),
-        cpu_cores=hardware.cpu_cores,
-        arguments=arguments,
-        environment=environment,
-    )
-
-
-def choose_devices(hardware: HardwareProfile, world_size: int, visible: str | None) -> str | None:
-    """``CUDA_VISIBLE_DEVICES`` for the GPUs with the most free memory; None when all of them are taken.
-
-    Args:
-        hardware: the machine; its GPUs in the order in which they are visible.
-        world_size: GPUs wanted.
-        visible: the variable as it is set, whose choice is respected.
-    """
-    if hardware.is_cpu:
-        return "" if hardware.name != "auto" else None
-    if not hardware.gpus or world_size >= len(hardware.gpus):
-        return None
-    names = [name.strip() for name in visible.split(",")] if visible else [str(n) for n in range(len(hardware.gpus))]
-    by_free = sorted(range(len(hardware.gpus)), key=lambda index: -(hardware.gpus[index].free_bytes or 0))
-    return ",".join(names[index] for index in sorted(by_free[:world_size]))
-
-
-def _free_port() -> int:
-    """A TCP port that nobody listens on; the launchers' usual one is often taken on shared hosts."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

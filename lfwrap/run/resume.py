@@ -18,7 +18,8 @@ from lfwrap.run.attempt import Attempt
 from lfwrap.run.checkpoints import Checkpoint, find_checkpoints, set_aside
 from lfwrap.run.command import override_arguments
 from lfwrap.run.environment import changed_inputs, dataset_entries
-from lfwrap.run.job import Surroundings, launch_request
+from lfwrap.run.job import Surroundings
+from lfwrap.run.launch import launch_request
 from lfwrap.run.launchers import choose_launcher
 from lfwrap.run.process import run_processes
 from lfwrap.run.record import Run, RunState, append_event, save_record
@@ -89,7 +90,8 @@ def plan_resume(
         engine,
         _hardware_of(run),
         run.paths,
-        surroundings,
+        surroundings.cwd,
+        surroundings.environ,
         world_size=run.record.world_size,
         arguments=tuple(override_arguments({"resume_from_checkpoint": whole.path}) if whole else ()),
     )
