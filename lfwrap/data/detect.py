@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lfwrap.data.blocks import Layout, array_items, parse_exactly
+from lfwrap.data.array_block import array_items
+from lfwrap.data.blocks import Layout, parse_exactly
 from lfwrap.data.columns import is_all_known, resolve_columns
 from lfwrap.data.formats import FORMATS, WHOLE_FILE
 from lfwrap.data.formats.alpaca import describe_columns

@@ -11,7 +11,8 @@ import orjson
 import xxhash
 
 from lfwrap.data import validate
-from lfwrap.data.blocks import ArrayBlock, Block, CsvBlock, LineBlock, NotUtf8Error
+from lfwrap.data.array_block import ArrayBlock
+from lfwrap.data.blocks import Block, CsvBlock, LineBlock, NotUtf8Error
 from lfwrap.data.conversation import Conversation, Message, Role
 from lfwrap.data.convert import Conversion
 from lfwrap.data.formats.base import Reject, RowNotes

@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from lfwrap.data.blocks import ArrayBlock, Block, CsvBlock, Layout, LineBlock, NotUtf8Error, RecordBlock, Span
+from lfwrap.data.array_block import ArrayBlock
+from lfwrap.data.blocks import Block, CsvBlock, Layout, LineBlock, NotUtf8Error, RecordBlock, Span
 from lfwrap.data.convert import Conversion
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.lanes import Rows

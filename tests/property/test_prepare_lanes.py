@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lfwrap.data import validate
-from lfwrap.data.blocks import ArrayBlock, Block, CsvBlock, Layout, LineBlock, Span
+from lfwrap.data.array_block import ArrayBlock
+from lfwrap.data.blocks import Block, CsvBlock, Layout, LineBlock, Span
 from lfwrap.data.conversation import Conversation, Message, Role, Tool
 from lfwrap.data.convert import Conversion
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes

@@ -1,0 +1,160 @@
+"""Blocks of a JSON array: items by a quick parser where all are well, one by one past broken ones where not."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from lfwrap.data.blocks import Span, decode, unique_object
+from lfwrap.data.formats.base import Reject
+
+
+@dataclass(slots=True)
+class _Item:
+    offset: int
+    value: Any = None
+    reject: Reject | None = None
+
+
+_SEPARATOR = re.compile(r"\s*,\s*")
+_SPACE = re.compile(r"\s*")
+_FIRST_KEY = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"')
+_NEAR_THE_END = 16
+
+
+class ArrayBlock:
+    """Items of a JSON array; ``items`` holds them as a quick parser gave them, or is empty when it could not."""
+
+    def __init__(self, content: bytes, span: Span, items: list[Any]) -> None:
+        self.content = content
+        self.items = items
+        self.blanks: list[int] = []
+        self.trailing_comma = False
+        self._final = span.final
+        self._exact: list[_Item] | None = None
+        self.consumed_bytes = len(content)
+        if not items:
+            self._read_exactly()
+        self.size = len(items) or len(self._exact or ())
+        self.line_count = content.count(b"\n", 0, self.consumed_bytes)
+
+    def record(self, position: int) -> Any:
+        """The item, read exactly. Raises Reject."""
+        item = self._read_exactly()[position]
+        if item.reject is not None:
+            raise item.reject
+        return item.value
+
+    def text_at(self, position: int) -> str:
+        """The text from an item on."""
+        items = self._read_exactly()
+        following = items[position + 1].offset if position + 1 < len(items) else len(self._text)
+        return self._text[items[position].offset : following]
+
+    def lines_of(self, positions: Iterable[int]) -> dict[int, int | None]:
+        """Counts line breaks before each item."""
+        wanted = list(positions)
+        if not wanted:
+            return {}
+        items, text = self._read_exactly(), self._text
+        return {position: text.count("\n", 0, items[position].offset) for position in wanted}
+
+    def _read_exactly(self) -> list[_Item]:
+        if self._exact is None:
+            self._text = decode(self.content)
+            walk = _ArrayWalk(self._text, final=self._final)
+            self._exact = walk.items
+            self.trailing_comma = walk.trailing_comma
+            if not self.items:
+                self.consumed_bytes = len(self._text[: walk.consumed].encode())
+        return self._exact
+
+
+@dataclass(slots=True)
+class _ArrayWalk:
+    """Reads array items one by one, past broken ones, and stops before one that is cut off."""
+
+    text: str
+    final: bool
+    limit: int = sys.maxsize
+    items: list[_Item] = field(default_factory=list)
+    consumed: int = 0
+    trailing_comma: bool = False
+
+    def __post_init__(self) -> None:
+        decoder = json.JSONDecoder(object_pairs_hook=_marked_object)
+        offset = self._skip(0)
+        while offset < len(self.text) and len(self.items) < self.limit:
+            if self.final and self.text[offset] in "]}":
+                break
+            try:
+                value, end = decoder.rawdecode(self.text, offset)
+            except json.JSONDecodeError as error:
+                if not self.final and self._cut_off(error):
+                    self.consumed = offset
+                    return
+                end = self._next_item(offset)
+                line = self.text.count("\n", offset, error.pos)
+                reason = f"no valid JSON: {error.msg} ({line} lines on, column {error.colno})"
+                self.items.append(_Item(offset, reject=Reject("not-json", reason)))
+            else:
+                twice = _Twice.within(value)
+                reject = Reject("duplicate-key", f"the key {twice.key!r} stands twice in one object") if twice else None
+                self.items.append(_Item(offset, value, reject))
+            offset = self._skip(end)
+        self.consumed = len(self.text)
+
+    def _skip(self, offset: int) -> int:
+        """Past white space and the comma between items."""
+        match = _SEPARATOR.match(self.text, offset)
+        if match is None:
+            space = _SPACE.match(self.text, offset)
+            return space.end() if space else offset
+        self.trailing_comma = self.final and self.text[match.end() : match.end() + 1] == "]"
+        return match.end()
+
+    def _cut_off(self, error: json.JSONDecodeError) -> bool:
+        return error.pos >= len(self.text.rstrip()) - _NEAR_THE_END or error.msg.startswith("Unterminated string")
+
+    def _next_item(self, offset: int) -> int:
+        """Where a broken item ends, as far as can be told: before the next object that begins like it."""
+        own = _FIRST_KEY.match(self.text, offset)
+        following = rf"\{{\s*{re.escape(own.group()[1:].lstrip())}" if own else r"\{"
+        match = re.compile(rf"\s*,\s*{following}").search(self.text, offset + 1)
+        return match.start() if match else len(self.text)
+
+
+def array_items(text: str, limit: int) -> list[Any]:
+    """The first whole items of the text of a JSON array, after its bracket; broken ones are left out."""
+    walk = _ArrayWalk(text, final="]" in text[-8:], limit=limit)
+    return [item.value for item in walk.items if item.reject is None]
+
+
+@dataclass(slots=True)
+class _Twice:
+    """Stands in for an object that has a key twice."""
+
+    key: str
+
+    @classmethod
+    def within(cls, value: Any) -> _Twice | None:
+        """The first such object inside a value."""
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, dict):
+            value = value.values()
+        elif not isinstance(value, list):
+            return None
+        return next((found for part in value if (found := cls.within(part))), None)
+
+
+def _marked_object(pairs: list[tuple[str, Any]]) -> Any:
+    try:
+        return unique_object(pairs)
+    except Reject:
+        keys = [key for key, _ in pairs]
+        return _Twice(next(key for key in keys if keys.count(key) > 1))
