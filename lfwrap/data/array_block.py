@@ -92,7 +92,7 @@ class _ArrayWalk:
             if self.final and self.text[offset] in "]}":
                 break
             try:
-                value, end = decoder.rawdecode(self.text, offset)
+                value, end = decoder.raw_decode(self.text, offset)
             except json.JSONDecodeError as error:
                 if not self.final and self._cut_off(error):
                     self.consumed = offset
