@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from lfwrap.cli import output
-from lfwrap.errors import PlanError, PreflightError
+from lfwrap.errors import PlanError
 
 if TYPE_CHECKING:
     from lfwrap.hardware.profile import HardwareProfile
-    from lfwrap.model.facts import ModelFacts
     from lfwrap.plan.plan import Plan
     from lfwrap.plan.search import PlanRequest, Rows
     from lfwrap.recipe.recipe import Recipe
-    from lfwrap.recipe.render import Rendered
-
-_STAGES = frozenset({"sft", "pt"})
-_METHODS = frozenset({"lora", "full"})
-_DEFAULT_CUTOFF = 2048
 
 
 @click.command("plan")
@@ -56,110 +50,38 @@ def command(
       lfwrap plan my.yaml --hardware 2x-h200 --mean-row 170 --longest-row 700 --rows 52000
     """
     from lfwrap.engine.facts import load_engine_facts
-    from lfwrap.engine.locate import find_engine, package_version
-    from lfwrap.hardware.profile import load_hardware
+    from lfwrap.engine.locate import find_engine
+    from lfwrap.hardware.profile import choose_world_size, load_hardware
     from lfwrap.plan.plan import make_plan, predict_plan
-    from lfwrap.plan.search import LIGER_KEY
     from lfwrap.recipe.check import check_recipe, require_valid
+    from lfwrap.recipe.planning import Machine, may_change, plan_request, unavailable_keys
     from lfwrap.recipe.recipe import load_recipe
     from lfwrap.recipe.render import render_recipe
-    from lfwrap.run.launch import choose_world_size
 
-    machine = load_hardware(hardware)
-    engine = find_engine()
+    profile, engine = load_hardware(hardware), find_engine()
     loaded, facts = load_recipe(recipe, overrides), load_engine_facts(engine)
-    require_valid(loaded, check_recipe(loaded, facts, machine))
-    processes = choose_world_size(world_size, machine)
-    rendered = render_recipe(loaded, facts, machine, output_dir="RUN/output", world_size=processes)
-    request = _request(loaded, rendered, machine, (longest_row, mean_row, row_count))
-    if hardware == "auto" and engine is not None and not package_version(engine, "liger-kernel"):
-        request = replace(request, given=request.given | {LIGER_KEY})  # what is not installed is no way to go
-    plan = predict_plan(request) if fixed or request.effective_batch is None else make_plan(request)
+    require_valid(loaded, check_recipe(loaded, facts, profile))
+    missing = unavailable_keys(engine) if hardware == "auto" else frozenset()
+    machine = Machine(profile, choose_world_size(world_size, profile), missing)
+    rendered = render_recipe(loaded, facts, profile, output_dir="RUN/output", world_size=machine.world_size)
+    request = plan_request(loaded, rendered, machine, _rows(longest_row, mean_row, row_count))
+    plan = make_plan(request) if may_change(request) and not fixed else predict_plan(request)
     if as_json:
-        output.print_json("plan", {"recipe": str(loaded.path), "hardware": machine.name, **plan.to_json()})
+        output.print_json("plan", {"recipe": str(loaded.path), "hardware": profile.name, **plan.to_json()})
     else:
-        _show(loaded, machine, request, plan)
+        _show(loaded, profile, request, plan)
         for note in (*rendered.notes, *plan.notes):
             output.say(f"note: {note}")
     return 0 if plan.fits else _say_too_large(request)
 
 
-def _request(
-    recipe: Recipe, rendered: Rendered, machine: HardwareProfile, lengths: tuple[int | None, float | None, int | None]
-) -> PlanRequest:
-    """What the planner is asked, from the recipe as it is rendered for the machine.
-
-    Raises:
-        PreflightError: the model's shapes are unknown, or the training is of a kind that is not modelled.
-    """
-    from lfwrap.plan.search import ACCUMULATION_KEY, MICRO_KEY, PlanRequest
-    from lfwrap.recipe.recipe import Source
-
-    values = rendered.engine
-    if rendered.batch is None:
-        raise PlanError("Micro-batch and accumulation must be whole numbers from 1.", hint="Correct them.")
-    _require_known_kind(values.get("stage", "sft"), values.get("finetuning_type", "lora"))
-    model = _model(recipe)
-    _require_targets(model, values.get("finetuning_type", "lora"), values.get("lora_target", "all"))
-    own_micro = recipe.sources.get(MICRO_KEY) is Source.RECIPE
-    given = set(recipe.sources)
-    if recipe.sources.get(ACCUMULATION_KEY) is not Source.COMMAND_LINE:
-        given.discard(ACCUMULATION_KEY)
-    return PlanRequest(
-        model=model,
-        values=values,
-        hardware=machine,
-        world_size=rendered.world_size,
-        rows=_rows(values.get("cutoff_len", _DEFAULT_CUTOFF), *lengths),
-        batch=rendered.batch,
-        zero_stage=recipe.intent.zero_stage if rendered.deepspeed else None,
-        offload=recipe.intent.offload,
-        effective_batch=recipe.intent.effective_batch_size if recipe.has_intent else None,
-        speed=recipe.intent.speed,
-        given=frozenset(given),
-        micro_limit=values[MICRO_KEY] if own_micro else recipe.intent.max_micro_batch,
-    )
-
-
-def _require_known_kind(stage: str, method: str) -> None:
-    if stage not in _STAGES or method not in _METHODS:
-        raise PreflightError(
-            f"stage: {stage}, finetuning_type: {method}: its memory is not modelled.",
-            hint=f"lfwrap plan knows the stages {' and '.join(sorted(_STAGES))} with lora and full.",
-        )
-
-
-def _require_targets(model: ModelFacts, method: str, target: object) -> None:
-    from lfwrap.plan.choices import Choices, read_target
-
-    names = read_target(target)
-    if method == "lora" and not Choices("lora", 1, 1, target=names).targets(model):
-        known = ", ".join(linear.name for linear in model.linears)
-        raise PreflightError(f"lora_target: {names}: no linear layer of {model.name}.", hint=f"It has {known}; or all.")
-
-
-def _model(recipe: Recipe) -> ModelFacts:
-    from lfwrap.model.facts import load_model_facts
-
-    facts = load_model_facts(recipe.model) if recipe.model else None
-    if facts is None:
-        raise PreflightError(
-            f"{recipe.model or 'No model'}: its shapes are not known.",
-            hint="Name the folder of a downloaded model with model_name_or_path=DIR, or a model of the catalogue.",
-        )
-    if facts.is_quantized:
-        raise PreflightError(
-            f"{facts.name}: a checkpoint that is quantised already is not modelled.",
-            hint="Plan with its 16-bit original and quantization_bit=4.",
-        )
-    return facts
-
-
-def _rows(cutoff: int, longest: int | None, mean: float | None, count: int | None) -> Rows:
+def _rows(longest: int | None, mean: float | None, count: int | None) -> Rows | None:
+    """Row lengths as they were given by hand; None where none was."""
     from lfwrap.plan.search import Rows
 
-    longest_tokens = min(longest or cutoff, cutoff)
-    return Rows(longest_tokens, None if mean is None else min(mean, float(longest_tokens)), count)
+    if longest is None and mean is None and count is None:
+        return None
+    return Rows(longest or sys.maxsize, mean, count)
 
 
 def _show(recipe: Recipe, machine: HardwareProfile, request: PlanRequest, plan: Plan) -> None:

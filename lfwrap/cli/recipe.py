@@ -126,26 +126,37 @@ def explain(
     Example:
       lfwrap recipe explain recipes/paper.yaml --hardware 4x-h100-80gb learning_rate=1e-4
     """
+    from lfwrap.engine.locate import find_engine
+    from lfwrap.hardware.profile import choose_world_size
     from lfwrap.recipe.check import require_valid
     from lfwrap.recipe.datasets import find_dataset_dir
+    from lfwrap.recipe.planning import Machine, plan_training, unavailable_keys
     from lfwrap.recipe.render import render_recipe
 
-    loaded, facts, machine = _load(recipe, overrides, hardware)
-    if machine is None:
+    loaded, facts, profile = _load(recipe, overrides, hardware)
+    if profile is None:
         raise click.BadParameter("names no machine", param_hint="--hardware")
-    require_valid(loaded, _all_findings(loaded, facts, machine))
-    folder = find_dataset_dir(loaded, Path.cwd())
+    require_valid(loaded, _all_findings(loaded, facts, profile))
+    missing: frozenset[str] = unavailable_keys(find_engine()) if hardware == "auto" else frozenset()
+    machine = Machine(profile, choose_world_size(world_size, profile), missing)
+    planned = plan_training(loaded, facts, machine)
     rendered = render_recipe(
-        loaded, facts, machine, output_dir="RUN/output", dataset_dir=folder.path, world_size=world_size
+        loaded,
+        facts,
+        profile,
+        output_dir="RUN/output",
+        dataset_dir=find_dataset_dir(loaded, Path.cwd()).path,
+        world_size=machine.world_size,
+        plan_values=planned.values,
     )
     values = [*rendered.values, *(_defaults(rendered, facts) if show_all else [])]
     if as_json:
-        output.print_json("recipe-explain", _explain_json(loaded, machine, rendered, values))
+        output.print_json("recipe-explain", _explain_json(loaded, profile, rendered, values))
         return
     _print_values(values, facts)
     if rendered.batch is not None:
         output.result(f"\nmicro-batch × accumulation × processes: {rendered.batch}")
-    for note in rendered.notes:
+    for note in (*rendered.notes, *planned.notes):
         output.say(f"note: {note}")
 
 

@@ -21,12 +21,18 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("recipe")
+@click.argument("recipe", required=False)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--runs-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of the runs."
 )
 @click.option("--name", help="Name of the run, instead of the recipe's.")
+@click.option("--resume", metavar="RUN", help="Go on with this run, as `lfwrap runs resume`; all else must be its own.")
+@click.option(
+    "--continue-from-adapter",
+    metavar="RUN|FOLDER",
+    help="A new run that trains on from this adapter's weights; without RECIPE by the run's own.",
+)
 @click.option(
     "--hardware",
     default="auto",
@@ -47,7 +53,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.option("-v", "--verbose", is_flag=True, help="Say where each rendered value comes from.")
-def command(recipe: str, overrides: tuple[str, ...], **options: Any) -> int:
+def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> int:
     r"""Train a recipe: check everything, render it for this machine, launch the engine, follow it, keep a record.
 
     RECIPE is a YAML file with LLaMA-Factory's keys, or the name of a bundled one. KEY=VALUE replaces single values.
@@ -57,9 +63,13 @@ def command(recipe: str, overrides: tuple[str, ...], **options: Any) -> int:
       lfwrap train recipes/smoke.yaml
       lfwrap train recipes/paper.yaml dataset=law dataset_dir=data/law --gpus 4
       lfwrap train recipes/paper.yaml --hardware h100-80gb --dry-run
+      lfwrap train --resume latest
+      lfwrap train recipes/paper.yaml dataset=more --continue-from-adapter latest
     """
+    from lfwrap.cli.runs_resume import continue_from_adapter, require_recipe, resume_from_train
     from lfwrap.run.job import Surroundings, TrainRequest
 
+    recipe, overrides = require_recipe(recipe, overrides, options)
     request = TrainRequest(
         recipe=recipe,
         overrides=overrides,
@@ -72,6 +82,10 @@ def command(recipe: str, overrides: tuple[str, ...], **options: Any) -> int:
         is_dry=options["dry_run"],
     )
     surroundings = Surroundings(Path.cwd(), dict(os.environ))
+    if options["resume"]:
+        return resume_from_train(request, options["resume"], surroundings, options)
+    if options["continue_from_adapter"]:
+        request = continue_from_adapter(request, options["continue_from_adapter"], surroundings)
     if options["dry_run"]:
         from lfwrap.run.start import preview_job
 
@@ -96,7 +110,7 @@ def show_findings(findings: tuple[Finding, ...]) -> None:
 def show_start(job: Job, *, verbose: bool) -> None:
     """What is going to happen, in a few lines on stderr."""
     show_findings(job.report.warnings)
-    for note in job.rendered.notes:
+    for note in job.notes:
         output.say(f"note: {note}")
     if verbose:
         show_values(job)
@@ -122,7 +136,7 @@ def show_job(job: Job, *, as_json: bool, verbose: bool) -> int:
         output.print_json("dry-run", _job_json(job))
         return 0
     show_findings(job.report.warnings)
-    for note in job.rendered.notes:
+    for note in job.notes:
         output.say(f"note: {note}")
     if verbose:
         show_values(job)
@@ -153,7 +167,7 @@ def _job_json(job: Job) -> dict[str, Any]:
         "launcher": job.launcher.name,
         "command": job.command.to_json(),
         "values": [value.to_json() for value in job.rendered.values],
-        "notes": list(job.rendered.notes),
+        "notes": list(job.notes),
         "findings": [finding.to_json() for finding in job.report.findings],
     }
 

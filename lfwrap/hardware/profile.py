@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.errors import PreflightError, UsageError
-from lfwrap.units import GIB, MIB
+from lfwrap.units import GIB, MIB, plural
 from lfwrap.yamlio import load_yaml
 
 _CATALOG = Path(__file__).with_name("catalog.yaml")
@@ -145,6 +145,22 @@ class HardwareProfile:
             gpu.pop("free_bytes", None)
         machine = {key: value for key, value in asdict(self).items() if value and key != "gpus"}
         return {**machine, "kind": str(self.kind), **({"gpus": gpus} if gpus else {})}
+
+
+def choose_world_size(gpus: int | None, hardware: HardwareProfile) -> int:
+    """Processes to train with.
+
+    Raises:
+        UsageError: more GPUs are asked for than the machine has.
+    """
+    if gpus is None:
+        return hardware.world_size
+    if gpus < 1 or (hardware.gpus and gpus > len(hardware.gpus)):
+        raise UsageError(
+            f"--gpus {gpus}: {hardware.name} has {plural(len(hardware.gpus), 'GPU')}.",
+            hint="Give a number from 1 up to that; on a CPU it is the number of processes.",
+        )
+    return gpus
 
 
 @functools.cache

@@ -49,10 +49,10 @@ def nearest_plans(request: PlanRequest) -> Iterator[str]:
 
 def _relaxations(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
     """The request with less asked for, one thing after the other."""
-    free = replace(request, speed="exact", given=frozenset(), micro_limit=None)
+    free = replace(request, speed="auto", given=frozenset(), micro_limit=None)
     free = replace(free, effective_batch=request.effective_batch or request.batch.effective)
     plain = replace(free, values={**request.values, LIGER_KEY: None, NO_CHECKPOINTING_KEY: None, MICRO_KEY: None})
-    yield "lfwrap.speed=exact with micro-batch and kernels left open", plain
+    yield "lfwrap.speed=auto with micro-batch and kernels left open", plain
     can_quantize = request.hardware.supports_quantization and request.zero_stage != WEIGHTS_SHARED
     is_adapter = request.values.get("finetuning_type", "lora") == "lora"
     small = plain

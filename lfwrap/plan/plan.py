@@ -67,6 +67,20 @@ class Plan:
     disk_bytes: int
     notes: tuple[str, ...]
 
+    @property
+    def shortage(self) -> str:
+        """What it needs, and what may be used of the smallest GPU."""
+        option = self.option
+        need, limit = format_bytes(option.memory.device_bytes), format_bytes(option.limit_bytes)
+        return f"it needs {need} of {limit} that may be used"
+
+    @property
+    def why_this_batch(self) -> str:
+        """Memory of its widest moment, as a reason for the micro-batch."""
+        option = self.option
+        need, limit = format_bytes(option.memory.device_bytes), format_bytes(option.limit_bytes)
+        return f"needs {need} of {limit} for rows of {option.choices.seq_len_tokens:,} tokens."
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
         option = self.option

@@ -202,8 +202,9 @@ def best_option(request: PlanRequest) -> Option | None:
 
 def _rank(option: Option) -> tuple[float, float]:
     cost = 1 - _WORTHWHILE * len({key for key in option.changes if key != PACKING_KEYS[1]})
-    speed = option.speed.tokens_per_s if option.speed else float(option.choices.micro_batch)
-    return speed * cost, -float(option.memory.device_bytes)
+    if option.speed is None:  # nothing is known of the machine's pace: as little as possible is changed
+        return cost, float(option.choices.micro_batch)
+    return option.speed.tokens_per_s * cost, -float(option.memory.device_bytes)
 
 
 def _settings(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
@@ -212,10 +213,11 @@ def _settings(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
     if request.speed == "off" or request.effective_batch is None:
         return [[as_it_is]]
     matters = []
-    if _is_open(request, LIGER_KEY) and request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}:
+    on_gpu = request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}
+    if request.speed == "auto" and on_gpu and _is_open(request, LIGER_KEY):
         reason = "Liger's fused loss and kernels: the same arithmetic without all logits at once."
         matters.append([as_it_is, {LIGER_KEY: (True, reason)}])
-    if _is_open(request, NO_CHECKPOINTING_KEY):
+    if on_gpu and _is_open(request, NO_CHECKPOINTING_KEY):
         reason = "Activations fit: nothing has to be computed twice."
         matters.append([as_it_is, {NO_CHECKPOINTING_KEY: (True, reason)}])
     matters.append([as_it_is, *_length_settings(request)])
@@ -233,6 +235,13 @@ def _length_settings(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
         yield {SAMPLING_KEY: ("group_by_length", "Rows of like length share a batch: less padding.")}
 
 
+def _micro_limit(request: PlanRequest) -> int:
+    """The largest micro-batch to try; on a machine whose pace is unknown, the one that is taken without a plan."""
+    limit = request.micro_limit or _LARGEST_MICRO_BATCH
+    gpu = slowest_gpu(request.hardware)
+    return limit if gpu and gpu.compute_flops else min(limit, request.batch.micro_batch)
+
+
 def _is_open(request: PlanRequest, *keys: str) -> bool:
     return not any(key in request.given or request.values.get(key) for key in keys)
 
@@ -247,7 +256,7 @@ def _batches(request: PlanRequest, *, is_packed: bool) -> Iterator[BatchPlan]:
         unit = request.world_size * (_rows_per_pack(request) or 1)
         effective = max(1, round(effective / unit)) * request.world_size
     share = effective // request.world_size
-    limit = min(request.micro_limit or _LARGEST_MICRO_BATCH, share)
+    limit = min(_micro_limit(request), share)
     fixed = request.batch.micro_batch if MICRO_KEY in request.given and request.micro_limit is None else None
     for micro in [fixed] if fixed else range(1, limit + 1):
         if share % micro == 0:

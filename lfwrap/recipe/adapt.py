@@ -109,5 +109,5 @@ def change_notes(values: Sequence[Value]) -> list[str]:
     return [
         f"{value.key}: {value.value} instead of {value.instead_of}. {value.reason}"
         for value in values
-        if value.instead_of is not None and value.source in {Source.INTENT, Source.LIMIT}
+        if value.instead_of is not None and value.source in {Source.PLAN, Source.INTENT, Source.LIMIT}
     ]

@@ -54,8 +54,9 @@ FIELDS: tuple[IntentField, ...] = (
     IntentField(
         "speed",
         ("str",),
-        "What the plan may change for speed. auto: anything that fits, packing included; exact: only what leaves every"
-        " update's rows as they are (kernels, checkpointing, micro-batch); off: nothing.",
+        "What the plan may change for speed. auto: anything that fits, packing and kernels included, at the same rows"
+        " an update (2% off at most under packing); exact, the default: only what leaves the numbers as they are"
+        " (micro-batch × accumulation, recomputation, data workers); off: nothing.",
         choices=("auto", "exact", "off"),
     ),
     IntentField(
@@ -79,7 +80,7 @@ class Intent:
     max_micro_batch: int | None = None
     zero_stage: int | None = None
     offload: bool = False
-    speed: str = "off"
+    speed: str = "exact"
     checkpoint_every_epoch_frac: float | None = None
     hardware: str | None = None
 

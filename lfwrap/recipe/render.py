@@ -17,6 +17,7 @@ from lfwrap.recipe.recipe import MODEL_KEY, Recipe, Source
 from lfwrap.recipe.templates import render_template
 from lfwrap.yamlio import dump_yaml
 
+BATCH_KEYS = ("per_device_train_batch_size", "gradient_accumulation_steps")
 _SECTIONS = {
     "model": "model",
     "method": "method",
@@ -65,8 +66,8 @@ def render_recipe(
     """Render a checked recipe for a machine.
 
     Layers, the weakest first: template (what lfwrap sets for every training) < hardware < plan < recipe < MODEL_PATH <
-    command line < what the ``lfwrap:`` block asks for < what the hardware can't do otherwise < run. A recipe without
-    the block gets only its own values and the run's.
+    command line < the plan's batch < what the ``lfwrap:`` block asks for < what the hardware can't do otherwise < run.
+    A recipe without the block gets only its own values and the run's.
 
     Args:
         recipe: the recipe, found right by `check_recipe`.
@@ -75,7 +76,7 @@ def render_recipe(
         output_dir: where the engine writes.
         dataset_dir: where the data sets are registered, found by `find_dataset_dir`; None leaves the recipe's own.
         world_size: processes; None takes one for each GPU of the machine.
-        plan_values: key → (value, reason) of the plan, such as the micro-batch that fits.
+        plan_values: key → (value, reason) of the plan, as `planning.plan_training` gives them.
         run_values: key → (value, reason) that supervising the run needs.
         deepspeed_path: where the caller will write the DeepSpeed configuration.
 
@@ -83,18 +84,11 @@ def render_recipe(
         PlanError: the effective batch can't be made exactly.
     """
     processes = world_size or hardware.world_size
-    layers = Layers()
-    if recipe.has_intent:
-        layers.lay(Source.TEMPLATE, adapt.template_layer(recipe, facts))
-        layers.lay(Source.HARDWARE, adapt.hardware_layer(recipe, hardware))
-        layers.lay(Source.PLAN, plan_values or {})
-    for source in (Source.RECIPE, Source.MODEL_PATH, Source.COMMAND_LINE):
-        layers.lay(source, _own_layer(recipe, source))
+    plan = plan_values or {}
+    layers = _own_layers(recipe, facts, hardware, plan)
     deepspeed, notes = None, []
     if recipe.has_intent:
-        layers.lay(Source.LIMIT, adapt.limit_layer(layers, hardware))
-        layers.lay(Source.INTENT, adapt.checkpoint_layer(recipe.intent, layers))
-        layers.lay(Source.INTENT, _batch_layer(recipe, layers, processes, plan_values or {}))
+        _lay_intent(recipe, layers, hardware, plan, processes)
         deepspeed = _lay_deepspeed(recipe, layers, processes, hardware, deepspeed_path)
         notes = adapt.hardware_notes(recipe, layers, hardware)
     layers.lay(Source.RUN, _run_layer(output_dir, dataset_dir))
@@ -109,6 +103,37 @@ def render_recipe(
         values=values,
         notes=(*notes, *adapt.change_notes(values)),
     )
+
+
+def _own_layers(
+    recipe: Recipe, facts: EngineFacts, hardware: HardwareProfile, plan_values: Mapping[str, Reasoned]
+) -> Layers:
+    """The recipe's values on top of what lfwrap proposes where it says nothing."""
+    layers = Layers()
+    if recipe.has_intent:
+        layers.lay(Source.TEMPLATE, adapt.template_layer(recipe, facts))
+        layers.lay(Source.HARDWARE, adapt.hardware_layer(recipe, hardware))
+        layers.lay(Source.PLAN, {key: value for key, value in plan_values.items() if key not in BATCH_KEYS})
+    for source in (Source.RECIPE, Source.MODEL_PATH, Source.COMMAND_LINE):
+        layers.lay(source, _own_layer(recipe, source))
+    return layers
+
+
+def _lay_intent(
+    recipe: Recipe, layers: Layers, hardware: HardwareProfile, plan_values: Mapping[str, Reasoned], processes: int
+) -> None:
+    """What the machine can't do otherwise, what the block asks for, and how an update is made up.
+
+    Raises:
+        PlanError: the effective batch can't be made exactly.
+    """
+    layers.lay(Source.LIMIT, adapt.limit_layer(layers, hardware))
+    layers.lay(Source.INTENT, adapt.checkpoint_layer(recipe.intent, layers))
+    planned = {key: plan_values[key] for key in BATCH_KEYS if key in plan_values}
+    if len(planned) == len(BATCH_KEYS):
+        layers.lay(Source.PLAN, planned)
+    else:
+        layers.lay(Source.INTENT, _batch_layer(recipe, layers, processes))
 
 
 def _own_layer(recipe: Recipe, source: Source) -> dict[str, Reasoned]:
@@ -126,10 +151,8 @@ def _run_layer(output_dir: str, dataset_dir: str | None) -> dict[str, Reasoned]:
     return layer
 
 
-def _batch_layer(
-    recipe: Recipe, layers: Layers, processes: int, plan_values: Mapping[str, Reasoned]
-) -> dict[str, Reasoned]:
-    """Micro-batch and accumulation that make the effective batch exactly.
+def _batch_layer(recipe: Recipe, layers: Layers, processes: int) -> dict[str, Reasoned]:
+    """Micro-batch and accumulation that make the effective batch exactly, where no plan says how.
 
     The command line's numbers are fixed; the recipe's micro-batch is the most that is taken, its accumulation a
     starting point that gives way.
@@ -140,12 +163,8 @@ def _batch_layer(
     effective = recipe.intent.effective_batch_size
     if effective is None:
         return {}
-    micro_key, accumulation_key = "per_device_train_batch_size", "gradient_accumulation_steps"
-    fixed = {
-        key: layers.get(key) for key in (micro_key, accumulation_key) if recipe.sources.get(key) is Source.COMMAND_LINE
-    }
-    if micro_key in plan_values and micro_key not in recipe.sources:
-        fixed[micro_key] = plan_values[micro_key][0]
+    micro_key, accumulation_key = BATCH_KEYS
+    fixed = {key: layers.get(key) for key in BATCH_KEYS if recipe.sources.get(key) is Source.COMMAND_LINE}
     limit = layers.get(micro_key) or recipe.intent.max_micro_batch or DEFAULT_MAX_MICRO_BATCH
     batch = solve_batch(effective, processes, fixed.get(micro_key), fixed.get(accumulation_key), limit)
     reason = f"lfwrap.effective_batch_size: {batch} (micro-batch × accumulation × processes)."
@@ -156,10 +175,7 @@ def _batch_layer(
 
 
 def _batch(layers: Layers, facts: EngineFacts, processes: int) -> BatchPlan | None:
-    numbers = [
-        layers.get(key, facts.keys[key].default)
-        for key in ("per_device_train_batch_size", "gradient_accumulation_steps")
-    ]
+    numbers = [layers.get(key, facts.keys[key].default) for key in BATCH_KEYS]
     if not all(isinstance(number, int) and number > 0 for number in numbers):
         return None
     return BatchPlan(numbers[0], numbers[1], processes)

@@ -11,16 +11,17 @@ from typing import Any
 
 from lfwrap.engine.facts import EngineFacts, load_engine_facts
 from lfwrap.engine.locate import Engine, locate_engine, package_version
-from lfwrap.errors import Finding, PreflightError
+from lfwrap.errors import Finding, PlanError, PreflightError, Severity
 from lfwrap.fsio import canonical_json
-from lfwrap.hardware.profile import HardwareProfile, load_hardware
+from lfwrap.hardware.profile import HardwareProfile, choose_world_size, load_hardware
 from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.datasets import find_dataset_dir
 from lfwrap.recipe.layers import Reasoned
+from lfwrap.recipe.planning import Machine, Planned, plan_training, unavailable_keys
 from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.recipe.render import Rendered, render_recipe
 from lfwrap.run.command import Command
-from lfwrap.run.launch import choose_world_size, launch_request
+from lfwrap.run.launch import launch_request
 from lfwrap.run.launchers import choose_launcher
 from lfwrap.run.launchers.base import Launcher
 from lfwrap.run.paths import RunPaths, run_name
@@ -96,6 +97,7 @@ class Job:
         launcher: the way of starting.
         report: all that preflight found.
         engine: the engine, None when there is none (shown only, never started).
+        planned: the plan that the run follows.
     """
 
     recipe: Recipe
@@ -106,6 +108,12 @@ class Job:
     launcher: Launcher
     report: PreflightReport
     engine: Engine | None
+    planned: Planned
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the person should know of the rendered files and of the plan."""
+        return (*self.rendered.notes, *self.planned.notes)
 
     @property
     def recipe_yaml(self) -> str:
@@ -132,7 +140,7 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
 
     Raises:
         UsageError: an option makes no sense.
-        PlanError: the effective batch can't be made.
+        PlanError: the effective batch can't be made, or nothing fits the GPUs.
     """
     engine, missing = _find_engine(surroundings.environ)
     facts = load_engine_facts(engine)
@@ -141,6 +149,9 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
     paths = RunPaths(root)
     found = check_recipe(recipe, facts, hardware)
     data = find_dataset_dir(recipe, surroundings.cwd)
+    is_elsewhere = request.is_dry and request.hardware != "auto"  # where nothing is known to be missing
+    machine = Machine(hardware, world_size, unavailable_keys(None if is_elsewhere else engine))
+    planned = plan_job(request, recipe, facts, machine, found)
     rendered = render_recipe(
         recipe,
         facts,
@@ -148,6 +159,7 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
         output_dir=str(paths.output),
         dataset_dir=data.path,
         world_size=world_size,
+        plan_values=planned.values,
         run_values=run_values(recipe, facts, engine),
         deepspeed_path=str(paths.deepspeed),
     )
@@ -172,7 +184,25 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
     about_data = data.findings if data.path is None and data.findings else checked.data
     report = PreflightReport(tuple(found), about_data, (*missing, *checked.machine))
     launch = launch_request(engine, hardware, paths, surroundings.cwd, surroundings.environ, world_size=world_size)
-    return Job(recipe, rendered, paths, launcher.build(launch), hardware, launcher, report, engine)
+    return Job(recipe, rendered, paths, launcher.build(launch), hardware, launcher, report, engine, planned)
+
+
+def plan_job(
+    request: TrainRequest, recipe: Recipe, facts: EngineFacts, machine: Machine, found: list[Finding]
+) -> Planned:
+    """The plan of a recipe without errors; with ``--force``, what does not fit is tried all the same.
+
+    Raises:
+        PlanError: the effective batch can't be made, or nothing fits the GPUs.
+    """
+    if any(finding.severity is Severity.ERROR for finding in found):
+        return Planned()
+    try:
+        return plan_training(recipe, facts, machine)
+    except PlanError as error:
+        if not request.force:
+            raise
+        return Planned(notes=(f"Tried all the same: {error.message}",))
 
 
 def load_request(request: TrainRequest, surroundings: Surroundings) -> Recipe:

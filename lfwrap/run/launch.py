@@ -7,29 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lfwrap.engine.locate import SUPPORTED_VERSION, Engine
-from lfwrap.errors import UsageError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.run.launchers import LaunchRequest
 from lfwrap.run.paths import RunPaths
 from lfwrap.run.process import MARKER
 from lfwrap.run.versions import refused_versions
-from lfwrap.units import plural
-
-
-def choose_world_size(gpus: int | None, hardware: HardwareProfile) -> int:
-    """Processes to train with.
-
-    Raises:
-        UsageError: more GPUs are asked for than the machine has.
-    """
-    if gpus is None:
-        return hardware.world_size
-    if gpus < 1 or (hardware.gpus and gpus > len(hardware.gpus)):
-        raise UsageError(
-            f"--gpus {gpus}: {hardware.name} has {plural(len(hardware.gpus), 'GPU')}.",
-            hint="Give a number from 1 up to that; on a CPU it is the number of processes.",
-        )
-    return gpus
 
 
 def launch_request(

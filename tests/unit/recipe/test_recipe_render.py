@@ -136,6 +136,11 @@ def test_the_effective_batch_is_kept(hardware, batch):
     assert rendered.batch.effective == 128
 
 
+def planned(micro_batch, accumulation):
+    numbers = {"per_device_train_batch_size": micro_batch, "gradient_accumulation_steps": accumulation}
+    return {key: (number, "fits") for key, number in numbers.items()}
+
+
 @pytest.mark.parametrize(
     ("text", "overrides", "plan", "batch"),
     [
@@ -149,13 +154,8 @@ def test_the_effective_batch_is_kept(hardware, batch):
         ("lfwrap: {effective_batch_size: 128, max_micro_batch: 2}", (), {}, (2, 32)),
         ("lfwrap: {effective_batch_size: 128}", ("gradient_accumulation_steps=32",), {}, (2, 32)),
         ("lfwrap: {effective_batch_size: 128}", ("per_device_train_batch_size=32",), {}, (32, 2)),
-        ("lfwrap: {effective_batch_size: 128}", (), {"per_device_train_batch_size": (1, "fits")}, (1, 64)),
-        (
-            "per_device_train_batch_size: 8\nlfwrap: {effective_batch_size: 128}",
-            (),
-            {"per_device_train_batch_size": (1, "")},
-            (8, 8),
-        ),
+        ("lfwrap: {effective_batch_size: 128}", (), planned(1, 64), (1, 64)),
+        ("per_device_train_batch_size: 8\nlfwrap: {effective_batch_size: 128}", (), planned(4, 16), (4, 16)),
         ("per_device_train_batch_size: 3\nlfwrap: {effective_batch_size: 128}", (), {}, (2, 32)),
     ],
 )
@@ -164,6 +164,14 @@ def test_who_decides_the_micro_batch(text, overrides, plan, batch):
     assert rendered.batch is not None
     assert (rendered.batch.micro_batch, rendered.batch.accumulation) == batch
     assert rendered.batch.effective == 128
+
+
+def test_the_plans_batch_comes_from_the_plan_and_what_it_replaces_is_said():
+    text = MODEL + "per_device_train_batch_size: 16\nlfwrap: {effective_batch_size: 128}"
+    rendered = render(text, "h100-80gb", plan_values=planned(4, 32))
+    batch = {value.key: value for value in rendered.values if value.source is Source.PLAN}
+    assert {key: value.value for key, value in batch.items()} == {key: n for key, (n, _) in planned(4, 32).items()}
+    assert rendered.notes == ("per_device_train_batch_size: 4 instead of 16. fits",)
 
 
 def test_an_accumulation_that_gave_way_is_said():

@@ -9,9 +9,9 @@ import pytest
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import UsageError
-from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
+from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile, choose_world_size
 from lfwrap.run.command import Command, is_secret, mask_override, mask_secrets, override_arguments
-from lfwrap.run.launch import choose_devices, choose_world_size
+from lfwrap.run.launch import choose_devices
 from lfwrap.run.launchers import LAUNCHERS, LaunchRequest, choose_launcher
 from lfwrap.run.launchers.base import TRAIN_SCRIPT
 from lfwrap.units import GIB

@@ -1,0 +1,211 @@
+"""From a recipe and a machine to a plan: what the planner is asked, and what its answer sets in the engine's YAML."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lfwrap.engine.facts import EngineFacts
+from lfwrap.engine.locate import Engine, package_version
+from lfwrap.errors import PlanError, PreflightError
+from lfwrap.hardware.profile import DeviceKind, HardwareProfile
+from lfwrap.model.facts import ModelFacts, load_model_facts
+from lfwrap.plan.batch import BatchPlan
+from lfwrap.plan.choices import Choices, read_target
+from lfwrap.plan.plan import Plan, make_plan, predict_plan
+from lfwrap.plan.search import ACCUMULATION_KEY, LIGER_KEY, MICRO_KEY, PlanRequest, Reasoned, Rows
+from lfwrap.recipe.recipe import Recipe, Source
+from lfwrap.recipe.render import Rendered, render_recipe
+
+DEFAULT_CUTOFF = 2048
+_STAGES = frozenset({"sft", "pt"})
+_METHODS = frozenset({"lora", "full"})
+_PLANNED_KINDS = frozenset({DeviceKind.CUDA, DeviceKind.ROCM})
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where a recipe is planned for.
+
+    Attributes:
+        hardware: the machine.
+        world_size: processes.
+        unavailable: keys that need a package which is not installed there; they are no way to go.
+    """
+
+    hardware: HardwareProfile
+    world_size: int
+    unavailable: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A recipe's plan, ready to be rendered.
+
+    Attributes:
+        plan: the plan; None where none could be made.
+        values: engine key → (value, reason): what the plan sets.
+        notes: what the person should know of it, or why there is none.
+    """
+
+    plan: Plan | None = None
+    values: Mapping[str, Reasoned] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def plan_training(recipe: Recipe, facts: EngineFacts, machine: Machine, rows: Rows | None = None) -> Planned:
+    """The plan that a training of this recipe follows on this machine.
+
+    A recipe without the ``lfwrap:`` block, or with ``speed: off``, is left as it is: only a warning where it would not
+    fit. So is one whose model is unknown, or a training of a kind that is not modelled.
+
+    Args:
+        recipe: the recipe, found right by `check_recipe`.
+        facts: the engine's keys.
+        machine: where it shall run.
+        rows: lengths of the data's rows; None plans for the cutoff.
+
+    Raises:
+        PlanError: nothing fits the GPUs; the hint names the nearest that does.
+    """
+    rendered = render_recipe(recipe, facts, machine.hardware, output_dir="RUN/output", world_size=machine.world_size)
+    try:
+        request = plan_request(recipe, rendered, machine, rows)
+    except PreflightError as error:
+        return Planned(notes=(f"No plan was made: {error.message}",))
+    if not may_change(request):
+        return _predicted(request)
+    try:
+        plan = make_plan(request)
+    except PlanError:
+        if machine.hardware.kind in _PLANNED_KINDS:
+            raise
+        return _predicted(request)
+    return Planned(plan, plan_values(plan), plan.notes)
+
+
+def unavailable_keys(engine: Engine | None) -> frozenset[str]:
+    """Keys that need a package which is not installed beside the engine; none where there is no engine to ask."""
+    return frozenset({LIGER_KEY}) if engine is not None and not package_version(engine, "liger-kernel") else frozenset()
+
+
+def may_change(request: PlanRequest) -> bool:
+    """Whether the recipe leaves anything to the plan."""
+    return request.effective_batch is not None and request.speed != "off"
+
+
+def _predicted(request: PlanRequest) -> Planned:
+    """The recipe as it stands, with a warning where it would not fit."""
+    plan = predict_plan(request)
+    if plan.fits:
+        return Planned(plan)
+    return Planned(plan, notes=(f"It will hardly fit: {plan.shortage}.",))
+
+
+def plan_values(plan: Plan) -> dict[str, Reasoned]:
+    """What the plan sets, key by key: micro-batch and accumulation, and what it changes for speed."""
+    option = plan.option
+    of = "packs" if option.choices.packing else "rows"
+    reason = f"{option.batch} {of} an update (micro-batch × accumulation × processes): {plan.why_this_batch}"
+    return {
+        **option.changes,
+        MICRO_KEY: (option.batch.micro_batch, reason),
+        ACCUMULATION_KEY: (option.batch.accumulation, reason),
+    }
+
+
+def plan_request(recipe: Recipe, rendered: Rendered, machine: Machine, rows: Rows | None = None) -> PlanRequest:
+    """What the planner is asked, from the recipe as it is rendered for the machine without a plan.
+
+    Raises:
+        PreflightError: the model's shapes are unknown, or the training is of a kind that is not modelled.
+        PlanError: micro-batch or accumulation make no sense.
+    """
+    values = rendered.engine
+    if rendered.batch is None:
+        raise PlanError("Micro-batch and accumulation must be whole numbers from 1.", hint="Correct them.")
+    _require_known_kind(values.get("stage", "sft"), values.get("finetuning_type", "lora"))
+    model = load_planned_model(recipe)
+    _require_targets(model, values.get("finetuning_type", "lora"), values.get("lora_target", "all"))
+    cutoff = int(values.get("cutoff_len") or DEFAULT_CUTOFF)
+    return PlanRequest(
+        model=model,
+        values=values,
+        hardware=machine.hardware,
+        world_size=rendered.world_size,
+        rows=cut_rows(rows or Rows(cutoff), cutoff),
+        batch=rendered.batch,
+        zero_stage=recipe.intent.zero_stage if rendered.deepspeed else None,
+        offload=recipe.intent.offload,
+        effective_batch=_effective_batch(recipe, rendered.batch),
+        speed=recipe.intent.speed,
+        given=_given(recipe) | machine.unavailable,
+        micro_limit=_micro_limit(recipe),
+    )
+
+
+def cut_rows(rows: Rows, cutoff: int) -> Rows:
+    """The rows as the engine cuts them."""
+    longest = min(rows.longest_tokens, cutoff)
+    mean = None if rows.mean_tokens is None else min(rows.mean_tokens, float(longest))
+    return dataclasses.replace(rows, longest_tokens=longest, mean_tokens=mean)
+
+
+def _effective_batch(recipe: Recipe, batch: BatchPlan) -> int | None:
+    """Rows an update shall see; with a block that names none, what the engine's keys make."""
+    if not recipe.has_intent:
+        return None
+    return recipe.intent.effective_batch_size or batch.effective
+
+
+def _given(recipe: Recipe) -> frozenset[str]:
+    """Keys that stay as they are; the recipe's accumulation gives way, the command line's does not."""
+    given = set(recipe.sources)
+    if recipe.sources.get(ACCUMULATION_KEY) is not Source.COMMAND_LINE:
+        given.discard(ACCUMULATION_KEY)
+    return frozenset(given)
+
+
+def _micro_limit(recipe: Recipe) -> int | None:
+    """The largest micro-batch to try: the recipe's own; None where the command line fixes it, or nothing limits it."""
+    source = recipe.sources.get(MICRO_KEY)
+    if source is Source.COMMAND_LINE:
+        return None
+    own = recipe.engine_values.get(MICRO_KEY)
+    return int(own) if source is not None and own else recipe.intent.max_micro_batch
+
+
+def _require_known_kind(stage: str, method: str) -> None:
+    if stage not in _STAGES or method not in _METHODS:
+        raise PreflightError(
+            f"stage: {stage}, finetuning_type: {method}: its memory is not modelled.",
+            hint=f"lfwrap plan knows the stages {' and '.join(sorted(_STAGES))} with lora and full.",
+        )
+
+
+def _require_targets(model: ModelFacts, method: str, target: object) -> None:
+    names = read_target(target)
+    if method == "lora" and not Choices("lora", 1, 1, target=names).targets(model):
+        known = ", ".join(linear.name for linear in model.linears)
+        raise PreflightError(f"lora_target: {names}: no linear layer of {model.name}.", hint=f"It has {known}; or all.")
+
+
+def load_planned_model(recipe: Recipe) -> ModelFacts:
+    """The shapes of the recipe's model.
+
+    Raises:
+        PreflightError: they are not known, or the checkpoint is quantised already.
+    """
+    facts = load_model_facts(recipe.model) if recipe.model else None
+    if facts is None:
+        raise PreflightError(
+            f"{recipe.model or 'No model'}: its shapes are not known.",
+            hint="Name the folder of a downloaded model with model_name_or_path=DIR, or a model of the catalogue.",
+        )
+    if facts.is_quantized:
+        raise PreflightError(
+            f"{facts.name}: a checkpoint that is quantised already is not modelled.",
+            hint="Plan with its 16-bit original and quantization_bit=4.",
+        )
+    return facts
