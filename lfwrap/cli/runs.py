@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lfwrap.cli import output
+from lfwrap.cli.runs_options import AS_JSON, RUNS_DIR
+from lfwrap.cli.runs_resume import resume_command
 from lfwrap.errors import RunStateError, UsageError
 
 if TYPE_CHECKING:
     from lfwrap.run.record import Run
 
-_RUNS_DIR = click.option(
-    "--runs-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of the runs."
-)
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _SPARK = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 60
 
@@ -37,8 +34,8 @@ def command() -> None:
 
 
 @command.command("list")
-@_RUNS_DIR
-@_AS_JSON
+@RUNS_DIR
+@AS_JSON
 def list_command(runs_dir: Path, as_json: bool) -> None:
     r"""List the runs of a folder, oldest first.
 
@@ -87,9 +84,9 @@ def _line(run: Run, width: int) -> str:
 
 
 @command.command("show")
-@click.argument("run")
-@_RUNS_DIR
-@_AS_JSON
+@click.argument("run", default="latest")
+@RUNS_DIR
+@AS_JSON
 def show_command(run: str, runs_dir: Path, as_json: bool) -> None:
     r"""Show what a run is, how far it came, and what it left.
 
@@ -149,7 +146,7 @@ def _curve(run: Run) -> str:
 
 @command.command("watch")
 @click.argument("run", default="latest")
-@_RUNS_DIR
+@RUNS_DIR
 def watch_command(run: str, runs_dir: Path) -> None:
     r"""Follow a running training from another terminal; ^C stops watching, not the training.
 
@@ -186,12 +183,12 @@ def watch_command(run: str, runs_dir: Path) -> None:
 
 @command.command("stop")
 @click.argument("run", default="latest")
-@_RUNS_DIR
+@RUNS_DIR
 @click.option("--kill", is_flag=True, help="Without a checkpoint, at once.")
 @click.option(
     "--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds to wait for the end."
 )
-@_AS_JSON
+@AS_JSON
 def stop_command(*, run: str, runs_dir: Path, kill: bool, timeout_s: float, as_json: bool) -> None:
     r"""Stop a run: the engine finishes its update and saves a checkpoint to go on from.
 
@@ -220,54 +217,4 @@ def stop_command(*, run: str, runs_dir: Path, kill: bool, timeout_s: float, as_j
         output.result(f"{stopped.paths.name}: {stopped.record.state}")
 
 
-@command.command("resume")
-@click.argument("run", default="latest")
-@_RUNS_DIR
-@click.option("--gpus", type=click.IntRange(min=1), help="For certainty: refused when it is not the run's number.")
-@click.option(
-    "--launcher",
-    type=click.Choice(["auto", "process", "torchrun", "deepspeed"]),
-    default="auto",
-    show_default=True,
-    help="How to start the processes; auto keeps the run's own way.",
-)
-@click.option("--dry-run", is_flag=True, help="Show the checkpoint and the command; start nothing.")
-@click.option("--show-example", is_flag=True, help="Keep the training example that the engine prints, in the log.")
-@_AS_JSON
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-def resume_command(run: str, runs_dir: Path, **options: Any) -> int:
-    r"""Go on with a run from its newest whole checkpoint, with the very same settings and data.
-
-    \b
-    Example:
-      lfwrap runs resume latest
-    """
-    from lfwrap.cli.train import follow_run
-    from lfwrap.run.job import Surroundings
-    from lfwrap.run.record import load_run
-    from lfwrap.run.resume import plan_resume
-
-    found = load_run(run, runs_dir)
-    plan = plan_resume(
-        found,
-        Surroundings(Path.cwd(), dict(os.environ)),
-        gpus=options["gpus"],
-        launcher=options["launcher"],
-        show_example=options["show_example"],
-    )
-    for broken in plan.broken:
-        output.say(f"warning: {broken.path.name} is not whole and is left out: {'; '.join(broken.problems)}.")
-    for note in plan.notes:
-        output.say(f"note: {note}")
-    if plan.checkpoint is None:
-        output.say("No whole checkpoint is left: starting again from step 0.")
-    else:
-        output.say(f"going on from {plan.checkpoint.path.name}")
-    if options["dry_run"]:
-        command = plan.attempt.command
-        if options["as_json"]:
-            output.print_json("resume-plan", plan.to_json())
-        else:
-            output.result(f"{command.quoted_environment} \\\n  {command.quoted}")
-        return 0
-    return follow_run(found, plan.attempt, as_json=options["as_json"], quiet=options["quiet"], before_start=plan.clear)
+command.add_command(resume_command)

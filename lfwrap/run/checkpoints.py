@@ -35,6 +35,12 @@ class Checkpoint:
         return not self.problems
 
 
+def step_of(path: Path) -> int | None:
+    """The step of a ``checkpoint-<step>`` folder; None for another folder."""
+    text = path.name.removeprefix("checkpoint-")
+    return int(text) if text != path.name and text.isdigit() else None
+
+
 def check_checkpoint(path: Path, *, world_size: int, finetuning_type: str) -> Checkpoint:
     """Look at a checkpoint folder: weights, optimizer, scheduler, random states, the trainer's own state.
 

@@ -14,11 +14,12 @@ import orjson
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile, load_hardware
+from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.run.attempt import Attempt
 from lfwrap.run.checkpoints import Checkpoint, find_checkpoints, set_aside
-from lfwrap.run.command import override_arguments
+from lfwrap.run.command import MASK, is_secret, override_arguments
 from lfwrap.run.environment import changed_inputs, dataset_entries
-from lfwrap.run.job import Surroundings
+from lfwrap.run.job import Surroundings, resolved_recipe
 from lfwrap.run.launch import launch_request
 from lfwrap.run.launchers import choose_launcher
 from lfwrap.run.process import run_processes
@@ -78,6 +79,7 @@ def plan_resume(
         PreflightError: the engine or the GPUs it needs are not there.
     """
     _require_resumable(run)
+    surroundings = at_its_place(run, surroundings)
     values = load_yaml(run.paths.engine_yaml).values
     _require_unchanged(run, values, surroundings.cwd, gpus)
     checkpoints = find_checkpoints(
@@ -116,12 +118,59 @@ def _hardware_of(run: Run) -> HardwareProfile:
         if len(here.gpus) < run.record.world_size:
             raise PreflightError(
                 f"{run.paths.name}: trained on {plural(run.record.world_size, 'GPU')}, {len(here.gpus)} can be seen",
-                hint="Resume where as many are free: another number changes the batch and breaks the checkpoint.",
+                hint="Resume where as many are free: another number changes the batch and breaks the checkpoint. Or"
+                f" start a new run{_from_here(run)}",
             )
         return here
     if not here.gpus:
         return here
     return dataclasses.replace(here, name="cpu", kind=DeviceKind.CPU, gpus=())
+
+
+def at_its_place(run: Run, surroundings: Surroundings) -> Surroundings:
+    """The surroundings with the folder that the run was started in, from which its relative paths count."""
+    try:
+        cwd = Path(str(orjson.loads(run.paths.environment.read_bytes())["cwd"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return surroundings
+    return dataclasses.replace(surroundings, cwd=cwd) if cwd.is_dir() else surroundings
+
+
+def require_same_recipe(run: Run, recipe: Recipe) -> None:
+    """See to it that a recipe, with its overrides, is the one that the run was made of.
+
+    Raises:
+        RunStateError: it is another; every key that differs is named.
+    """
+    before, now = resolved_recipe(load_recipe(run.paths.recipe, environ={})), resolved_recipe(recipe)
+    differences = recipe_differences(before, now)
+    if differences:
+        raise RunStateError(
+            f"{run.paths.name}: can't go on, as it would not be the same run: {'; '.join(differences)}",
+            hint=f"Resume it without a recipe and values, or start a new run{_from_here(run)}",
+        )
+
+
+def recipe_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two resolved recipes, or two engine configurations: ``key: it was … and is …``."""
+    return [
+        f"{key}: it was {_shown(key, before)} and is {_shown(key, now)}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+
+
+def _shown(key: str, values: Mapping[str, Any]) -> str:
+    if values.get(key) is None:
+        return "not set"
+    return MASK if is_secret(key) else str(values[key])
+
+
+def _from_here(run: Run) -> str:
+    """How a changed run takes over what has been learnt so far; nothing where there is no adapter to take."""
+    if run.record.finetuning_type != "lora" or not run.paths.checkpoints():
+        return f": lfwrap train {run.paths.recipe}"
+    return f" from its weights: lfwrap train {run.paths.recipe} --continue-from-adapter {run.paths.root}"
 
 
 def _require_resumable(run: Run) -> None:
@@ -145,7 +194,7 @@ def _require_unchanged(run: Run, values: Mapping[str, Any], cwd: Path, gpus: int
     """The engine can't go on with another world size, batch or data (LF#3321): every difference is named."""
     differences = []
     if gpus is not None and gpus != run.record.world_size:
-        differences.append(f"--gpus {gpus}, but the run has {run.record.world_size}")
+        differences.append(f"--gpus {gpus}, but the run has {plural(run.record.world_size, 'process', 'processes')}")
     try:
         inputs = orjson.loads(run.paths.inputs.read_bytes())
         differences += changed_inputs(inputs["files"])
@@ -156,7 +205,7 @@ def _require_unchanged(run: Run, values: Mapping[str, Any], cwd: Path, gpus: int
     if differences:
         raise RunStateError(
             f"{run.paths.name}: can't go on, as it would not be the same run: {'; '.join(differences)}",
-            hint=f"Put it back as it was, or start a new run: lfwrap train {run.paths.recipe}",
+            hint=f"Put it back as it was, or start a new run{_from_here(run)}",
         )
 
 

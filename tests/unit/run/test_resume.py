@@ -15,7 +15,7 @@ import pytest
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
-from lfwrap.run import job, resume
+from lfwrap.run import launch, resume
 from lfwrap.run.job import Surroundings
 from lfwrap.run.paths import create_run_folder
 from lfwrap.run.process import MARKER
@@ -32,7 +32,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Surrounding
     monkeypatch.setattr(resume, "locate_engine", lambda _: ENGINE)
     monkeypatch.setattr(resume, "load_hardware", lambda _: HardwareProfile("auto", DeviceKind.CPU))
     monkeypatch.setattr(resume, "installed_versions", lambda _: {"torch": "2.9.1"})
-    monkeypatch.setattr(job, "refused_versions", lambda _: [])
+    monkeypatch.setattr(launch, "refused_versions", lambda _: [])
     return Surroundings(tmp_path, {})
 
 
