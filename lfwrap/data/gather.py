@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,10 +74,10 @@ class Gatherer:
         keys, seen = outcome.keys, self._seen
         if not self._threshold and seen.isdisjoint(keys) and len(set(keys)) == len(keys):
             seen.update(keys)
-            _append(self._train_sink, outcome.lines)
+            self._train_sink.write(outcome.lines)
             self._count(keys)
             return
-        lines = read_lines(outcome.lines)
+        lines = split_lines(outcome.lines)
         train: list[int] = []
         for key, line in zip(keys, lines, strict=True):
             if key in seen:
@@ -109,34 +106,9 @@ class Gatherer:
         self._rejects_sink.write(orjson.dumps({**entry, "fields": reject.excerpt}) + b"\n")
 
 
-def _append(sink: IO[bytes], lines: bytes | Path) -> None:
-    """Write lines, or move those of a file."""
-    if isinstance(lines, bytes):
-        sink.write(lines)
-        return
-    with lines.open("rb", buffering=0) as source:
-        if sys.platform == "linux":
-            sink.flush()
-            left = source.seek(0, os.SEEK_END)
-            offset = 0
-            while left and (copied := os.sendfile(sink.fileno(), source.fileno(), offset, left)):
-                offset, left = offset + copied, left - copied
-        else:
-            shutil.copyfileobj(source, sink)
-    lines.unlink()
-
-
-def read_lines(lines: bytes | Path) -> list[bytes]:
-    """The lines of an outcome, each without its line break; a file of them is gone afterwards."""
-    return _taken(lines).split(b"\n")[:-1]
-
-
-def _taken(lines: bytes | Path) -> bytes:
-    if isinstance(lines, bytes):
-        return lines
-    content = lines.read_bytes()
-    lines.unlink()
-    return content
+def split_lines(lines: bytearray | memoryview | bytes) -> list[bytes]:
+    """The lines of an outcome, each without its line break."""
+    return bytes(lines).split(b"\n")[:-1]
 
 
 def _absolute(place: Place, rows_before: int, lines_before: int) -> tuple[int, int | None]:

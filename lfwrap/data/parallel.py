@@ -12,15 +12,18 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from lfwrap.data.conversation import Tool
+from lfwrap.data.handover import InSlot, Slots, put_in_file, take_from_file
 from lfwrap.data.work import Outcome, Task, run_task
 from lfwrap.errors import PreflightError
 
 _AHEAD = 2
+_SLOT_BYTES = 4 << 20
 _PARENT_POLL_S = 1.0
 
 
@@ -38,21 +41,33 @@ class Workers:
     are forked, which takes no time.
     """
 
-    def __init__(self, jobs: int, start_method: str | None = None, tools: Mapping[str, Tool] | None = None) -> None:
+    def __init__(
+        self,
+        jobs: int,
+        scratch: Path,
+        *,
+        start_method: str | None = None,
+        tools: Mapping[str, Tool] | None = None,
+    ) -> None:
         """Start processes.
 
         Args:
             jobs: how many; with 1 the caller's own does the work.
+            scratch: a folder for what does not fit into shared memory.
             start_method: how they start, or None for the platform's quickest.
             tools: the catalogue that tasks name tools of; it goes to each process once, not with every task.
         """
         self.jobs = jobs
         self._executor: ProcessPoolExecutor | None = None
+        self._slots: Slots | None = None
         if jobs > 1:
             method = start_method or ("fork" if sys.platform == "linux" else "spawn")
             context = multiprocessing.get_context(method)
+            if method == "fork":
+                self._slots = Slots(jobs + _AHEAD, _SLOT_BYTES)
+            belongings = _Belongings(scratch, tools or {}, self._slots)
             self._executor = ProcessPoolExecutor(
-                jobs, context, initializer=_start_worker, initargs=(os.getpid(), tools or {})
+                jobs, context, initializer=_start_worker, initargs=(os.getpid(), belongings)
             )
 
     def __enter__(self) -> Self:
@@ -79,26 +94,62 @@ class Workers:
         if self._executor is None:
             yield from ((task, run_task(task)) for task in tasks)
             return
-        waiting: deque[tuple[Task, Future[Outcome]]] = deque()
+        waiting: deque[_Pending] = deque()
         try:
             for task in tasks:
-                waiting.append((task, self._executor.submit(_run_task, _without_tools(task))))
+                waiting.append(self._submit(task))
                 if len(waiting) >= self.jobs + _AHEAD:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
+                    yield from self._taken(waiting.popleft())
             while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
+                yield from self._taken(waiting.popleft())
         except BrokenProcessPool as error:
             raise PreflightError(
                 "a worker process was killed, most likely for want of memory", hint="Try again with --jobs 1."
             ) from error
         finally:
-            for _, future in waiting:
-                future.cancel()
+            for pending in waiting:
+                pending.future.cancel()
+                pending.future.add_done_callback(lambda _, slot=pending.slot: self._release(slot))  # type: ignore[misc]
+
+    def _submit(self, task: Task) -> _Pending:
+        assert self._executor is not None  # noqa: S101 - `ordered` saw to it
+        slot = self._slots.acquire() if self._slots else None
+        return _Pending(task, slot, self._executor.submit(_run_task, _without_tools(task), slot))
+
+    def _taken(self, pending: _Pending) -> Iterator[tuple[Task, Outcome]]:
+        """A task with its outcome, whose lines stand in their slot until the next one is asked for."""
+        try:
+            outcome, place = pending.future.result()
+            if isinstance(place, Path):
+                outcome.lines = take_from_file(place)
+            elif self._slots is not None:
+                outcome.lines = self._slots.view(place)
+            yield pending.task, outcome
+        finally:
+            self._release(pending.slot)
+
+    def _release(self, slot: int | None) -> None:
+        if self._slots is not None and slot is not None:
+            self._slots.release(slot)
 
 
-_catalogue: dict[str, Tool] = {}
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    task: Task
+    slot: int | None
+    future: Future[tuple[Outcome, InSlot | Path]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Belongings:
+    """What a worker is given once: it would go with every task otherwise."""
+
+    scratch: Path
+    tools: Mapping[str, Tool]
+    slots: Slots | None
+
+
+_given: list[_Belongings] = []
 
 
 def _without_tools(task: Task) -> Task:
@@ -108,16 +159,21 @@ def _without_tools(task: Task) -> Task:
     return replace(task, conversion=replace(task.conversion, options=replace(options, tools={})))
 
 
-def _run_task(task: Task) -> Outcome:
-    if not _catalogue:
-        return run_task(task)
-    options = replace(task.conversion.options, tools=_catalogue)
-    return run_task(replace(task, conversion=replace(task.conversion, options=options)))
+def _run_task(task: Task, slot: int | None) -> tuple[Outcome, InSlot | Path]:
+    """In a worker: an outcome, and where its lines are."""
+    given = _given[0]
+    if given.tools:
+        options = replace(task.conversion.options, tools=given.tools)
+        task = replace(task, conversion=replace(task.conversion, options=options))
+    outcome = run_task(task)
+    lines, outcome.lines = outcome.lines, b""
+    place = given.slots.fill(slot, lines) if given.slots is not None and slot is not None else None
+    return outcome, place or put_in_file(lines, given.scratch)
 
 
-def _start_worker(parent: int, tools: Mapping[str, Tool]) -> None:
+def _start_worker(parent: int, given: _Belongings) -> None:
     """Leave signals to the parent, and end when it is gone, however it went."""
-    _catalogue.update(tools)
+    _given.append(given)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):

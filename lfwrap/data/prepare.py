@@ -15,7 +15,7 @@ from lfwrap.data.blocks import Layout, NotUtf8Error, Span
 from lfwrap.data.convert import Conversion
 from lfwrap.data.detect import Look, inspect_file, inspect_table
 from lfwrap.data.formats.base import ConvertOptions, SourceRecord
-from lfwrap.data.gather import Gatherer, read_lines
+from lfwrap.data.gather import Gatherer, split_lines
 from lfwrap.data.mix import Part, Shaping, contamination, near_duplicate_finder, parse_part
 from lfwrap.data.parallel import Workers, usable_cpus
 from lfwrap.data.registry import LOCK_NAME, check_name, dataset_entry, read_registry
@@ -166,7 +166,7 @@ def _prepare(request: Request, files: Mapping[str, int], folder: Path, listener:
     listener.started(sum(sizes.values()))
     jobs = request.jobs or (usable_cpus() if sum(sizes.values()) > _SMALL_BYTES else 1)
     checked: set[str] = set()
-    with Workers(jobs, request.start_method, request.options.tools) as workers:
+    with Workers(jobs, folder, start_method=request.start_method, tools=request.options.tools) as workers:
         while True:
             attempt = _Attempt(request, folder, workers, checked, listener)
             try:
@@ -234,14 +234,14 @@ class _Attempt:
         """The rows of a test file, converted like any other."""
         look, options = self._look(name, Part(name), FileReport(name))
         for step in self._source(look, options).steps():
-            yield from read_lines(step.outcome.lines)
+            yield from split_lines(step.outcome.lines)
 
     def _source(self, look: Look, options: ConvertOptions) -> _Source:
         request = self.request
         conversion = Conversion(
             look.format, options, request.template, options.seed, last_exchange=request.shaping.last_exchange
         )
-        return _Source(look, conversion, self.workers, request.span_bytes, self.folder)
+        return _Source(look, conversion, self.workers, request.span_bytes)
 
     def _look(self, name: str, part: Part, file: FileReport) -> tuple[Look, ConvertOptions]:
         request, suffix = self.request, suffix_of(name)
@@ -271,9 +271,8 @@ class _Step:
 class _Source:
     """One file's spans through the workers, read on from where a record really ended."""
 
-    def __init__(self, look: Look, conversion: Conversion, workers: Workers, span_bytes: int, scratch: Path) -> None:
+    def __init__(self, look: Look, conversion: Conversion, workers: Workers, span_bytes: int) -> None:
         self.look = look
-        self.scratch = scratch if workers.jobs > 1 else None
         self.conversion = conversion
         self.workers = workers
         self.span_bytes = span_bytes
@@ -311,7 +310,7 @@ class _Source:
 
     def _tasks(self, start: int, span_bytes: int) -> Iterator[Task]:
         for span in cut(self.look.plan, start, span_bytes):
-            yield Task(span, self.conversion, self.look.shape, self.scratch)
+            yield Task(span, self.conversion, self.look.shape)
 
     def _batches(self, path: Path) -> Iterator[Task]:
         records: Iterator[SourceRecord] = self.look.records or iter(())

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -26,7 +23,6 @@ from lfwrap.data.secrets import redact
 _EXAMPLES_PER_RULE = 5
 _SHOWN_CHARACTERS = 120
 _SHOWN_FIELDS = 12
-_INLINE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +33,11 @@ class Task:
         span: what to read.
         conversion: how to convert it.
         shape: the columns of a plain table, for the quick lane.
-        scratch: a folder for the output lines, which are then handed over as a file; None to hand over bytes.
     """
 
     span: Span
     conversion: Conversion
     shape: Shape | None
-    scratch: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +74,7 @@ class Outcome:
         consumed_bytes: how much of the span was whole records; the rest is to be read again.
         line_count: physical lines in it.
         rows: records in it, rejected ones included.
-        lines: output lines joined, each with its line break; or a file of them, to be deleted.
+        lines: output lines joined, each with its line break; they may be gone once the next outcome is asked for.
         keys: one for each line.
         rejects: rows that can't be used.
         repairs: repairs by kind.
@@ -90,7 +84,7 @@ class Outcome:
     consumed_bytes: int
     line_count: int
     rows: int
-    lines: bytes | Path
+    lines: bytearray | memoryview | bytes
     keys: list[int]
     rejects: list[RejectedRow]
     repairs: Counter[str]
@@ -116,22 +110,12 @@ def run_task(task: Task) -> Outcome:
         block.consumed_bytes,
         block.line_count,
         block.size - len(blanks),
-        _hand_over(rows.output, task.scratch),
+        rows.output,
         rows.keys,
         [_rejected(block, position, places[position], reject) for position, reject in sorted(rows.rejects.items())],
         repairs,
         _warnings(rows, places),
     )
-
-
-def _hand_over(lines: bytearray, scratch: Path | None) -> bytes | Path:
-    """Large output goes through a file: the kernel copies that quicker than a pipe and two pickles."""
-    if scratch is None or len(lines) < _INLINE_BYTES:
-        return bytes(lines)
-    descriptor, name = tempfile.mkstemp(prefix="lines.", dir=scratch)
-    with os.fdopen(descriptor, "wb") as sink:
-        sink.write(lines)
-    return Path(name)
 
 
 def _load(span: Span) -> Block:
