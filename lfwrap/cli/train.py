@@ -110,7 +110,7 @@ def show_findings(findings: tuple[Finding, ...]) -> None:
 def show_start(job: Job, *, verbose: bool) -> None:
     """What is going to happen, in a few lines on stderr."""
     show_findings(job.report.warnings)
-    for note in job.rendered.notes:
+    for note in job.notes:
         output.say(f"note: {note}")
     if verbose:
         show_values(job)
@@ -136,7 +136,7 @@ def show_job(job: Job, *, as_json: bool, verbose: bool) -> int:
         output.print_json("dry-run", _job_json(job))
         return 0
     show_findings(job.report.warnings)
-    for note in job.rendered.notes:
+    for note in job.notes:
         output.say(f"note: {note}")
     if verbose:
         show_values(job)
@@ -167,7 +167,7 @@ def _job_json(job: Job) -> dict[str, Any]:
         "launcher": job.launcher.name,
         "command": job.command.to_json(),
         "values": [value.to_json() for value in job.rendered.values],
-        "notes": list(job.rendered.notes),
+        "notes": list(job.notes),
         "findings": [finding.to_json() for finding in job.report.findings],
     }
 
