@@ -15,6 +15,48 @@ _DIGEST_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True)
+class RankPaths:
+    """The files of one training process: ``attempts/N/ranks/R``; logs only where there are several processes."""
+
+    root: Path
+
+    @property
+    def number(self) -> int:
+        """R, the rank."""
+        return int(self.root.name)
+
+    @property
+    def stdout(self) -> Path:
+        """What this rank wrote to stdout."""
+        return self.root / "stdout.log"
+
+    @property
+    def stderr(self) -> Path:
+        """What this rank wrote to stderr."""
+        return self.root / "stderr.log"
+
+    @property
+    def heartbeat(self) -> Path:
+        """Touched whenever the rank gets anywhere."""
+        return self.root / "heartbeat"
+
+    @property
+    def stacks(self) -> Path:
+        """The stacks that the rank writes on SIGUSR2."""
+        return self.root / "stacks.txt"
+
+    @property
+    def error(self) -> Path:
+        """Why it failed, and when; blank while it runs, gone when it ended well."""
+        return self.root / "error.json"
+
+    @property
+    def probe(self) -> Path:
+        """What became of the try with the longest batch."""
+        return self.root / "probe.json"
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptPaths:
     """The files of one start of the engine: ``attempts/N``."""
 
@@ -44,6 +86,25 @@ class AttemptPaths:
     def exit(self) -> Path:
         """How it ended: code, signal, reason, seconds."""
         return self.root / "exit.json"
+
+    @property
+    def engine_yaml(self) -> Path:
+        """The engine YAML of this attempt, kept when the run's own was changed after it."""
+        return self.root / "engine.yaml"
+
+    def stall(self, number: int) -> Path:
+        """The stacks of all ranks at the stall with this number, counted from 0."""
+        return self.root / f"stall-{number}.txt"
+
+    def rank(self, number: int) -> RankPaths:
+        """The files of the training process with this rank."""
+        return RankPaths(self.root / "ranks" / str(number))
+
+    def ranks(self) -> list[RankPaths]:
+        """The training processes that have left something, by rank."""
+        folder = self.root / "ranks"
+        names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        return [self.rank(number) for number in sorted(int(name) for name in names if name.isdigit())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +147,11 @@ class RunPaths:
     def inputs(self) -> Path:
         """SHA-256 and size of every input file."""
         return self.root / "inputs.json"
+
+    @property
+    def plan(self) -> Path:
+        """What was predicted of the run, memory and speed, when it was prepared."""
+        return self.root / "plan.json"
 
     @property
     def events(self) -> Path:

@@ -3,16 +3,25 @@
 The trainer's ``enable_jit_checkpoint`` saves before the running update is done: a resumed run repeats that update with
 other dropout masks, and ranks that see their signals in different updates wait for each other for ever. Here all ranks
 agree at the end of each update, and the trainer saves an ordinary checkpoint: a resumed run has the very same curve.
-Runs in the engine's Python, in every rank.
+Runs in the engine's Python, in every rank. Beside that it tries the longest batch early (``longest_batch.py``) and
+leaves logs, heartbeats and errors of each rank (``rank_files.py``) when lfwrap has asked for them.
 """
 
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-# This folder's modules must not stand in for the engine's.
+import longest_batch  # type: ignore[import-not-found]  # beside this script
+import rank_files  # type: ignore[import-not-found]
+
+if TYPE_CHECKING:
+    from lfwrap.worker.rank_files import RankFolder
+
+NO_PROBE = "LFWRAP_NO_PROBE"
+
+# From here on this folder's modules must not stand in for the engine's.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 
@@ -63,6 +72,21 @@ def make_stop_callback() -> Any:
     return StopOnTerminate()
 
 
+def make_heartbeat_callback(folder: "RankFolder") -> Any:
+    """A trainer callback that says after each micro-batch, also of an evaluation, that this rank is alive."""
+    from transformers import TrainerCallback
+
+    class Heartbeat(TrainerCallback):  # type: ignore[misc]  # the engine has no types
+        """Beats whenever the trainer gets anywhere."""
+
+        def _beat(self, *_: Any, **__: Any) -> None:
+            folder.beat()
+
+        on_step_begin = on_substep_end = on_step_end = on_prediction_step = on_save = on_evaluate = _beat
+
+    return Heartbeat()
+
+
 def read_cpu_checkpoints() -> None:
     """Let ranks on a CPU read their checkpoints: the trainer asks for device ``cpu:0``, torch knows only ``cpu``."""
     from torch import serialization
@@ -74,11 +98,24 @@ def read_cpu_checkpoints() -> None:
 
 
 def main() -> None:
-    """Run the engine's training with the callback; the engine reads the arguments itself."""
-    from llamafactory.train.tuner import run_exp
+    """Run the engine's training with the callbacks; the engine reads the arguments itself."""
+    folder = rank_files.open_rank_folder()
+    try:
+        from llamafactory.train.tuner import run_exp
 
-    read_cpu_checkpoints()
-    run_exp(callbacks=[make_stop_callback()])
+        read_cpu_checkpoints()
+        callbacks = [make_stop_callback()]
+        if folder is not None:
+            callbacks.append(make_heartbeat_callback(folder))
+            if not os.environ.get(NO_PROBE):
+                longest_batch.install_probe(lambda found: folder.write_json("probe.json", found))
+        run_exp(callbacks=callbacks)
+    except Exception as error:
+        if folder is not None:
+            folder.end(error)
+        raise
+    if folder is not None:
+        folder.end()
 
 
 if __name__ == "__main__":

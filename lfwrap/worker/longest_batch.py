@@ -1,0 +1,94 @@
+"""Try the longest batch early, so that a run which does not fit fails in its first minute and not at 11%.
+
+Before the second update (the optimizer's state is there then) the longest rows go forward and backward once; their
+gradients are thrown away and the random states put back, so order, masks and losses of the training stay the same.
+Imported by ``train_engine.py``.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def install_probe(report: Callable[[dict[str, Any]], None]) -> None:
+    """Wrap the trainer's step; ``report`` is given what the probe came to, or why there was none."""
+    from transformers import Trainer
+
+    plain_step = Trainer.training_step
+    done = False
+
+    def training_step(self: Any, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        nonlocal done
+        if not done and self.state.global_step >= 1:
+            done = True
+            reason = reason_against(self, model)
+            report({"skipped": reason} if reason else _try_longest(self, model, plain_step, num_items_in_batch))
+        return plain_step(self, model, inputs, num_items_in_batch)
+
+    Trainer.training_step = training_step
+
+
+def reason_against(trainer: Any, model: Any) -> str:
+    """Why the probe would leave traces in this training, or can't be made; empty when it can."""
+    if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
+        return "DeepSpeed and FSDP keep gradients of their own, which can't be put back"
+    if hasattr(trainer, "_stored_metrics"):
+        return "this stage's trainer gathers figures in every forward pass"
+    if any(getattr(parameter, "_post_accumulate_grad_hooks", None) for parameter in model.parameters()):
+        return "the optimizer updates the weights during the backward pass"
+    if longest_rows(trainer.train_dataset, 1) is None:
+        return "the lengths of the rows are not known"
+    return ""
+
+
+def longest_rows(dataset: Any, count: int) -> list[int] | None:
+    """The numbers of the ``count`` longest rows; None for a stream, or for rows without ``input_ids``.
+
+    Lengths are read from the Arrow table, without decoding a row.
+    """
+    import numpy as np
+    import pyarrow.compute as pc
+
+    table = getattr(dataset, "data", None)
+    if table is None or "input_ids" not in table.column_names:
+        return None
+    lengths = pc.list_value_length(table.column("input_ids")).to_numpy()
+    order = getattr(dataset, "_indices", None)
+    if order is not None:
+        lengths = lengths[order.column(0).to_numpy()]
+    return [int(row) for row in np.argsort(-lengths, kind="stable")[:count]]
+
+
+def _try_longest(trainer: Any, model: Any, step: Callable[..., Any], num_items_in_batch: Any) -> dict[str, Any]:
+    import torch
+
+    began_s = time.monotonic()
+    rows = longest_rows(trainer.train_dataset, trainer.args.per_device_train_batch_size) or []
+    states = _random_states(torch)
+    batch = trainer.data_collator([trainer.train_dataset[row] for row in rows])
+    shape = list(batch["input_ids"].shape)
+    with trainer.accelerator.no_sync(model):
+        step(trainer, model, batch, num_items_in_batch)
+    model.zero_grad()
+    _restore_random_states(torch, states)
+    peak_bytes = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    return {"shape": shape, "peak_bytes": peak_bytes, "duration_s": round(time.monotonic() - began_s, 3)}
+
+
+def _random_states(torch: Any) -> tuple[Any, ...]:
+    import numpy as np
+
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda  # noqa: NPY002 - the trainer's own
+
+
+def _restore_random_states(torch: Any, states: tuple[Any, ...]) -> None:
+    import numpy as np
+
+    python, numpy, cpu, cuda = states
+    random.setstate(python)
+    np.random.set_state(numpy)  # noqa: NPY002
+    torch.set_rng_state(cpu)
+    if cuda is not None:
+        torch.cuda.set_rng_state(cuda)

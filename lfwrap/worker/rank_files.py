@@ -1,0 +1,97 @@
+"""What one training process leaves in its attempt's folder: its own logs, a heartbeat, stacks on request, its error.
+
+``LFWRAP_ATTEMPT`` names the folder; files stand under ``ranks/<RANK>``. Imported by ``train_engine.py`` in every rank.
+"""
+
+import faulthandler
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+ATTEMPT = "LFWRAP_ATTEMPT"
+SHOW_EXAMPLE = "LFWRAP_SHOW_EXAMPLE"
+_FILTER = Path(__file__).resolve().parent / "log_filter.py"
+_ERROR_BYTES = 16 << 10
+_TRACEBACK_CHARACTERS = 8 << 10
+_BEAT_EVERY_S = 1.0
+# What lfwrap looks for in a process's environment to find the run's processes; the log's writer ends by itself.
+_MARKS = ("LFWRAP_RUN", "RANK", "LOCAL_RANK")
+
+
+class RankFolder:
+    """``ranks/<RANK>`` of an attempt."""
+
+    def __init__(self, root: Path) -> None:
+        """Make the folder, and room for an error even when the disk is full by then."""
+        root.mkdir(parents=True, exist_ok=True)
+        self._root = root
+        self._beaten_s = 0.0
+        (root / "error.json").write_bytes(b" " * _ERROR_BYTES)
+
+    def split_output(self) -> None:
+        """Send this process's stdout and stderr into files of its own, the printed training example left out."""
+        stderr = os.open(self._root / "stderr.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        options = ["--show-example"] if os.environ.get(SHOW_EXAMPLE) else []
+        reader, writer = os.pipe()
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_FILTER), str(self._root / "stdout.log"), *options],
+            stdin=reader,
+            stdout=subprocess.DEVNULL,
+            env={name: value for name, value in os.environ.items() if name not in _MARKS},
+            start_new_session=True,
+        )
+        os.close(reader)
+        os.dup2(writer, 1)
+        os.close(writer)
+
+    def listen_for_stacks(self) -> None:
+        """On SIGUSR2, write the stacks of all threads; done in C, so that it also works while the GIL is held."""
+        if hasattr(signal, "SIGUSR2"):
+            sink = (self._root / "stacks.txt").open("ab", buffering=0)
+            faulthandler.register(signal.SIGUSR2, file=sink, all_threads=True)
+
+    def beat(self) -> None:
+        """Say that the training goes on; at most once a second."""
+        now_s = time.monotonic()
+        if now_s - self._beaten_s >= _BEAT_EVERY_S:
+            self._beaten_s = now_s
+            (self._root / "heartbeat").touch()
+
+    def write_json(self, name: str, value: dict[str, Any]) -> None:
+        """Leave a fact for lfwrap; a full disk is no reason to stop."""
+        try:
+            (self._root / name).write_text(json.dumps(value), encoding="utf-8")
+        except OSError as error:
+            print(f"[lfwrap] {name}: {error}", file=sys.stderr)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Write down why this process fails, with the time; without an error, take the room for one back."""
+        path = self._root / "error.json"
+        if error is None:
+            path.unlink(missing_ok=True)
+            return
+        text = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
+        content = json.dumps({"time_s": time.time(), "error": f"{type(error).__name__}: {error}"[:2000], "text": text})
+        with path.open("r+b") as sink:  # in place: the room is there already
+            sink.write(content.encode()[:_ERROR_BYTES])
+            sink.truncate()
+
+
+def open_rank_folder() -> RankFolder | None:
+    """The folder of this process; None when lfwrap did not start the training."""
+    attempt = os.environ.get(ATTEMPT)
+    if not attempt:
+        return None
+    folder = RankFolder(Path(attempt) / "ranks" / os.environ.get("RANK", "0"))
+    if "RANK" in os.environ:
+        folder.split_output()
+    folder.listen_for_stacks()
+    return folder
