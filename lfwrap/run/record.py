@@ -87,6 +87,7 @@ class RunRecord:
         duration_s: seconds that the engine ran, all attempts together.
         versions: package → version, as used.
         supervisor: the process that looks after the run while it is running.
+        replay_of: the folder of the run that this one repeats.
     """
 
     name: str
@@ -119,6 +120,7 @@ class RunRecord:
     duration_s: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
     supervisor: ProcessIdentity | None = None
+    replay_of: str | None = None
 
     @property
     def effective_batch_size(self) -> int:

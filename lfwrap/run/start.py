@@ -64,6 +64,8 @@ def _write_run(job: Job, surroundings: Surroundings) -> Run:
     write_text(paths.engine_yaml, rendered.engine_yaml)
     if rendered.deepspeed is not None:
         write_json(paths.deepspeed, rendered.deepspeed)
+    if job.planned.plan is not None:
+        write_json(paths.plan, job.planned.plan.to_json())
     environment = {**surroundings.environ, **job.command.environment}
     write_json(paths.environment, describe_environment(engine, job.hardware, environment, surroundings.cwd))
     write_json(paths.inputs, describe_inputs(paths, rendered.engine, surroundings.cwd))

@@ -1,0 +1,107 @@
+"""``lfwrap runs replay``: do a run again as a new one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lfwrap.cli import output
+from lfwrap.cli.runs_options import AS_JSON, RUNS_DIR
+from lfwrap.errors import RunStateError
+
+if TYPE_CHECKING:
+    from lfwrap.run.record import Run
+    from lfwrap.run.replay import LossComparison, ReplayPlan
+
+
+@click.command("replay")
+@click.argument("run", default="latest")
+@RUNS_DIR
+@click.option("--strict", is_flag=True, help="Refuse when anything differs, and fail when the losses do.")
+@click.option("--dry-run", is_flag=True, help="Only say what differs; start nothing.")
+@AS_JSON
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+def replay_command(run: str, runs_dir: Path, **options: Any) -> int:
+    r"""Do a run again as a new run: what differs is said first, the losses are compared afterwards.
+
+    What may differ: versions, hardware, data, model, code, settings, environment variables.
+
+    \b
+    Example:
+      lfwrap runs replay latest --dry-run
+      lfwrap runs replay latest --strict
+    """
+    from lfwrap.run.job import Surroundings
+    from lfwrap.run.record import load_run
+    from lfwrap.run.replay import plan_replay, require_no_differences
+
+    plan = plan_replay(load_run(run, runs_dir), runs_dir, Surroundings(Path.cwd(), dict(os.environ)))
+    for difference in plan.differences:
+        output.say(f"differs: {difference}")
+    if not plan.differences:
+        output.say("Nothing differs: versions, hardware, data, model and settings are those of the run.")
+    if options["strict"]:
+        require_no_differences(plan)
+    if options["dry_run"]:
+        _show_dry(plan, as_json=options["as_json"])
+        return 0
+    return _replay(plan, options)
+
+
+def _show_dry(plan: ReplayPlan, *, as_json: bool) -> None:
+    error = plan.job.report.to_error()
+    if as_json:
+        findings = [finding.to_json() for finding in plan.job.report.findings]
+        output.print_json("replay-plan", {**_described(plan), "can_start": error is None, "findings": findings})
+    elif error is not None:
+        raise error
+    else:
+        output.result(f"{plan.job.command.quoted_environment} \\\n  {plan.job.command.quoted}")
+
+
+def _described(plan: ReplayPlan) -> dict[str, Any]:
+    return {
+        "run": str(plan.run.paths.root),
+        "differences": [difference.to_json() for difference in plan.differences],
+    }
+
+
+def _replay(plan: ReplayPlan, options: dict[str, Any]) -> int:
+    from lfwrap.cli.train import follow_run
+    from lfwrap.run.attempt import Attempt
+    from lfwrap.run.record import load_run, save_record
+    from lfwrap.run.replay import with_origin
+    from lfwrap.run.start import create_run
+
+    job, made = create_run(plan.request, plan.surroundings)
+    made = with_origin(made, plan.run)
+    made = save_record(made.paths, made.record)
+    output.say(f"run: {made.paths.root}")
+    attempt = Attempt(job.command, job.rendered.engine, plan.surroundings.environ)
+    # With --json stdout is for the one object at the end.
+    stdout = contextlib.redirect_stdout(sys.stderr) if options["as_json"] else contextlib.nullcontext()
+    with stdout:
+        code = follow_run(made, attempt, as_json=False, quiet=options["quiet"])
+    if code:
+        return code
+    return _compare(plan, load_run(made.paths.root), options)
+
+
+def _compare(plan: ReplayPlan, again: Run, options: dict[str, Any]) -> int:
+    from lfwrap.run.monitor import load_history
+    from lfwrap.run.replay import compare_losses
+
+    losses: LossComparison = compare_losses(
+        load_history(plan.run.paths.trainer_log), load_history(again.paths.trainer_log)
+    )
+    output.say(str(losses))
+    if options["as_json"]:
+        output.print_json("replay", {**_described(plan), "path": str(again.paths.root), "losses": losses.to_json()})
+    if options["strict"] and not losses.is_same:
+        raise RunStateError(f"{again.paths.name}: {losses}", hint="What else differs is not on record.")
+    return 0
