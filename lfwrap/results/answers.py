@@ -25,13 +25,19 @@ class GenerationSettings:
         max_new_tokens: the longest answer.
         temperature: 0 is greedy: always the likeliest token.
         top_p: sample from the likeliest tokens that together have this probability.
-        seed: of the sampling.
+        seed: of the sampling; with the question's id it fixes an answer, whatever else is in the batch.
+        top_k: sample from so many of the likeliest tokens; 0 for all.
     """
 
     max_new_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 42
+    top_k: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class Answer:
         answer_tokens: tokens of the answer, without the stop token.
         finish: ``stop``, ``length`` or ``interrupted``.
         seconds: spent on it; in a batch, its share.
+        calls: the tool calls in it, ``name`` and ``arguments``, as the engine reads them in the template's format;
+            empty where the question had no tools.
     """
 
     id: int
@@ -53,11 +61,13 @@ class Answer:
     answer_tokens: int
     finish: str
     seconds: float
+    calls: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> Answer:
-        """From the worker's ``answer`` event."""
-        return cls(**{name: value for name, value in event.items() if name != "event"})
+        """From the worker's ``answer`` event, or from what `to_json` gave."""
+        values = {name: value for name, value in event.items() if name != "event"}
+        return cls(**(values | {"calls": tuple(values.get("calls", ()))}))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -114,6 +124,17 @@ class AnswerSession:
     def pid(self) -> int:
         """The child's process id."""
         return self._worker.pid
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The adapters' names, in the order in which they came."""
+        return self._adapters
+
+    def attach(self, name: str, folder: Path) -> None:
+        """Put one more adapter beside the base. Raises EngineError when it can't be loaded on it; the rest stays."""
+        self._worker.send({"op": "attach", "name": name, "folder": str(folder)})
+        self._worker.receive()
+        self._adapters = (*(known for known in self._adapters if known != name), name)
 
     def default_adapter(self) -> str | None:
         """The first adapter, or None for a whole model."""

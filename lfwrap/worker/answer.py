@@ -6,7 +6,10 @@ loads: ``{"arguments": {…engine keys…}, "adapters": {name: folder}, "dtype":
 - ``{"op": "stream", "id": …, "messages": […], "system": …, "tools": …, "adapter": …, "generation": {…}}``
   → ``token`` events with the text as it comes, then one ``answer``;
 - ``{"op": "batch", "requests": [{"id", "messages", "system", "tools"}…], "adapter", "generation", "batch_size"}``
-  → an ``answer`` for each, as they are done, then ``done``.
+  → an ``answer`` for each, as they are done, then ``done``;
+- ``{"op": "attach", "name": …, "folder": …}`` → ``attached``: one more adapter beside the base.
+
+An ``answer`` to a question with tools carries its ``calls``, read in the template's own format.
 
 A request that fails gives an ``error`` event. SIGINT ends the answer that is being written. The end of stdin ends the
 process at once, also in the middle of an answer: nobody listens any more.
@@ -79,6 +82,10 @@ class AnswerServer:
         from engine_model import Generation
 
         self._stop.clear()
+        if request["op"] == "attach":
+            self._model.attach(request["name"], request["folder"])
+            self.emit("attached", name=request["name"])
+            return
         settings = Generation(**request.get("generation", {}))
         with self._model.using(request.get("adapter")):
             if request["op"] == "stream":
@@ -94,11 +101,12 @@ class AnswerServer:
             settings,
             emit=lambda text: self.emit("token", id=request["id"], text=text),
             stop_asked=self._stop.is_set,
+            numbers=[request["id"]],
         )
-        self._emit_answer(request["id"], prompt, answer, time.monotonic() - started_s)
+        self._emit_answer(request, prompt, answer, time.monotonic() - started_s)
 
     def _batch(self, request: dict[str, Any], settings: Any) -> None:
-        prompts = [(item["id"], self._encode(item)) for item in request["requests"]]
+        prompts = [(item, self._encode(item)) for item in request["requests"]]
         prompts.sort(key=lambda item: len(item[1]), reverse=True)  # the longest first: memory runs out early or never
         size = int(request.get("batch_size", _DEFAULT_BATCH_SIZE))
         for start in range(0, len(prompts), size):
@@ -106,21 +114,23 @@ class AnswerServer:
                 break
             chunk = prompts[start : start + size]
             started_s = time.monotonic()
-            answers = self._model.generate_many([prompt for _, prompt in chunk], settings)
+            numbers = [item["id"] for item, _ in chunk]
+            answers = self._model.generate_many([prompt for _, prompt in chunk], settings, numbers)
             seconds = (time.monotonic() - started_s) / len(chunk)
-            for (name, prompt), answer in zip(chunk, answers, strict=True):
-                self._emit_answer(name, prompt, answer, seconds)
+            for (item, prompt), answer in zip(chunk, answers, strict=True):
+                self._emit_answer(item, prompt, answer, seconds)
         self.emit("done", stopped=self._stop.is_set())
 
     def _encode(self, request: dict[str, Any]) -> list[int]:
         return self._model.encode(request["messages"], request.get("system"), request.get("tools"))
 
-    def _emit_answer(self, name: Any, prompt: list[int], answer: Answer, seconds: float) -> None:
+    def _emit_answer(self, request: dict[str, Any], prompt: list[int], answer: Answer, seconds: float) -> None:
         finish = "stop" if answer.stopped else "interrupted" if self._stop.is_set() else "length"
         self.emit(
             "answer",
-            id=name,
+            id=request["id"],
             text=answer.text,
+            calls=self._model.calls(answer.token_ids) if request.get("tools") else [],
             prompt_tokens=len(prompt),
             answer_tokens=len(answer.token_ids),
             finish=finish,

@@ -8,13 +8,27 @@ answer too. The engine's own chat folds an adapter into the weights, in the type
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from llamafactory.chat import ChatModel
 from peft import PeftModel
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList, TextStreamer, set_seed
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TextStreamer,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+_SEED_STRIDE = 1_000_003  # a prime: questions of one seed do not share the noise of another's
+_SEED_BITS = 63
 
 
 class Generation(NamedTuple):
@@ -24,6 +38,7 @@ class Generation(NamedTuple):
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 42
+    top_k: int = 0
 
 
 class Answer(NamedTuple):
@@ -58,6 +73,31 @@ class _Asked(StoppingCriteria):  # type: ignore[misc]  # transformers has no typ
         return torch.full((input_ids.shape[0],), self._asked(), device=input_ids.device, dtype=torch.bool)
 
 
+class _Noise(LogitsProcessor):  # type: ignore[misc]  # transformers has no types here
+    """Makes the likeliest token a fair draw: a row's own Gumbel noise on its log-probabilities.
+
+    The likeliest of ``log p + Gumbel`` is distributed as p (Gumbel 1954; Maddison et al. 2014, eq. 2). Each row has a
+    generator of its own, so that its answer depends on its seed and not on what else is in the batch.
+    """
+
+    def __init__(self, settings: Generation, seeds: Sequence[int], device: Any) -> None:
+        self._warpers = LogitsProcessorList([TemperatureLogitsWarper(settings.temperature)])
+        if settings.top_k > 0:
+            self._warpers.append(TopKLogitsWarper(settings.top_k))
+        if settings.top_p < 1:
+            self._warpers.append(TopPLogitsWarper(settings.top_p))
+        self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Scores of the next token, (rows, vocabulary), with noise."""
+        warped = self._warpers(input_ids, scores)
+        exponential = [
+            torch.empty_like(row).exponential_(generator=generator)
+            for row, generator in zip(warped, self._generators, strict=True)
+        ]
+        return warped - torch.stack(exponential).log()
+
+
 class EngineModel:
     """A loaded base model, its tokenizer and template, and any number of adapters."""
 
@@ -69,17 +109,20 @@ class EngineModel:
         if dtype is not None:
             self.model = self.model.to(getattr(torch, dtype))
         self._internal: dict[str, str] = {}  # peft takes no dots in an adapter's name
-        for number, (name, folder) in enumerate(adapters.items()):
-            self._internal[name] = f"adapter{number}"
-            self._attach(folder, self._internal[name])
+        for name, folder in adapters.items():
+            self.attach(name, folder)
         self.model.eval()
         self.stop_ids = set(self.template.get_stop_token_ids(self.tokenizer))
 
-    def _attach(self, folder: str, name: str) -> None:
+    def attach(self, name: str, folder: str) -> None:
+        """Put one more adapter beside the base; a name that is taken gets the new one."""
+        internal = f"adapter{len(self._internal)}"
         if isinstance(self.model, PeftModel):
-            self.model.load_adapter(folder, adapter_name=name)
+            self.model.load_adapter(folder, adapter_name=internal)
         else:
-            self.model = PeftModel.from_pretrained(self.model, folder, adapter_name=name)
+            self.model = PeftModel.from_pretrained(self.model, folder, adapter_name=internal)
+        self.model.eval()
+        self._internal[name] = internal
 
     @property
     def device(self) -> str:
@@ -110,16 +153,27 @@ class EngineModel:
         return list(prompt_ids)
 
     def _config(self, settings: Generation) -> Any:
-        sampled = settings.temperature > 0
         values = self._defaults | {
-            "do_sample": sampled,
-            "temperature": settings.temperature if sampled else 1.0,
-            "top_p": settings.top_p if sampled else 1.0,
+            "do_sample": False,  # where sampling is asked for, `_Noise` does it
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "top_k": 50,
             "max_new_tokens": settings.max_new_tokens,
             "eos_token_id": sorted(self.stop_ids),
             "pad_token_id": self.tokenizer.pad_token_id,
         }
         return GenerationConfig(**values)
+
+    def calls(self, token_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """The tool calls of an answer, read in the template's own format: ``name`` and ``arguments``, an object."""
+        for skip in (False, True):  # some templates mark calls with special tokens, others' readers expect them gone
+            try:
+                found = self.template.extract_tool(self.tokenizer.decode(token_ids, skip_special_tokens=skip))
+                if not isinstance(found, str):
+                    return [{"name": call.name, "arguments": json.loads(call.arguments)} for call in found]
+            except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+                continue  # the engine's readers stumble over what is nearly a call
+        return []
 
     def _answer(self, generated: Sequence[int]) -> Answer:
         ids, stopped = [], False
@@ -138,32 +192,53 @@ class EngineModel:
         *,
         emit: Callable[[str], None] | None = None,
         stop_asked: Callable[[], bool] = lambda: False,
+        numbers: Sequence[int] = (),
     ) -> list[Answer]:
-        """Answer several prompts at once, padded on the left; ``emit`` gets the text of a single prompt as it comes."""
+        """Answer several prompts at once, padded on the left.
+
+        Args:
+            prompts: tokens of each.
+            settings: how to answer.
+            emit: gets the text of a single prompt as it comes.
+            stop_asked: asked before each token.
+            numbers: the questions' numbers, for the seeds of sampled answers; without them, their places.
+        """
         width = max(map(len, prompts))
         pad = self.tokenizer.pad_token_id
         rows = [[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts]
         mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        set_seed(settings.seed)
         output = self.model.generate(
             input_ids=torch.tensor(rows, device=self.model.device),
             attention_mask=torch.tensor(mask, device=self.model.device),
             generation_config=self._config(settings),
+            logits_processor=self._processors(settings, numbers or range(len(prompts))),
             stopping_criteria=StoppingCriteriaList([_Asked(stop_asked)]),
             streamer=_TextSink(self.tokenizer, emit) if emit else None,
         )
         return [self._answer(row[width:].tolist()) for row in output]
 
-    def generate_many(self, prompts: Sequence[Sequence[int]], settings: Generation) -> list[Answer]:
+    def _processors(self, settings: Generation, numbers: Sequence[int]) -> Any:
+        if settings.temperature <= 0:
+            return LogitsProcessorList()
+        seeds = [(settings.seed * _SEED_STRIDE + number) % (1 << _SEED_BITS) for number in numbers]
+        return LogitsProcessorList([_Noise(settings, seeds, self.model.device)])
+
+    def generate_many(
+        self, prompts: Sequence[Sequence[int]], settings: Generation, numbers: Sequence[int] = ()
+    ) -> list[Answer]:
         """As `generate`, in halves when the device's memory does not hold them all."""
+        numbers = numbers or range(len(prompts))
         try:
-            return list(self.generate(prompts, settings))
+            return list(self.generate(prompts, settings, numbers=numbers))
         except torch.OutOfMemoryError:
             if len(prompts) == 1:
                 raise
         torch.cuda.empty_cache()
         middle = len(prompts) // 2
-        return [*self.generate_many(prompts[:middle], settings), *self.generate_many(prompts[middle:], settings)]
+        return [
+            *self.generate_many(prompts[:middle], settings, numbers[:middle]),
+            *self.generate_many(prompts[middle:], settings, numbers[middle:]),
+        ]
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def answer_logits(self, prompt: Sequence[int], answer: Sequence[int]) -> Any:

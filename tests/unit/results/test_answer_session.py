@@ -27,7 +27,9 @@ load = next(requests)
 ECHO = """
 emit(event="ready", device="cpu", dtype="float32", seconds=0.1, load=load)
 for request in requests:
-    if request["op"] == "stream":
+    if request["op"] == "attach":
+        emit(event="attached", name=request["name"])
+    elif request["op"] == "stream":
         for piece in ("so ", "be ", "it"):
             emit(event="token", id=request["id"], text=piece)
         answer(request, json.dumps(request))
@@ -71,6 +73,14 @@ def test_other_adapters_can_be_given_and_none(session, tmp_path):
         assert set(opened.ready["load"]["adapters"]) == {"v1", "v2"}
     with session(ECHO, adapters={}) as opened:
         assert opened.default_adapter() is None
+
+
+def test_an_adapter_can_be_attached_later(session, tmp_path):
+    with session(ECHO) as opened:
+        opened.attach("v2", tmp_path / "b")
+        assert opened.adapters == (TUNED, "v2")
+        opened.attach(TUNED, tmp_path / "c")
+        assert opened.adapters == ("v2", TUNED)
 
 
 def test_a_stream_is_pieces_and_then_the_whole_answer(session):

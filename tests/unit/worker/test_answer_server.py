@@ -9,6 +9,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from types import ModuleType
+from typing import ClassVar
 
 import pytest
 
@@ -32,12 +33,14 @@ class EngineModel:
     """Tokens are characters; the answer is the prompt backwards, cut at the limit."""
 
     device, dtype = "cpu", "float32"
+    numbers: ClassVar[list[list[int]]] = []
 
     def __init__(self, arguments, adapters, dtype):
         if arguments.get("model_name_or_path") == "broken":
             raise OSError("no such model")
         self.adapters, self.adapter = adapters, None
         self.batches = []
+        self.numbers.clear()
 
     @contextlib.contextmanager
     def using(self, adapter):
@@ -48,7 +51,14 @@ class EngineModel:
     def encode(self, messages, system, tools):
         return [ord(letter) for letter in (system or "") + messages[-1]["content"]]
 
-    def generate(self, prompts, settings, *, emit=None, stop_asked=lambda: False):
+    def attach(self, name, folder):
+        self.adapters = {**self.adapters, name: folder}
+
+    def calls(self, token_ids):
+        return [{"name": chr(token_ids[0]), "arguments": {}}]
+
+    def generate(self, prompts, settings, *, emit=None, stop_asked=lambda: False, numbers=()):
+        self.numbers.append(list(numbers))
         answers = []
         for prompt in prompts:
             letters = [chr(number) for number in reversed(prompt)]
@@ -62,9 +72,9 @@ class EngineModel:
             answers.append(Answer("".join(said), [ord(letter) for letter in said], len(said) == len(letters)))
         return answers
 
-    def generate_many(self, prompts, settings):
+    def generate_many(self, prompts, settings, numbers=()):
         self.batches.append([len(prompt) for prompt in prompts])
-        return self.generate(prompts, settings)
+        return self.generate(prompts, settings, numbers=numbers)
 
 
 @pytest.fixture
@@ -138,6 +148,26 @@ def test_a_batch_takes_the_longest_first_and_ends_with_done(talk):
     assert [answer["id"] for answer in answers] == [1, 2, 0]
     assert [answer["text"] for answer in answers] == ["cba", "ba", "a"]
     assert done == {"event": "done", "stopped": False}
+
+
+def test_questions_keep_their_numbers_for_the_seeds_of_their_answers(talk):
+    talk(LOAD, stream("a"), batch("a", "abc", batch_size=2))
+    assert EngineModel.numbers == [[3], [1, 0]]
+
+
+def test_calls_are_read_where_there_were_tools(talk):
+    _, events = talk(LOAD, stream("ab"), stream("ab", tools="[{}]"))
+    calls = [event["calls"] for event in events if event["event"] == "answer"]
+    assert calls == [[], [{"name": "b", "arguments": {}}]]
+
+
+def test_an_adapter_can_come_later(talk):
+    _, [_, unknown, attached, *_, answer] = talk(
+        LOAD, stream("a", adapter="new"), {"op": "attach", "name": "new", "folder": "/n"}, stream("a", adapter="new")
+    )
+    assert unknown["event"] == "error"
+    assert attached == {"event": "attached", "name": "new"}
+    assert answer["text"] == "a"
 
 
 def test_one_bad_request_does_not_end_the_conversation(talk):
