@@ -38,11 +38,15 @@ class Command:
         argv: program and arguments.
         cwd: the working directory.
         environment: variables that are added to lfwrap's own environment, in the order to show them.
+        files: files that it reads and lfwrap writes before the start, such as a hostfile or a job script.
+        launch: what another node needs to start its part; empty on a single node.
     """
 
     argv: tuple[str, ...]
     cwd: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[Path, str] = field(default_factory=dict)
+    launch: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def quoted(self) -> str:
@@ -61,6 +65,7 @@ class Command:
             "quoted": self.quoted,
             "cwd": str(self.cwd),
             "environment": mask_secrets(self.environment),
+            **({"launch": dict(self.launch)} if self.launch else {}),
         }
 
 

@@ -21,7 +21,14 @@ from lfwrap.recipe.planning import Machine, Planned, plan_training, unavailable_
 from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.recipe.render import Rendered, render_recipe
 from lfwrap.run.command import Command
-from lfwrap.run.launch import launch_request
+from lfwrap.run.launch import (
+    LaunchOptions,
+    check_launch,
+    count_processes,
+    launch_request,
+    require_exact_batches,
+    require_nodes,
+)
 from lfwrap.run.launchers import choose_launcher
 from lfwrap.run.launchers.base import Launcher
 from lfwrap.run.paths import RunPaths, run_name
@@ -52,8 +59,9 @@ class TrainRequest:
         runs_dir: the folder that holds runs.
         name: the run's name instead of the recipe's.
         hardware: ``auto``, a catalogue name or a profile file.
-        gpus: processes to train with; None takes all GPUs.
+        gpus: processes to train with on each node; None takes all GPUs.
         launcher: ``auto`` or a launcher's name.
+        launch: the nodes, and what a scheduler is told.
         force: train a large model on a CPU all the same.
         is_dry: only show what would be run.
     """
@@ -65,6 +73,7 @@ class TrainRequest:
     hardware: str = "auto"
     gpus: int | None = None
     launcher: str = "auto"
+    launch: LaunchOptions = field(default_factory=LaunchOptions)
     force: bool = False
     is_dry: bool = False
 
@@ -98,6 +107,7 @@ class Job:
         report: all that preflight found.
         engine: the engine, None when there is none (shown only, never started).
         planned: the plan that the run follows.
+        launch: the nodes, and what a scheduler is told.
     """
 
     recipe: Recipe
@@ -109,6 +119,15 @@ class Job:
     report: PreflightReport
     engine: Engine | None
     planned: Planned
+    launch: LaunchOptions = field(default_factory=LaunchOptions)
+
+    @property
+    def trained_by(self) -> str:
+        """The launcher that starts the processes: the chosen one, or the one that a scheduled job will take."""
+        if not self.launcher.is_scheduler:
+            return self.launcher.name
+        uses_deepspeed = self.rendered.deepspeed is not None
+        return choose_launcher("auto", world_size=self.rendered.world_size, uses_deepspeed=uses_deepspeed).name
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -145,7 +164,9 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
     engine, missing = _find_engine(surroundings.environ)
     facts = load_engine_facts(engine)
     hardware = load_hardware(request.hardware)
-    world_size = choose_world_size(request.gpus, hardware)
+    nodes = request.launch.nodes
+    node_processes = choose_world_size(request.gpus, hardware)
+    world_size = count_processes(node_processes, nodes)
     paths = RunPaths(root)
     found = check_recipe(recipe, facts, hardware)
     data = find_dataset_dir(recipe, surroundings.cwd)
@@ -164,8 +185,10 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
         deepspeed_path=str(paths.deepspeed),
     )
     launcher = choose_launcher(
-        request.launcher, world_size=world_size, uses_deepspeed=bool(rendered.engine.get("deepspeed"))
+        request.launcher, world_size=world_size, uses_deepspeed=bool(rendered.engine.get("deepspeed")), nodes=nodes
     )
+    require_nodes(nodes, launcher)
+    require_exact_batches(nodes, node_processes, rendered.batch)
     context = PreflightContext(
         recipe=recipe,
         values=rendered.engine,
@@ -174,17 +197,30 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
         cwd=surroundings.cwd,
         engine=engine,
         splits_at_spaces=launcher.splits_at_spaces,
-        world_size=world_size,
-        is_dry=request.is_dry,
+        world_size=node_processes,
+        is_dry=request.is_dry or launcher.is_scheduler,
         allow_large_on_cpu=request.force,
         environ=surroundings.environ,
     )
     checked = check_preflight(context)
     # Where no folder registers the data sets, that is said once, and nothing can be said of their files.
     about_data = data.findings if data.path is None and data.findings else checked.data
-    report = PreflightReport(tuple(found), about_data, (*missing, *checked.machine))
-    launch = launch_request(engine, hardware, paths, surroundings.cwd, surroundings.environ, world_size=world_size)
-    return Job(recipe, rendered, paths, launcher.build(launch), hardware, launcher, report, engine, planned)
+    zero_stage = recipe.intent.zero_stage or 0
+    about_launch = tuple(check_launch(launcher, request.launch, engine, hardware, zero_stage=zero_stage))
+    report = PreflightReport(tuple(found), about_data, (*missing, *checked.machine, *about_launch))
+    launch = launch_request(
+        engine,
+        hardware,
+        paths,
+        surroundings.cwd,
+        surroundings.environ,
+        world_size=world_size,
+        options=request.launch,
+        batch=rendered.batch,
+        values=rendered.engine,
+    )
+    command = launcher.build(launch)
+    return Job(recipe, rendered, paths, command, hardware, launcher, report, engine, planned, request.launch)
 
 
 def plan_job(

@@ -1,17 +1,135 @@
-"""How the engine is going to be started: which processes, on which devices, meeting at which port."""
+"""How the engine is going to be started: which processes, on which machines and devices, meeting at which port."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from lfwrap.engine.locate import SUPPORTED_VERSION, Engine
+import orjson
+
+from lfwrap.engine.locate import SUPPORTED_VERSION, Engine, package_version
+from lfwrap.errors import Finding, PlanError, Severity, UsageError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
-from lfwrap.run.launchers import LaunchRequest
+from lfwrap.plan.batch import BatchPlan
+from lfwrap.recipe.recipe import MODEL_KEY
+from lfwrap.run.launchers import Launcher, LaunchRequest, Nodes
 from lfwrap.run.paths import RunPaths
 from lfwrap.run.process import MARKER
 from lfwrap.run.versions import refused_versions
+
+_FILE = "launch.json"
+_EXTRAS = {"deepspeed": "lfwrap[deepspeed]", "ray": "lfwrap[ray]"}
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchOptions:
+    """How a run is to be started, beside the launcher's name.
+
+    Attributes:
+        nodes: the machines.
+        by_engine: by the engine's own command, ``llamafactory-cli train``.
+        job: what a scheduler is told.
+    """
+
+    nodes: Nodes = field(default_factory=Nodes)
+    by_engine: bool = False
+    job: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``launch.json``."""
+        return {"nodes": self.nodes.to_json(), "by_engine": self.by_engine, "job": dict(self.job)}
+
+
+def launch_path(paths: RunPaths) -> Path:
+    """Where a run's options of launching are kept, for its resumes."""
+    return paths.root / _FILE
+
+
+def load_launch(paths: RunPaths) -> LaunchOptions:
+    """The options that a run was started with; a single node where the run has kept none."""
+    try:
+        value = orjson.loads(launch_path(paths).read_bytes())
+        return LaunchOptions(Nodes.from_json(value["nodes"]), bool(value["by_engine"]), value["job"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return LaunchOptions()
+
+
+def count_processes(node_processes: int, nodes: Nodes) -> int:
+    """Processes on all nodes together: the hostfile's slots, else as many on each node."""
+    return sum(host.slots for host in nodes.hosts) or node_processes * nodes.count
+
+
+def require_nodes(nodes: Nodes, launcher: Launcher) -> None:
+    """See to it that a node knows which one it is and where the others are.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if not 0 <= nodes.rank < nodes.count:
+        raise UsageError(
+            f"--node-rank {nodes.rank}: there are {nodes.count} nodes.", hint="They are counted from 0; see --nnodes."
+        )
+    if nodes.count > 1 and not (launcher.reaches_nodes or nodes.hosts or nodes.address):
+        raise UsageError(
+            f"--nnodes {nodes.count}: where do the nodes meet?",
+            hint="Give every node the address of node 0 by --master-addr (and --master-port, by default 29500).",
+        )
+
+
+def require_exact_batches(nodes: Nodes, node_processes: int, batch: BatchPlan | None) -> None:
+    """See to it that an elastic run can keep its effective batch with every number of nodes.
+
+    Raises:
+        PlanError: it can't; names the numbers with which it could.
+    """
+    if batch is None or not nodes.is_elastic:
+        return
+    exact = [count for count in nodes.counts() if batch.effective % (count * node_processes) == 0]
+    if len(exact) < len(nodes.counts()):
+        missing = ", ".join(str(count) for count in nodes.counts() if count not in exact)
+        raise PlanError(
+            f"--nnodes {nodes.least}:{nodes.count}: an effective batch of {batch.effective} can't be kept on"
+            f" {missing} nodes of {node_processes} processes.",
+            hint=f"It can on {', '.join(map(str, exact)) or 'none'}; choose that or another effective_batch_size.",
+        )
+
+
+def check_launch(
+    launcher: Launcher, options: LaunchOptions, engine: Engine | None, hardware: HardwareProfile, *, zero_stage: int
+) -> Iterator[Finding]:
+    """Findings on what the launcher needs."""
+    if launcher.package and engine is not None and package_version(engine, launcher.package) is None:
+        yield Finding(
+            "missing-package",
+            f"--launcher {launcher.name}: needs the package {launcher.package}, which is not installed.",
+            hint=f"{engine.python} -m pip install '{_EXTRAS[launcher.package]}'",
+        )
+    if launcher.is_scheduler and hardware.name == "auto" and hardware.is_cpu:
+        yield Finding(
+            "scheduled-for-cpu",
+            f"--launcher {launcher.name}: this machine has no GPU, so the run is prepared for CPUs.",
+            Severity.WARNING,
+            hint="Name the machine that it will run on, such as --hardware 8x-h100-80gb.",
+        )
+    if options.nodes.hosts and shutil.which("pdsh") is None:
+        yield Finding(
+            "missing-program",
+            "--hostfile: DeepSpeed reaches its hosts by pdsh, which is not on the PATH.",
+            hint="Install pdsh, or start lfwrap on each node with --nnodes and --node-rank.",
+        )
+    if options.nodes.is_elastic and zero_stage > 0:
+        yield Finding(
+            "elastic-deepspeed",
+            f"--nnodes {options.nodes.least}:{options.nodes.count}: ZeRO-{zero_stage} checkpoints are split over the"
+            " processes and can't be read by another number of them.",
+            hint="Give --nnodes one number, or train with zero_stage: 0.",
+        )
 
 
 def launch_request(
@@ -22,46 +140,83 @@ def launch_request(
     environ: Mapping[str, str],
     *,
     world_size: int,
+    options: LaunchOptions | None = None,
     arguments: tuple[str, ...] = (),
+    batch: BatchPlan | None = None,
+    values: Mapping[str, Any] | None = None,
 ) -> LaunchRequest:
-    """What a launcher is asked for; without an engine its names stand for it."""
+    """What a launcher is asked for; without an engine its names stand for it.
+
+    Args:
+        engine: the engine.
+        hardware: this machine.
+        paths: the run.
+        cwd: the folder that relative paths count from.
+        environ: lfwrap's environment.
+        world_size: processes on all nodes together.
+        options: the nodes and the way of starting.
+        arguments: ``key=value`` arguments after the YAML.
+        batch: how the effective batch is made up.
+        values: the engine's values, whose folders another machine would need.
+    """
+    chosen = options or LaunchOptions()
     shown = engine or Engine(Path("python"), Path("llamafactory-cli"), Path("llamafactory"), SUPPORTED_VERSION)
-    environment = {MARKER: str(paths.root)}
+    environment = {MARKER: node_marker(paths, chosen.nodes.rank)}
     if engine is not None and refused_versions(engine):
         environment["DISABLE_VERSION_CHECK"] = "1"
+    if chosen.by_engine:  # it looks for torchrun
+        environment["PATH"] = f"{shown.python.parent}{os.pathsep}{environ.get('PATH', os.defpath)}"
+    node_processes = max(1, world_size // chosen.nodes.count)
     return LaunchRequest(
         engine=shown,
         engine_yaml=paths.engine_yaml,
         cwd=cwd,
         world_size=world_size,
         port=_free_port(),
+        nodes=chosen.nodes,
         on_gpu=hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM},
-        devices=choose_devices(hardware, world_size, environ.get("CUDA_VISIBLE_DEVICES")),
+        devices=choose_devices(hardware, node_processes, environ.get("CUDA_VISIBLE_DEVICES")),
         cpu_cores=hardware.cpu_cores,
         arguments=arguments,
         environment=environment,
+        by_engine=chosen.by_engine,
+        batch=(batch.micro_batch, batch.effective) if batch else None,
+        options=chosen.job,
+        lfwrap=(sys.executable, "-m", "lfwrap"),
+        uploads=_folders(values or {}, cwd),
     )
 
 
-def choose_devices(hardware: HardwareProfile, world_size: int, visible: str | None) -> str | None:
-    """``CUDA_VISIBLE_DEVICES`` for the GPUs with the most free memory; None when all of them are taken.
+def node_marker(paths: RunPaths, rank: int) -> str:
+    """By what a node's processes are found; two nodes may be one machine, and each looks after its own."""
+    return f"{paths.root}#{rank}" if rank else str(paths.root)
+
+
+def _folders(values: Mapping[str, Any], cwd: Path) -> dict[str, Path]:
+    found = {key: cwd / Path(str(values[key])).expanduser() for key in ("dataset_dir", MODEL_KEY) if values.get(key)}
+    return {key: path.resolve() for key, path in found.items() if path.is_dir()}
+
+
+def choose_devices(hardware: HardwareProfile, count: int, visible: str | None) -> str | None:
+    """``CUDA_VISIBLE_DEVICES`` for the GPUs with the most free memory; None when all there are can stay visible.
 
     Args:
         hardware: the machine; its GPUs in the order in which they are visible.
-        world_size: GPUs wanted.
-        visible: the variable as it is set, whose choice is respected.
+        count: GPUs wanted.
+        visible: the variable as it is set: numbers, UUIDs or MIG names, whose choice is respected.
     """
     if hardware.is_cpu:
         return "" if hardware.name != "auto" else None
-    if not hardware.gpus or world_size >= len(hardware.gpus):
+    names = [name.strip() for name in visible.split(",") if name.strip()] if visible else []
+    if not hardware.gpus or (count >= len(hardware.gpus) and not names):
         return None
-    names = [name.strip() for name in visible.split(",")] if visible else [str(n) for n in range(len(hardware.gpus))]
+    names = names or [str(number) for number in range(len(hardware.gpus))]
     by_free = sorted(range(len(hardware.gpus)), key=lambda index: -(hardware.gpus[index].free_bytes or 0))
-    return ",".join(names[index] for index in sorted(by_free[:world_size]))
+    return ",".join(names[index] for index in sorted(by_free[:count]) if index < len(names))
 
 
 def _free_port() -> int:
     """A TCP port that nobody listens on; the launchers' usual one is often taken on shared hosts."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("", 0))
         return int(probe.getsockname()[1])

@@ -74,7 +74,8 @@ class RunRecord:
         device: what it trains on: ``cuda``, ``rocm``, ``mps`` or ``cpu``.
         launcher: ``process``, ``torchrun`` or ``deepspeed``.
         zero_stage: DeepSpeed's stage, None without DeepSpeed.
-        world_size: processes that train together.
+        world_size: processes that train together, on all nodes.
+        nodes: machines; of an elastic run the most.
         micro_batch_size: sequences a device takes at once.
         gradient_accumulation_steps: micro-batches before an update.
         global_step: updates done.
@@ -108,6 +109,7 @@ class RunRecord:
     launcher: str = "process"
     zero_stage: int | None = None
     world_size: int = 1
+    nodes: int = 1
     micro_batch_size: int = 1
     gradient_accumulation_steps: int = 1
     global_step: int = 0

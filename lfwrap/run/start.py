@@ -12,6 +12,7 @@ from lfwrap.fsio import write_json, write_text
 from lfwrap.recipe.recipe import MODEL_KEY, split_names
 from lfwrap.run.environment import dataset_entries, describe_environment, hash_inputs, hub_commits, seeds
 from lfwrap.run.job import Job, Surroundings, TrainRequest, load_request, prepare_job, propose_name
+from lfwrap.run.launch import launch_path
 from lfwrap.run.paths import RunPaths, create_run_folder
 from lfwrap.run.record import Run, RunRecord, RunState, prepare_record, utc_now
 from lfwrap.run.versions import installed_versions
@@ -66,6 +67,9 @@ def _write_run(job: Job, surroundings: Surroundings) -> Run:
         write_json(paths.deepspeed, rendered.deepspeed)
     if job.planned.plan is not None:
         write_json(paths.plan, job.planned.plan.to_json())
+    write_json(launch_path(paths), job.launch.to_json())
+    for path, text in job.command.files.items():
+        write_text(path, text)
     environment = {**surroundings.environ, **job.command.environment}
     write_json(paths.environment, describe_environment(engine, job.hardware, environment, surroundings.cwd))
     write_json(paths.inputs, describe_inputs(paths, rendered.engine, surroundings.cwd))
@@ -105,9 +109,10 @@ def _first_record(job: Job, cwd: Path, versions: dict[str, str]) -> RunRecord:
         quantization_method=str(values.get("quantization_method", "bnb")) if bit else None,
         trust_remote_code=bool(values.get("trust_remote_code", False)),
         device=str(job.hardware.kind),
-        launcher=job.launcher.name,
+        launcher=job.trained_by,
         zero_stage=job.recipe.intent.zero_stage if job.rendered.deepspeed is not None else None,
         world_size=job.rendered.world_size,
+        nodes=job.launch.nodes.count,
         micro_batch_size=batch.micro_batch if batch else 1,
         gradient_accumulation_steps=batch.accumulation if batch else 1,
         versions=versions,

@@ -1,18 +1,24 @@
-"""One process, as ``llamafactory-cli train engine.yaml`` would be."""
+"""One process: the engine's training in its own Python, or by its own command."""
 
 from __future__ import annotations
 
 from lfwrap.run.command import Command
-from lfwrap.run.launchers.base import TRAIN_SCRIPT, LaunchRequest, common_environment
+from lfwrap.run.launchers.base import LaunchRequest, common_environment, training_command
 
 
 class ProcessLauncher:
-    """``python train_engine.py engine.yaml``."""
+    """``python train_engine.py engine.yaml``; by the engine: ``llamafactory-cli train engine.yaml``."""
 
     name = "process"
     splits_at_spaces = False
+    is_scheduler = False
+    reaches_nodes = False
+    package = None
 
     def build(self, request: LaunchRequest) -> Command:
         """The training script in the engine's Python; one device is shown, as the engine refuses to see more alone."""
-        argv = (str(request.engine.python), str(TRAIN_SCRIPT), str(request.engine_yaml), *request.arguments)
+        if request.by_engine:
+            argv = (str(request.engine.cli), "train", str(request.engine_yaml), *request.arguments)
+        else:
+            argv = (str(request.engine.python), *training_command(request))
         return Command(argv, request.cwd, common_environment(request))

@@ -39,7 +39,7 @@ def test_one_process_is_the_script_and_the_yaml() -> None:
 def test_torchrun_gets_count_and_port_and_shares_the_cpu() -> None:
     command = LAUNCHERS["torchrun"].build(REQUEST)
     assert command.quoted == (
-        "/e/bin/python -m torch.distributed.run --nnodes 1 --node_rank 0 --nproc_per_node 2 --master_addr 127.0.0.1"
+        "/e/bin/python -m torch.distributed.run --nproc_per_node 2 --nnodes 1 --node_rank 0 --master_addr 127.0.0.1"
         f" --master_port 1234 {TRAIN_SCRIPT} /r/engine.yaml"
     )
     assert command.environment["OMP_NUM_THREADS"] == "4"
@@ -66,7 +66,7 @@ def test_deepspeed_takes_chosen_gpus_by_its_own_option() -> None:
     assert "CUDA_VISIBLE_DEVICES" not in command.environment
 
 
-@pytest.mark.parametrize("name", LAUNCHERS)
+@pytest.mark.parametrize("name", [name for name, launcher in LAUNCHERS.items() if not launcher.is_scheduler])
 def test_the_runs_own_variables_are_always_added(name: str) -> None:
     assert LAUNCHERS[name].build(REQUEST).environment["LFWRAP_RUN"] == "/r"
     assert LAUNCHERS[name].name == name
@@ -136,6 +136,8 @@ def gpus(*free_gib: int) -> HardwareProfile:
         ((10, 80, 70), 2, None, "1,2"),
         ((10, 80), 1, "4,6", "6"),
         ((80, 80), 1, "GPU-a,GPU-b", "GPU-a"),
+        ((10, 80, 20), 2, "MIG-a, MIG-b,,MIG-c", "MIG-b,MIG-c"),
+        ((80, 80), 2, "2,3", "2,3"),
         ((), 1, None, None),
         ((), 2, None, None),
     ],
