@@ -69,7 +69,7 @@ def inspect_file(text: TextFile, options: ConvertOptions, *, format_name: str | 
     if format_name is not None and format_name not in FORMATS:
         raise UsageError(f"--format {format_name}: no such format", hint=f"Formats: {', '.join(FORMATS)}")
     head = _head(text)
-    own = _own_reader(head, format_name)
+    own = None if format_name is None and _is_surely_a_table(text, head) else _own_reader(head, format_name)
     size = text.path.stat().st_size
     if own is not None:
         known, evidence = own
@@ -99,6 +99,14 @@ def _head(text: TextFile) -> str:
     with text.path.open("rb") as source:
         source.seek(text.start)
         return codecs.getincrementaldecoder("utf-8")().decode(source.read(_HEAD_BYTES))
+
+
+def _is_surely_a_table(text: TextFile, head: str) -> bool:
+    """Whether a file is no other format's, which then has not to be imported to be asked."""
+    if text.suffix in CSV_SUFFIXES:
+        return True
+    first = _value_of(head.lstrip().partition("\n")[0])
+    return isinstance(first, dict) and bool(first) and is_all_known(first)
 
 
 def _own_reader(head: str, format_name: str | None) -> tuple[Format, str] | None:

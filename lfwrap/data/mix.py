@@ -1,4 +1,4 @@
-"""Choosing among the rows that were written: samples and weights of sources, near-duplicates, rows of a test set.
+"""Choosing among the rows that were written: samples and weights of sources.
 
 Every choice goes by a row's own key, so that it does not depend on the order of rows, and adding rows moves few others.
 """
@@ -6,21 +6,12 @@ Every choice goes by a row's own key, so that it does not depend on the order of
 from __future__ import annotations
 
 import heapq
-import re
-import unicodedata
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import orjson
-
-from lfwrap.errors import PreflightError, UsageError
-
-_SHINGLE_CHARACTERS = 5
-_PERMUTATIONS = 64
-_NOT_WORDS = re.compile(r"[\W_]+")
+from lfwrap.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,53 +89,3 @@ def chosen_ranks(ranks: array[int], owners: array[int], wanted: Mapping[int, int
         own = [rank for rank, owner in zip(ranks, owners, strict=True) if owner == part]
         limits[part] = heapq.nsmallest(count, own)[-1] if count else -1
     return limits
-
-
-def normalise(text: str) -> str:
-    """A text without what paraphrases differ in least: case, width, white space, punctuation."""
-    return _NOT_WORDS.sub("", unicodedata.normalize("NFKC", text).lower())
-
-
-def questions_of(row: Mapping[str, Any]) -> list[str]:
-    """What the user says in a row, normalised."""
-    return [normalise(turn["value"]) for turn in row["conversations"] if turn["from"] == "human"]
-
-
-def contamination(test_lines: Iterable[bytes]) -> Callable[[bytes], bool]:
-    """Whether a line asks what a line of the test set asks."""
-    asked = {question for line in test_lines for question in questions_of(orjson.loads(line)) if question}
-    return lambda line: not asked.isdisjoint(questions_of(orjson.loads(line)))
-
-
-def near_duplicate_finder(threshold: float) -> Callable[[bytes], bool]:
-    """Whether a line is nearly the same as one that was asked about before (MinHash over character 5-grams).
-
-    Raises:
-        PreflightError: datasketch is not installed.
-    """
-    try:
-        from datasketch import MinHash, MinHashLSH
-    except ImportError as error:
-        raise PreflightError("--near-dedup needs the package datasketch", hint="pip install 'lfwrap[data]'") from error
-    index = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS)
-    numbers = iter(range(1 << 62))
-
-    def seen(line: bytes) -> bool:
-        sketch = MinHash(num_perm=_PERMUTATIONS)
-        sketch.update_batch(list(_shingles(line)))
-        near = index.query(sketch)
-        if any(known.jaccard(sketch) >= threshold for known in (kept[name] for name in near)):
-            return True
-        name = next(numbers)
-        kept[name] = sketch
-        index.insert(name, sketch, check_duplication=False)
-        return False
-
-    kept: dict[int, Any] = {}
-    return seen
-
-
-def _shingles(line: bytes) -> Iterator[bytes]:
-    text = "\n".join(normalise(turn["value"]) for turn in orjson.loads(line)["conversations"])
-    last = max(1, len(text) - _SHINGLE_CHARACTERS + 1)
-    return (shingle.encode() for shingle in {text[start : start + _SHINGLE_CHARACTERS] for start in range(last)})

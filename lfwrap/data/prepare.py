@@ -16,11 +16,10 @@ from lfwrap.data.convert import Conversion
 from lfwrap.data.detect import Look, inspect_file, inspect_table
 from lfwrap.data.formats.base import ConvertOptions, SourceRecord
 from lfwrap.data.gather import Gatherer, split_lines
-from lfwrap.data.mix import Part, Shaping, contamination, near_duplicate_finder, parse_part
+from lfwrap.data.mix import Part, Shaping, parse_part
 from lfwrap.data.parallel import Workers, usable_cpus
 from lfwrap.data.registry import LOCK_NAME, check_name, dataset_entry, read_registry
 from lfwrap.data.report import FileReport, Report
-from lfwrap.data.select import Choice, choose_rows
 from lfwrap.data.sources import TABLE_SUFFIXES, expand_sources, open_text, suffix_of
 from lfwrap.data.spans import LARGEST_SPAN_BYTES, SPAN_BYTES, cut
 from lfwrap.data.split import ValSize
@@ -210,16 +209,24 @@ class _Attempt:
         finally:
             gatherer.close()
         if choosing:
-            near = request.shaping.near_duplicates
-            choice = Choice(
-                parts,
-                list(files.values()),
-                request.val_size,
-                contamination(test_lines) if test_lines else None,
-                near_duplicate_finder(near) if near is not None else None,
-            )
-            choose_rows(gatherer, choice)
+            self._choose(gatherer, parts, list(files.values()), test_lines)
         return self.report
+
+    def _choose(
+        self, gatherer: Gatherer, parts: Sequence[Part], part_of: Sequence[int], test_lines: Sequence[bytes]
+    ) -> None:
+        from lfwrap.data.near import contamination, near_duplicate_finder
+        from lfwrap.data.select import Choice, choose_rows
+
+        near = self.request.shaping.near_duplicates
+        choice = Choice(
+            parts,
+            part_of,
+            self.request.val_size,
+            contamination(test_lines) if test_lines else None,
+            near_duplicate_finder(near) if near is not None else None,
+        )
+        choose_rows(gatherer, choice)
 
     def _convert(self, name: str, part: Part, gatherer: Gatherer) -> None:
         file = FileReport(name)

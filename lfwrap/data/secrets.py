@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -38,8 +39,16 @@ _KINDS: dict[str, tuple[tuple[str, ...], str]] = {
 }  # fmt: skip
 
 LITERALS: tuple[str, ...] = tuple(literal for literals, _ in _KINDS.values() for literal in literals)
-_PATTERNS = tuple((kind, literals, re.compile(pattern)) for kind, (literals, pattern) in _KINDS.items())
-_ANY_LITERAL = re.compile("|".join(re.escape(literal) for literal in LITERALS))
+
+
+@functools.cache
+def _any_literal() -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(literal) for literal in LITERALS))
+
+
+@functools.cache
+def _pattern(kind: str) -> re.Pattern[str]:
+    return re.compile(_KINDS[kind][1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +68,12 @@ class Secret:
 
 def find_secrets(text: str) -> list[Secret]:
     """Everything in a text that looks like a secret, in its order; overlapping ones count once."""
-    if _ANY_LITERAL.search(text) is None:
+    if _any_literal().search(text) is None:
         return []
     found: list[Secret] = []
-    for kind, literals, pattern in _PATTERNS:
+    for kind, (literals, _) in _KINDS.items():
         if any(literal in text for literal in literals):
-            found += [Secret(kind, *_span(match)) for match in pattern.finditer(text)]
+            found += [Secret(kind, *_span(match)) for match in _pattern(kind).finditer(text)]
     found.sort(key=lambda secret: (secret.start, -secret.end))
     kept: list[Secret] = []
     for secret in found:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.cli import app
-from lfwrap.data.mix import Part, Shaping, normalise, parse_part, quotas
+from lfwrap.data.mix import Part, Shaping, parse_part, quotas
+from lfwrap.data.near import normalise
 from lfwrap.data.prepare import Request, prepare
 from lfwrap.data.report import Report
 from lfwrap.data.split import ValSize
