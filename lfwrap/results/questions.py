@@ -1,89 +1,51 @@
-"""Questions to answer: from a text file, one a line, or from rows of JSON in the usual layouts."""
+"""Questions to answer: from a text file, one a line; from rows of JSON or CSV; from what a run kept for validation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import csv
+import itertools
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from lfwrap.data.formats.base import Reject
+from lfwrap.data.sources import CSV_SUFFIXES, open_text, suffix_of
 from lfwrap.errors import DataError, Finding
+from lfwrap.results.question_rows import AskOptions, Message, Question, ask, question_of_messages, read_question
 
-Message = dict[str, str]
+if TYPE_CHECKING:
+    from lfwrap.engine.locate import Engine
+    from lfwrap.run.record import Run
 
-_ROLES = {
-    "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "model": "assistant",
-    "system": "system", "function": "function", "function_call": "function", "tool": "observation",
-    "observation": "observation",
-}  # fmt: skip
-_QUESTION_KEYS = ("instruction", "question", "prompt", "query", "问题", "指令")
-_ANSWER_KEYS = ("output", "answer", "response", "reply", "回答", "答案")
+__all__ = ["AskOptions", "Message", "Question", "ask", "load_questions", "read_tools", "validation_questions"]
+
 _SHAPES = 'Give text, {"question": …}, {"instruction": …, "input": …} or {"messages": [{"role", "content"}…]}.'
+_ROW_SUFFIXES = (".json", ".jsonl", ".ndjson")
+_HEADER_BYTES = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One thing to answer.
+def load_questions(
+    path: Path, system: str | None = None, *, tools: str | None = None, template: str = ""
+) -> list[Question]:
+    """The questions of a file: ``.jsonl``, ``.json`` and CSV hold rows, anything else one question a line.
 
-    Attributes:
-        id: given back with the answer: the number of the question in its file, from 0.
-        messages: the conversation (``role`` and ``content``), the user's message last.
-        system: the system prompt; None for the template's own.
-        tools: tool definitions as a JSON array in text; None without tools.
-        reference: the answer that was expected, where it is known.
-    """
-
-    id: int
-    messages: tuple[Message, ...]
-    system: str | None = None
-    tools: str | None = None
-    reference: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The last message, which is to be answered."""
-        return self.messages[-1]["content"]
-
-    def to_request(self) -> dict[str, Any]:
-        """The question as the worker takes it."""
-        return {"id": self.id, "messages": list(self.messages), "system": self.system, "tools": self.tools}
-
-
-def ask(text: str, *, number: int = 0, system: str | None = None) -> Question:
-    """A question without history."""
-    return Question(number, ({"role": "user", "content": text},), system)
-
-
-def load_questions(path: Path, system: str | None = None) -> list[Question]:
-    """The questions of a file: ``.jsonl`` and ``.json`` hold rows, anything else one question a line.
-
-    A row's own system prompt goes before ``system``. Its last answer, if it has one, is kept as the reference.
+    A row's own system prompt and tools go before those given here. Its last answer, if it has one, is kept as the
+    reference. Rows may be Alpaca, ShareGPT, OpenAI or another layout that prepare-data reads.
 
     Raises:
         DataError: no such file, no question in it, or rows that ask nothing: all of them, each with its line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise DataError(f"{path}: can't be read: {reason}", hint="Name a text or JSONL file in UTF-8.") from error
-    suffix = path.suffix.lower()
-    rows: list[tuple[int, Any]] = []
+    options = AskOptions(system, tools, template)
+    questions: list[Question] = []
     findings: list[Finding] = []
-    for line, content in _contents(text, suffix):
+    for number, (line, row) in enumerate(_rows(path, findings)):
         try:
-            rows.extend(_decode(line, content, suffix))
-        except orjson.JSONDecodeError as error:
-            findings.append(_finding(path, line, f"no valid JSON: {error}."))
-    questions = []
-    for number, (line, row) in enumerate(rows):
-        question = _question(number, row, system)
-        if question is None:
-            findings.append(_finding(path, line, "asks nothing."))
-        else:
-            questions.append(question)
+            questions.append(read_question(number, row, options))
+        except Reject as reject:
+            findings.append(_finding(path, line, f"asks nothing: {reject.reason}."))
     if findings:
         raise DataError(f"{path}: {len(findings)} unusable rows", findings=findings)
     if not questions:
@@ -91,8 +53,76 @@ def load_questions(path: Path, system: str | None = None) -> list[Question]:
     return questions
 
 
-def _contents(text: str, suffix: str) -> Iterator[tuple[int, str]]:
-    if suffix == ".json":
+def validation_questions(run: Run, engine: Engine) -> list[Question]:
+    """What a run kept back for validation, as questions: the last answer of each row is the reference.
+
+    Raises:
+        UsageError: the run kept nothing back.
+        DataError: the data can't be read.
+        EngineError: the engine can't split it.
+    """
+    from lfwrap.results.evaluation.rows import validation_rows
+
+    rows = validation_rows(run, engine).rows
+    asked = (question_of_messages(number, row.messages, row.system, row.tools) for number, row in enumerate(rows))
+    return [question for question in asked if question is not None]
+
+
+def read_tools(paths: Sequence[Path], template: str) -> str | None:
+    """The tools of some files as the engine takes them; None without files. Raises DataError as the reader does."""
+    from lfwrap.data.tools import load_catalogue
+    from lfwrap.results.question_rows import write_tools
+
+    if not paths:
+        return None
+    return write_tools(list(load_catalogue(paths).tools.values()), template)
+
+
+def _rows(path: Path, findings: list[Finding]) -> Iterator[tuple[int, Any]]:
+    suffix = suffix_of(path.name)
+    if suffix in CSV_SUFFIXES:
+        yield from _csv_rows(path)
+        return
+    text = _read_text(path)
+    for line, content in _contents(text, whole=suffix == ".json"):
+        if suffix not in _ROW_SUFFIXES:
+            yield line, content
+            continue
+        try:
+            value = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            findings.append(_finding(path, line, f"no valid JSON: {error}."))
+            continue
+        if suffix == ".json" and isinstance(value, list):
+            yield from ((line, row) for row in value)
+        else:
+            yield line, value
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a table, in whatever encoding and with whatever separator the program that wrote it chose."""
+    if not path.is_file():
+        _read_text(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        text = open_text(str(path), Path(scratch), encoding=None, checked=True)
+        with text.path.open(encoding="utf-8-sig", newline="") as source:
+            header = source.readline(_HEADER_BYTES)
+            separator = max("\t,;|", key=header.count)
+            reader = csv.DictReader(itertools.chain([header], source), delimiter=separator)
+            for row in reader:
+                yield reader.line_num, {key: value for key, value in row.items() if key and isinstance(value, str)}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise DataError(f"{path}: can't be read: {reason}", hint="Name a text or JSONL file in UTF-8.") from error
+
+
+def _contents(text: str, *, whole: bool) -> Iterator[tuple[int, str]]:
+    if whole:
         yield 1, text
         return
     # Only \n parts rows: JSON text may hold other line separators.
@@ -101,68 +131,5 @@ def _contents(text: str, suffix: str) -> Iterator[tuple[int, str]]:
             yield line, content.strip()
 
 
-def _decode(line: int, content: str, suffix: str) -> list[tuple[int, Any]]:
-    if suffix not in {".json", ".jsonl"}:
-        return [(line, content)]
-    value = orjson.loads(content)
-    if suffix == ".json" and isinstance(value, list):
-        return [(line, row) for row in value]
-    return [(line, value)]
-
-
 def _finding(path: Path, line: int, message: str) -> Finding:
     return Finding("unusable-question", message, file=str(path), line=line, hint=_SHAPES)
-
-
-def _question(number: int, row: Any, system: str | None) -> Question | None:
-    if isinstance(row, str):
-        return ask(row, number=number, system=system) if row.strip() else None
-    if not isinstance(row, Mapping):
-        return None
-    turns = row.get("messages") or row.get("conversations")
-    if isinstance(turns, Sequence) and not isinstance(turns, str):
-        return _from_turns(number, turns, row, system)
-    text = _first_text(row, _QUESTION_KEYS)
-    if text is None:
-        return None
-    more = row.get("input")
-    if isinstance(more, str) and more.strip():
-        text = f"{text}\n{more}"  # as the engine joins them
-    messages = ({"role": "user", "content": text},)
-    return Question(number, messages, _text(row.get("system")) or system, _tools(row), _first_text(row, _ANSWER_KEYS))
-
-
-def _from_turns(number: int, turns: Sequence[Any], row: Mapping[str, Any], system: str | None) -> Question | None:
-    messages: list[Message] = []
-    for turn in turns:
-        if not isinstance(turn, Mapping):
-            return None
-        role = _ROLES.get(str(turn.get("role") or turn.get("from")))
-        content = turn.get("content", turn.get("value"))
-        if role is None or not isinstance(content, str):
-            return None
-        messages.append({"role": role, "content": content})
-    own_system = _text(row.get("system"))
-    if messages and messages[0]["role"] == "system":
-        own_system = messages.pop(0)["content"]
-    reference = None
-    if messages and messages[-1]["role"] in {"assistant", "function"}:
-        reference = messages.pop()["content"]
-    if not messages or messages[-1]["role"] not in {"user", "observation"}:
-        return None
-    return Question(number, tuple(messages), own_system or system, _tools(row), reference)
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value.strip() else None
-
-
-def _first_text(row: Mapping[str, Any], keys: Sequence[str]) -> str | None:
-    return next((text for key in keys if (text := _text(row.get(key)))), None)
-
-
-def _tools(row: Mapping[str, Any]) -> str | None:
-    tools = row.get("tools")
-    if isinstance(tools, str):
-        return tools if tools.strip() else None
-    return orjson.dumps(tools).decode() if tools else None
