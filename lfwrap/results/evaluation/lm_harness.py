@@ -1,0 +1,132 @@
+"""lm-evaluation-harness through its own command, for the same targets: ``lm_eval run --model hf --model_args …``.
+
+It is no part of lfwrap's own installation: the ``lm_eval`` beside the engine's Python is taken, else the one on PATH.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lfwrap.engine.locate import Engine
+from lfwrap.errors import EngineError, PreflightError
+from lfwrap.results.child import ending
+from lfwrap.results.target import Target
+
+PROGRAM = "lm_eval"
+_NEW_TOKENS = ("add_tokens", "add_special_tokens", "new_special_tokens", "resize_vocab")
+
+
+@dataclass(frozen=True, slots=True)
+class HarnessOptions:
+    """What to measure.
+
+    Attributes:
+        tasks: the harness's names, separated by commas.
+        batch_size: sequences at once, or ``auto``.
+        limit: at most so many examples of each task.
+        seed: of everything that is drawn.
+        extra: further arguments, as they are.
+    """
+
+    tasks: str
+    batch_size: str = "auto"
+    limit: int | None = None
+    seed: int = 42
+    extra: tuple[str, ...] = ()
+
+
+def find_harness(engine: Engine) -> str:
+    """The program. Raises PreflightError where there is none."""
+    beside = engine.python.parent / PROGRAM
+    found = str(beside) if beside.is_file() else shutil.which(PROGRAM)
+    if found is None:
+        raise PreflightError(
+            f"{PROGRAM}: there is no such command beside {engine.python} or on PATH",
+            hint="pip install 'lfwrap[lm-eval]', or lm-eval with torch and peft in an environment that is on PATH.",
+        )
+    return found
+
+
+def model_arguments(target: Target) -> str:
+    """``pretrained=…,peft=…`` as the harness takes them.
+
+    Raises:
+        PreflightError: a path holds a comma, or other adapters were folded into the base before this one was trained.
+    """
+    if target.prior_adapters:
+        raise PreflightError(
+            f"{target.name}: was trained on top of other adapters, which lm_eval can't load",
+            hint="Merge it first: lfwrap export.",
+        )
+    values: dict[str, Any] = {"pretrained": target.model}
+    if target.adapter:
+        values["peft"] = target.adapter
+        if any(target.options.get(key) for key in _NEW_TOKENS):
+            values["tokenizer"] = target.adapter
+    values["dtype"] = "auto"
+    bits = target.quantization.get("quantization_bit")
+    if bits:
+        values[f"load_in_{bits}bit"] = True
+    for key, value in values.items():
+        if "," in str(value):
+            raise PreflightError(f"{value}: lm_eval takes no comma in {key}", hint="Move it to another folder.")
+    return ",".join(f"{key}={value}" for key, value in values.items())
+
+
+def harness_command(program: str, target: Target, options: HarnessOptions, out: Path) -> list[str]:
+    """The exact command for one target; its results go below ``out``."""
+    command = [program, "run", "--model", "hf", "--model_args", model_arguments(target), "--tasks", options.tasks,
+               "--batch_size", options.batch_size, "--seed", str(options.seed), "--output_path", str(out)]  # fmt: skip
+    if options.limit is not None:
+        command += ["--limit", str(options.limit)]
+    if target.options.get("trust_remote_code"):
+        command.append("--trust_remote_code")
+    return [*command, *options.extra]
+
+
+def run_harness(command: Sequence[str], out: Path, *, offline: bool) -> dict[str, Any]:
+    """Run the command with its own output on stderr; its ``results``: task → metric → value.
+
+    Args:
+        command: as `harness_command` made it.
+        out: a folder that holds no results yet.
+        offline: the model lies in a folder: don't ask the hub about it. Tasks that need a hub set this off.
+
+    Raises:
+        EngineError: it failed, or left no results.
+    """
+    environment = os.environ | {"PYTHONUTF8": "1"}
+    if offline:
+        environment.setdefault("HF_HUB_OFFLINE", "1")
+    done = subprocess.run(list(command), stdout=2, env=environment, check=False)
+    if done.returncode != 0:
+        raise EngineError(f"{PROGRAM} {ending(done.returncode)}", hint="Its own messages stand above.")
+    found = read_results(out)
+    if found is None:
+        raise EngineError(f"{out}: {PROGRAM} left no results there", hint="Its own messages stand above.")
+    return found
+
+
+def read_results(out: Path) -> dict[str, Any] | None:
+    """The newest results below a folder: task → metric → number; None where there are none."""
+    files = sorted(out.glob("**/results_*.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not files:
+        return None
+    results: dict[str, dict[str, Any]] = orjson.loads(files[-1].read_bytes())["results"]
+    return {
+        task: {
+            metric.removesuffix(",none"): value
+            for metric, value in metrics.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and "_stderr" not in metric
+            and metric not in {"alias", "sample_len"}
+        }
+        for task, metrics in results.items()
+    }  # fmt: skip

@@ -1,0 +1,211 @@
+"""The rows to evaluate on: a data set, or what a run kept back for validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lfwrap.data.stored import StoredRow, StoredSet, find_stored_set
+from lfwrap.engine.locate import Engine
+from lfwrap.errors import DataError, UsageError
+from lfwrap.fsio import canonical_json, sha256_bytes
+from lfwrap.results.child import engine_failure
+from lfwrap.results.target import Target, TargetKind
+from lfwrap.run.record import Run, load_run
+from lfwrap.yamlio import load_yaml
+
+ENGINE_CUTOFF_LEN = 2048
+_WORKER = Path(__file__).resolve().parents[2] / "worker" / "validation_split.py"
+_ROLES = {"human": "user", "gpt": "assistant", "function_call": "function", "observation": "observation"}
+_SPLIT_KEYS = ("dataset", "dataset_dir", "val_size", "max_samples", "mix_strategy", "interleave_probs", "streaming",
+               "buffer_size", "template", "preprocessing_num_workers")  # fmt: skip
+_ENGINE_SEED = 42
+_RUN_LEVELS = 3  # RUN/output/checkpoint-N
+_SPLIT_TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class EvalRow:
+    """A row as the engine trains it.
+
+    Attributes:
+        number: 1-based, in its data set.
+        messages: ``role`` (user, assistant, function, observation) and ``content``.
+        system: the system prompt, or empty.
+        tools: tool definitions as JSON text, or empty.
+    """
+
+    number: int
+    messages: tuple[Mapping[str, str], ...]
+    system: str = ""
+    tools: str = ""
+
+    def to_request(self) -> dict[str, Any]:
+        """The row as the worker takes it."""
+        return {"id": self.number, "messages": list(self.messages), "system": self.system, "tools": self.tools}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSettings:
+    """Which tokens count, as the engine's keys of the same names say.
+
+    Attributes:
+        cutoff_len: rows are cut to so many tokens.
+        train_on_prompt: the prompt counts, too.
+        mask_history: only the last answer counts.
+    """
+
+    cutoff_len: int = ENGINE_CUTOFF_LEN
+    train_on_prompt: bool = False
+    mask_history: bool = False
+
+    @classmethod
+    def of_run(cls, run: Run | None, cutoff_len: int | None) -> LabelSettings:
+        """Those of a run's training; ``cutoff_len`` goes before its own."""
+        settings = engine_settings(run) if run else {}
+        return cls(
+            cutoff_len or int(settings.get("cutoff_len") or ENGINE_CUTOFF_LEN),
+            bool(settings.get("train_on_prompt")),
+            bool(settings.get("mask_history")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EvalRows:
+    """Rows to evaluate on.
+
+    Attributes:
+        name: the data set, or what it is of a run.
+        rows: those that can be read.
+        unreadable: how many can't.
+    """
+
+    name: str
+    rows: tuple[EvalRow, ...]
+    unreadable: int = 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the rows: tells another state of a data set of the same name."""
+        return sha256_bytes(canonical_json([row.to_request() for row in self.rows]))
+
+    def sampled(self, limit: int | None, seed: int) -> EvalRows:
+        """At most ``limit`` of the rows, drawn with a seed, in their order."""
+        if limit is None or limit >= len(self.rows):
+            return self
+        kept = sorted(random.Random(seed).sample(range(len(self.rows)), limit))  # noqa: S311 - repeatable, not secret
+        return dataclasses.replace(self, rows=tuple(self.rows[index] for index in kept))
+
+
+def run_of(target: Target, runs_dir: Path) -> Run | None:
+    """The run that a target came from, where its folder still lies in it."""
+    if target.kind is TargetKind.RUN:
+        return load_run(target.name, runs_dir)
+    folder = target.adapter or Path(target.model)
+    if target.run is None or not folder.is_dir():
+        return None
+    inside = (
+        parent for parent in (folder, *folder.resolve().parents[:_RUN_LEVELS]) if (parent / "record.json").is_file()
+    )
+    found = next(inside, None)
+    return load_run(found) if found else None
+
+
+def engine_settings(run: Run) -> Mapping[str, Any]:
+    """The keys that a run gave the engine."""
+    return load_yaml(run.paths.engine_yaml).values if run.paths.engine_yaml.is_file() else {}
+
+
+def load_rows(name: str, dataset_dir: Path | None, template: str) -> EvalRows:
+    """The rows of a data set's name or of a file; what was not prepared is written for ``template``.
+
+    Raises:
+        DataError: there is no such data set, or no row of it can be read.
+    """
+    return _gather(name, [find_stored_set(name, dataset_dir)], None, template)
+
+
+def validation_rows(run: Run, engine: Engine) -> EvalRows:
+    """What a run kept back: its ``eval_dataset``, or the part that ``val_size`` splits off, as the engine does it.
+
+    Raises:
+        UsageError: it kept nothing back.
+        DataError: the data can't be read.
+        EngineError: the engine can't split it.
+    """
+    settings = engine_settings(run)
+    folder = Path(str(settings.get("dataset_dir") or run.record.dataset_dir or "data"))
+    template = run.record.template or ""
+    names = _names(settings.get("eval_dataset"))
+    if names:
+        sets = [find_stored_set(name, folder) for name in names]
+        return _gather(",".join(names), sets, settings.get("max_samples"), template)
+    if settings.get("val_size"):
+        rows = _split_rows(settings, folder, engine)
+        numbered = (EvalRow(number, tuple(row["messages"]), row["system"] or "", row["tools"] or "")
+                    for number, row in enumerate(rows, 1))  # fmt: skip
+        return EvalRows(f"{','.join(run.record.datasets)}:val_size={settings['val_size']}", tuple(numbered))
+    raise UsageError(
+        f"{run.paths.name}: nothing was kept back for validation: no eval_dataset and no val_size",
+        hint="Name the data: --data NAME|FILE. `lfwrap prepare-data --val-size 5%` keeps rows back.",
+    )
+
+
+def _gather(name: str, sets: Sequence[StoredSet], max_samples: Any, template: str) -> EvalRows:
+    stored = [row for one in sets for row in _first(one, max_samples, template)]
+    rows = tuple(_row(number, row.value) for number, row in enumerate(stored, 1) if row.value is not None)
+    unreadable = [row for row in stored if row.value is None]
+    if not rows:
+        reason = f": row {unreadable[0].number}: {unreadable[0].reason}" if unreadable else ""
+        raise DataError(f"{name}: no row to evaluate on{reason}", hint="`lfwrap data show` shows what is in it.")
+    return EvalRows(name, rows, len(unreadable))
+
+
+def _first(found: StoredSet, max_samples: Any, template: str) -> Iterator[StoredRow]:
+    """The rows that the engine would take: all, or the first ``max_samples`` of each set."""
+    if not found.template:
+        found = dataclasses.replace(found, template=template)
+    for row in found.rows():
+        if max_samples and row.number > int(max_samples):
+            return
+        yield row
+
+
+def _row(number: int, value: Mapping[str, Any]) -> EvalRow:
+    messages = tuple({"role": _ROLES[turn["from"]], "content": turn["value"]} for turn in value["conversations"])
+    return EvalRow(number, messages, value["system"], value["tools"])
+
+
+def _names(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [name.strip() for name in value.split(",") if name.strip()]
+    return [str(name) for name in value or ()]
+
+
+def _split_rows(settings: Mapping[str, Any], folder: Path, engine: Engine) -> list[dict[str, Any]]:
+    arguments = {key: settings[key] for key in _SPLIT_KEYS if settings.get(key) is not None}
+    arguments["dataset_dir"] = str(folder)
+    job = {"arguments": arguments, "seed": settings.get("seed", _ENGINE_SEED)}
+    done = subprocess.run(
+        [str(engine.python), str(_WORKER)],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"},
+        timeout=_SPLIT_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise engine_failure("The engine can't split the run's data", done.stderr, done.returncode)
+    rows: list[dict[str, Any]] = orjson.loads(done.stdout.splitlines()[-1])["rows"]
+    return rows
