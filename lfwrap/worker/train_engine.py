@@ -10,11 +10,13 @@ leaves logs, heartbeats and errors of each rank (``rank_files.py``) when lfwrap 
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import longest_batch  # type: ignore[import-not-found]  # beside this script
 import rank_files  # type: ignore[import-not-found]
+import restart  # type: ignore[import-not-found]
 
 if TYPE_CHECKING:
     from lfwrap.worker.rank_files import RankFolder
@@ -25,8 +27,8 @@ NO_PROBE = "LFWRAP_NO_PROBE"
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 
-def make_stop_callback() -> Any:
-    """A trainer callback that turns a SIGTERM into a checkpoint and an end, at the end of the running update."""
+def make_stop_callback(is_asked: Callable[[], bool] = lambda: False) -> Any:
+    """A trainer callback that turns a SIGTERM, or another wish to stop, into a checkpoint at the end of an update."""
     import torch
     from transformers import TrainerCallback
     from transformers.utils import logging
@@ -59,9 +61,10 @@ def make_stop_callback() -> Any:
 
         def _all_asked(self, device: Any) -> bool:
             distributed = torch.distributed
+            wished = self._asked or is_asked()
             if not (distributed.is_available() and distributed.is_initialized()):
-                return self._asked
-            asked = torch.tensor(int(self._asked), device=device)
+                return wished
+            asked = torch.tensor(int(wished), device=device)
             distributed.all_reduce(asked, op=distributed.ReduceOp.MAX)
             return bool(asked.item())
 
@@ -97,25 +100,41 @@ def read_cpu_checkpoints() -> None:
     serialization.register_package(5, lambda _: None, restore)
 
 
-def main() -> None:
-    """Run the engine's training with the callbacks; the engine reads the arguments itself."""
+def train_rank(train: Callable[[list[Any]], None], is_asked: Callable[[], bool] = lambda: False) -> None:
+    """Train in this process, with its own folder of logs and the callbacks that lfwrap needs.
+
+    Args:
+        train: the engine's training, given the callbacks.
+        is_asked: whether somebody wishes the training to stop; asked after each update.
+    """
     folder = rank_files.open_rank_folder()
     try:
-        from llamafactory.train.tuner import run_exp
-
         read_cpu_checkpoints()
-        callbacks = [make_stop_callback()]
+        callbacks = [make_stop_callback(is_asked)]
         if folder is not None:
             callbacks.append(make_heartbeat_callback(folder))
             if not os.environ.get(NO_PROBE):
                 longest_batch.install_probe(lambda found: folder.write_json("probe.json", found))
-        run_exp(callbacks=callbacks)
+        train(callbacks)
     except Exception as error:
         if folder is not None:
             folder.end(error)
         raise
     if folder is not None:
         folder.end()
+
+
+def train_here(callbacks: list[Any]) -> None:
+    """The engine's training as its own command runs it; the engine reads the arguments itself."""
+    from llamafactory.train.tuner import run_exp
+
+    run_exp(callbacks=callbacks)
+
+
+def main() -> None:
+    """Train in this process, which may be one of several that torchrun has started again."""
+    restart.adapt_arguments(sys.argv, os.environ)
+    train_rank(train_here)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,21 @@
+"""DeepSpeed's launcher for the hosts of a hostfile, which takes lfwrap's variables along to them.
+
+By itself it passes on few variables (``PYTHON…``, ``NCCL…``); the rest of what lfwrap adds would be lost on the way.
+"""
+
+from deepspeed.launcher import runner
+
+ADDED = (
+    "LFWRAP_",
+    "OMP_",
+    "TOKENIZERS_",
+    "DISABLE_VERSION_CHECK",
+    "PYTORCH_",
+    "TORCH_",
+    "CUDA_DEVICE_ORDER",
+    "HF_HOME",
+)
+
+if __name__ == "__main__":
+    runner.EXPORT_ENVS += ADDED
+    runner.main()
