@@ -11,6 +11,7 @@ import click
 from lfwrap.cli.app import COMMANDS, app
 from lfwrap.data.format_docs import render_formats
 from lfwrap.data.rules import render_rules
+from lfwrap.run.diagnose_docs import render_diagnoses
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 PAGE = REFERENCE / "cli.md"
@@ -54,6 +55,7 @@ def render_pages() -> dict[Path, str]:
         PAGE: render_page(),
         REFERENCE / "data-formats.md": render_formats(),
         REFERENCE / "data-rules.md": render_rules(),
+        REFERENCE / "diagnoses.md": render_diagnoses(),
     }
 
 

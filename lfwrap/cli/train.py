@@ -225,9 +225,11 @@ def failure(run: Run) -> EngineError:
     import orjson
 
     from lfwrap.run.diagnose import log_tail, read_tail
+    from lfwrap.run.rank_logs import telling_logs
 
     folder = run.paths.attempt(run.record.attempt)
-    for line in log_tail([read_tail(folder.stderr), read_tail(folder.stdout)]):
+    logs = telling_logs(folder)
+    for line in log_tail(map(read_tail, logs)):
         output.say(f"  | {line}")
     try:
         diagnosis = orjson.loads(folder.exit.read_bytes())["diagnosis"] or {}
@@ -236,5 +238,5 @@ def failure(run: Run) -> EngineError:
     step = f" at step {run.record.global_step} of {run.record.max_steps}" if run.record.max_steps else ""
     return EngineError(
         f"{run.paths.name} failed{step}: {run.record.reason} ({diagnosis.get('rule', 'unknown')})",
-        hint=f"{diagnosis.get('remedy', '')} The whole log: {folder.stderr}".strip(),
+        hint=f"{diagnosis.get('remedy', '')} The whole log: {logs[0] if logs else folder.root}".strip(),
     )

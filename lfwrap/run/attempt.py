@@ -6,34 +6,24 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+import orjson
 
 from lfwrap.fsio import locked, write_json
 from lfwrap.run.command import Command
+from lfwrap.run.follow import Follower, Listener
+from lfwrap.run.host_facts import disk_reserve, oom_kills
 from lfwrap.run.identity import probe_process
-from lfwrap.run.monitor import Progress, RunMonitor
 from lfwrap.run.outcome import Outcome, judge
+from lfwrap.run.paths import AttemptPaths
 from lfwrap.run.process import become_subreaper, start_child
+from lfwrap.run.rank_logs import telling_logs
 from lfwrap.run.record import Run, RunState, append_event, change_state
-from lfwrap.run.supervisor import Ending, Patience, StopLevel, StopRequests, supervise
+from lfwrap.run.stall import StallPolicy
+from lfwrap.run.supervisor import Ending, Patience, StopRequests
 
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Who wants to know how a run goes on.
-
-    Attributes:
-        on_phase: called with what the engine is doing now.
-        on_progress: called with every entry of the engine's log.
-        on_stop: called when a level of stopping begins.
-        on_tick: called at every look at the child.
-    """
-
-    on_phase: Callable[[str], None] = lambda _: None
-    on_progress: Callable[[Progress], None] = lambda _: None
-    on_stop: Callable[[StopLevel], None] = lambda _: None
-    on_tick: Callable[[], None] = lambda: None
+__all__ = ["Attempt", "Listener", "run_attempt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +36,8 @@ class Attempt:
         environ: lfwrap's own environment, to which the command adds.
         show_example: keep the training example that the engine prints.
         patience: how long stopping may take.
+        stall: when the training counts as stalled, and what then.
+        probe: try the longest batch early.
     """
 
     command: Command
@@ -53,6 +45,8 @@ class Attempt:
     environ: Mapping[str, str]
     show_example: bool = False
     patience: Patience = field(default_factory=Patience)
+    stall: StallPolicy = field(default_factory=StallPolicy)
+    probe: bool = True
 
 
 def run_attempt(
@@ -79,60 +73,71 @@ def run_attempt(
         number = max([*run.paths.attempt_numbers(), run.record.attempt], default=-1) + 1
         folder = run.paths.attempt(number)
         folder.root.mkdir(parents=True)
-        write_json(folder.command, attempt.command.to_json())
+        command = _command_of(attempt, folder)
+        write_json(folder.command, command.to_json())
         run = change_state(run, RunState.RUNNING, attempt=number, reason="", exit_code=None, supervisor=probe_process())
-        since_s = time.time()
+        since_s, kills = time.time(), oom_kills()
+        follower = Follower(run.paths, folder, listener, attempt.stall)
         try:
-            ending = _follow(run, attempt, number, requests, listener)
+            with disk_reserve(folder.root):
+                ending = _follow(run, attempt, command, follower, requests)
         except BaseException as error:
             reason = f"lfwrap itself stopped: {type(error).__name__}: {error}"
             change_state(run, RunState.FAILED, reason=reason, supervisor=None)
             raise
-        outcome = judge(run.paths, folder, ending, attempt.values, since_s=since_s)
-        return _record(run, folder.exit, ending, outcome)
+        outcome = judge(
+            run.paths,
+            folder,
+            ending,
+            attempt.values,
+            since_s=since_s,
+            stalls=follower.stalls,
+            oom_kills=oom_kills() - kills,
+        )
+        return _record(run, folder, ending, outcome, follower)
 
 
-def _follow(run: Run, attempt: Attempt, number: int, requests: StopRequests, listener: Listener) -> Ending:
-    folder = run.paths.attempt(number)
+def _command_of(attempt: Attempt, folder: AttemptPaths) -> Command:
+    """The command with what the training processes have to know of this attempt."""
+    added = {"LFWRAP_ATTEMPT": str(folder.root)}
+    if attempt.show_example:
+        added["LFWRAP_SHOW_EXAMPLE"] = "1"
+    if not attempt.probe:
+        added["LFWRAP_NO_PROBE"] = "1"
+    return dataclasses.replace(attempt.command, environment={**attempt.command.environment, **added})
+
+
+def _follow(run: Run, attempt: Attempt, command: Command, follower: Follower, requests: StopRequests) -> Ending:
+    folder = run.paths.attempt(run.record.attempt)
     become_subreaper()
     child = start_child(
-        attempt.command.argv,
-        cwd=attempt.command.cwd,
-        environment={**attempt.environ, **attempt.command.environment},
+        command.argv,
+        cwd=command.cwd,
+        environment={**attempt.environ, **command.environment},
         stdout=folder.stdout,
         stderr=folder.stderr,
         show_example=attempt.show_example,
     )
-    append_event(run.paths, "started", attempt=number, pid=child.pid)
-    monitor = RunMonitor(run.paths, folder)
-    listener.on_phase(monitor.phase)
-
-    def look() -> None:
-        for news in monitor.poll():
-            if isinstance(news, Progress):
-                listener.on_progress(news)
-            else:
-                listener.on_phase(news)
-        listener.on_tick()
-
-    def stop(level: StopLevel) -> None:
-        append_event(run.paths, "stop", level=level.name.lower(), signals=requests.received)
-        listener.on_stop(level)
-
-    return supervise(child, requests, on_tick=look, on_stop=stop, patience=attempt.patience)
+    append_event(run.paths, "started", attempt=run.record.attempt, pid=child.pid)
+    return follower.follow(child, requests, attempt.patience)
 
 
-def _record(run: Run, exit_json: Path, ending: Ending, outcome: Outcome) -> Run:
+def _record(run: Run, folder: AttemptPaths, ending: Ending, outcome: Outcome, follower: Follower) -> Run:
     write_json(
-        exit_json,
+        folder.exit,
         {
             **dataclasses.asdict(ending),
             "stop_level": ending.stop_level.name.lower(),
             "state": outcome.state,
             "reason": outcome.reason,
+            "phase": follower.phase,
             "global_step": outcome.global_step,
             "max_steps": outcome.max_steps,
             "diagnosis": outcome.diagnosis.to_json() if outcome.diagnosis else None,
+            "logs": [str(path.relative_to(folder.root)) for path in telling_logs(folder)],
+            "stalls": [str(stall) for stall in follower.stalls],
+            "probe": _read_probe(folder),
+            "supervisor_cpu_s": round(time.process_time(), 3),
         },
     )
     return change_state(
@@ -147,3 +152,11 @@ def _record(run: Run, exit_json: Path, ending: Ending, outcome: Outcome) -> Run:
         duration_s=run.record.duration_s + ending.duration_s,
         supervisor=None,
     )
+
+
+def _read_probe(folder: AttemptPaths) -> Any:
+    """What became of the try with the longest batch on the first rank; None when there was none."""
+    try:
+        return orjson.loads(folder.rank(0).probe.read_bytes())
+    except (OSError, ValueError):
+        return None

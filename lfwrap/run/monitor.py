@@ -108,6 +108,7 @@ def load_history(trainer_log: Path) -> list[Progress]:
     return [by_step[step] for step in sorted(by_step)]
 
 
+TRAINING = "training"
 # What the engine prints → what it is doing, in the order of a run: lines of stdout and stderr reach us out of order.
 _PHASES = (
     (re.compile(r"Initializing \d+ distributed tasks"), "starting the processes"),
@@ -120,7 +121,7 @@ _PHASES = (
     ),
     (re.compile(r"Fine-tuning method: |trainable params: "), "preparing the model"),
     (re.compile(r"Resuming training from|Continuing training from"), "reading the checkpoint"),
-    (re.compile(r"\*{5} Running training \*{5}"), "training"),
+    (re.compile(r"\*{5} Running training \*{5}"), TRAINING),
     (re.compile(r"SIGTERM received"), "saving a checkpoint"),
     (re.compile(r"Training completed"), "saving the result"),
 )
@@ -139,7 +140,8 @@ class RunMonitor:
     def __init__(self, run: RunPaths, attempt: AttemptPaths) -> None:
         """Follow ``attempt`` from its start; entries of earlier attempts are passed over."""
         self._log = FileTail(run.trainer_log, from_end=True)
-        self._texts = (FileTail(attempt.stdout), FileTail(attempt.stderr))
+        first = attempt.rank(0)
+        self._texts = tuple(map(FileTail, (attempt.stdout, attempt.stderr, first.stdout, first.stderr)))
         self.phase = STARTING
 
     def poll(self) -> Iterator[str | Progress]:

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from lfwrap.run.diagnose import Diagnosis, diagnose, read_tail
+from lfwrap.run.diagnose import Diagnosis, from_rule, read_tail
+from lfwrap.run.faults import CONSEQUENCES, CRASHED, KILLED, OTHERS, STALLED, UNKNOWN
+from lfwrap.run.host_facts import is_disk_full
 from lfwrap.run.monitor import FileTail, load_history, parse_progress
 from lfwrap.run.paths import AttemptPaths, RunPaths
+from lfwrap.run.rank_logs import diagnose_attempt, telling_logs
 from lfwrap.run.record import RunState
+from lfwrap.run.stall import Stall
 from lfwrap.run.supervisor import Ending
 from lfwrap.run.weights import check_weights
+from lfwrap.units import plural
 
 _ASKED_TO_STOP = re.compile(r"SIGTERM received")
 _SOFT_SIGNALS = frozenset({-signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM})
@@ -65,7 +70,14 @@ def read_steps(paths: RunPaths, since_s: float = 0.0) -> tuple[int, int]:
 
 
 def judge(
-    paths: RunPaths, attempt: AttemptPaths, ending: Ending, values: Mapping[str, Any], *, since_s: float
+    paths: RunPaths,
+    attempt: AttemptPaths,
+    ending: Ending,
+    values: Mapping[str, Any],
+    *,
+    since_s: float,
+    stalls: Sequence[Stall] = (),
+    oom_kills: int = 0,
 ) -> Outcome:
     """Say how an attempt came out.
 
@@ -75,6 +87,8 @@ def judge(
         ending: how the engine ended.
         values: the engine's values.
         since_s: when the attempt began, seconds since 1970; older state files do not count.
+        stalls: the stalls that were noticed.
+        oom_kills: processes that the kernel killed for want of memory meanwhile.
     """
     done, wanted = read_steps(paths, since_s)
     history = load_history(paths.trainer_log)
@@ -83,22 +97,35 @@ def judge(
         note = f"The engine ended with exit code {ending.exit_code} after the last step." if ending.exit_code else ""
         return Outcome(RunState.SUCCEEDED, note, done, wanted, *losses)
     progress = f"at step {done} of {wanted}" if wanted else "before the first step"
-    state, reason, diagnosis = _decide(attempt, ending, values, progress)
+    state, reason, diagnosis = _decide(attempt, ending, values, progress, stalls)
+    if diagnosis is not None:
+        diagnosis = _correct(diagnosis, paths, oom_kills)
+        reason = diagnosis.message
     return Outcome(state, reason, done, wanted, *losses, diagnosis)
 
 
 def _decide(
-    attempt: AttemptPaths, ending: Ending, values: Mapping[str, Any], progress: str
+    attempt: AttemptPaths, ending: Ending, values: Mapping[str, Any], progress: str, stalls: Sequence[Stall]
 ) -> tuple[RunState, str, Diagnosis | None]:
-    stderr = read_tail(attempt.stderr)
     if ending.stop_signal is not None:
         return RunState.INTERRUPTED, f"Stopped by {signal.Signals(ending.stop_signal).name} {progress}.", None
-    if ending.exit_code in _SOFT_SIGNALS or _ASKED_TO_STOP.search(stderr):
+    if ending.was_demanded and stalls:
+        return RunState.FAILED, "", Diagnosis(STALLED, *OTHERS[STALLED], evidence=str(stalls[-1]))
+    logs = telling_logs(attempt)
+    if ending.exit_code in _SOFT_SIGNALS or any(_ASKED_TO_STOP.search(read_tail(log)) for log in logs):
         return RunState.INTERRUPTED, f"Something else than lfwrap stopped the engine {progress}.", None
     if ending.exit_code == 0 and (not values.get("do_train") or values.get("early_stopping_steps")):
         return RunState.SUCCEEDED, f"Stopped early {progress}." if values.get("do_train") else "", None
-    diagnosis = diagnose([stderr, read_tail(attempt.stdout)], ending.exit_code)
-    return RunState.FAILED, diagnosis.message, diagnosis
+    return RunState.FAILED, "", diagnose_attempt(attempt, ending.exit_code)
+
+
+def _correct(diagnosis: Diagnosis, paths: RunPaths, oom_kills: int) -> Diagnosis:
+    """What the host knows better than the logs, where these tell of no cause: on a full disk they end too early."""
+    if diagnosis.rule in {UNKNOWN, KILLED, CRASHED} and is_disk_full(paths.root):
+        return from_rule("disk-full", f"There is no room left on the disk of {paths.root}.")
+    if oom_kills > 0 and diagnosis.rule in CONSEQUENCES | {UNKNOWN, KILLED}:
+        return from_rule("host-out-of-memory", f"The kernel killed {plural(oom_kills, 'process', 'processes')}.")
+    return diagnosis
 
 
 def _is_whole(paths: RunPaths, values: Mapping[str, Any], done: int, wanted: int) -> bool:

@@ -47,14 +47,24 @@ class Patience:
 
 @dataclass(slots=True)
 class StopRequests:
-    """The signals that have asked for a stop, in order; a second one hurries, a third kills."""
+    """The signals that have asked for a stop, in order; a second one hurries, a third kills.
+
+    Attributes:
+        received: the signals.
+        demanded: what lfwrap itself has found necessary.
+    """
 
     received: list[int] = field(default_factory=list)
+    demanded: StopLevel = StopLevel.NONE
 
     @property
     def level(self) -> StopLevel:
         """How hard a stop is wished for."""
-        return StopLevel(min(len(self.received), StopLevel.KILLED))
+        return max(self.demanded, StopLevel(min(len(self.received), StopLevel.KILLED)))
+
+    def demand(self, level: StopLevel) -> None:
+        """Stop without a signal, as a training that hangs is not worth waiting for."""
+        self.demanded = max(self.demanded, level)
 
     def add(self, number: int, _frame: object = None) -> None:
         """Note a signal; has a signal handler's signature."""
@@ -81,6 +91,7 @@ class Ending:
         stop_level: how hard the engine had to be stopped.
         duration_s: from start to end.
         swept: processes that were left when the engine's first process had ended, and were ended too.
+        was_demanded: lfwrap itself stopped it.
     """
 
     exit_code: int
@@ -88,6 +99,7 @@ class Ending:
     stop_level: StopLevel
     duration_s: float
     swept: tuple[int, ...]
+    was_demanded: bool = False
 
 
 class _Stopper:
@@ -152,4 +164,5 @@ def supervise(
         child.close()
     on_tick()
     stop_signal = requests.received[0] if requests.received else None
-    return Ending(exit_code, stop_signal, stopper.level, duration_s, swept)
+    was_demanded = requests.demanded is not StopLevel.NONE
+    return Ending(exit_code, stop_signal, stopper.level, duration_s, swept, was_demanded)

@@ -78,7 +78,10 @@ def test_a_finished_attempt_succeeds_and_everything_is_on_disk(run: Run) -> None
     assert [entry.step for entry in entries] == [1, 2, 3, 4, 5]
     assert phases == ["starting the engine", "training"]
     folder = run.paths.attempt(0)
-    assert json.loads(folder.command.read_bytes())["environment"] == {MARKER: str(run.paths.root)}
+    assert json.loads(folder.command.read_bytes())["environment"] == {
+        MARKER: str(run.paths.root),
+        "LFWRAP_ATTEMPT": str(folder.root),
+    }
     assert json.loads(folder.exit.read_bytes())["state"] == "succeeded"
 
 

@@ -26,13 +26,25 @@ LINES = {
     "data-unreadable": "datasets.exceptions.DatasetGenerationError: An error occurred while generating the dataset",
     "port-in-use": "torch.distributed.DistNetworkError: The server socket has failed to listen on any local network "
     "address. port: 29500, useIpv6: false, code: -98, name: EADDRINUSE, message: address already in use",
-    "nccl": "[rank1]:[E ProcessGroupNCCL.cpp:629] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=5)",
+    "nccl": "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3690, unhandled system error",
     "version-conflict": "ImportError: transformers>=4.55.0,<=5.6.0 is required for a normal functioning of this module",
     "deepspeed-build": "RuntimeError: Error building extension 'cpu_adam'",
     "missing-package": "ModuleNotFoundError: No module named 'liger_kernel'",
     "batch-does-not-resume": "ValueError: loaded state dict contains a parameter group that doesn't match the size of "
     "parameter group",
-    "host-out-of-memory": "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried",
+    "cpu-out-of-memory": "RuntimeError: [enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't "
+    "allocate memory: you tried to allocate 4294967296 bytes. Error code 12 (Cannot allocate memory)",
+    "shared-memory": "RuntimeError: DataLoader worker is killed by signal: Bus error. It is possible that dataloader's "
+    "workers are out of shared memory. ERROR: Unexpected bus error encountered in worker. This might be caused by "
+    "insufficient shared memory (shm).",
+    "no-driver": "RuntimeError: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU",
+    "device-assert": "torch.AcceleratorError: CUDA error: device-side assert triggered",
+    "gpu-fault": "RuntimeError: CUDA error: uncorrectable ECC error encountered",
+    "template-error": "jinja2.exceptions.TemplateError: Conversation roles must alternate user/assistant",
+    "lost-rank": "  traceback : Signal 9 (SIGKILL) received by PID 4711",
+    "collective-timeout": "[rank1]:[E1122 ProcessGroupNCCL.cpp:683] [Rank 1] Watchdog caught collective operation "
+    "timeout: WorkNCCL(SeqNum=5, OpType=ALLREDUCE) ran for 600000 milliseconds before timing out.",
+    "host-out-of-memory": "RuntimeError: DataLoader worker (pid 77) is killed by signal: Killed.",
     "loss-not-finite": "Exception: Current loss scale already at minimum - cannot decrease scale anymore.",
 }
 
@@ -46,7 +58,7 @@ def test_a_fault_is_told_by_its_line(rule: str) -> None:
     log = f'Traceback (most recent call last):\n  File "x.py", line 1\n[rank0]: {LINES[rule]}\n100%|####| 3/3\n'
     found = diagnose([log, ""], 1)
     assert found.rule == rule
-    assert found.evidence in LINES[rule]
+    assert found.evidence in LINES[rule].strip()
     assert found.message
     assert found.remedy
 

@@ -1,0 +1,103 @@
+"""Follow one start of the engine to its end: progress to the listener, stalls noticed, stops passed on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lfwrap.run.monitor import TRAINING, Progress, RunMonitor
+from lfwrap.run.paths import AttemptPaths, RunPaths
+from lfwrap.run.process import Child
+from lfwrap.run.record import append_event
+from lfwrap.run.stacks import describe_processes
+from lfwrap.run.stall import OnStall, Stall, StallPolicy, StallWatch
+from lfwrap.run.supervisor import Ending, Patience, StopLevel, StopRequests, supervise
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who wants to know how a run goes on.
+
+    Attributes:
+        on_phase: called with what the engine is doing now.
+        on_progress: called with every entry of the engine's log.
+        on_stop: called when a level of stopping begins.
+        on_stall: called when the training no longer goes on.
+        on_tick: called at every look at the child.
+    """
+
+    on_phase: Callable[[str], None] = lambda _: None
+    on_progress: Callable[[Progress], None] = lambda _: None
+    on_stop: Callable[[StopLevel], None] = lambda _: None
+    on_stall: Callable[[Stall], None] = lambda _: None
+    on_tick: Callable[[], None] = lambda: None
+
+
+class Follower:
+    """Looks at a running engine again and again, and tells the listener and the run's events what is new."""
+
+    def __init__(self, run: RunPaths, attempt: AttemptPaths, listener: Listener, policy: StallPolicy) -> None:
+        """Follow ``attempt`` from its start."""
+        self._run = run
+        self._attempt = attempt
+        self._listener = listener
+        self._policy = policy
+        self._monitor = RunMonitor(run, attempt)
+        self._watch = StallWatch(run, attempt, policy.limit_s)
+        self.stalls: list[Stall] = []
+
+    @property
+    def phase(self) -> str:
+        """What the engine was doing last."""
+        return self._monitor.phase
+
+    def follow(self, child: Child, requests: StopRequests, patience: Patience) -> Ending:
+        """Look until the child has ended; no process of the run is left then."""
+        self._listener.on_phase(self._monitor.phase)
+        return supervise(
+            child,
+            requests,
+            on_tick=lambda: self._look(child, requests),
+            on_stop=lambda level: self._tell_stop(level, requests),
+            patience=patience,
+        )
+
+    def _look(self, child: Child, requests: StopRequests) -> None:
+        for news in self._monitor.poll():
+            if isinstance(news, Progress):
+                self._watch.note_step(news.step, time.monotonic())
+                self._listener.on_progress(news)
+            else:
+                self._listener.on_phase(news)
+        if self._monitor.phase == TRAINING:
+            self._watch.note_training(time.monotonic())
+            quiet_s = self._watch.check(time.monotonic())
+            if quiet_s is not None and child.poll() is None:
+                self._handle_stall(quiet_s, child, requests)
+        self._listener.on_tick()
+
+    def _handle_stall(self, quiet_s: float, child: Child, requests: StopRequests) -> None:
+        path = self._attempt.stall(len(self.stalls))
+        stall = Stall(quiet_s, self._watch.step, self._watch.last_ranks(), path)
+        with contextlib.suppress(OSError):
+            path.write_text(f"{stall}\n{describe_processes(child.processes(), self._attempt)}", encoding="utf-8")
+            append_event(
+                self._run,
+                "stall",
+                action=self._policy.action,
+                quiet_s=round(quiet_s, 1),
+                step=stall.step,
+                last_ranks=stall.last_ranks,
+                stacks=str(path),
+            )
+        self.stalls.append(stall)
+        self._listener.on_stall(stall)
+        if self._policy.action is OnStall.STOP:
+            requests.demand(StopLevel.HURRIED)
+
+    def _tell_stop(self, level: StopLevel, requests: StopRequests) -> None:
+        with contextlib.suppress(OSError):  # the disk may be full
+            append_event(self._run, "stop", level=level.name.lower(), signals=requests.received)
+        self._listener.on_stop(level)

@@ -1,0 +1,45 @@
+"""What the host did to a run behind its back: a full disk, the kernel's out-of-memory killer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+_MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
+_RESERVE_BYTES = 256 << 10
+_FULL_BYTES = 1 << 20
+
+
+def oom_kills(events: Path = _MEMORY_EVENTS) -> int:
+    """How often the kernel has killed a process of this control group for want of memory; 0 where it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in events.read_text(encoding="ascii").splitlines():
+            name, count = line.split()
+            if name == "oom_kill":
+                return int(count)
+    return 0
+
+
+def is_disk_full(folder: Path) -> bool:
+    """Whether not even a log would fit on this folder's disk any more."""
+    return shutil.disk_usage(folder).free < _FULL_BYTES
+
+
+@contextlib.contextmanager
+def disk_reserve(folder: Path) -> Iterator[Path]:
+    """Hold some room on the disk for a ``with`` block, so that its failure can still be written down afterwards.
+
+    The engine fills a disk to the last byte when it saves; the record of that has to fit all the same.
+    """
+    reserve = folder / ".reserve"
+    with contextlib.suppress(OSError), reserve.open("wb") as sink:
+        sink.write(b"\0" * _RESERVE_BYTES)
+        sink.flush()
+        os.fsync(sink.fileno())
+    try:
+        yield reserve
+    finally:
+        reserve.unlink(missing_ok=True)
