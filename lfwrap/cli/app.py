@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Find the fastest way to run a recipe that fits a machine, and say why."),
     "train": ("train", "Train a recipe: check, render, launch, follow, record."),
     "chat": ("chat", "Talk to a tuned model: interactive, one question, or a file of them."),
+    "eval": ("eval", "Measure models: loss on held-out rows, tool calls, BFCL, lm-evaluation-harness."),
     "export": ("export", "Merge an adapter into its base model and write it out."),
     "doctor": ("doctor", "Say what this machine can train with, and what is missing."),
     "demo": ("demo", "See it all work on this machine in minutes: data, training, answers, merged model."),

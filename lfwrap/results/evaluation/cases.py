@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,14 @@ def tool_cases(rows: Iterable[EvalRow]) -> list[Case]:
         if row.tools.strip() not in {"", "[]"}:
             cases.extend(_cases_of(row, len(cases)))
     return cases
+
+
+def sample_cases(cases: Sequence[Case], limit: int | None, seed: int) -> tuple[Case, ...]:
+    """At most ``limit`` cases, drawn with a seed, in their order."""
+    if limit is None or limit >= len(cases):
+        return tuple(cases)
+    kept = sorted(random.Random(seed).sample(range(len(cases)), limit))  # noqa: S311 - repeatable, not secret
+    return tuple(cases[index] for index in kept)
 
 
 def _cases_of(row: EvalRow, first: int) -> Iterator[Case]:

@@ -27,6 +27,7 @@ from lfwrap.results.target import MODEL_WEIGHTS, Target
 BASE = "base"
 REPORT_NAME = "eval.json"
 _ADAPTER_WEIGHTS = ("adapter_model*.safetensors", "adapter_model*.bin", "adapter_config.json")
+_OWN_FILES = ("*.losses.jsonl", "*.answers.jsonl", "*.judged.jsonl", REPORT_NAME)
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -88,6 +89,15 @@ class Listener:
 
     on_load: Callable[[str], None] = lambda _: None
     on_progress: Callable[[str, str, int, int], None] = lambda *_: None
+
+
+def distinct_labels(contestants: Sequence[Contestant]) -> list[Contestant]:
+    """The contestants with labels: their own, else the last part of what they were called, or more of it."""
+    own = [each.label or Path(each.target.name).name or each.target.name for each in contestants]
+    return [
+        Contestant(label if each.label or own.count(label) == 1 else each.target.name, each.target)
+        for each, label in zip(contestants, own, strict=True)
+    ]
 
 
 def with_bases(contestants: Sequence[Contestant]) -> list[Contestant]:
@@ -186,6 +196,18 @@ class _Books:
     def cases_left(self) -> list[Case]:
         """Cases without an answer."""
         return [case for case in self.material.cases if case.key not in self.answers.done]
+
+
+def holds_results(folder: Path) -> bool:
+    """Whether a folder is that of an evaluation."""
+    return any(folder.glob("*.answers.jsonl"))
+
+
+def clear_results(folder: Path) -> None:
+    """Take away the results that a folder holds, and nothing else."""
+    for pattern in _OWN_FILES:
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def file_stem(label: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import orjson
 
-from lfwrap.errors import PreflightError
+from lfwrap.errors import PreflightError, RunStateError
 
 
 class Journal:
@@ -20,16 +20,22 @@ class Journal:
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
-        """Take up a file under the same header, or begin anew: other weights or data have other results.
+        """Take up a file under the same header, or begin one.
 
         Raises:
-            PreflightError: the file can't be written.
+            RunStateError: the file holds results of something else.
+            PreflightError: it can't be written.
         """
         self.path = path
         self.done: dict[str, dict[str, Any]] = {}
         head = orjson.loads(orjson.dumps(header, option=orjson.OPT_SORT_KEYS))
         lines = _whole_lines(path)
-        if lines and lines[0] == head:
+        if len(lines) > 1 and lines[0] != head:
+            raise RunStateError(
+                f"{path}: holds results of {_difference(lines[0], head)}",
+                hint="Compute them again with --force, or name another folder: --out DIR.",
+            )
+        if lines:
             self.done = {line["key"]: line["result"] for line in lines[1:]}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,3 +85,8 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
         except orjson.JSONDecodeError:
             break
     return lines
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    changed = [key for key in now if before.get(key) != now[key]]
+    return f"other {', '.join(changed) or 'things'}"

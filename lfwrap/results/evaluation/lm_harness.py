@@ -1,4 +1,4 @@
-"""lm-evaluation-harness through its own command, for the same targets: ``lm_eval run --model hf --model_args …``.
+"""lm-evaluation-harness through its own command, for the same targets: ``lm_eval --model hf --model_args …``.
 
 It is no part of lfwrap's own installation: the ``lm_eval`` beside the engine's Python is taken, else the one on PATH.
 """
@@ -17,10 +17,12 @@ import orjson
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, PreflightError
+from lfwrap.fsio import write_json
 from lfwrap.results.child import ending
 from lfwrap.results.target import Target
 
 PROGRAM = "lm_eval"
+_COMMAND = "command.json"
 _NEW_TOKENS = ("add_tokens", "add_special_tokens", "new_special_tokens", "resize_vocab")
 
 
@@ -83,7 +85,7 @@ def model_arguments(target: Target) -> str:
 
 def harness_command(program: str, target: Target, options: HarnessOptions, out: Path) -> list[str]:
     """The exact command for one target; its results go below ``out``."""
-    command = [program, "run", "--model", "hf", "--model_args", model_arguments(target), "--tasks", options.tasks,
+    command = [program, "--model", "hf", "--model_args", model_arguments(target), "--tasks", options.tasks,
                "--batch_size", options.batch_size, "--seed", str(options.seed), "--output_path", str(out)]  # fmt: skip
     if options.limit is not None:
         command += ["--limit", str(options.limit)]
@@ -92,33 +94,32 @@ def harness_command(program: str, target: Target, options: HarnessOptions, out: 
     return [*command, *options.extra]
 
 
-def run_harness(command: Sequence[str], out: Path, *, offline: bool) -> dict[str, Any]:
-    """Run the command with its own output on stderr; its ``results``: task → metric → value.
-
-    Args:
-        command: as `harness_command` made it.
-        out: a folder that holds no results yet.
-        offline: the model lies in a folder: don't ask the hub about it. Tasks that need a hub set this off.
+def run_harness(command: Sequence[str], out: Path) -> dict[str, Any]:
+    """Run the command with its own output on stderr; its results as `read_results` gives them.
 
     Raises:
+        PreflightError: the folder is something else.
         EngineError: it failed, or left no results.
     """
-    environment = os.environ | {"PYTHONUTF8": "1"}
-    if offline:
-        environment.setdefault("HF_HUB_OFFLINE", "1")
-    done = subprocess.run(list(command), stdout=2, env=environment, check=False)
+    if out.exists():
+        if not (out / _COMMAND).is_file():
+            raise PreflightError(f"{out}: exists, and holds no results", hint="Name another folder: --out DIR.")
+        shutil.rmtree(out)
+    write_json(out / _COMMAND, list(command))
+    done = subprocess.run(list(command), stdout=2, env=os.environ | {"PYTHONUTF8": "1"}, check=False)
     if done.returncode != 0:
         raise EngineError(f"{PROGRAM} {ending(done.returncode)}", hint="Its own messages stand above.")
-    found = read_results(out)
+    found = read_results(out, command)
     if found is None:
         raise EngineError(f"{out}: {PROGRAM} left no results there", hint="Its own messages stand above.")
     return found
 
 
-def read_results(out: Path) -> dict[str, Any] | None:
-    """The newest results below a folder: task → metric → number; None where there are none."""
+def read_results(out: Path, command: Sequence[str]) -> dict[str, Any] | None:
+    """What this command left below a folder: task → metric → number; None where there is nothing of it."""
     files = sorted(out.glob("**/results_*.json"), key=lambda path: path.stat().st_mtime_ns)
-    if not files:
+    note = out / _COMMAND
+    if not files or not note.is_file() or orjson.loads(note.read_bytes()) != list(command):
         return None
     results: dict[str, dict[str, Any]] = orjson.loads(files[-1].read_bytes())["results"]
     return {

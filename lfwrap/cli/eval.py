@@ -1,0 +1,314 @@
+"""`lfwrap eval`: what a tuned model is worth, in figures, beside its base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lfwrap.cli import output
+from lfwrap.errors import UsageError
+
+if TYPE_CHECKING:
+    from lfwrap.engine.locate import Engine
+    from lfwrap.results.evaluation.evaluate import Contestant, EvalSettings, Material
+    from lfwrap.run.record import Run
+
+_BFCL = "bfcl-simple"
+_HARNESS = "lm-eval:"
+_DIGEST_DIGITS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """The command line."""
+
+    targets: tuple[str, ...]
+    runs_dir: Path
+    base_model: str | None
+    template: str | None
+    data: str | None
+    dataset_dir: Path | None
+    suite: str | None
+    bfcl_dir: Path | None
+    with_base: bool
+    with_loss: bool
+    with_calls: bool
+    limit: int | None
+    seed: int
+    cutoff_len: int | None
+    batch_size: int
+    max_new_tokens: int
+    out: Path | None
+    force: bool
+    as_json: bool
+
+
+@click.command("eval")
+@click.argument("targets", metavar="TARGET...", nargs=-1)
+@click.option("--data", metavar="NAME|FILE", help="Rows to evaluate on; the run's own validation split otherwise.")
+@click.option("--dataset-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder of dataset_info.json.")
+@click.option("--suite", metavar="NAME", help="bfcl-simple, or lm-eval:TASK,TASK, instead of rows.")
+@click.option("--bfcl-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder of BFCL's data files.")
+@click.option("--answers", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="Score tool calls in answers that were made elsewhere; no TARGET.")  # fmt: skip
+@click.option("--base/--no-base", "with_base", default=True, help="Whether the base model is measured, too.")
+@click.option("--loss/--no-loss", "with_loss", default=True, help="Whether losses are measured.")
+@click.option("--calls/--no-calls", "with_calls", default=True, help="Whether tool calls are asked for.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only N rows or cases, drawn with --seed.")
+@click.option("--seed", type=int, default=42, show_default=True, help="Draws the rows of --limit.")
+@click.option("--cutoff-len", type=click.IntRange(2), help="Rows are cut to so many tokens; as in training otherwise.")
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Questions at once.")
+@click.option("--max-new-tokens", type=click.IntRange(1), default=512, show_default=True, help="Longest answer.")
+@click.option(
+    "--show-failures", type=click.IntRange(0), default=0, metavar="N", help="Show N wrong calls of each model."
+)
+@click.option("--per-tool", is_flag=True, help="Show each tool's figures.")
+@click.option("--lm-eval-arg", "harness_arguments", multiple=True, metavar="ARG",
+              help="An argument for lm_eval as it is, repeatable.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the results; below evals "
+              "otherwise.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Compute everything again, whatever --out holds.")
+@click.option("--runs-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
+              help="Where runs are looked for by name.")  # fmt: skip
+@click.option("--base-model", metavar="DIR|ID", help="Use this base model, not the one the adapter names.")
+@click.option("--template", metavar="NAME", help="Use this template, not the one of the training.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def command(
+    *, answers: Path | None, show_failures: int, per_tool: bool, harness_arguments: tuple[str, ...], **wishes: Any
+) -> None:
+    r"""Measure models on rows that they have not seen: loss, and how they call tools.
+
+    TARGET is a run (folder or name), a checkpoint, an adapter folder, a merged or a base model; LABEL=TARGET names its
+    line of the table. The base of each adapter is measured, too, in the same load. Rows with tools are answered, every
+    turn with the turns before it as they stand in the data, and the calls compared with the expected ones; the rest is
+    loss. Results are kept as they come: the same command goes on where it was interrupted.
+
+    \b
+    Example:
+      lfwrap eval latest
+      lfwrap eval runs/A/output/checkpoint-138 best=runs/A/output/checkpoint-204 --data tools_val --show-failures 5
+      lfwrap eval latest --suite bfcl-simple --bfcl-dir bfcl/data --limit 100
+      lfwrap eval latest --suite lm-eval:arc_easy,hellaswag
+    """
+    asked = _Wishes(**wishes)
+    _check(asked, answers)
+    if answers is not None:
+        _score_file(asked, answers)
+    elif asked.suite is not None and asked.suite.startswith(_HARNESS):
+        _run_harness(asked, harness_arguments)
+    else:
+        _evaluate(asked, show_failures, per_tool=per_tool)
+
+
+def _check(asked: _Wishes, answers: Path | None) -> None:
+    if answers is None and not asked.targets:
+        raise UsageError("TARGET: name what is to be measured.", hint="A run, an adapter, a model; or --answers FILE.")
+    if answers is not None and asked.targets:
+        raise UsageError("--answers: needs no TARGET: nothing is asked.", hint="Leave one of the two out.")
+    if answers is not None and not (asked.data or asked.suite == _BFCL):
+        raise UsageError("--answers: to which questions?", hint="--data NAME|FILE, or --suite bfcl-simple.")
+    if asked.suite is not None and asked.data is not None:
+        raise UsageError("--suite and --data: one of the two.", hint="See lfwrap eval --help.")
+    if asked.suite is not None and asked.suite != _BFCL and not asked.suite.removeprefix(_HARNESS) < asked.suite:
+        raise UsageError(f"--suite {asked.suite}: no such suite.", hint=f"{_BFCL}, or {_HARNESS}TASK,TASK.")
+    if asked.suite == _BFCL and asked.bfcl_dir is None:
+        raise UsageError(f"--suite {_BFCL} needs --bfcl-dir DIR.", hint="BFCL's data files are not part of lfwrap.")
+    if not asked.with_loss and not asked.with_calls:
+        raise UsageError("--no-loss and --no-calls leave nothing to measure.", hint="Leave one of them out.")
+
+
+def _evaluate(asked: _Wishes, show_failures: int, *, per_tool: bool) -> None:
+    from lfwrap.cli.eval_view import ProgressView, show_failed, show_report
+    from lfwrap.results.evaluation.evaluate import evaluate, with_bases
+
+    engine, named = _resolve(asked)
+    runs = _runs(asked, named)
+    material, notes = _material(asked, engine, named, runs)
+    for note in notes:
+        output.say(f"note: {note}")
+    contestants = with_bases(named) if asked.with_base else named
+    settings = _settings(asked, runs)
+    folder = _folder(asked, material, settings)
+    output.say(f"{material.name}: {len(material.rows)} rows for the loss, {len(material.cases)} cases with tools; "
+               f"results go to {folder}")  # fmt: skip
+    with ProgressView() as view:
+        report = evaluate(engine, contestants, material, settings, folder, listener=view.listener())
+    report["folder"] = str(folder)
+    if asked.as_json:
+        output.print_json("eval", report)
+    else:
+        show_report(report, per_tool=per_tool)
+    for model in report["models"]:
+        show_failed(model, show_failures)
+
+
+def _resolve(asked: _Wishes) -> tuple[Engine, list[Contestant]]:
+    """What the targets mean, each with its label."""
+    from lfwrap.engine.facts import load_engine_facts
+    from lfwrap.engine.locate import locate_engine
+    from lfwrap.results.evaluation.evaluate import Contestant, distinct_labels, file_stem
+    from lfwrap.results.target import resolve_target
+
+    engine = locate_engine()
+    facts = load_engine_facts(engine)
+    named = []
+    for text in asked.targets:
+        label, target_name = _split_label(text)
+        target = resolve_target(
+            target_name, facts, runs_dir=asked.runs_dir, base_model=asked.base_model, template=asked.template
+        )
+        named.append(Contestant(label, target))
+    found = distinct_labels(named)
+    stems = [file_stem(each.label) for each in found]
+    if len(set(stems)) < len(stems):
+        raise UsageError("Two targets have the same label.", hint="Name them: LABEL=TARGET.")
+    return engine, found
+
+
+def _split_label(text: str) -> tuple[str, str]:
+    label, equals, rest = text.partition("=")
+    if equals and rest and "/" not in label and not Path(text).exists():
+        return label, rest
+    return "", text
+
+
+def _runs(asked: _Wishes, named: list[Contestant]) -> list[Run]:
+    from lfwrap.results.evaluation.rows import run_of
+
+    found = (run_of(each.target, asked.runs_dir) for each in named)
+    return list({run.paths.root: run for run in found if run is not None}.values())
+
+
+def _material(
+    asked: _Wishes, engine: Engine, named: list[Contestant], runs: list[Run]
+) -> tuple[Material, tuple[str, ...]]:
+    """What is asked, and what there is to say about it."""
+    from lfwrap.results.evaluation.cases import seen_tools, tool_cases
+    from lfwrap.results.evaluation.evaluate import Material
+    from lfwrap.results.evaluation.rows import load_rows, validation_rows
+
+    template = named[0].target.template
+    if asked.suite == _BFCL:
+        return _bfcl_material(asked, template)
+    if asked.data is not None:
+        rows = load_rows(asked.data, asked.dataset_dir, template)
+    elif runs:
+        rows = validation_rows(runs[0], engine)
+    else:
+        raise UsageError(
+            f"{named[0].target.name}: no run is known, so no validation split either",
+            hint="Name the rows: --data NAME|FILE.",
+        )
+    notes = (f"{rows.unreadable} rows of {rows.name} can't be read and are left out.",) if rows.unreadable else ()
+    rows = rows.sampled(asked.limit, asked.seed)
+    cases = tuple(tool_cases(rows.rows)) if asked.with_calls else ()
+    seen = seen_tools(runs) if cases else None
+    material = Material(
+        rows.name, rows.digest, rows.rows if asked.with_loss else (), cases, seen.names if seen else None
+    )
+    return material, (*notes, *(seen.notes if seen else ()))
+
+
+def _bfcl_material(asked: _Wishes, template: str) -> tuple[Material, tuple[str, ...]]:
+    from lfwrap.fsio import canonical_json, sha256_bytes
+    from lfwrap.results.evaluation.bfcl import load_bfcl
+    from lfwrap.results.evaluation.cases import sample_cases
+    from lfwrap.results.evaluation.evaluate import Material
+
+    assert asked.bfcl_dir is not None  # noqa: S101 - checked with the command line
+    suite = load_bfcl(asked.bfcl_dir, template)
+    cases = sample_cases(suite.cases, asked.limit, asked.seed)
+    digest = sha256_bytes(canonical_json([case.question.to_request() for case in cases]))
+    notes = tuple(f"{key} is left out: {reason}." for key, reason in suite.left_out.items())
+    return Material(suite.path.stem, digest, (), cases), notes
+
+
+def _settings(asked: _Wishes, runs: list[Run]) -> EvalSettings:
+    from lfwrap.results.answers import GenerationSettings
+    from lfwrap.results.evaluation.evaluate import EvalSettings
+    from lfwrap.results.evaluation.rows import LabelSettings
+
+    labels = LabelSettings.of_run(runs[0] if runs else None, asked.cutoff_len)
+    return EvalSettings(labels, GenerationSettings(asked.max_new_tokens), asked.batch_size)
+
+
+def _folder(asked: _Wishes, material: Material, settings: EvalSettings) -> Path:
+    """Where results go: one folder for each data and each way of asking. Raises UsageError for somebody else's."""
+    from dataclasses import asdict
+
+    from lfwrap.fsio import canonical_json, sha256_bytes
+    from lfwrap.results.evaluation.evaluate import clear_results, file_stem, holds_results
+
+    identity = {"data": material.digest, "labels": asdict(settings.labels), "generation": asdict(settings.generation)}
+    digest = sha256_bytes(canonical_json(identity))[:_DIGEST_DIGITS]
+    folder = asked.out or Path("evals") / f"{file_stem(Path(material.name).stem)}-{digest}"
+    if folder.is_dir() and any(folder.iterdir()) and not holds_results(folder):
+        raise UsageError(f"{folder}: not empty, and no evaluation", hint="Name another folder: --out DIR.")
+    if asked.force:
+        clear_results(folder)
+    return folder
+
+
+def _score_file(asked: _Wishes, path: Path) -> None:
+    from lfwrap.cli.eval_view import show_report
+    from lfwrap.results.evaluation.cases import tool_cases
+    from lfwrap.results.evaluation.evaluate import Material, score_answers
+    from lfwrap.results.evaluation.made_answers import load_answers
+    from lfwrap.results.evaluation.rows import load_rows
+
+    if asked.suite == _BFCL:
+        material, notes = _bfcl_material(asked, asked.template or "")
+    else:
+        rows = load_rows(str(asked.data), asked.dataset_dir, asked.template or "")
+        rows = rows.sampled(asked.limit, asked.seed)
+        material, notes = Material(rows.name, rows.digest, (), tuple(tool_cases(rows.rows))), ()
+    for note in notes:
+        output.say(f"note: {note}")
+    texts = load_answers(path)
+    unanswered = sum(case.key not in texts for case in material.cases)
+    figures = score_answers(texts, material)
+    model = {"label": path.name, "unanswered": unanswered, "tool_calls": {"lenient": figures}}
+    report = {"data": material.name, "cases": len(material.cases), "models": [model]}
+    if asked.as_json:
+        output.print_json("eval", report)
+        return
+    if unanswered:
+        output.say(f"{path}: no answer to {unanswered} of {len(material.cases)} cases: they count as wrong")
+    show_report(report, per_tool=False)
+
+
+def _run_harness(asked: _Wishes, extra: tuple[str, ...]) -> None:
+    from lfwrap.cli.eval_view import show_harness
+    from lfwrap.results.evaluation.evaluate import file_stem, with_bases
+    from lfwrap.results.evaluation.lm_harness import (
+        HarnessOptions,
+        find_harness,
+        harness_command,
+        read_results,
+        run_harness,
+    )
+
+    engine, named = _resolve(asked)
+    tasks = str(asked.suite).removeprefix(_HARNESS)
+    options = HarnessOptions(tasks, str(asked.batch_size), asked.limit, asked.seed, extra)
+    program = find_harness(engine)
+    root = asked.out or Path("evals") / f"lm-eval-{file_stem(tasks)}"
+    models = []
+    for each in with_bases(named) if asked.with_base else named:
+        out = root / file_stem(each.label)
+        command = harness_command(program, each.target, options, out)
+        results = None if asked.force else read_results(out, command)
+        if results is None:
+            import shlex
+
+            output.say(f"{each.label}: {shlex.join(command)}")
+            results = run_harness(command, out)
+        models.append({"label": each.label, "target": each.target.to_json(), "command": command, "results": results})
+    report = {"suite": asked.suite, "models": models, "folder": str(root)}
+    if asked.as_json:
+        output.print_json("eval-harness", report)
+    else:
+        show_harness(report)

@@ -1,0 +1,189 @@
+"""How an evaluation looks: progress, the table, the answers that were wrong."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from lfwrap.cli import output
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+    from lfwrap.results.evaluation.evaluate import Listener
+
+_LINE_EVERY_S = 10.0
+_SHOWN_CHARS = 600
+_CALL_COLUMNS = (
+    ("cases", "cases"), ("Tool", "tool_accuracy"), ("Param", "param_accuracy"), ("AST", "ast_accuracy"),
+)  # fmt: skip
+
+
+class ProgressView:
+    """Bars on a terminal, a line now and then elsewhere. Use it as a context."""
+
+    def __init__(self) -> None:
+        """Nothing is shown yet."""
+        self._bar: Bar | None = None
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+        self._last_s = 0.0
+
+    def __enter__(self) -> Self:
+        """Draw the bars, on a terminal."""
+        if sys.stderr.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=output.console(), transient=True)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bars away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def listener(self) -> Listener:
+        """What to hand to `evaluate`."""
+        from lfwrap.results.evaluation.evaluate import Listener
+
+        return Listener(on_load=self._load, on_progress=self._progress)
+
+    def _load(self, model: str) -> None:
+        output.say(f"loading {model} …")
+
+    def _progress(self, label: str, what: str, done: int, total: int) -> None:
+        if self._bar is not None:
+            key = (label, what)
+            if key not in self._tasks:
+                self._tasks[key] = self._bar.add_task(f"{label}: {what}", total=total)
+            self._bar.update(self._tasks[key], completed=done)
+            return
+        now_s = time.monotonic()
+        if done == total or now_s - self._last_s >= _LINE_EVERY_S:
+            self._last_s = now_s
+            output.say(f"{label}: {what} {done}/{total}")
+
+
+def show_report(report: dict[str, Any], *, per_tool: bool) -> None:
+    """The tables, on stdout."""
+    models = report["models"]
+    if any("loss" in model for model in models):
+        _show_losses(models)
+    for reading, title in (("template", "calls in the template's format"), ("lenient", "calls in any format")):
+        if any(reading in model.get("tool_calls", {}) for model in models):
+            _show_calls(models, reading, title)
+    if per_tool:
+        _show_tools(models)
+    if report.get("folder"):
+        output.say(f"all figures and answers: {report['folder']}")
+
+
+def _show_losses(models: Sequence[dict[str, Any]]) -> None:
+    rows = [
+        (model["label"], _number(model["loss"]["loss"]), _number(model["loss"]["perplexity"]),
+         _number(model["loss"]["loss_of_rows"]), str(model["loss"]["rows"]), str(model["loss"]["supervised_tokens"]),
+         str(model["loss"]["rows_cut"]))
+        for model in models
+    ]  # fmt: skip
+    _table(("model", "loss", "perplexity", "loss of rows", "rows", "tokens", "cut"), rows)
+
+
+def _show_calls(models: Sequence[dict[str, Any]], reading: str, title: str) -> None:
+    found = [(model["label"], model["tool_calls"][reading]) for model in models if "tool_calls" in model]
+    split = any("seen" in figures for _, figures in found)
+    heads = ["model", *(head for head, _ in _CALL_COLUMNS), "AST 95 %", "arguments", "parse failures", "no call",
+             "not offered", "no-call cases", "right"]  # fmt: skip
+    heads += ["AST seen", "AST unseen"] if split else []
+    rows = []
+    for label, figures in found:
+        row = [label, str(figures["cases"]), *(_share(figures[key]) for _, key in _CALL_COLUMNS[1:])]
+        row += [_interval(figures["ast_interval"]), _share(figures["arguments"]["exact_match"])]
+        row += [str(figures["parse_failures"]), str(figures["no_call"]), str(figures["calls"]["hallucinated"])]
+        row += [str(figures["no_call_cases"]), _share(figures["no_call_accuracy"])]
+        row += [_of(figures["seen"]), _of(figures["unseen"])] if split else []
+        rows.append(tuple(row))
+    output.result(f"\n{title}")
+    _table(tuple(heads), rows)
+
+
+def _show_tools(models: Sequence[dict[str, Any]]) -> None:
+    """Exact calls of each tool, read in the template's format where that is known."""
+    columns = []
+    for model in models:
+        readings = model.get("tool_calls", {})
+        columns.append((model["label"], readings.get("template", readings.get("lenient", {})).get("by_tool", {})))
+    names = sorted({name for _, tools in columns for name in tools})
+    rows = [
+        (name, *(f"{tools[name]['exact']}/{tools[name]['calls']}" if name in tools else "-" for _, tools in columns))
+        for name in names
+    ]
+    output.result("\nexact calls of each tool")
+    _table(("tool", *(label for label, _ in columns)), rows)
+
+
+def show_failed(model: dict[str, Any], count: int) -> None:
+    """The first wrong calls of a model, on stderr."""
+    import orjson
+
+    if not count or "judged_answers" not in model:
+        return
+    with Path(model["judged_answers"]).open("rb") as lines:
+        wrong = [row for row in map(orjson.loads, lines) if not row["template"]["ast"]]
+    output.say(f"\n{model['label']}: {len(wrong)} wrong, {min(count, len(wrong))} shown")
+    for row in wrong[:count]:
+        output.say(f"  case {row['case']} ({row['kind']}): {row['template']['error']}")
+        output.say(f"    asked     {_short(row['question'])}")
+        output.say(f"    expected  {_short(row['expected'])}")
+        output.say(f"    answer    {_short(row['answer'])}")
+
+
+def show_harness(report: dict[str, Any]) -> None:
+    """Tasks and metrics as lines, models as columns."""
+    models = report["models"]
+    keys = dict.fromkeys(
+        (task, metric) for each in models for task in each["results"] for metric in each["results"][task]
+    )
+    rows = [
+        (task, metric, *(_number(each["results"].get(task, {}).get(metric)) for each in models))
+        for task, metric in keys
+    ]
+    _table(("task", "metric", *(each["label"] for each in models)), rows)
+    output.say(f"all results: {report['folder']}")
+
+
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns of text; numbers stand on the right."""
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+    for row in (heads, *rows):
+        cells = [cell.ljust(width) if number == 0 else cell.rjust(width)
+                 for number, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
+        output.result("  ".join(cells).rstrip())
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}" if value >= 1000 else f"{value:.4f}"  # noqa: PLR2004
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _interval(value: Sequence[float] | None) -> str:
+    return "-" if value is None else f"{100 * value[0]:.0f}-{100 * value[1]:.0f}"
+
+
+def _of(figures: dict[str, Any]) -> str:
+    return f"{_share(figures['ast_accuracy'])} of {figures['cases']}" if figures["cases"] else "-"
+
+
+def _short(value: Any) -> str:
+    import orjson
+
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]} …"
