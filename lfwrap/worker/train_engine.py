@@ -7,6 +7,7 @@ Runs in the engine's Python, in every rank. Beside that it tries the longest bat
 leaves logs, heartbeats and errors of each rank (``rank_files.py``) when lfwrap has asked for them.
 """
 
+import importlib.util
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lfwrap.worker.rank_files import RankFolder
 
 NO_PROBE = "LFWRAP_NO_PROBE"
+SPEED = "LFWRAP_SPEED"  # "max": with the extension in the folder speed
 
 # From here on this folder's modules must not stand in for the engine's.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
@@ -128,7 +130,21 @@ def train_here(callbacks: list[Any]) -> None:
     """The engine's training as its own command runs it; the engine reads the arguments itself."""
     from llamafactory.train.tuner import run_exp
 
+    if os.environ.get(SPEED) == "max":
+        load_speed().apply()
     run_exp(callbacks=callbacks)
+
+
+def load_speed() -> Any:
+    """The package that ``speed: max`` adds, under a name that is nobody else's."""
+    folder = Path(__file__).resolve().parent / "speed"
+    spec = importlib.util.spec_from_file_location("lfwrap_speed", folder / "__init__.py")
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder}: not there")
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = package
+    spec.loader.exec_module(package)
+    return package
 
 
 def main() -> None:

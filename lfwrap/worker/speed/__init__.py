@@ -1,0 +1,47 @@
+"""What ``speed: max`` adds to the engine's training; loaded by train_engine.py, off unless a recipe asks for it.
+
+Four parts, each of which leaves what is computed as it is and changes how:
+
+- ``adapters``: the LoRA branch of a linear layer as one autograd function;
+- ``dropout``: its dropout, whose mask is made anew in the backward pass instead of kept;
+- ``attention`` and ``batches``: rows without padding, each of which attends to itself;
+- ``loss``: logits for supervised tokens alone.
+
+Each part looks at what it finds (types, versions, devices) and stays out where it does not know its way: what was done
+and what was not is said in one line on stdout that begins with ``lfwrap speed:``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from . import adapters, attention, batches, loss
+
+__all__ = ["apply"]
+
+
+def apply() -> None:
+    """Hook into the engine's supervised fine-tuning: called before ``run_exp``, acts once the model is loaded."""
+    from llamafactory.train.sft import workflow
+
+    load_model = workflow.load_model
+
+    def load_and_speed_up(tokenizer: Any, model_args: Any, finetuning_args: Any, is_trainable: bool = False) -> Any:
+        model = load_model(tokenizer, model_args, finetuning_args, is_trainable)
+        if is_trainable:
+            print("lfwrap speed:", json.dumps(speed_up(model, workflow)), flush=True)
+        return model
+
+    workflow.load_model = load_and_speed_up
+
+
+def speed_up(model: Any, workflow: Any) -> dict[str, Any]:
+    """Apply every part to a loaded model; returns what was done, and why what was not."""
+    report: dict[str, Any] = {"adapters": adapters.install(model)}
+    reason = attention.install(model)
+    if reason is None:
+        batches.install(workflow)
+    report["padding_free"] = reason or "on"
+    report["loss"] = loss.install(model)
+    return report

@@ -1,0 +1,206 @@
+"""What ``speed: max`` puts in the place of the engine's own ways computes the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import lfwrap.worker
+
+pytestmark = pytest.mark.engine
+
+torch = pytest.importorskip("torch")
+FOLDER = Path(lfwrap.worker.__file__).parent / "speed"
+
+
+@pytest.fixture(scope="module")
+def speed():
+    """The package as train_engine.py loads it."""
+    spec = importlib.util.spec_from_file_location("lfwrap_speed", FOLDER / "__init__.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["lfwrap_speed"] = module
+    spec.loader.exec_module(module)
+    yield module
+    for name in [name for name in sys.modules if name.startswith("lfwrap_speed")]:
+        del sys.modules[name]
+
+
+def tiny(kind, **more):
+    """A model of two layers with grouped queries."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=128,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=256,
+        sliding_window=None,
+        **more,
+    )
+    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+
+
+def with_adapter(model, dropout=0.0):
+    """Adapters on all linear layers, B not zero."""
+    from peft import LoraConfig, get_peft_model
+
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules=targets))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model.train()
+
+
+def padded_batch():
+    """Four rows of different lengths, two of them packed into one, a prompt each that is not supervised."""
+    torch.manual_seed(1)
+    ids = torch.randint(1, 128, (3, 24))
+    mask = torch.zeros(3, 24, dtype=torch.long)
+    mask[0, :10], mask[0, 10:22] = 1, 2
+    mask[1, :24] = 1
+    mask[2, :7] = 1
+    labels = ids.clone()
+    labels[mask == 0] = -100
+    for row, start in ((0, 0), (0, 10), (1, 0), (2, 0)):
+        labels[row, start : start + 4] = -100
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def gradients(model, batch):
+    """Loss and the adapters' gradients, one vector."""
+    model.zero_grad()
+    items = (batch["labels"] != -100).sum()
+    loss = model(**batch, num_items_in_batch=items).loss
+    loss.backward()
+    return loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def block_mask(batch):
+    """What the engine makes of a packed batch for sdpa."""
+    from llamafactory.data.collator import prepare_4d_attention_mask
+
+    return {**batch, "attention_mask": prepare_4d_attention_mask(batch["attention_mask"], torch.float32)}
+
+
+def positions(batch):
+    """Positions that begin anew in each packed row."""
+    mask = batch["attention_mask"]
+    result = torch.zeros_like(mask)
+    for row in range(mask.shape[0]):
+        for number in mask[row].unique():
+            where = (mask[row] == number).nonzero().squeeze(1)
+            result[row, where] = torch.arange(len(where))
+    return {**batch, "position_ids": result}
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
+def test_rows_without_padding_give_the_loss_and_gradients_of_the_engines_padded_batch(speed, kind):
+    model = with_adapter(tiny(kind))
+    batch = positions(padded_batch())
+    expected = gradients(model, block_mask(batch))
+    assert speed.attention.install(model) is None
+    flat = speed.batches.flatten({key: value for key, value in batch.items() if key != "position_ids"})
+    assert flat["input_ids"].shape == (1, int((batch["attention_mask"] != 0).sum()))
+    assert flat["max_length_q"] == 24
+    loss, grads = gradients(model, flat)
+    torch.testing.assert_close(loss, expected[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(grads, expected[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_padded_batch_still_goes_the_way_of_sdpa(speed):
+    model = tiny("qwen2").eval()
+    batch = padded_batch()
+    batch["attention_mask"] = (batch["attention_mask"] != 0).long()
+    expected = model(**batch).loss
+    assert speed.attention.install(model) is None
+    torch.testing.assert_close(model(**batch).loss, expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "reason"),
+    [
+        ("gemma2", {}, "not known"),
+        ("qwen2", {"use_sliding_window": True}, "sliding"),
+        ("mistral", {"sliding_window": 8}, "sliding"),
+    ],
+)
+def test_models_that_attend_otherwise_are_left_alone(speed, kind, change, reason):
+    config = SimpleNamespace(model_type=kind, _attn_implementation="sdpa", sliding_window=None)
+    vars(config).update(change)
+    assert reason in speed.attention.install(SimpleNamespace(config=config))
+
+
+def test_the_fused_adapter_gives_pefts_loss_and_gradients(speed):
+    model = with_adapter(tiny("qwen2"))
+    batch = padded_batch()
+    batch["attention_mask"] = (batch["attention_mask"] != 0).long()
+    expected = gradients(model, batch)
+    assert speed.adapters.install(model) == {"fused": 14}
+    loss, grads = gradients(model, batch)
+    torch.testing.assert_close(loss, expected[0])
+    torch.testing.assert_close(grads, expected[1], rtol=1e-4, atol=1e-6)
+
+
+def test_with_dropout_the_gradient_is_that_of_the_masks_drawn(speed, monkeypatch):
+    """peft with the very masks that the fused layer draws."""
+    model = with_adapter(tiny("qwen2"), dropout=0.5)
+    batch = padded_batch()
+    batch["attention_mask"] = (batch["attention_mask"] != 0).long()
+
+    def same_mask(module, x):
+        seed = speed.dropout.new_seed(x.device)
+        rows = x.reshape(-1, x.shape[-1])
+        ones = speed.dropout.drop(torch.ones_like(rows), seed, module.p).view_as(x)
+        return x * ones / speed.dropout.keep_probability(module.p)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.Dropout, "forward", same_mask)
+        torch.manual_seed(3)
+        expected = gradients(model, batch)
+    speed.adapters.install(model)
+    torch.manual_seed(3)
+    loss, grads = gradients(model, batch)
+    torch.testing.assert_close(loss, expected[0])
+    torch.testing.assert_close(grads, expected[1], rtol=1e-4, atol=1e-6)
+
+
+def test_checkpointing_draws_the_same_masks_again(speed):
+    batch = padded_batch()
+    batch["attention_mask"] = (batch["attention_mask"] != 0).long()
+    results = []
+    for checkpointing in (False, True):
+        model = with_adapter(tiny("qwen2"), dropout=0.5)
+        speed.adapters.install(model)
+        if checkpointing:
+            model.enable_input_require_grads()
+            model.gradient_checkpointing_enable({"use_reentrant": True})
+        torch.manual_seed(3)
+        results.append(gradients(model, batch))
+    torch.testing.assert_close(results[1], results[0])
+
+
+def test_dropout_drops_the_share_and_the_same_for_the_same_seed(speed):
+    x = torch.ones(1000, 100)
+    seed = speed.dropout.new_seed(x.device)
+    once, twice = (speed.dropout.drop(x, seed, 0.1) for _ in range(2))
+    assert torch.equal(once, twice)
+    assert abs(once.mean().item() - speed.dropout.keep_probability(0.1)) < 0.005
+    assert not torch.equal(once, speed.dropout.drop(x, seed + 1, 0.1))
+
+
+def test_layers_that_do_not_qualify_keep_pefts_forward_and_are_named(speed):
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(tiny("qwen2"), LoraConfig(r=4, target_modules=["q_proj"], use_dora=True))
+    assert speed.adapters.install(model) == {"fused": 0, "left": {"several adapters, or a variant of LoRA": 2}}
