@@ -10,6 +10,7 @@ import click
 from lfwrap.cli import output
 from lfwrap.cli.runs_options import AS_JSON, RUNS_DIR
 from lfwrap.cli.runs_replay import replay_command
+from lfwrap.cli.runs_report import report_command
 from lfwrap.cli.runs_resume import resume_command
 from lfwrap.errors import RunStateError, UsageError
 
@@ -220,3 +221,4 @@ def stop_command(*, run: str, runs_dir: Path, kill: bool, timeout_s: float, as_j
 
 command.add_command(resume_command)
 command.add_command(replay_command)
+command.add_command(report_command)

@@ -55,7 +55,7 @@ def describe_environment(
         "hardware": hardware.to_json(),
         "git": _git_state(cwd),
         "cwd": str(cwd),
-        "command_line": [Path(sys.argv[0]).name, *map(mask_override, sys.argv[1:])],
+        "command_line": ["lfwrap", *map(mask_override, sys.argv[1:])],
         "variables": mask_secrets(kept),
     }
 

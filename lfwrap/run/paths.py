@@ -154,6 +154,11 @@ class RunPaths:
         return self.root / "plan.json"
 
     @property
+    def report(self) -> Path:
+        """The page that `lfwrap runs report` writes; made anew each time."""
+        return self.root / "report.html"
+
+    @property
     def events(self) -> Path:
         """Every change of state, one JSON object a line, oldest first."""
         return self.root / "events.jsonl"
