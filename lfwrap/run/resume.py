@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,14 +15,15 @@ import orjson
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile, load_hardware
+from lfwrap.plan.batch import BatchPlan
 from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.run.attempt import Attempt
 from lfwrap.run.checkpoints import Checkpoint, find_checkpoints, set_aside
 from lfwrap.run.command import MASK, is_secret, override_arguments
 from lfwrap.run.environment import changed_inputs, dataset_entries
 from lfwrap.run.job import Surroundings, resolved_recipe
-from lfwrap.run.launch import launch_request
-from lfwrap.run.launchers import choose_launcher
+from lfwrap.run.launch import launch_request, load_launch
+from lfwrap.run.launchers import Nodes, choose_launcher
 from lfwrap.run.process import run_processes
 from lfwrap.run.record import Run, RunState, append_event, save_record
 from lfwrap.run.versions import installed_versions
@@ -63,7 +65,14 @@ class ResumePlan:
 
 
 def plan_resume(
-    run: Run, surroundings: Surroundings, *, gpus: int | None = None, launcher: str = "auto", show_example: bool = False
+    run: Run,
+    surroundings: Surroundings,
+    *,
+    gpus: int | None = None,
+    launcher: str = "auto",
+    show_example: bool = False,
+    nodes: Nodes | None = None,
+    take_over: bool = False,
 ) -> ResumePlan:
     """Find out whether and from where a run can go on; changes nothing.
 
@@ -73,41 +82,67 @@ def plan_resume(
         gpus: processes, when they were asked for; must be those of the run.
         launcher: ``auto`` keeps the run's own.
         show_example: keep the training example that the engine prints.
+        nodes: the machines at this start; None takes them as the run was started.
+        take_over: the machine that the record says the run is on is known to be gone.
 
     Raises:
         RunStateError: it has finished, still runs, or its settings or data are no longer the same.
         PreflightError: the engine or the GPUs it needs are not there.
     """
+    run = taken_over(run) if take_over else run
     _require_resumable(run)
     surroundings = at_its_place(run, surroundings)
     values = load_yaml(run.paths.engine_yaml).values
     _require_unchanged(run, values, surroundings.cwd, gpus)
-    checkpoints = find_checkpoints(
-        run.paths, world_size=run.record.world_size, finetuning_type=run.record.finetuning_type
-    )
+    kept = load_launch(run.paths)
+    options = dataclasses.replace(kept, nodes=nodes or kept.nodes)
+    checkpoints = _checkpoints_of(run, options.nodes)
     whole = next((checkpoint for checkpoint in checkpoints if checkpoint.is_whole), None)
     broken = tuple(checkpoint for checkpoint in checkpoints if not checkpoint.is_whole)
     engine = locate_engine(surroundings.environ)
     request = launch_request(
         engine,
-        _hardware_of(run),
+        hardware_of(run),
         run.paths,
         surroundings.cwd,
         surroundings.environ,
         world_size=run.record.world_size,
+        options=options,
+        batch=BatchPlan(run.record.micro_batch_size, run.record.gradient_accumulation_steps, run.record.world_size),
         arguments=tuple(override_arguments({"resume_from_checkpoint": whole.path}) if whole else ()),
     )
     chosen = choose_launcher(
         run.record.launcher if launcher == "auto" else launcher,
         world_size=run.record.world_size,
         uses_deepspeed=bool(values.get("deepspeed")),
+        nodes=options.nodes,
     )
     attempt = Attempt(chosen.build(request), values, surroundings.environ, show_example)
     notes = _version_notes(run.record.versions, installed_versions(engine))
     return ResumePlan(run, attempt, whole, broken, notes, lambda: _clear(run, whole, broken))
 
 
-def _hardware_of(run: Run) -> HardwareProfile:
+def taken_over(run: Run) -> Run:
+    """The run as lost when its supervisor was on another machine, which the caller knows to be gone."""
+    supervisor = run.record.supervisor
+    if run.record.state is not RunState.RUNNING or supervisor is None or supervisor.host == os.uname().nodename:
+        return run
+    reason = f"Its machine, {supervisor.host}, is gone."
+    return Run(run.paths, dataclasses.replace(run.record, state=RunState.LOST, reason=reason, supervisor=None))
+
+
+def _checkpoints_of(run: Run, nodes: Nodes) -> list[Checkpoint]:
+    """The checkpoints, newest first; those of an elastic run are whole when they are so for one of its world sizes."""
+    record = run.record
+    sizes = [record.world_size // nodes.count * count for count in nodes.counts()] if nodes.is_elastic else []
+    every = [
+        find_checkpoints(run.paths, world_size=size, finetuning_type=record.finetuning_type)
+        for size in sizes or [record.world_size]
+    ]
+    return [next((one for one in same if one.is_whole), same[-1]) for same in zip(*every, strict=True)]
+
+
+def hardware_of(run: Run) -> HardwareProfile:
     """This machine, without its GPUs when the run was trained on the CPU.
 
     Raises:
@@ -115,9 +150,10 @@ def _hardware_of(run: Run) -> HardwareProfile:
     """
     here = load_hardware("auto")
     if run.record.device != DeviceKind.CPU:
-        if len(here.gpus) < run.record.world_size:
+        wanted = run.record.world_size // run.record.nodes
+        if len(here.gpus) < wanted and run.record.launcher != "ray":
             raise PreflightError(
-                f"{run.paths.name}: trained on {plural(run.record.world_size, 'GPU')}, {len(here.gpus)} can be seen",
+                f"{run.paths.name}: trained on {plural(wanted, 'GPU')}, {len(here.gpus)} can be seen",
                 hint="Resume where as many are free: another number changes the batch and breaks the checkpoint. Or"
                 f" start a new run{_from_here(run)}",
             )

@@ -145,7 +145,8 @@ def distributed_environment(request: LaunchRequest) -> dict[str, str]:
 
 def launch_facts(request: LaunchRequest) -> dict[str, Any]:
     """What another node needs to start its part of the same attempt; kept in ``command.json``."""
-    return {"meeting": request.nodes.meeting, "arguments": list(request.arguments)}
+    place = {"address": request.nodes.address, "port": request.meeting_port}
+    return {"meeting": request.nodes.meeting, **place, "arguments": list(request.arguments)}
 
 
 def training_command(request: LaunchRequest) -> tuple[str, ...]:

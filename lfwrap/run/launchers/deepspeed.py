@@ -46,14 +46,16 @@ class DeepspeedLauncher:
         several = nodes.count > 1
         hostfile = request.root / "hostfile"
         where = _on_nodes(request, hostfile) if several else _on_this_node(request)
-        first = nodes.hosts[0].name if nodes.hosts and nodes.address == "127.0.0.1" else nodes.address
+        first = nodes.address or (nodes.hosts[0].name if nodes.hosts else "127.0.0.1")
         meeting = ("--master_addr", first, "--master_port", str(request.meeting_port))
         runner = (str(_RUNNER),) if nodes.hosts else ("-m", "deepspeed.launcher.runner")
         argv = (str(request.engine.python), *runner, "--no_local_rank", *where, *meeting, *training_command(request))
         environment = distributed_environment(request)
         environment.pop("CUDA_VISIBLE_DEVICES", None)
-        files = {hostfile: _hostfile(request)} if several else {}
-        return Command(argv, request.cwd, environment, files=files, launch=launch_facts(request))
+        if not several:
+            return Command(argv, request.cwd, environment)
+        facts = {} if nodes.hosts else launch_facts(request)
+        return Command(argv, request.cwd, environment, files={hostfile: _hostfile(request)}, launch=facts)
 
 
 def _on_this_node(request: LaunchRequest) -> tuple[str, ...]:

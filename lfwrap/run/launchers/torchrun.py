@@ -41,7 +41,7 @@ class TorchrunLauncher:
             launcher = (str(request.engine.python), "-m", "torch.distributed.run")
             processes = ("--nproc_per_node", str(request.node_processes))
             argv = (*launcher, *processes, *meeting, *training_command(request))
-        return Command(argv, request.cwd, environment, launch=launch_facts(request))
+        return Command(argv, request.cwd, environment, launch=launch_facts(request) if request.nodes.count > 1 else {})
 
 
 def _static(request: LaunchRequest) -> tuple[str, ...]:
