@@ -39,10 +39,17 @@ class Shape:
         return None if self.input else ""
 
 
+def blank_row() -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """An output row and its two turns, to be filled in: making them anew for every row would take longer."""
+    asked, answered = {"from": "human", "value": ""}, {"from": "gpt", "value": ""}
+    return {"conversations": [asked, answered], "system": "", "tools": ""}, asked, answered
+
+
 def plain_line(question: str, more: str, answer: str) -> bytes:
     """The output line: question and what belongs to it, joined by a line break, then the answer."""
-    turns = [{"from": "human", "value": f"{question}\n{more}" if more else question}, {"from": "gpt", "value": answer}]
-    return orjson.dumps({"conversations": turns, "system": "", "tools": ""}, option=orjson.OPT_APPEND_NEWLINE)
+    row, asked, answered = blank_row()
+    asked["value"], answered["value"] = f"{question}\n{more}" if more else question, answer
+    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
 
 QUOTES_IN_OUTPUT = plain_line("", "", "").count(b'"')

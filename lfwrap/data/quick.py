@@ -17,7 +17,7 @@ from lfwrap.data.conversation import Conversation, Message, Role
 from lfwrap.data.convert import Conversion
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.lanes import Rows, SlowLane
-from lfwrap.data.plain import QUOTES_IN_OUTPUT, Shape, growth, plain_line, plain_texts
+from lfwrap.data.plain import QUOTES_IN_OUTPUT, Shape, blank_row, growth, plain_line, plain_texts
 from lfwrap.data.screen import rules_screen
 
 _LINE_START_BYTES = 1 << 10
@@ -59,19 +59,18 @@ def _csv_rows(block: CsvBlock, shape: Shape, slow: SlowLane) -> bool:
     dumps, newline = orjson.dumps, orjson.OPT_APPEND_NEWLINE
     digest, seed = xxhash.xxh3_128_intdigest, slow.conversion.seed
     output, keys = slow.rows.output, slow.rows.keys
+    row, asked, answered = blank_row()
     reader = block.reader()
     try:
-        for row in reader:
-            if len(row) != cells:
-                ended = block.is_end(row)
+        for read in reader:
+            if len(read) != cells:
+                ended = block.is_end(read)
                 break
-            question, told, extra = row[ask], row[answer], row[more] if more >= 0 else ""
+            question, told, extra = read[ask], read[answer], read[more] if more >= 0 else ""
             if not question or not told or question.isspace() or told.isspace():
                 return False
-            if extra:
-                question = f"{question}\n{extra}"
-            turns = [{"from": "human", "value": question}, {"from": "gpt", "value": told}]
-            line = dumps({"conversations": turns, "system": "", "tools": ""}, option=newline)
+            asked["value"], answered["value"] = f"{question}\n{extra}" if extra else question, told
+            line = dumps(row, option=newline)
             output += line
             keys.append(digest(line, seed))
     except UnicodeDecodeError as error:
@@ -106,6 +105,7 @@ def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:
     digest, seed = xxhash.xxh3_128_intdigest, slow.conversion.seed
     output, add_key = slow.rows.output, slow.rows.keys.append
     grown, grown_by_input = growth(block.content[:_LINE_START_BYTES], shape)
+    row, asked, answered = blank_row()
     for position, raw in block.each():
         try:
             record = loads(raw)
@@ -129,11 +129,8 @@ def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:
         ):
             slow.take(position)
             continue
-        if extra:
-            turns = [{"from": "human", "value": f"{question}\n{extra}"}, {"from": "gpt", "value": answer}]
-        else:
-            turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-        line = dumps({"conversations": turns, "system": "", "tools": ""}, option=newline)
+        asked["value"], answered["value"] = f"{question}\n{extra}" if extra else question, answer
+        line = dumps(row, option=newline)
         if len(line) - len(raw) != (grown_by_input if extra else grown) and (
             # Other spellings or spaces, then; but a key that stands twice shows in the quotation marks.
             raw.count(b'"') - line.count(b'"') != quotes - QUOTES_IN_OUTPUT or b"\\u0022" in raw

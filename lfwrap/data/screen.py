@@ -1,4 +1,4 @@
-"""Whether any of many literals stands in a large block of output, all of them found in one pass."""
+"""Whether any of many literals stands in a large block of output."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from lfwrap.data.secrets import LITERALS
 from lfwrap.data.templates import template_facts
 
 _MEDIA = ("<image>", "<video>", "<audio>")
+# Vector instructions look for so few at once: three passes for 16 literals each take half as long as one for 46.
+_AT_ONCE = 16
 
 
 class Screen:
@@ -19,19 +21,19 @@ class Screen:
 
     def __init__(self, literals: Iterable[str]) -> None:
         written = {orjson.dumps(literal)[1:-1] for literal in literals}
+        needles = sorted(written)
         # Of overlapping literals one is enough to have the line looked at; this kind of match is by far the quickest.
-        self._automaton = ahocorasick_rs.BytesAhoCorasick(
-            sorted(written), matchkind=ahocorasick_rs.MatchKind.LeftmostFirst
-        )
+        self._automata = [
+            ahocorasick_rs.BytesAhoCorasick(
+                needles[first : first + _AT_ONCE], matchkind=ahocorasick_rs.MatchKind.LeftmostFirst
+            )
+            for first in range(0, len(needles), _AT_ONCE)
+        ]
 
     def starts_of_lines(self, output: bytes | bytearray) -> list[int]:
         """Offsets of the lines in which a literal stands, in order."""
-        found: list[int] = []
-        for _, offset, _ in self._automaton.find_matches_as_indexes(output):
-            start = output.rfind(b"\n", 0, offset) + 1
-            if not found or found[-1] != start:
-                found.append(start)
-        return found
+        matches = (automaton.find_matches_as_indexes(output) for automaton in self._automata)
+        return sorted({output.rfind(b"\n", 0, offset) + 1 for found in matches for _, offset, _ in found})
 
 
 @functools.cache
