@@ -38,6 +38,7 @@ class Attempt:
         patience: how long stopping may take.
         stall: when the training counts as stalled, and what then.
         probe: try the longest batch early.
+        lowers_memory: after an out-of-memory error, go on with a smaller micro-batch (`run_until_it_fits`).
     """
 
     command: Command
@@ -47,6 +48,7 @@ class Attempt:
     patience: Patience = field(default_factory=Patience)
     stall: StallPolicy = field(default_factory=StallPolicy)
     probe: bool = True
+    lowers_memory: bool = True
 
 
 def run_attempt(

@@ -164,6 +164,11 @@ class RunPaths:
         return self.root / "events.jsonl"
 
     @property
+    def supervisor_log(self) -> Path:
+        """What lfwrap itself says when it looks after the run in the background."""
+        return self.root / "supervisor.log"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that changes the run."""
         return self.root / ".lock"

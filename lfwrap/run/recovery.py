@@ -1,0 +1,93 @@
+"""Start the engine, and again with less memory in use when it ran out, until it fits or nothing is left to try."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from lfwrap.fsio import locked, write_json, write_text
+from lfwrap.run.attempt import Attempt, Listener, run_attempt
+from lfwrap.run.job import Surroundings
+from lfwrap.run.ladder import ACCUMULATION, MICRO_BATCH, Rung, next_rung, with_changes
+from lfwrap.run.model_files import describe_file
+from lfwrap.run.monitor import TRAINING
+from lfwrap.run.record import Run, RunState, append_event, save_record
+from lfwrap.run.resume import plan_resume
+from lfwrap.yamlio import load_yaml
+
+_GPU_RULE = "gpu-out-of-memory"
+_CPU_RULE = "cpu-out-of-memory"
+
+
+def run_until_it_fits(
+    run: Run,
+    attempt: Attempt,
+    listener: Listener,
+    surroundings: Surroundings,
+    *,
+    before_start: Callable[[], None] | None = None,
+    on_lower: Callable[[str], None] = lambda _: None,
+) -> Run:
+    """As `run_attempt`; after an out-of-memory error during training, go on with a smaller micro-batch.
+
+    Each further attempt goes on from the newest whole checkpoint. The batch that was found is written into the run's
+    engine YAML and record, so that a resume keeps it.
+
+    Args:
+        run: a run that may be started.
+        attempt: the first command and its settings.
+        listener: told of every step of all attempts.
+        surroundings: where one stands.
+        before_start: called under the run's lock before the first start.
+        on_lower: called with what is changed, before each further attempt.
+
+    Raises:
+        RunStateError, PreflightError: as `run_attempt` and `plan_resume`.
+    """
+    run = run_attempt(run, attempt, listener, before_start=before_start)
+    while attempt.lowers_memory and (rung := _next_rung(run)) is not None:
+        on_lower(rung.reason)
+        run = _lower(run, rung)
+        plan = plan_resume(run, surroundings, show_example=attempt.show_example)
+        again = dataclasses.replace(plan.attempt, patience=attempt.patience, stall=attempt.stall, probe=attempt.probe)
+        run = run_attempt(run, again, listener, before_start=plan.clear)
+    return run
+
+
+def _next_rung(run: Run) -> Rung | None:
+    if run.record.state is not RunState.FAILED:
+        return None
+    ended = _read_exit(run)
+    wanted = _CPU_RULE if run.record.device == "cpu" else _GPU_RULE
+    if (ended.get("diagnosis") or {}).get("rule") != wanted or ended.get("phase") != TRAINING:
+        return None
+    return next_rung(load_yaml(run.paths.engine_yaml).values)
+
+
+def _read_exit(run: Run) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = orjson.loads(run.paths.attempt(run.record.attempt).exit.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return value
+
+
+def _lower(run: Run, rung: Rung) -> Run:
+    """Write the change down: the attempt keeps the YAML that it failed with, the run gets the new one."""
+    with locked(run.paths.lock, timeout_s=0):
+        before = run.paths.engine_yaml.read_text(encoding="utf-8")
+        write_text(run.paths.attempt(run.record.attempt).engine_yaml, before)
+        write_text(run.paths.engine_yaml, with_changes(before, rung.changes))
+        inputs = orjson.loads(run.paths.inputs.read_bytes())
+        inputs["files"]["engine_yaml"] = describe_file(run.paths.engine_yaml)
+        write_json(run.paths.inputs, inputs)
+        append_event(run.paths, "memory-lowered", changes=dict(rung.changes), reason=rung.reason)
+        record = dataclasses.replace(
+            run.record,
+            micro_batch_size=int(rung.changes.get(MICRO_BATCH, run.record.micro_batch_size)),
+            gradient_accumulation_steps=int(rung.changes.get(ACCUMULATION, run.record.gradient_accumulation_steps)),
+        )
+        return save_record(run.paths, record)
