@@ -11,6 +11,7 @@ import click
 
 from lfwrap.cli import output
 from lfwrap.cli.runs_options import AS_JSON, RUNS_DIR
+from lfwrap.cli.supervision_options import supervised, supervision_options
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Show the checkpoint and the command; start nothing.")
 @click.option("--show-example", is_flag=True, help="Keep the training example that the engine prints, in the log.")
+@supervision_options
 @AS_JSON
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 def resume_command(run: str, runs_dir: Path, **options: Any) -> int:
@@ -109,7 +111,7 @@ def continue_from_adapter(request: TrainRequest, name: str, surroundings: Surrou
 
 
 def _resume(found: Run, surroundings: Surroundings, options: dict[str, Any]) -> int:
-    from lfwrap.cli.train import follow_run
+    from lfwrap.cli.train import detach_run, follow_run
     from lfwrap.run.resume import plan_resume
 
     plan = plan_resume(
@@ -127,7 +129,10 @@ def _resume(found: Run, surroundings: Surroundings, options: dict[str, Any]) -> 
         else:
             output.result(f"{command.quoted_environment} \\\n  {command.quoted}")
         return 0
-    return follow_run(found, plan.attempt, as_json=options["as_json"], quiet=options["quiet"], before_start=plan.clear)
+    if options["detach"]:
+        return detach_run(found, surroundings, options)
+    attempt = supervised(plan.attempt, options)
+    return follow_run(found, attempt, as_json=options["as_json"], quiet=options["quiet"], before_start=plan.clear)
 
 
 def _show_plan(plan: ResumePlan) -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lfwrap.cli import output
+from lfwrap.cli.supervision_options import detached_arguments, supervised, supervision_options
 from lfwrap.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EngineError
 
 if TYPE_CHECKING:
     from lfwrap.errors import Finding
     from lfwrap.run.attempt import Attempt
-    from lfwrap.run.job import Job
+    from lfwrap.run.job import Job, Surroundings
     from lfwrap.run.record import Run
 
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show the rendered files and the exact command; write nothing.")
 @click.option("--force", is_flag=True, help="Train a model of more than 1 B parameters on a CPU all the same.")
 @click.option("--show-example", is_flag=True, help="Keep the training example that the engine prints, in the log.")
+@supervision_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.option("-v", "--verbose", is_flag=True, help="Say where each rendered value comes from.")
@@ -63,6 +65,7 @@ def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> i
       lfwrap train recipes/smoke.yaml
       lfwrap train recipes/paper.yaml dataset=law dataset_dir=data/law --gpus 4
       lfwrap train recipes/paper.yaml --hardware h100-80gb --dry-run
+      lfwrap train recipes/paper.yaml --detach --on-stall stop
       lfwrap train --resume latest
       lfwrap train recipes/paper.yaml dataset=more --continue-from-adapter latest
     """
@@ -95,10 +98,13 @@ def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> i
     job, run = create_run(request, surroundings)
     if not options["quiet"]:
         show_start(job, verbose=options["verbose"])
+
+    if options["detach"]:
+        return detach_run(run, surroundings, options)
     from lfwrap.run.attempt import Attempt
 
     attempt = Attempt(job.command, job.rendered.engine, surroundings.environ, options["show_example"])
-    return follow_run(run, attempt, as_json=options["as_json"], quiet=options["quiet"])
+    return follow_run(run, supervised(attempt, options), as_json=options["as_json"], quiet=options["quiet"])
 
 
 def show_findings(findings: tuple[Finding, ...]) -> None:
@@ -172,21 +178,51 @@ def _job_json(job: Job) -> dict[str, Any]:
     }
 
 
+def detach_run(run: Run, surroundings: Surroundings, options: dict[str, Any]) -> int:
+    """Train in the background: the run's folder on stdout, and how to look after it.
+
+    Raises:
+        RunStateError: it could not be started.
+    """
+    from lfwrap.run.detach import start_detached
+
+    arguments = [*detached_arguments(options), "--quiet"]
+    run = start_detached(run, arguments, cwd=surroundings.cwd, environ=surroundings.environ)
+    if options["as_json"]:
+        output.print_json("run", run.to_json())
+    else:
+        output.result(str(run.paths.root))
+    output.say(f"  Follow it: lfwrap runs watch {run.paths.root}")
+    output.say(f"  Stop it: lfwrap runs stop {run.paths.root}")
+    return 0
+
+
 def follow_run(
     run: Run, attempt: Attempt, *, as_json: bool, quiet: bool, before_start: Callable[[], None] | None = None
 ) -> int:
-    """Start the engine, show how it goes, say how it came out; returns the exit code.
+    """Start the engine, again with less memory in use if need be, show how it goes, say how it came out.
+
+    Returns the exit code.
 
     Raises:
         EngineError: the engine failed; carries the diagnosis.
     """
     from lfwrap.cli.progress import choose_view
-    from lfwrap.run.attempt import run_attempt
+    from lfwrap.run.job import Surroundings
     from lfwrap.run.record import RunState
+    from lfwrap.run.recovery import run_until_it_fits
 
     view = choose_view(quiet=quiet)
+    here = Surroundings(attempt.command.cwd, attempt.environ)
     try:
-        run = run_attempt(run, attempt, view.listener(), before_start=before_start)
+        run = run_until_it_fits(
+            run,
+            attempt,
+            view.listener(),
+            here,
+            before_start=before_start,
+            on_lower=lambda what: output.say(f"out of memory: {what}"),
+        )
     finally:
         view.close()
     if run.record.state is RunState.FAILED:
