@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lfwrap.cli import output
+from lfwrap.cli.launch_options import STARTERS, launcher_option, meeting_options, parse_meeting
 from lfwrap.cli.runs_options import AS_JSON, RUNS_DIR
 from lfwrap.cli.supervision_options import supervised, supervision_options
 from lfwrap.errors import UsageError
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 @click.argument("run", default="latest")
 @RUNS_DIR
 @click.option("--gpus", type=click.IntRange(min=1), help="For certainty: refused when it is not the run's number.")
+@launcher_option(STARTERS, "How to start the processes; auto keeps the run's own way.")
+@meeting_options
 @click.option(
-    "--launcher",
-    type=click.Choice(["auto", "process", "torchrun", "deepspeed"]),
-    default="auto",
-    show_default=True,
-    help="How to start the processes; auto keeps the run's own way.",
+    "--take-over",
+    is_flag=True,
+    help="Go on although the record says that the run goes on elsewhere: its machine is known to be gone.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the checkpoint and the command; start nothing.")
 @click.option("--show-example", is_flag=True, help="Keep the training example that the engine prints, in the log.")
@@ -42,6 +43,7 @@ def resume_command(run: str, runs_dir: Path, **options: Any) -> int:
     \b
     Example:
       lfwrap runs resume latest
+      lfwrap runs resume latest --node-rank 1
     """
     from lfwrap.run.job import Surroundings
     from lfwrap.run.record import load_run
@@ -112,15 +114,24 @@ def continue_from_adapter(request: TrainRequest, name: str, surroundings: Surrou
 
 def _resume(found: Run, surroundings: Surroundings, options: dict[str, Any]) -> int:
     from lfwrap.cli.train import detach_run, follow_run
+    from lfwrap.run.launch import load_launch
     from lfwrap.run.resume import plan_resume
 
+    nodes = parse_meeting(options, load_launch(found.paths).nodes)
+    if nodes.rank > 0:
+        from lfwrap.cli.nodes import join_from_resume
+
+        return join_from_resume(found, nodes, surroundings, options)
     plan = plan_resume(
         found,
         surroundings,
         gpus=options["gpus"],
         launcher=options["launcher"],
         show_example=options["show_example"],
+        nodes=nodes,
+        take_over=options.get("take_over", False),
     )
+    found = plan.run
     _show_plan(plan)
     if options["dry_run"]:
         command = plan.attempt.command

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lfwrap.cli import output
+from lfwrap.cli.launch_options import STARTERS, launcher_option, node_options, parse_launch
 from lfwrap.cli.supervision_options import detached_arguments, supervised, supervision_options
 from lfwrap.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EngineError
 
@@ -40,14 +41,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="auto, a machine of `lfwrap hardware list`, or a profile file.",
 )
-@click.option("--gpus", type=click.IntRange(min=1), help="GPUs to use (processes on a CPU); all of them by default.")
 @click.option(
-    "--launcher",
-    type=click.Choice(["auto", "process", "torchrun", "deepspeed"]),
-    default="auto",
-    show_default=True,
-    help="How to start the processes; auto takes one process for one device and torchrun for more.",
+    "--gpus", type=click.IntRange(min=1), help="GPUs to use on each node (processes on a CPU); all of them by default."
 )
+@launcher_option(
+    (*STARTERS, "slurm", "skypilot"),
+    "How to start the processes; auto takes one process for one device, torchrun for more, deepspeed with a hostfile."
+    " slurm and skypilot hand the run to a scheduler.",
+)
+@node_options
 @click.option("--dry-run", is_flag=True, help="Show the rendered files and the exact command; write nothing.")
 @click.option("--force", is_flag=True, help="Train a model of more than 1 B parameters on a CPU all the same.")
 @click.option("--show-example", is_flag=True, help="Keep the training example that the engine prints, in the log.")
@@ -66,6 +68,8 @@ def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> i
       lfwrap train recipes/paper.yaml dataset=law dataset_dir=data/law --gpus 4
       lfwrap train recipes/paper.yaml --hardware h100-80gb --dry-run
       lfwrap train recipes/paper.yaml --detach --on-stall stop
+      lfwrap train recipes/paper.yaml --nnodes 2 --node-rank 0 --master-addr node-0
+      lfwrap train recipes/paper.yaml --hardware 8x-h100-80gb --launcher slurm --job partition=gpu
       lfwrap train --resume latest
       lfwrap train recipes/paper.yaml dataset=more --continue-from-adapter latest
     """
@@ -73,6 +77,7 @@ def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> i
     from lfwrap.run.job import Surroundings, TrainRequest
 
     recipe, overrides = require_recipe(recipe, overrides, options)
+    launch = parse_launch(options, os.environ)
     request = TrainRequest(
         recipe=recipe,
         overrides=overrides,
@@ -81,6 +86,7 @@ def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> i
         hardware=options["hardware"],
         gpus=options["gpus"],
         launcher=options["launcher"],
+        launch=launch,
         force=options["force"],
         is_dry=options["dry_run"],
     )
@@ -93,12 +99,19 @@ def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> i
         from lfwrap.run.start import preview_job
 
         return show_job(preview_job(request, surroundings), as_json=options["as_json"], verbose=options["verbose"])
+    if launch.nodes.rank > 0:
+        from lfwrap.cli.nodes import join_from_train
+
+        return join_from_train(request, surroundings, options)
     from lfwrap.run.start import create_run
 
     job, run = create_run(request, surroundings)
     if not options["quiet"]:
         show_start(job, verbose=options["verbose"])
+    if job.launcher.is_scheduler:
+        from lfwrap.cli.nodes import submit_run
 
+        return submit_run(job, run, as_json=options["as_json"])
     if options["detach"]:
         return detach_run(run, surroundings, options)
     from lfwrap.run.attempt import Attempt
@@ -152,6 +165,8 @@ def show_job(job: Job, *, as_json: bool, verbose: bool) -> int:
 
         text = orjson.dumps(job.rendered.deepspeed, option=orjson.OPT_INDENT_2).decode()
         output.result(f"# {job.paths.deepspeed}\n{text}\n")
+    for path, text in job.command.files.items():
+        output.result(f"# {path}\n{text}")
     if job.rendered.batch is not None:
         output.result(f"# batch: {job.rendered.batch} (micro-batch × accumulation × processes)")
     output.result(f"# in {job.command.cwd}")
