@@ -84,9 +84,9 @@ def _total(count: Any) -> int:
     return sum(count.values()) if isinstance(count, dict) else int(count)
 
 
-def _engine_counts(run: Run) -> dict[str, int]:
+def _engine_counts(run: Run) -> dict[str, int | None]:
     """What the engine logged when it began: the last attempt that came so far counts."""
-    found: dict[str, int] = {}
+    found: dict[str, int | None] = dict.fromkeys(_ENGINE_COUNTS)
     for number in run.paths.attempt_numbers():
         folder = run.paths.attempt(number)
         logs = [folder.stderr, folder.stdout, *(rank.stderr for rank in folder.ranks()[:1])]
