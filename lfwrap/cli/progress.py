@@ -12,12 +12,14 @@ from lfwrap.units import format_duration
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from lfwrap.hardware.usage import GpuMeter
     from lfwrap.run.attempt import Listener
     from lfwrap.run.monitor import Progress
+    from lfwrap.run.stall import Stall
     from lfwrap.run.supervisor import StopLevel
 
-_LINE_EVERY_S = 5.0
-_LINES_A_RUN = 10
+_LINE_EVERY_S = 60.0
+_GPU_EVERY_S = 2.0
 _STOPPING = {
     1: "stopping: the engine finishes its update and saves a checkpoint (again to hurry, a third time to kill)",
     2: "stopping without a checkpoint",
@@ -56,8 +58,31 @@ class Pace:
         return (entry.total_steps - entry.step) / self._steps_per_s if self._steps_per_s else None
 
 
-def describe_progress(entry: Progress, pace: Pace) -> str:
-    """``loss 1.234  lr 1.9e-04  820 tokens/s  3 min 05 s left``, as far as known."""
+class GpuGauge:
+    """GPU memory and utilisation as text, asked for now and then."""
+
+    def __init__(self, devices: str | None) -> None:
+        """Ask nothing yet; ``devices`` as ``CUDA_VISIBLE_DEVICES`` has them, None for our own."""
+        self._devices = devices
+        self._meter: GpuMeter | None = None
+        self._read_s = float("-inf")
+        self._text = ""
+
+    def text(self, now_s: float) -> str:
+        """``GPU 71.2/79.6 GiB 98%``; empty without a GPU."""
+        if now_s - self._read_s >= _GPU_EVERY_S:
+            self._read_s = now_s
+            if self._meter is None:
+                from lfwrap.hardware.usage import GpuMeter
+
+                self._meter = GpuMeter(self._devices)
+            usage = self._meter.read()
+            self._text = str(usage) if usage else ""
+        return self._text
+
+
+def describe_progress(entry: Progress, pace: Pace, gpu: str = "") -> str:
+    """``loss 1.234  lr 1.9e-04  820 tokens/s  GPU 71.2/79.6 GiB 98%  3 min 05 s left``, as far as known."""
     parts = []
     if entry.loss is not None:
         parts.append(f"loss {entry.loss:.4f}")
@@ -67,6 +92,8 @@ def describe_progress(entry: Progress, pace: Pace) -> str:
         parts.append(f"lr {entry.learning_rate:.2e}")
     if pace.tokens_per_s:
         parts.append(f"{pace.tokens_per_s:,.0f} tokens/s")
+    if gpu:
+        parts.append(gpu)
     remaining_s = pace.remaining_s(entry)
     if remaining_s and entry.step < entry.total_steps:
         parts.append(f"{format_duration(remaining_s)} left")
@@ -84,6 +111,9 @@ class View(Protocol):
 
     def stop(self, level: StopLevel) -> None:
         """A stop has begun."""
+
+    def stall(self, stall: Stall) -> None:
+        """The training does not go on."""
 
     def tick(self) -> None:
         """Time has passed."""
@@ -104,6 +134,9 @@ class QuietView:
     def stop(self, level: StopLevel) -> None:
         """Nothing."""
 
+    def stall(self, stall: Stall) -> None:
+        """Nothing."""
+
     def tick(self) -> None:
         """Nothing."""
 
@@ -112,13 +145,13 @@ class QuietView:
 
 
 class LineView:
-    """Plain lines: each phase, then a tenth of the steps or a few seconds apart, whichever is rarer."""
+    """Plain lines: each phase, the first step, a line a minute, the last step."""
 
-    def __init__(self) -> None:
-        """Start with nothing shown."""
+    def __init__(self, devices: str | None = None) -> None:
+        """Start with nothing shown; ``devices`` are the GPUs to look at."""
         self._pace = Pace()
-        self._last_s = 0.0
-        self._last_step = 0
+        self._gpu = GpuGauge(devices)
+        self._last_s = float("-inf")
 
     def phase(self, text: str) -> None:
         """One line."""
@@ -128,17 +161,20 @@ class LineView:
         """One line, unless the last one was just now; the last step always gets one."""
         now_s = time.monotonic()
         self._pace.note(entry, now_s)
-        is_last = entry.step >= entry.total_steps
-        is_due = entry.step - self._last_step >= max(1, entry.total_steps // _LINES_A_RUN)
         if entry.loss is None and entry.eval_loss is None:
             return
-        if is_last or (is_due and now_s - self._last_s >= _LINE_EVERY_S):
-            self._last_s, self._last_step = now_s, entry.step
-            output.say(f"step {entry.step}/{entry.total_steps}  {describe_progress(entry, self._pace)}")
+        if entry.step >= entry.total_steps or now_s - self._last_s >= _LINE_EVERY_S:
+            self._last_s = now_s
+            figures = describe_progress(entry, self._pace, self._gpu.text(now_s))
+            output.say(f"step {entry.step}/{entry.total_steps}  {figures}")
 
     def stop(self, level: StopLevel) -> None:
         """One line."""
         output.say(_STOPPING[level])
+
+    def stall(self, stall: Stall) -> None:
+        """One line."""
+        output.say(f"warning: {stall}")
 
     def tick(self) -> None:
         """Nothing."""
@@ -148,14 +184,15 @@ class LineView:
 
 
 class BarView:
-    """A bar with step, loss, learning rate, speed and time left."""
+    """A bar with step, loss, learning rate, speed, GPU and time left."""
 
-    def __init__(self) -> None:
+    def __init__(self, devices: str | None = None) -> None:
         """Draw the bar; it is redrawn by `tick`, without a thread."""
         from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
         from rich.progress import Progress as Bar
 
         self._pace = Pace()
+        self._gpu = GpuGauge(devices)
         self._bar: Bar = Bar(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -175,10 +212,11 @@ class BarView:
 
     def progress(self, entry: Progress) -> None:
         """Move the bar."""
-        self._pace.note(entry, time.monotonic())
+        now_s = time.monotonic()
+        self._pace.note(entry, now_s)
         if entry.loss is None:
             return
-        figures = describe_progress(entry, self._pace)
+        figures = describe_progress(entry, self._pace, self._gpu.text(now_s))
         self._bar.update(
             self._task, completed=entry.step, total=entry.total_steps, description="training", figures=figures
         )
@@ -186,6 +224,10 @@ class BarView:
     def stop(self, level: StopLevel) -> None:
         """A line above the bar."""
         self._bar.console.print(_STOPPING[level])
+
+    def stall(self, stall: Stall) -> None:
+        """A line above the bar."""
+        self._bar.console.print(f"warning: {stall}")
 
     def tick(self) -> None:
         """Redraw."""
@@ -221,12 +263,18 @@ class SafeView:
             on_phase=lambda text: self._call("phase", text),
             on_progress=lambda entry: self._call("progress", entry),
             on_stop=lambda level: self._call("stop", level),
+            on_stall=lambda stall: self._call("stall", stall),
             on_tick=lambda: self._call("tick"),
         )
 
 
-def choose_view(*, quiet: bool) -> SafeView:
-    """A bar on a terminal, lines elsewhere, nothing when quiet."""
+def choose_view(*, quiet: bool, devices: str | None = None) -> SafeView:
+    """A bar on a terminal, lines elsewhere, nothing when quiet.
+
+    Args:
+        quiet: show nothing.
+        devices: the GPUs to look at, as ``CUDA_VISIBLE_DEVICES`` has them; None for our own.
+    """
     if quiet:
         return SafeView(QuietView())
-    return SafeView(BarView() if sys.stderr.isatty() else LineView())
+    return SafeView(BarView(devices) if sys.stderr.isatty() else LineView(devices))

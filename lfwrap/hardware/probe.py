@@ -26,7 +26,7 @@ def probe_hardware() -> HardwareProfile:
     machine = HardwareProfile(name="auto", kind=DeviceKind.CPU, cpu_cores=_cpu_cores(), ram_bytes=_ram_bytes())
     with _nvml() as nvml:
         if nvml is not None:
-            handles = _visible_handles(nvml)
+            handles = visible_handles(nvml)
             if handles:
                 return replace(
                     machine,
@@ -57,9 +57,11 @@ def _nvml() -> Iterator[Any]:
         pynvml.nvmlShutdown()
 
 
-def _visible_handles(nvml: Any) -> list[Any]:
+def visible_handles(nvml: Any, visible: str | None = None) -> list[Any]:
+    """The GPUs that a process may use, as ``CUDA_VISIBLE_DEVICES`` (``visible``; None: our own) has them."""
     handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return handles
     uuids = {_text(nvml.nvmlDeviceGetUUID(handle)): handle for handle in handles}

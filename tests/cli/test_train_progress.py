@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from lfwrap.cli import output, progress
-from lfwrap.cli.progress import LineView, Pace, SafeView, choose_view, describe_progress
+from lfwrap.cli.progress import GpuGauge, LineView, Pace, SafeView, choose_view, describe_progress
 from lfwrap.run.monitor import Progress
+from lfwrap.run.stall import Stall
 from lfwrap.run.supervisor import StopLevel
 
 
@@ -39,22 +44,62 @@ def test_figures_are_shown_as_far_as_known() -> None:
     assert describe_progress(Progress(3, 3, eval_loss=1.5), pace) == "eval loss 1.5000  1,000 tokens/s"
 
 
-def test_lines_are_few_and_the_last_step_is_always_one(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_come_once_a_minute_with_the_first_and_the_last_step(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     view = LineView()
     for step in range(1, 1001):
-        clock[0] += 0.1
+        clock[0] += 0.5
         view.progress(entry(step, 1000))
     lines = capsys.readouterr().err.splitlines()
-    assert 8 <= len(lines) <= 12
-    assert lines[-1].startswith("step 1000/1000")
+    assert [line.split()[1].split("/")[0] for line in lines] == [
+        "1", "121", "241", "361", "481", "601", "721", "841", "961", "1000",
+    ]  # fmt: skip
 
 
-def test_slow_steps_get_a_line_each_tenth(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_slow_steps_get_a_line_each(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     view = LineView()
     for step in range(1, 6):
         clock[0] += 60
         view.progress(entry(step, 5))
     assert len(capsys.readouterr().err.splitlines()) == 5
+
+
+def test_a_stall_is_said_with_the_file_of_the_stacks(capsys: pytest.CaptureFixture[str]) -> None:
+    LineView().stall(Stall(601.4, 12, (3,), Path("attempts/0/stall-0.txt")))
+    shown = capsys.readouterr().err
+    assert "no progress for 601 s at step 12 (rank 3 fell silent first)" in shown
+    assert "attempts/0/stall-0.txt" in shown
+
+
+class FakeNvml:
+    """Two GPUs, one of them nearly full."""
+
+    NVMLError = RuntimeError
+    nvmlInit = staticmethod(lambda: None)  # noqa: N815 - the library's names
+    nvmlDeviceGetCount = staticmethod(lambda: 2)  # noqa: N815
+    nvmlDeviceGetHandleByIndex = staticmethod(lambda index: index)  # noqa: N815
+    nvmlDeviceGetUUID = staticmethod(lambda index: f"GPU-{index}")  # noqa: N815
+
+    @staticmethod
+    def nvmlDeviceGetMemoryInfo(index: int) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(used=(10, 70)[index] * 2**30, total=80 * 2**30)
+
+    @staticmethod
+    def nvmlDeviceGetUtilizationRates(index: int) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(gpu=(80, 100)[index])
+
+
+@pytest.mark.parametrize(
+    ("devices", "text"), [("0,1", "GPU 70.0/80.0 GiB 90%"), ("0", "GPU 10.0/80.0 GiB 80%"), ("", "")]
+)
+def test_gpu_memory_and_utilisation_of_the_runs_devices_are_shown(
+    monkeypatch: pytest.MonkeyPatch, devices: str, text: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml)
+    shown = GpuGauge(devices).text(0.0)
+    assert shown == text
+    assert describe_progress(entry(1), Pace(), shown) == f"loss 2.0000  lr 1.00e-04{'  ' if text else ''}{text}"
 
 
 def test_a_closed_terminal_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
