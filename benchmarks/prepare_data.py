@@ -1,14 +1,17 @@
-"""prepare-data against other ways: prepare_data.py [--rows N] [--rounds N] [--source ALPACA.json …].
+"""prepare-data against other ways: prepare_data.py [--rows N] [--rounds N] [--only NAME …] [--source ALPACA.json …].
 
 Makes an Alpaca JSONL file and a CSV file of N distinct rows, then times, in turns and each in a process of its own with
 its start included: `lfwrap prepare-data` with all checks and dedup (without the engine check, which the others lack), a
 bare orjson loop, a csv.reader + orjson loop, and, where they are installed, Hugging Face datasets (load, map, to_json)
-and convmerge. Prints seconds, MB/s of input, peak memory of the largest process, and ratios of the medians.
+and convmerge (Alpaca to ShareGPT with its checks, a process for each CPU; it looks for duplicates in a second command,
+which is not counted). Prints seconds, MB/s of input, the most resident memory that all processes of a contender had
+together (in a round of its own, which is not timed), and ratios of the medians; above 1 means that lfwrap is quicker.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import importlib.util
 import json
@@ -20,8 +23,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 ORJSON_LOOP = """
 import sys, orjson
@@ -52,17 +58,20 @@ with tempfile.TemporaryDirectory() as cache:
     rows = datasets.load_dataset("json", data_files=sys.argv[1], split="train", cache_dir=cache)
     rows.map(convert, remove_columns=rows.column_names).to_json(sys.argv[2], force_ascii=False)
 """
+_LOOK_EVERY_S = 0.05
+_SLOW = ("datasets", "convmerge")
 WORDS = ("model", "reads", "row", "of", "text", "and", "learns", "how", "people", "answer", "in", "plain", "words")
 HAN = "模型读取一行文字并学习人们如何用平实的语言回答这样的问题数据训练结果法律动物健康"
 
 
-def make_rows(count: int, source: list[Path]) -> list[dict[str, str]]:
+def make_rows(count: int, source: list[Path]) -> Iterator[dict[str, str]]:
     """Distinct rows: those of the sources again and again, each with its number, or made-up ones of like length."""
     given = [row for path in source for row in json.loads(path.read_text(encoding="utf-8"))]
     draw = random.Random(1)  # noqa: S311 - no secret
     if not given:
         given = [made_up(draw) for _ in range(2000)]
-    return [{**draw.choice(given), "instruction": f"{draw.choice(given)['instruction']} #{n}"} for n in range(count)]
+    for number in range(count):
+        yield {**draw.choice(given), "instruction": f"{draw.choice(given)['instruction']} #{number}"}
 
 
 def made_up(draw: random.Random) -> dict[str, str]:
@@ -77,26 +86,35 @@ def made_up(draw: random.Random) -> dict[str, str]:
 def write_inputs(folder: Path, count: int, source: list[Path]) -> tuple[Path, Path]:
     """The JSONL and the CSV file."""
     lines, table = folder / "rows.jsonl", folder / "rows.csv"
-    rows = make_rows(count, source)
     with lines.open("w", encoding="utf-8") as sink:
-        sink.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        sink.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in make_rows(count, source))
     with table.open("w", encoding="utf-8", newline="") as sink:
         writer = csv.DictWriter(sink, ["instruction", "input", "output"], extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(make_rows(count, source))
     return lines, table
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak resident MB of a command that succeeds."""
+def measure_s(command: list[str]) -> float:
+    """Wall seconds of a command that succeeds."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, status, usage = os.wait4(process.pid, 0)
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
     elapsed_s = time.perf_counter() - began
-    if status:
-        assert process.stderr is not None
-        sys.exit(f"{command[:3]} failed:\n{process.stderr.read().decode()[-2000:]}")
-    return elapsed_s, usage.ru_maxrss / 1024
+    if done.returncode:
+        sys.exit(f"{command[:3]} failed:\n{done.stderr.decode()[-2000:]}")
+    return elapsed_s
+
+
+def measure_peak_bytes(command: list[str]) -> int:
+    """The most resident memory that a command and its children have together; what they share counts for each."""
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak_bytes = 0
+    while process.poll() is None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            members = [process, *process.children(recursive=True)]
+            peak_bytes = max(peak_bytes, sum(member.memory_info().rss for member in members))
+        time.sleep(_LOOK_EVERY_S)
+    return peak_bytes
 
 
 def contenders(lines: Path, table: Path, folder: Path) -> dict[str, list[str]]:
@@ -112,7 +130,8 @@ def contenders(lines: Path, table: Path, folder: Path) -> dict[str, list[str]]:
     if importlib.util.find_spec("datasets"):
         found["datasets"] = [sys.executable, "-c", HF_DATASETS, str(lines), out]
     if convmerge := shutil.which("convmerge", path=str(Path(sys.executable).parent)):
-        found["convmerge"] = [convmerge, "convert", str(lines), "-o", out, "--format", "messages"]
+        convert = [convmerge, "convert", "--input", str(lines), "--output", out, "--from", "alpaca"]
+        found["convmerge"] = [*convert, "--format", "sharegpt", "--workers", str(os.cpu_count())]
     return found
 
 
@@ -121,45 +140,58 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=[], help="contenders, such as 'lfwrap jsonl' 'orjson loop'")
     parser.add_argument("--source", type=Path, nargs="*", default=[])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder = Path(name)
         lines, table = write_inputs(folder, options.rows, options.source)
-        commands = contenders(lines, table, folder)
-        taken: dict[str, list[tuple[float, float]]] = {contender: [] for contender in commands}
+        commands = {
+            contender: command
+            for contender, command in contenders(lines, table, folder).items()
+            if not options.only or contender in options.only
+        }
+        seconds: dict[str, list[float]] = {contender: [] for contender in commands}
         for number in range(options.rounds):
             for contender, command in commands.items():
-                if number and contender == "datasets":
+                if number and contender in _SLOW:
                     continue  # minutes each: once is enough
-                shutil.rmtree(folder / "out", ignore_errors=True)
-                (folder / "out.jsonl").unlink(missing_ok=True)
-                taken[contender].append(measure(command))
+                clear(folder)
+                seconds[contender].append(measure_s(command))
+        load = os.getloadavg()[0]
+        peaks: dict[str, int] = {}
+        for contender, command in commands.items():
+            clear(folder)
+            peaks[contender] = measure_peak_bytes(command)
         sizes = {contender: (table if "csv" in contender else lines).stat().st_size for contender in commands}
-    print(json.dumps(summarise(taken, sizes, options.rows), indent=2))
+    summary = {"rows": options.rows, "cpus": os.cpu_count(), "load": round(load, 2)}
+    print(json.dumps({**summary, **summarise(seconds, peaks, sizes)}, indent=2))
 
 
-def summarise(taken: dict[str, list[tuple[float, float]]], sizes: dict[str, int], rows: int) -> dict[str, Any]:
+def clear(folder: Path) -> None:
+    """Take away what the last contender wrote."""
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    (folder / "out.jsonl").unlink(missing_ok=True)
+
+
+def summarise(seconds: dict[str, list[float]], peaks: dict[str, int], sizes: dict[str, int]) -> dict[str, Any]:
     """Medians and ratios; a ratio above 1 means that lfwrap is quicker."""
-    medians = {contender: statistics.median(seconds for seconds, _ in runs) for contender, runs in taken.items()}
+    medians = {contender: statistics.median(taken) for contender, taken in seconds.items()}
+    own = {contender: "lfwrap csv" if "csv" in contender else "lfwrap jsonl" for contender in medians}
     return {
-        "rows": rows,
-        "cpus": os.cpu_count(),
         "contenders": {
             contender: {
                 "median_s": round(medians[contender], 2),
-                "seconds": [round(seconds, 2) for seconds, _ in runs],
+                "seconds": [round(second, 2) for second in taken],
                 "mb_per_s": round(sizes[contender] / 1e6 / medians[contender]),
-                "peak_mb": round(max(peak for _, peak in runs)),
+                "peak_mb": round(peaks[contender] / 1e6),
             }
-            for contender, runs in taken.items()
+            for contender, taken in seconds.items()
         },
         "ratios": {
-            f"lfwrap against {contender}": round(
-                median / medians["lfwrap csv" if "csv" in contender else "lfwrap jsonl"], 2
-            )
+            f"{own[contender]} against {contender}": round(median / medians[own[contender]], 2)
             for contender, median in medians.items()
-            if not contender.startswith("lfwrap")
+            if own[contender] in medians and contender != own[contender]
         },
     }
 
