@@ -12,6 +12,7 @@ from lfwrap.cli.runs_options import AS_JSON, RUNS_DIR
 from lfwrap.cli.runs_replay import replay_command
 from lfwrap.cli.runs_report import report_command
 from lfwrap.cli.runs_resume import resume_command
+from lfwrap.cli.runs_watch import watch_command
 from lfwrap.errors import RunStateError, UsageError
 
 if TYPE_CHECKING:
@@ -146,43 +147,6 @@ def _curve(run: Run) -> str:
     return f"{losses[0]:.4f} {bars} {losses[-1]:.4f}"
 
 
-@command.command("watch")
-@click.argument("run", default="latest")
-@RUNS_DIR
-def watch_command(run: str, runs_dir: Path) -> None:
-    r"""Follow a running training from another terminal; ^C stops watching, not the training.
-
-    \b
-    Example:
-      lfwrap runs watch latest
-    """
-    import time
-
-    from lfwrap.cli.progress import choose_view
-    from lfwrap.run.monitor import Progress, RunMonitor
-    from lfwrap.run.record import RunState, load_run
-
-    found = load_run(run, runs_dir)
-    view = choose_view(quiet=False)
-    listener = view.listener()
-    monitor = RunMonitor(found.paths, found.paths.attempt(max(found.record.attempt, 0)))
-    try:
-        while True:
-            for news in monitor.poll():
-                if isinstance(news, Progress):
-                    listener.on_progress(news)
-                else:
-                    listener.on_phase(news)
-            listener.on_tick()
-            found = load_run(found.paths.root)
-            if found.record.state is not RunState.RUNNING:
-                break
-            time.sleep(0.5)
-    finally:
-        view.close()
-    output.say(f"{found.paths.name}: {found.record.state}. {found.record.reason}".rstrip())
-
-
 @command.command("stop")
 @click.argument("run", default="latest")
 @RUNS_DIR
@@ -219,6 +183,7 @@ def stop_command(*, run: str, runs_dir: Path, kill: bool, timeout_s: float, as_j
         output.result(f"{stopped.paths.name}: {stopped.record.state}")
 
 
+command.add_command(watch_command)
 command.add_command(resume_command)
 command.add_command(replay_command)
 command.add_command(report_command)
