@@ -227,7 +227,7 @@ def follow_run(
     from lfwrap.run.record import RunState
     from lfwrap.run.recovery import run_until_it_fits
 
-    view = choose_view(quiet=quiet)
+    view = choose_view(quiet=quiet, devices=attempt.command.environment.get("CUDA_VISIBLE_DEVICES"))
     here = Surroundings(attempt.command.cwd, attempt.environ)
     try:
         run = run_until_it_fits(
