@@ -34,6 +34,7 @@ from lfwrap.run.launchers.base import Launcher
 from lfwrap.run.paths import RunPaths, run_name
 from lfwrap.run.preflight import PreflightContext, PreflightReport, check_preflight
 from lfwrap.run.record import DEFAULT_RUNS_DIR
+from lfwrap.run.trackers import tracker_values
 from lfwrap.yamlio import dump_yaml
 
 # What supervision and resuming need, where the recipe says nothing about it.
@@ -181,7 +182,7 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
         dataset_dir=data.path,
         world_size=world_size,
         plan_values=planned.values,
-        run_values=run_values(recipe, facts, engine),
+        run_values={**run_values(recipe, facts, engine), **tracker_values(recipe.engine_values, paths)},
         deepspeed_path=str(paths.deepspeed),
     )
     launcher = choose_launcher(

@@ -21,6 +21,7 @@ from lfwrap.recipe.recipe import MODEL_KEY
 from lfwrap.run.launchers import Launcher, LaunchRequest, Nodes
 from lfwrap.run.paths import RunPaths
 from lfwrap.run.process import MARKER
+from lfwrap.run.trackers import tracker_environment
 from lfwrap.run.versions import refused_versions
 
 _FILE = "launch.json"
@@ -166,6 +167,10 @@ def launch_request(
         environment["DISABLE_VERSION_CHECK"] = "1"
     if chosen.by_engine:  # it looks for torchrun
         environment["PATH"] = f"{shown.python.parent}{os.pathsep}{environ.get('PATH', os.defpath)}"
+    on_gpu = hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}
+    if on_gpu:  # peak memory beside each loss, at no cost
+        environment["RECORD_VRAM"] = "1"
+    environment |= tracker_environment(values or {}, paths, environ)
     node_processes = max(1, world_size // chosen.nodes.count)
     return LaunchRequest(
         engine=shown,
@@ -174,7 +179,7 @@ def launch_request(
         world_size=world_size,
         port=_free_port(),
         nodes=chosen.nodes,
-        on_gpu=hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM},
+        on_gpu=on_gpu,
         devices=choose_devices(hardware, node_processes, environ.get("CUDA_VISIBLE_DEVICES")),
         cpu_cores=hardware.cpu_cores,
         arguments=arguments,

@@ -159,6 +159,11 @@ class RunPaths:
         return self.root / "report.html"
 
     @property
+    def trackers(self) -> Path:
+        """What experiment trackers write: one folder for each."""
+        return self.root / "trackers"
+
+    @property
     def events(self) -> Path:
         """Every change of state, one JSON object a line, oldest first."""
         return self.root / "events.jsonl"

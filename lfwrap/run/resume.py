@@ -110,6 +110,7 @@ def plan_resume(
         options=options,
         batch=BatchPlan(run.record.micro_batch_size, run.record.gradient_accumulation_steps, run.record.world_size),
         arguments=tuple(override_arguments({"resume_from_checkpoint": whole.path}) if whole else ()),
+        values=values,
     )
     chosen = choose_launcher(
         run.record.launcher if launcher == "auto" else launcher,
