@@ -146,8 +146,9 @@ def test_a_long_curve_is_no_wider_than_a_line(folder, capsys):
 def test_watch_of_a_finished_run_says_how_it_ended(folder, capsys):
     change_state(make_running(folder), RunState.FAILED, reason="It broke.")
     code, out, err = runs(capsys, "watch")
-    assert (code, out) == (0, "")
-    assert "one: failed. It broke." in err
+    assert (code, out) == (7, "")
+    assert "one failed" in err
+    assert "It broke." in err
 
 
 def test_watch_follows_until_the_end(folder, capsys, monkeypatch):
