@@ -66,17 +66,27 @@ def list_command(runs_dir: Path, as_json: bool) -> None:
 
 def _with_live_steps(run: Run) -> dict[str, Any]:
     """The run's JSON; of a running one, steps and losses as its log has them now."""
-    from lfwrap.run.monitor import load_history
+    from lfwrap.run.history import read_ends
     from lfwrap.run.record import RunState
 
     value = run.to_json()
-    if run.record.state in {RunState.RUNNING, RunState.LOST}:
-        history = load_history(run.paths.trainer_log)
-        if history:
-            last = history[-1]
-            value |= {"global_step": last.step, "max_steps": last.total_steps}
-            value |= {"first_loss": history[0].loss, "last_loss": last.loss}
+    if run.record.state in {RunState.RUNNING, RunState.LOST} and (ends := read_ends(run.paths.trainer_log)):
+        first, last = ends
+        value |= {"global_step": last.step, "max_steps": last.total_steps}
+        value |= {"first_loss": first.loss, "last_loss": last.loss}
     return value
+
+
+def _trackers(run: Run) -> list[dict[str, str | None]]:
+    """The run's trackers with their links."""
+    from lfwrap.errors import LfwrapError
+    from lfwrap.run.trackers import find_trackers
+    from lfwrap.yamlio import load_yaml
+
+    try:
+        return find_trackers(load_yaml(run.paths.engine_yaml).values, run.paths)
+    except (LfwrapError, OSError):
+        return []
 
 
 def _line(run: Run, width: int) -> str:
@@ -101,7 +111,7 @@ def show_command(run: str, runs_dir: Path, as_json: bool) -> None:
 
     found = load_run(run, runs_dir)
     if as_json:
-        output.print_json("run", _with_live_steps(found))
+        output.print_json("run", {**_with_live_steps(found), "trackers": _trackers(found)})
         return
     for name, text in _facts(found):
         output.result(f"{name + ':':<13} {text}")
@@ -128,6 +138,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("attempts", f"{record.attempt + 1}, {format_duration(record.duration_s)}"),
         ("checkpoints", ", ".join(path.name for path in run.paths.checkpoints()) or "none"),
         ("result", str(run.adapter_dir or "-")),
+        ("repeats", record.replay_of or ""),
+        *((each["tracker"] or "", f"{each['name']}  {each['link'] or each['path'] or ''}") for each in _trackers(run)),
     ]
     return [(name, text) for name, text in facts if text]
 

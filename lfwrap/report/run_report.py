@@ -14,6 +14,7 @@ from lfwrap.report.measured import Measured, load_entries, measure, read_curves
 from lfwrap.report.secrets import named_secrets, scrub
 from lfwrap.run.paths import AttemptPaths
 from lfwrap.run.record import Run
+from lfwrap.run.trackers import find_trackers
 from lfwrap.yamlio import load_yaml
 
 
@@ -22,7 +23,8 @@ def describe_run(run: Run) -> dict[str, Any]:
 
     Returns:
         ``run`` (as ``runs show --json``), ``curves``, ``plan`` (rows of planned against measured), ``measured``,
-        ``environment``, ``data``, ``attempts``, ``command``, ``files`` (recipe, engine YAML, DeepSpeed JSON).
+        ``environment``, ``data``, ``attempts``, ``command``, ``files`` (recipe, engine YAML, DeepSpeed JSON),
+        ``trackers``.
     """
     entries = load_entries(run.paths.trainer_log)
     measured = measure(entries)
@@ -39,6 +41,7 @@ def describe_run(run: Run) -> dict[str, Any]:
         "command": _read_json(run.paths.attempt(max(run.record.attempt, 0)).command),
         "settings": {key: value for key, value in values.items() if value is not None},
         "files": dict(_files(run)),
+        "trackers": find_trackers(values, run.paths),
     }
     secrets = frozenset(named_secrets([values, read_yaml(run.paths.recipe), environment]))
     scrubbed: dict[str, Any] = scrub(described, secrets)

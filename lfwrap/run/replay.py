@@ -14,6 +14,7 @@ from lfwrap.hardware.profile import DeviceKind, load_hardware
 from lfwrap.run.command import MASK, is_secret
 from lfwrap.run.environment import changed_inputs, dataset_entries, describe_environment, hub_commits
 from lfwrap.run.job import Job, Surroundings, TrainRequest
+from lfwrap.run.launch import load_launch
 from lfwrap.run.monitor import Progress
 from lfwrap.run.process import MARKER
 from lfwrap.run.record import Run
@@ -126,9 +127,10 @@ def plan_replay(run: Run, runs_dir: Path, surroundings: Surroundings) -> ReplayP
     """Find out what would be done again, and what is different now; writes and starts nothing.
 
     Raises:
-        RunStateError: the run's folder lacks what says how it was made.
+        RunStateError: the run's folder lacks what says how it was made, or it needs several machines.
         LfwrapError: the recipe can't be rendered here, such as for want of an engine or of GPUs.
     """
+    _require_one_node(run)
     home = at_its_place(run, surroundings)
     request = TrainRequest(
         recipe=str(run.paths.recipe),
@@ -137,6 +139,7 @@ def plan_replay(run: Run, runs_dir: Path, surroundings: Surroundings) -> ReplayP
         hardware=_hardware(run),
         gpus=_gpus(run),
         launcher=run.record.launcher if run.record.launcher != "process" else "auto",
+        launch=load_launch(run.paths),
     )
     job = preview_job(request, home)
     try:
@@ -147,6 +150,14 @@ def plan_replay(run: Run, runs_dir: Path, surroundings: Surroundings) -> ReplayP
             hint=f"A new run of its recipe: lfwrap train {run.paths.recipe}",
         ) from error
     return ReplayPlan(run, request, home, job, differences)
+
+
+def _require_one_node(run: Run) -> None:
+    if run.record.nodes > 1:
+        raise RunStateError(
+            f"{run.paths.name}: trained on {run.record.nodes} machines, which lfwrap can't start from one",
+            hint=f"On each of them: lfwrap train {run.paths.recipe} --nnodes {run.record.nodes} --node-rank N …",
+        )
 
 
 def _hardware(run: Run) -> str:
