@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("data", "List formats, collect tools, count and show what data sets hold."),
     "plan": ("plan", "Find the fastest way to run a recipe that fits a machine, and say why."),
     "train": ("train", "Train a recipe: check, render, launch, follow, record."),
+    "compare": ("compare", "Ask base, adapters and checkpoints the same questions, side by side."),
     "chat": ("chat", "Talk to a tuned model: interactive, one question, or a file of them."),
     "eval": ("eval", "Measure models: loss on held-out rows, tool calls, BFCL, lm-evaluation-harness."),
     "export": ("export", "Merge an adapter into its base model and write it out."),

@@ -1,0 +1,82 @@
+"""How answering looks: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from lfwrap.cli import output
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from lfwrap.results.compare import Listener
+
+_LINES = 10
+
+
+class AnswerProgress:
+    """Shows who has answered how many questions. Use it as a context: on leaving, the bar is gone."""
+
+    def __init__(self) -> None:
+        """Begin; a bar is drawn when stderr is a terminal."""
+        self._bar: Progress | None = _make_bar() if sys.stderr.isatty() else None
+        self._tasks: dict[str, TaskID] = {}
+        self._last: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        """Draw the bar."""
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take it away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def listener(self) -> Listener:
+        """What to hand to `compare`."""
+        from lfwrap.results.compare import Listener
+
+        return Listener(self.note, self.loading, self.ready, self.advance)
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        if self._bar is None:
+            output.say(text)
+        else:
+            self._bar.console.print(text, markup=False)
+
+    def loading(self, model: str, names: Sequence[str]) -> None:
+        """A model is loaded now."""
+        self.note(f"loading {model} for {', '.join(names)} …")
+
+    def ready(self, event: Mapping[str, Any]) -> None:
+        """It is there."""
+        self.note(f"loaded in {event['seconds']:.0f} s: {event['dtype']} on {event['device']}")
+
+    def advance(self, name: str, done: int, total: int) -> None:
+        """So many of a contestant's answers are there; without a terminal every tenth of them is a line."""
+        if self._bar is not None:
+            if name not in self._tasks:
+                self._tasks[name] = self._bar.add_task(name, total=total)
+            self._bar.update(self._tasks[name], completed=done)
+            return
+        if done == total or done - self._last.get(name, 0) >= max(1, total // _LINES):
+            self._last[name] = done
+            output.say(f"{name}: {done}/{total}")
+
+
+def _make_bar() -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=output.console(),
+        transient=True,
+    )

@@ -1,0 +1,239 @@
+"""Ask everyone the same: one load for each base, adapters swapped, every answer kept as it comes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lfwrap.engine.locate import Engine
+from lfwrap.errors import LfwrapError, PreflightError, UsageError
+from lfwrap.fsio import canonical_json, locked, sha256_bytes
+from lfwrap.results.answer_book import AnswerBook
+from lfwrap.results.answers import DEFAULT_BATCH_SIZE, Answer, AnswerSession, GenerationSettings
+from lfwrap.results.comparison import Column, Comparison
+from lfwrap.results.contestants import Contestant, group_by_load, require_distinct, weights_fingerprint
+from lfwrap.results.judge import Judge, JudgeAddress, Pair, Verdict, Winner
+from lfwrap.results.question_rows import Question
+from lfwrap.results.text_scores import TextScorer
+
+DEFAULT_FOLDER = Path("comparisons")
+_DIGEST_DIGITS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class CompareRequest:
+    """What is asked of whom.
+
+    Attributes:
+        contestants: who answers; the first one is the baseline.
+        questions: what is asked.
+        source: where the questions come from, as the user named it.
+        out: the folder that keeps the answers.
+        settings: how to answer.
+        batch_size: questions at once.
+        must_contain: texts that every answer must hold.
+        judge: a judge; None without one.
+        force: replace answers in the folder that were given otherwise.
+    """
+
+    contestants: Sequence[Contestant]
+    questions: Sequence[Question]
+    source: str
+    out: Path
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
+    batch_size: int = DEFAULT_BATCH_SIZE
+    must_contain: tuple[str, ...] = ()
+    judge: JudgeAddress | None = None
+    force: bool = False
+
+    @property
+    def questions_digest(self) -> str:
+        """SHA-256 over all that is put to the models."""
+        return sha256_bytes(canonical_json([question.to_request() for question in self.questions]))
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who wants to know how far it is.
+
+    Attributes:
+        on_note: a sentence.
+        on_load: a model is loaded now, for these contestants.
+        on_ready: it is there: the worker's ``ready`` event.
+        on_progress: a contestant's name, results it has, results wanted.
+    """
+
+    on_note: Callable[[str], None] = lambda _: None
+    on_load: Callable[[str, Sequence[str]], None] = lambda *_: None
+    on_ready: Callable[[Mapping[str, Any]], None] = lambda _: None
+    on_progress: Callable[[str, int, int], None] = lambda *_: None
+
+
+def default_folder(stem: str, questions: Sequence[Question], settings: GenerationSettings, model: str) -> Path:
+    """Where answers go when the user names no folder: the same questions, put in the same way, give the same one."""
+    asked = [[question.to_request() for question in questions], settings.to_json(), model]
+    return DEFAULT_FOLDER / f"{stem}-{sha256_bytes(canonical_json(asked))[:_DIGEST_DIGITS]}"
+
+
+def compare(engine: Engine, request: CompareRequest, listener: Listener | None = None) -> Comparison:
+    """Let everyone answer, and put the answers side by side; what ``out`` already holds is not asked again.
+
+    Raises:
+        UsageError: nothing to compare, or the folder holds answers that were given otherwise.
+        RunStateError: another lfwrap works in the folder.
+        PreflightError: the folder can't be written, or the judge can't be reached.
+        EngineError: a model can't be loaded, or fails.
+    """
+    listener = listener or Listener()
+    if not request.contestants or not request.questions:
+        raise UsageError("nothing to compare", hint="Give at least one target and one question.")
+    require_distinct(request.contestants)
+    _check_folder(request.out)
+    with locked(request.out / ".lock", timeout_s=0), contextlib.ExitStack() as stack:
+        books = {each.name: stack.enter_context(_book(engine, request, each)) for each in request.contestants}
+        for group in group_by_load(request.contestants):
+            _answer_group(engine, request, group, books, listener)
+        verdicts = _judge(request, books, listener)
+    columns = [
+        Column(
+            each,
+            {number: _answer(entry) for number, entry in books[each.name].results.items()},
+            _place(books[each.name]),
+            verdicts.get(each.name, {}),
+        )
+        for each in request.contestants
+    ]
+    judge = {"model": request.judge.model, "url": request.judge.shown_url} if request.judge else None
+    scorer = _scorer(request.questions, listener)
+    return Comparison(request.source, request.questions, columns, request.settings, request.must_contain, scorer, judge)
+
+
+def _check_folder(out: Path) -> None:
+    """A folder of the user's own things is not one to write into."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: a file", hint="Name a folder: --out DIR.")
+    if out.is_dir() and any(out.iterdir()) and not (out / "answers").is_dir():
+        raise UsageError(f"{out}: not empty, and no comparison", hint="Name another folder: --out DIR.")
+    try:
+        (out / "answers").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PreflightError(f"{out}: can't be written: {error.strerror}", hint="Name another: --out DIR.") from error
+
+
+def _book(engine: Engine, request: CompareRequest, contestant: Contestant) -> AnswerBook:
+    target = contestant.target
+    header = {
+        "schema": "lfwrap.compare-answers/1",
+        "engine": engine.version,
+        "load": target.engine_arguments(),
+        "adapter": str(target.adapter) if target.adapter else None,
+        "weights": weights_fingerprint(target),
+        "questions": request.questions_digest,
+        "settings": request.settings.to_json(),
+    }
+    return AnswerBook(request.out / "answers" / f"{contestant.file_stem}.jsonl", header, force=request.force)
+
+
+def _answer(entry: Mapping[str, Any]) -> Answer:
+    return Answer.from_event({key: value for key, value in entry.items() if key not in {"device", "dtype"}})
+
+
+def _place(book: AnswerBook) -> dict[str, Any]:
+    """Where the answers were given; of several places the last."""
+    entry = next(reversed(book.results.values()), {})
+    return {"device": entry.get("device"), "dtype": entry.get("dtype")}
+
+
+def _answer_group(
+    engine: Engine,
+    request: CompareRequest,
+    group: Sequence[Contestant],
+    books: Mapping[str, AnswerBook],
+    listener: Listener,
+) -> None:
+    """One load: everyone in the group answers what it has not answered yet."""
+    left = {
+        each.name: [question for question in request.questions if question.id not in books[each.name].results]
+        for each in group
+    }
+    waiting = [each for each in group if left[each.name]]
+    for each in group:
+        done = len(request.questions) - len(left[each.name])
+        if done:
+            listener.on_note(f"{each.name}: {done} of {len(request.questions)} answers were there already")
+    if not waiting:
+        return
+    listener.on_load(waiting[0].target.model, [each.name for each in waiting])
+    adapters = {each.name: each.target.adapter for each in waiting if each.target.adapter is not None}
+    with AnswerSession(engine, waiting[0].target, adapters=adapters, settings=request.settings) as session:
+        listener.on_ready(session.ready)
+        where = {"device": session.ready.get("device"), "dtype": session.ready.get("dtype")}
+        for each in waiting:
+            adapter = each.name if each.target.adapter is not None else None
+            book = books[each.name]
+            for answer in session.answer_all(left[each.name], adapter, batch_size=request.batch_size):
+                book.add(answer.id, {**answer.to_json(), **where})
+                listener.on_progress(each.name, len(book.results), len(request.questions))
+
+
+def _judge(
+    request: CompareRequest, books: Mapping[str, AnswerBook], listener: Listener
+) -> dict[str, dict[int, Verdict]]:
+    if request.judge is None:
+        return {}
+    baseline, *others = request.contestants
+    first = books[baseline.name].results
+    found: dict[str, dict[int, Verdict]] = {}
+    for each in others:
+        second = books[each.name].results
+        texts = {number: [first[number]["text"], second[number]["text"]] for number in first}
+        header = {
+            "schema": "lfwrap.compare-verdicts/1",
+            "judge": [request.judge.shown_url, request.judge.model],
+            "answers": sha256_bytes(canonical_json(sorted(texts.items()))),
+            "baseline": baseline.name,
+        }
+        path = request.out / "verdicts" / f"{each.file_stem}.jsonl"
+        with AnswerBook(path, header, force=True) as book:  # verdicts on other answers are of no use
+            for done in _judge_left(request.judge, request.questions, book, texts):
+                listener.on_progress(f"judge: {each.name}", done, len(request.questions))
+            found[each.name] = {number: _verdict(entry) for number, entry in book.results.items()}
+    return found
+
+
+def _judge_left(
+    address: JudgeAddress, questions: Sequence[Question], book: AnswerBook, texts: Mapping[int, Sequence[str]]
+) -> Iterator[int]:
+    """Judge what has no verdict yet; how many there are, after each."""
+    pairs = []
+    for question in questions:
+        if question.id in book.results:
+            continue
+        first, second = texts[question.id]
+        if first == second:
+            same = Verdict(question.id, Winner.TIE, Winner.TIE, Winner.TIE, ("the same answer", "the same answer"))
+            book.add(question.id, same.to_json())
+        else:
+            pairs.append(Pair(question.id, question.text, first, second, question.reference))
+    for verdict in Judge(address).judge_all(pairs):
+        book.add(verdict.id, verdict.to_json())
+        yield len(book.results)
+
+
+def _verdict(entry: Mapping[str, Any]) -> Verdict:
+    winner, in_order, swapped = (Winner(entry[key]) for key in ("winner", "in_order", "swapped"))
+    return Verdict(entry["id"], winner, in_order, swapped, (entry["reasons"][0], entry["reasons"][1]))
+
+
+def _scorer(questions: Sequence[Question], listener: Listener) -> TextScorer | None:
+    """The scorer where there are references; without its packages the comparison goes on, and says so."""
+    if not any(question.reference is not None for question in questions):
+        return None
+    try:
+        return TextScorer()
+    except LfwrapError as error:
+        listener.on_note(f"{error.message}: left out. {error.hint}")
+        return None

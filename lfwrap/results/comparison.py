@@ -1,0 +1,149 @@
+"""A comparison as a value: who answered what, how long and how well; pure figures from answers that are there."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lfwrap.results.answers import Answer, GenerationSettings
+from lfwrap.results.contestants import Contestant
+from lfwrap.results.judge import Verdict, Winner
+from lfwrap.results.question_rows import Question
+from lfwrap.results.text_scores import TextScorer, TextScores, mean, missing_keywords, normal
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One contestant's part.
+
+    Attributes:
+        contestant: who.
+        answers: question → answer.
+        place: device and type of the weights when it answered.
+        verdicts: question → the judge's verdict, the baseline being first; empty without a judge.
+    """
+
+    contestant: Contestant
+    answers: Mapping[int, Answer]
+    place: Mapping[str, Any] = field(default_factory=dict)
+    verdicts: Mapping[int, Verdict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Questions and what each contestant answered; the first one is the baseline.
+
+    Attributes:
+        source: where the questions come from, as the user named it.
+        questions: in their order.
+        columns: in the user's order.
+        settings: how they answered.
+        must_contain: texts that every answer must hold.
+        scorer: compares with the references; None where there are none.
+        judge: the judge's model and address, without its key; None without one.
+    """
+
+    source: str
+    questions: Sequence[Question]
+    columns: Sequence[Column]
+    settings: GenerationSettings
+    must_contain: Sequence[str] = ()
+    scorer: TextScorer | None = None
+    judge: Mapping[str, str] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole report, as it stands in ``report.json``."""
+        rows = [self._row(question) for question in self.questions]
+        return {
+            "source": self.source,
+            "questions": len(rows),
+            "settings": self.settings.to_json(),
+            "must_contain": list(self.must_contain),
+            "judge": dict(self.judge) if self.judge else None,
+            "baseline": self.columns[0].contestant.name,
+            "targets": [
+                {**column.contestant.to_json(), **column.place, "summary": self._summary(column, rows)}
+                for column in self.columns
+            ],
+            "rows": rows,
+        }
+
+    def _row(self, question: Question) -> dict[str, Any]:
+        answers = {column.contestant.name: self._cell(question, column) for column in self.columns}
+        texts = {normal(column.answers[question.id].text) for column in self.columns}
+        return {
+            "id": question.id,
+            "question": question.text,
+            "history": [dict(turn) for turn in question.messages[:-1]],
+            "system": question.system,
+            "reference": question.reference,
+            "must_contain": [*self.must_contain, *question.must_contain],
+            "all_same": len(texts) == 1,
+            "answers": answers,
+        }
+
+    def _cell(self, question: Question, column: Column) -> dict[str, Any]:
+        answer = column.answers[question.id]
+        wanted = [*self.must_contain, *question.must_contain]
+        cell = {key: value for key, value in answer.to_json().items() if key != "id"}
+        scores = self._scores(question, answer)
+        verdict = column.verdicts.get(question.id)
+        return {
+            **cell,
+            "characters": len(answer.text),
+            "scores": scores.to_json() if scores else None,
+            "missing_keywords": missing_keywords(answer.text, wanted) if wanted else None,
+            "verdict": verdict.to_json() if verdict else None,
+        }
+
+    def _scores(self, question: Question, answer: Answer) -> TextScores | None:
+        if self.scorer is None or question.reference is None:
+            return None
+        return self.scorer.score(answer.text, question.reference)
+
+    def _summary(self, column: Column, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        name = column.contestant.name
+        cells = [row["answers"][name] for row in rows]
+        seconds = sum(cell["seconds"] for cell in cells)
+        tokens = [cell["answer_tokens"] for cell in cells]
+        checked = [cell["missing_keywords"] for cell in cells if cell["missing_keywords"] is not None]
+        baseline = self.columns[0].contestant.name
+        return {
+            "mean_answer_tokens": mean(tokens),
+            "median_answer_tokens": statistics.median(tokens),
+            "cut_at_limit": sum(cell["finish"] == "length" for cell in cells),
+            "seconds": round(seconds, 2),
+            "tokens_per_s": round(sum(tokens) / seconds, 1) if seconds else None,
+            "same_as_baseline": sum(
+                normal(row["answers"][name]["text"]) == normal(row["answers"][baseline]["text"]) for row in rows
+            ),
+            "scores": self._mean_scores(column, cells),
+            "keywords": {"passed": sum(not missing for missing in checked), "checked": len(checked)},
+            "verdicts": count_verdicts(column.verdicts.values()) if column.verdicts else None,
+        }
+
+    def _mean_scores(self, column: Column, cells: Sequence[Mapping[str, Any]]) -> dict[str, float | None] | None:
+        scored = [cell["scores"] for cell in cells if cell["scores"]]
+        if not scored or self.scorer is None:
+            return None
+        referenced = [question for question in self.questions if question.reference is not None]
+        answers = [column.answers[question.id].text for question in referenced]
+        corpus = self.scorer.corpus_chrf(answers, [question.reference or "" for question in referenced])
+        means = {kind: mean([scores[kind] for scores in scored]) for kind in ("rouge1", "rouge2", "rougeL")}
+        return {"chrf": round(corpus, 2), **means}
+
+
+def count_verdicts(verdicts: Any) -> dict[str, int]:
+    """Wins, losses and ties against the baseline; how many both orders agreed on, and how many were unclear."""
+    given = list(verdicts)
+    by_winner = {winner: sum(verdict.winner is winner for verdict in given) for winner in Winner}
+    return {
+        "wins": by_winner[Winner.SECOND],
+        "losses": by_winner[Winner.FIRST],
+        "ties": by_winner[Winner.TIE],
+        "unclear": by_winner[Winner.UNCLEAR],
+        "consistent": sum(verdict.is_consistent for verdict in given),
+        "judged": len(given),
+    }

@@ -1,0 +1,172 @@
+"""Who is compared: a base and what was tuned on it, each under a short name, grouped by what one load can serve."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lfwrap.engine.facts import EngineFacts
+from lfwrap.errors import RunStateError, UsageError
+from lfwrap.fsio import canonical_json
+from lfwrap.results.target import MODEL_WEIGHTS, Target, TargetKind, resolve_target
+from lfwrap.run.record import DEFAULT_RUNS_DIR, Run, load_run
+
+BASE = "base"
+_NAMED = re.compile(r"^(?P<name>[^=/\\]+)=(?P<path>.+)$")
+_ADAPTER_WEIGHTS = ("adapter_model*.safetensors", "adapter_model*.bin", "adapter_config.json")
+_UNSAFE = re.compile(r"[^\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One that answers.
+
+    Attributes:
+        name: what it is called in the report.
+        target: what answers; without an adapter it is a base or a whole model.
+    """
+
+    name: str
+    target: Target
+
+    @property
+    def file_stem(self) -> str:
+        """The name as the beginning of file names."""
+        return _UNSAFE.sub("-", self.name).strip("-.") or "model"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for reports."""
+        return {**self.target.to_json(), "name": self.name, "path": self.target.name}
+
+
+@dataclass(frozen=True, slots=True)
+class TargetWishes:
+    """What the user said about all targets; see `resolve_target`."""
+
+    runs_dir: Path = DEFAULT_RUNS_DIR
+    base_model: str | None = None
+    template: str | None = None
+
+
+def split_name(text: str) -> tuple[str | None, str]:
+    """``NAME=PATH`` as its parts; a path that is there as it stands has no name."""
+    match = _NAMED.match(text)
+    if match is None or Path(text).exists():
+        return None, text
+    return match["name"].strip(), match["path"]
+
+
+def resolve_contestants(texts: Sequence[str], facts: EngineFacts, wishes: TargetWishes) -> list[Contestant]:
+    """The targets that the user typed, in that order, each with a name of its own.
+
+    Raises:
+        UsageError: two have the same name or become the same file, or a template can't be told.
+        RunStateError, PreflightError: as `resolve_target` does.
+    """
+    named = [split_name(text) for text in texts]
+    targets = [
+        resolve_target(path, facts, runs_dir=wishes.runs_dir, base_model=wishes.base_model, template=wishes.template)
+        for _, path in named
+    ]
+    names = [given or "" for given, _ in named]
+    for index, short in _short_names([(index, targets[index]) for index, name in enumerate(names) if not name]):
+        names[index] = short
+    contestants = [Contestant(name, target) for name, target in zip(names, targets, strict=True)]
+    require_distinct(contestants)
+    return contestants
+
+
+def require_distinct(contestants: Iterable[Contestant]) -> None:
+    """Raise UsageError where two have the same name or the same file."""
+    taken: dict[str, Contestant] = {}
+    for contestant in contestants:
+        other = taken.setdefault(contestant.file_stem.casefold(), contestant)
+        if other is not contestant:
+            raise UsageError(
+                f"{contestant.target.name}: is called {contestant.name}, as {other.target.name} is {other.name}",
+                hint=f"Give it another name: NAME={contestant.target.name}.",
+            )
+
+
+def with_base(contestants: Sequence[Contestant]) -> list[Contestant]:
+    """The contestants, in front of them each base that one was tuned on and that is not among them itself."""
+    bases: dict[bytes, Target] = {}
+    for contestant in contestants:
+        if contestant.target.adapter is not None:
+            base = _base_of(contestant.target)
+            bases.setdefault(load_key(base), base)
+    for contestant in contestants:
+        if contestant.target.adapter is None:
+            bases.pop(load_key(contestant.target), None)
+    return [*_named_bases(list(bases.values())), *contestants]
+
+
+def _base_of(target: Target) -> Target:
+    kind = TargetKind.MODEL
+    return replace(target, name=target.model, kind=kind, adapter=None, prior_adapters=(), run=None, stated_base=None)
+
+
+def _named_bases(bases: Sequence[Target]) -> Iterator[Contestant]:
+    for base in bases:
+        model = Path(base.model).name
+        same = sum(Path(other.model).name == model for other in bases) > 1
+        how = f" {base.template}{'-' + str(base.quantization['quantization_bit']) + 'bit' if base.quantization else ''}"
+        yield Contestant(BASE if len(bases) == 1 else f"{BASE} {model}{how if same else ''}", base)
+
+
+def load_key(target: Target) -> bytes:
+    """What tells one load of a model from another: model, template and all that shapes both."""
+    return canonical_json(target.engine_arguments())
+
+
+def group_by_load(contestants: Sequence[Contestant]) -> list[list[Contestant]]:
+    """Those that one load can serve, together."""
+    groups: dict[bytes, list[Contestant]] = {}
+    for contestant in contestants:
+        groups.setdefault(load_key(contestant.target), []).append(contestant)
+    return list(groups.values())
+
+
+def weights_fingerprint(target: Target) -> list[list[Any]]:
+    """Name, size and time of the files of the weights: others mean other answers. Empty for a model on a hub."""
+    folder = target.adapter or Path(target.model)
+    patterns = _ADAPTER_WEIGHTS if target.adapter else (*MODEL_WEIGHTS, "config.json")
+    files = sorted(path for pattern in patterns for path in folder.glob(pattern)) if folder.is_dir() else []
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+
+
+def _short_names(targets: Sequence[tuple[int, Target]]) -> Iterator[tuple[int, str]]:
+    """The shortest end of each path that no other target shares; ``output`` says nothing and is passed over."""
+    parts = {index: _name_parts(target) for index, target in targets}
+    for index, own in parts.items():
+        names = ("/".join(own[-count:]) for count in range(1, len(own) + 1))
+        others = [other for key, other in parts.items() if key != index]
+        yield (
+            index,
+            next(
+                (name for name in names if not any("/".join(other).endswith(name) for other in others)), "/".join(own)
+            ),
+        )
+
+
+def _name_parts(target: Target) -> list[str]:
+    path = Path(target.run) if target.run and not Path(target.name).is_dir() else Path(target.name).expanduser()
+    if path.is_dir():
+        path = path.resolve()
+    return [part for part in path.parts if part not in {"/", "output", "runs"}] or [str(path)]
+
+
+def run_of(target: Target, runs_dir: Path) -> Run | None:
+    """The run that a target came from; None where it came from none, or that is gone."""
+    if target.run is None:
+        return None
+    inside = next(
+        (parent for parent in (target.adapter or Path(target.model)).parents if parent.name == target.run), None
+    )
+    try:
+        return load_run(inside or target.run, runs_dir)
+    except RunStateError:
+        return None
