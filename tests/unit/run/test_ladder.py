@@ -1,0 +1,67 @@
+"""What is tried when the memory was not enough: never another effective batch, and an end to it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lfwrap.run.ladder import ACCUMULATION, MICRO_BATCH, NO_CHECKPOINTING, next_rung, with_changes
+from lfwrap.yamlio import load_yaml
+
+TEXT = """\
+# Rendered by lfwrap.
+# micro-batch × accumulation × processes: 4 × 2 × 1 = 8
+
+### train
+per_device_train_batch_size: 4
+gradient_accumulation_steps: 2  # a remark
+learning_rate: 1.0e-4
+"""
+
+
+@pytest.mark.parametrize(
+    ("micro", "accumulation", "expected"),
+    [(16, 1, (8, 2)), (4, 2, (2, 4)), (3, 1, (1, 3)), (6, 5, (3, 10)), (5, 7, (1, 35)), (2, 64, (1, 128))],
+)
+def test_the_micro_batch_is_halved_as_far_as_the_effective_batch_allows(
+    micro: int, accumulation: int, expected: tuple[int, int]
+) -> None:
+    rung = next_rung({MICRO_BATCH: micro, ACCUMULATION: accumulation})
+    assert rung is not None
+    assert (rung.changes[MICRO_BATCH], rung.changes[ACCUMULATION]) == expected
+    assert f"{micro} → {expected[0]}" in rung.reason
+
+
+def test_checkpointing_comes_after_the_micro_batch_and_nothing_after_it() -> None:
+    values = {MICRO_BATCH: 1, ACCUMULATION: 8, NO_CHECKPOINTING: True}
+    rung = next_rung(values)
+    assert rung is not None
+    assert rung.changes == {NO_CHECKPOINTING: False}
+    assert next_rung(values | rung.changes) is None
+    assert next_rung({}) is None
+
+
+@given(st.integers(1, 512), st.integers(1, 512), st.booleans())
+def test_the_ladder_ends_and_keeps_the_effective_batch(micro: int, accumulation: int, off: bool) -> None:
+    values = {MICRO_BATCH: micro, ACCUMULATION: accumulation, NO_CHECKPOINTING: off}
+    tried = 0
+    while (rung := next_rung(values)) is not None:
+        values |= rung.changes
+        assert values[MICRO_BATCH] * values[ACCUMULATION] == micro * accumulation
+        tried += 1
+    assert tried <= 11
+    assert (values[MICRO_BATCH], values[NO_CHECKPOINTING]) == (1, False)
+
+
+def test_only_the_changed_lines_of_the_yaml_change(tmp_path) -> None:
+    text = with_changes(TEXT, {MICRO_BATCH: 2, ACCUMULATION: 4, NO_CHECKPOINTING: False})
+    path = tmp_path / "engine.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load_yaml(path).values == {
+        MICRO_BATCH: 2,
+        ACCUMULATION: 4,
+        "learning_rate": 1e-4,
+        NO_CHECKPOINTING: False,
+    }
+    assert text.startswith("# Rendered by lfwrap.\n\n### train\n")
