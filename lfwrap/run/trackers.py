@@ -16,7 +16,7 @@ from lfwrap.run.paths import RunPaths
 TRACKERS = ("tensorboard", "wandb", "swanlab", "mlflow", "trackio")
 """The trackers of which lfwrap knows how they are named and found; the engine hands on to others as well."""
 
-_LINK = re.compile(r"View run(?: \S+)? at:? (https?://[^\s\x1b]+)")
+_LINK = re.compile(r"View run(?: \S+)? at:? (?:\x1b\[[\d;]*m)*(https?://[^\s\x1b]+)")
 _HOSTS = {"wandb": "wandb", "swanlab": "swanlab"}
 _LOG_BYTES = 8 << 20
 

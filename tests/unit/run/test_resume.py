@@ -15,12 +15,13 @@ import pytest
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
+from lfwrap.recipe.recipe import load_recipe
 from lfwrap.run import launch, resume
 from lfwrap.run.job import Surroundings
 from lfwrap.run.paths import create_run_folder
 from lfwrap.run.process import MARKER
 from lfwrap.run.record import Run, RunRecord, RunState, append_event, prepare_record, save_record, utc_now
-from lfwrap.run.resume import plan_resume
+from lfwrap.run.resume import at_its_place, plan_resume, require_same_recipe
 from lfwrap.run.start import describe_inputs
 from lfwrap.yamlio import load_yaml
 
@@ -133,3 +134,40 @@ def test_a_lost_run_is_put_on_record_as_lost_before_it_goes_on(stopped: Run, sur
     events = [json.loads(line) for line in stopped.paths.events.read_text(encoding="utf-8").splitlines()]
     assert [event.get("state") for event in events[-2:]] == ["lost", None]
     assert json.loads(stopped.paths.record.read_bytes())["state"] == "lost"
+
+
+def test_a_recipe_given_to_a_resume_must_be_the_runs_own(stopped: Run, tmp_path: Path) -> None:
+    same = load_recipe(stopped.paths.recipe, environ={})
+    require_same_recipe(stopped, same)
+    other = tmp_path / "other.yaml"
+    other.write_text("do_train: true\ndataset: e\nmodel_name_or_path: m\nhf_hub_token: geheim\n", encoding="utf-8")
+    with pytest.raises(RunStateError) as caught:
+        require_same_recipe(stopped, load_recipe(other, environ={}))
+    message = caught.value.message
+    assert "dataset: it was d and is e" in message
+    assert "dataset_dir: it was" in message
+    assert "and is not set" in message
+    assert "hf_hub_token: it was not set and is ***" in message
+    assert "geheim" not in message
+
+
+def test_the_way_on_with_a_changed_run_is_from_its_weights(
+    stopped: Run, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    (tmp_path / "data/d.jsonl").write_text("changed\n", encoding="utf-8")
+    (stopped.paths.output / "checkpoint-3").mkdir(parents=True)
+    with pytest.raises(RunStateError) as caught:
+        plan_resume(stopped, surroundings)
+    assert f"--continue-from-adapter {stopped.paths.root}" in caught.value.hint
+
+
+def test_relative_paths_count_from_where_the_run_was_started(
+    stopped: Run, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    stopped.paths.environment.write_text(json.dumps({"cwd": str(tmp_path)}), encoding="utf-8")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    plan = plan_resume(stopped, dataclasses.replace(surroundings, cwd=elsewhere))
+    assert plan.attempt.command.cwd == tmp_path
+    stopped.paths.environment.write_text(json.dumps({"cwd": str(tmp_path / "gone")}), encoding="utf-8")
+    assert at_its_place(stopped, surroundings) == surroundings
