@@ -65,6 +65,8 @@ def visible_handles(nvml: Any, visible: str | None = None) -> list[Any]:
     if visible is None:
         return handles
     uuids = {_text(nvml.nvmlDeviceGetUUID(handle)): handle for handle in handles}
+    if "MIG-" in visible:
+        uuids |= {_text(nvml.nvmlDeviceGetUUID(part)): part for gpu in handles for part in _mig_devices(nvml, gpu)}
     chosen: list[Any] = []
     for part in filter(None, (piece.strip() for piece in visible.split(","))):
         if part.isdecimal() and int(part) < len(handles):
@@ -77,12 +79,33 @@ def visible_handles(nvml: Any, visible: str | None = None) -> list[Any]:
     return chosen
 
 
+def _mig_devices(nvml: Any, gpu: Any) -> list[Any]:
+    """The parts that a GPU is divided into; none where it is not, or can't be."""
+    found = []
+    with contextlib.suppress(nvml.NVMLError):
+        for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(gpu)):
+            with contextlib.suppress(nvml.NVMLError):  # fewer parts than there could be
+                found.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, index))
+    return found
+
+
+def _capability(nvml: Any, handle: Any) -> tuple[int, int]:
+    """CUDA's (major, minor); of a part of a GPU, that of the whole."""
+    try:
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    except nvml.NVMLError:
+        whole = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(whole)
+    return int(major), int(minor)
+
+
 def _probe_gpu(nvml: Any, handle: Any) -> Gpu:
     name = _text(nvml.nvmlDeviceGetName(handle))
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    major, minor = map(int, nvml.nvmlDeviceGetCudaComputeCapability(handle))
+    major, minor = _capability(nvml, handle)
     bf16 = has_bf16((major, minor))
-    known = catalog_gpu(name) or Gpu(name, memory.total)
+    # The catalogue's rates are those of a whole GPU.
+    known = (None if " MIG " in name else catalog_gpu(name)) or Gpu(name, memory.total)
     return replace(
         known,
         name=name,

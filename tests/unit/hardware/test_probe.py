@@ -46,15 +46,31 @@ class FakeNvml:
         return index
 
     def nvmlDeviceGetUUID(self, handle):
-        return f"GPU-{handle}aaa"
+        return f"MIG-{handle[0]}part{handle[1]}" if isinstance(handle, tuple) else f"GPU-{handle}aaa"
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle):
+        return 7 if "H100" in self.gpus[handle][0] else 0
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, handle, index):
+        if index > 1:
+            raise NvmlError
+        return handle, index
+
+    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, handle):
+        return handle[0]
 
     def nvmlDeviceGetName(self, handle):
-        return self.gpus[handle][0].encode()
+        whole = handle[0] if isinstance(handle, tuple) else handle
+        return (self.gpus[whole][0] + (" MIG 1g.10gb" if isinstance(handle, tuple) else "")).encode()
 
     def nvmlDeviceGetMemoryInfo(self, handle):
+        if isinstance(handle, tuple):
+            return SimpleNamespace(total=9984 * MIB, free=9900 * MIB)
         return SimpleNamespace(total=self.gpus[handle][1] * MIB, free=(self.gpus[handle][1] - 500) * MIB)
 
     def nvmlDeviceGetCudaComputeCapability(self, handle):
+        if isinstance(handle, tuple):
+            raise NvmlError
         return self.gpus[handle][2]
 
     def nvmlDeviceGetNvLinkState(self, handle, link):
@@ -148,3 +164,15 @@ def test_apple(monkeypatch, machine, *, brand, ram_gib, memory_gib, bf16):
     assert (found.kind, found.interconnect) == (DeviceKind.MPS, "unified")
     assert found.device_memory_bytes == int(memory_gib * GIB)
     assert found.gpus[0].bf16 is bf16
+
+
+def test_parts_of_a_gpu_are_found_by_their_names(machine):
+    found = machine(T4, H100, visible="MIG-1part1, MIG-1part0")
+    assert [gpu.name for gpu in found.gpus] == ["NVIDIA H100 80GB HBM3 MIG 1g.10gb"] * 2
+    assert found.gpus[0].memory_bytes == 9984 * MIB
+    assert (found.gpus[0].compute_capability, found.gpus[0].bf16_flops) == ((9, 0), 0.0)
+
+
+def test_a_part_that_is_not_there_hides_those_after_it(machine):
+    found = machine(H100, H100, visible="MIG-0part0,MIG-0part5,MIG-1part0")
+    assert len(found.gpus) == 1
