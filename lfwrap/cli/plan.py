@@ -13,7 +13,8 @@ from lfwrap.errors import PlanError
 if TYPE_CHECKING:
     from lfwrap.hardware.profile import HardwareProfile
     from lfwrap.plan.plan import Plan
-    from lfwrap.plan.search import PlanRequest, Rows
+    from lfwrap.plan.request import PlanRequest
+    from lfwrap.plan.rows import Rows
     from lfwrap.recipe.recipe import Recipe
 
 
@@ -54,17 +55,21 @@ def command(
     from lfwrap.hardware.profile import choose_world_size, load_hardware
     from lfwrap.plan.plan import make_plan, predict_plan
     from lfwrap.recipe.check import check_recipe, require_valid
-    from lfwrap.recipe.planning import Machine, may_change, plan_request, unavailable_keys
+    from lfwrap.recipe.planning import Machine, dataset_folder, may_change, plan_request, unavailable_keys
     from lfwrap.recipe.recipe import load_recipe
     from lfwrap.recipe.render import render_recipe
+    from lfwrap.recipe.row_lengths import measure_rows
 
     profile, engine = load_hardware(hardware), find_engine()
     loaded, facts = load_recipe(recipe, overrides), load_engine_facts(engine)
     require_valid(loaded, check_recipe(loaded, facts, profile))
-    missing = unavailable_keys(engine) if hardware == "auto" else frozenset()
-    machine = Machine(profile, choose_world_size(world_size, profile), missing)
+    missing: frozenset[str] = unavailable_keys(engine) if hardware == "auto" else frozenset()
+    machine = Machine(profile, choose_world_size(world_size, profile), missing, dataset_folder(loaded))
     rendered = render_recipe(loaded, facts, profile, output_dir="RUN/output", world_size=machine.world_size)
-    request = plan_request(loaded, rendered, machine, _rows(longest_row, mean_row, row_count))
+    rows = _rows(longest_row, mean_row, row_count) or measure_rows(
+        loaded, machine.dataset_dir, str(rendered.engine.get("template", ""))
+    )
+    request = plan_request(loaded, rendered, machine, rows)
     plan = make_plan(request) if may_change(request) and not fixed else predict_plan(request)
     if as_json:
         output.print_json("plan", {"recipe": str(loaded.path), "hardware": profile.name, **plan.to_json()})
@@ -77,7 +82,7 @@ def command(
 
 def _rows(longest: int | None, mean: float | None, count: int | None) -> Rows | None:
     """Row lengths as they were given by hand; None where none was."""
-    from lfwrap.plan.search import Rows
+    from lfwrap.plan.rows import Rows
 
     if longest is None and mean is None and count is None:
         return None

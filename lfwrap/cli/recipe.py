@@ -129,8 +129,7 @@ def explain(
     from lfwrap.engine.locate import find_engine
     from lfwrap.hardware.profile import choose_world_size
     from lfwrap.recipe.check import require_valid
-    from lfwrap.recipe.datasets import find_dataset_dir
-    from lfwrap.recipe.planning import Machine, plan_training, unavailable_keys
+    from lfwrap.recipe.planning import Machine, dataset_folder, plan_training, unavailable_keys
     from lfwrap.recipe.render import render_recipe
 
     loaded, facts, profile = _load(recipe, overrides, hardware)
@@ -138,14 +137,15 @@ def explain(
         raise click.BadParameter("names no machine", param_hint="--hardware")
     require_valid(loaded, _all_findings(loaded, facts, profile))
     missing: frozenset[str] = unavailable_keys(find_engine()) if hardware == "auto" else frozenset()
-    machine = Machine(profile, choose_world_size(world_size, profile), missing)
+    folder = dataset_folder(loaded)
+    machine = Machine(profile, choose_world_size(world_size, profile), missing, folder)
     planned = plan_training(loaded, facts, machine)
     rendered = render_recipe(
         loaded,
         facts,
         profile,
         output_dir="RUN/output",
-        dataset_dir=find_dataset_dir(loaded, Path.cwd()).path,
+        dataset_dir=str(folder) if folder else None,
         world_size=machine.world_size,
         plan_values=planned.values,
     )

@@ -125,9 +125,10 @@ class ModelFacts:
         Experts are not among them: transformers 5 holds each layer's experts as one three-dimensional parameter,
         which neither PEFT's LoRA by module name nor bitsandbytes touches.
         """
-        return (*self._attention_linears(), *(() if self.is_moe else self._mlp_linears(self.intermediate_size)))
+        return _linears(self)
 
-    def _attention_linears(self) -> tuple[LinearShape, ...]:
+    def attention_linears(self) -> tuple[LinearShape, ...]:
+        """Those of the attention block."""
         hidden, out = self.hidden_size, LinearShape("o_proj", self.q_size, self.hidden_size, self.output_bias)
         if self.fused_projections:
             return (LinearShape("qkv_proj", hidden, self.q_size + 2 * self.kv_size, self.attention_bias), out)
@@ -138,7 +139,8 @@ class ModelFacts:
             out,
         )
 
-    def _mlp_linears(self, width: int) -> tuple[LinearShape, ...]:
+    def mlp_linears(self, width: int) -> tuple[LinearShape, ...]:
+        """Those of an MLP of the given width: the layer's own, an expert's or the shared expert's."""
         hidden = self.hidden_size
         if self.fused_projections:
             return (LinearShape("gate_up_proj", hidden, 2 * width), LinearShape("down_proj", width, hidden))
@@ -161,7 +163,7 @@ class ModelFacts:
     @property
     def expert_parameters(self) -> int:
         """Elements of all experts of all layers."""
-        mlp = self._mlp_linears(self.intermediate_size)
+        mlp = self.mlp_linears(self.intermediate_size)
         one = sum(linear.weights + (linear.out_features if self._expert_bias else 0) for linear in mlp)
         return self.num_layers * self.num_experts * one
 
@@ -179,7 +181,7 @@ class ModelFacts:
             total += router + self.expert_parameters // self.num_layers
             total += self.num_heads if self._expert_bias else 0  # gpt-oss's attention sinks
         if self.shared_experts_size:
-            total += sum(linear.weights for linear in self._mlp_linears(self.shared_experts_size)) + self.hidden_size
+            total += sum(linear.weights for linear in self.mlp_linears(self.shared_experts_size)) + self.hidden_size
         return total
 
     @property
@@ -204,6 +206,12 @@ class ModelFacts:
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
         return {**asdict(self), "parameters": self.parameters, "active_parameters": self.active_parameters}
+
+
+@functools.lru_cache(maxsize=64)
+def _linears(model: ModelFacts) -> tuple[LinearShape, ...]:
+    """`ModelFacts.linears`: a plan asks thousands of times."""
+    return (*model.attention_linears(), *(() if model.is_moe else model.mlp_linears(model.intermediate_size)))
 
 
 @functools.cache

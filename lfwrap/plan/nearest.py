@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lfwrap.errors import PlanError
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.plan.lasting import WEIGHTS_SHARED
-from lfwrap.plan.search import (
-    LIGER_KEY,
-    MARGIN_SHARE,
-    MICRO_KEY,
-    NO_CHECKPOINTING_KEY,
-    PlanRequest,
-    best_option,
-    device_limit_bytes,
-    options,
-)
+from lfwrap.plan.request import LIGER_KEY, MICRO_KEY, NO_CHECKPOINTING_KEY, PlanRequest
+from lfwrap.plan.search import MARGIN_SHARE, Option, best_option, device_limit_bytes, options
 from lfwrap.units import format_bytes
 
 _SHORTEST_CUTOFF = 256
 _MAX_SUGGESTIONS = 3
 
 
-def nothing_fits(request: PlanRequest) -> PlanError:
+def nothing_fits(request: PlanRequest, ways: Sequence[Option]) -> PlanError:
     """The error that says what is missing, and what would fit."""
-    ways = list(options(request))
     smallest = min(ways, key=lambda option: option.memory.device_bytes)
     suggestions = [text for _, text in zip(range(_MAX_SUGGESTIONS), nearest_plans(request), strict=False)]
     memory = smallest.memory
@@ -42,7 +33,7 @@ def nothing_fits(request: PlanRequest) -> PlanError:
 def nearest_plans(request: PlanRequest) -> Iterator[str]:
     """What would fit instead, the nearest first: the settings and the memory they need."""
     for text, relaxed in _relaxations(request):
-        option = best_option(relaxed)
+        option = best_option(options(relaxed))
         if option is not None:
             yield f"{text} ({format_bytes(option.memory.device_bytes)}, micro-batch {option.batch.micro_batch})"
 

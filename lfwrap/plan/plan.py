@@ -9,19 +9,16 @@ from typing import Any
 
 from lfwrap.plan.lasting import adapter_bytes
 from lfwrap.plan.nearest import nothing_fits
-from lfwrap.plan.search import (
+from lfwrap.plan.request import (
     ACCUMULATION_KEY,
+    CUTOFF_KEY,
     LIGER_KEY,
-    MARGIN_SHARE,
     MICRO_KEY,
     NO_CHECKPOINTING_KEY,
     SAMPLING_KEY,
-    Option,
     PlanRequest,
-    best_option,
-    fixed_option,
-    options,
 )
+from lfwrap.plan.search import MARGIN_SHARE, Option, best_option, fixed_option, options
 from lfwrap.units import format_bytes
 
 _DEFAULT_EPOCHS = 3.0
@@ -112,10 +109,11 @@ def make_plan(request: PlanRequest) -> Plan:
     Raises:
         PlanError: none does; the hint names the nearest that do.
     """
-    best = best_option(request)
+    ways = list(options(request))
+    best = best_option(ways)
     if best is None:
-        raise nothing_fits(request)
-    return _finish(request, best, tuple(_rejected(request, best)))
+        raise nothing_fits(request, ways)
+    return _finish(request, best, tuple(_rejected(ways, best)))
 
 
 def predict_plan(request: PlanRequest) -> Plan:
@@ -147,7 +145,7 @@ def _steps(request: PlanRequest, option: Option) -> int | None:
     if request.rows.count is None or option.rows_per_update is None:
         return None
     epochs = float(request.values.get("num_train_epochs") or _DEFAULT_EPOCHS)
-    return math.ceil(epochs * math.ceil(request.rows.count / option.rows_per_update))
+    return max(1, math.ceil(epochs * math.ceil(request.rows.count / option.rows_per_update)))
 
 
 def _checkpoint_bytes(request: PlanRequest, option: Option) -> int:
@@ -172,18 +170,12 @@ def _overrides(request: PlanRequest, option: Option) -> Iterator[str]:
 def _notes(request: PlanRequest, option: Option) -> Iterator[str]:
     choices = option.choices
     if choices.packing:
-        rows = f"about {option.rows_per_update} rows (a pack holds about {option.rows_per_sequence})"
-        unknown = "how many rows that is depends on their length: give --mean-row"
-        yield f"An update sees {option.batch.effective} packs; {unknown if option.rows_per_update is None else rows}."
+        yield _packing_note(request, option)
     if SAMPLING_KEY in option.changes:
         yield "Rows are grouped by length: updates see other rows together than in a random order."
     if LIGER_KEY in option.changes:
         yield "Needs the liger-kernel package: `pip install 'lfwrap[speed]'`."
-    if request.rows.mean_tokens is None and request.speed == "auto":
-        yield (
-            "Row lengths are not known: planned as if every row had the longest length, without packing."
-            " `lfwrap data stats` counts them; give --mean-row, --longest-row and --rows."
-        )
+    yield _rows_note(request)
     if request.values.get("use_unsloth"):
         yield "Unsloth's kernels are not modelled: less memory, and more speed, than said here."
         if choices.dropout:
@@ -194,10 +186,38 @@ def _notes(request: PlanRequest, option: Option) -> Iterator[str]:
         yield "The machine's rates are unknown, or it has no GPU: no estimate of time."
 
 
-def _rejected(request: PlanRequest, best: Option) -> Iterator[Rejected]:
+def _packing_note(request: PlanRequest, option: Option) -> str:
+    """How many rows an update sees, and what that is beside the recipe's number."""
+    said = f"An update sees {option.batch.effective} packs of {option.choices.seq_len_tokens:,} tokens"
+    if option.packs is None or option.rows_per_update is None:
+        return f"{said}; how many rows that is depends on their length: give --mean-row."
+    rows = f"{option.rows_per_update:.1f} rows on average ({option.packs.rows_per_pack:.3g} a pack,"
+    rows += f" {option.packs.filled:.0%} of it filled)"
+    if "packing" not in option.changes or not request.effective_batch:
+        return f"{said}: {rows}."
+    off = option.rows_per_update / request.effective_batch - 1
+    return f"{said}: {rows}, {off:+.1%} from the {request.effective_batch} of the recipe."
+
+
+def _rows_note(request: PlanRequest) -> str:
+    """What is known of the rows' lengths."""
+    rows = request.rows
+    if rows.mean_tokens is None:
+        return (
+            "Row lengths are not known: planned as if every row had the longest length, without packing."
+            " `lfwrap data stats` counts them; give --mean-row, --longest-row and --rows."
+        )
+    how = f" ({rows.basis})" if rows.basis else ""
+    said = f"Rows have {rows.mean_tokens:,.0f} tokens on average; planned for {rows.longest_tokens:,}{how}."
+    if rows.is_exact or request.speed != "auto":
+        return said
+    return f"{said} Rows are packed only where their tokens can be counted: name the model's folder."
+
+
+def _rejected(ways: Sequence[Option], best: Option) -> Iterator[Rejected]:
     """The best of each other combination of settings, and why it was not taken."""
     groups: dict[tuple[str, ...], list[Option]] = {}
-    for option in options(request):
+    for option in ways:
         groups.setdefault(tuple(sorted(option.changes)), []).append(option)
     for key, members in groups.items():
         if key != tuple(sorted(best.changes)):
@@ -227,11 +247,13 @@ def _too_large(option: Option) -> str:
 
 def describe(changes: Mapping[str, Any]) -> str:
     """The changed settings in words."""
-    words = {
+    words: dict[str, str] = {
         LIGER_KEY: "Liger",
         NO_CHECKPOINTING_KEY: "no checkpointing",
         "packing": "packing",
         SAMPLING_KEY: "grouped by length",
     }
+    if CUTOFF_KEY in changes:
+        words["packing"] = f"packs of {changes[CUTOFF_KEY][0]}"
     named = [word for key, word in words.items() if key in changes]
     return ", ".join(named) or "as it is"

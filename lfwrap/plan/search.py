@@ -3,79 +3,32 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
-from lfwrap.model.facts import ModelFacts
 from lfwrap.plan.batch import BatchPlan, solve_batch
 from lfwrap.plan.choices import Choices, read_choices
 from lfwrap.plan.memory import MemoryEstimate, estimate_memory
+from lfwrap.plan.packing import pack_capacities, packs_per_update, request_packs
+from lfwrap.plan.request import (
+    ACCUMULATION_KEY,
+    CUTOFF_KEY,
+    LIGER_KEY,
+    MICRO_KEY,
+    NO_CHECKPOINTING_KEY,
+    PACKING_KEYS,
+    SAMPLING_KEY,
+    PlanRequest,
+    Reasoned,
+)
+from lfwrap.plan.rows import Packs, padded_row_tokens
 from lfwrap.plan.throughput import SpeedEstimate, estimate_speed
 
 MARGIN_SHARE = 0.05
-MICRO_KEY, ACCUMULATION_KEY = "per_device_train_batch_size", "gradient_accumulation_steps"
-LIGER_KEY, NO_CHECKPOINTING_KEY = "enable_liger_kernel", "disable_gradient_checkpointing"
-SAMPLING_KEY, PACKING_KEYS = "train_sampling_strategy", ("packing", "neat_packing")
 _LARGEST_MICRO_BATCH = 64
-# Of 4096-token packs of Alpaca rows, about this much was filled (221k tokens passed for 170k of text).
-_PACK_FILLED = 0.8
-# Padding of batches grouped by length, for each doubling of the batch: 34% at 8 and 71% at 32 of 999 Alpaca rows.
-_GROUPED_PADDING = 0.14
 # A setting must be worth this much speed to be changed.
 _WORTHWHILE = 0.02
-
-Reasoned = tuple[Any, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """How long the data's rows are, in tokens, and how many there are; None where it is not known.
-
-    Attributes:
-        longest_tokens: the longest, at most the cutoff: what memory is planned for.
-        mean_tokens: the mean, for time and packing.
-        count: rows of an epoch.
-    """
-
-    longest_tokens: int
-    mean_tokens: float | None = None
-    count: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PlanRequest:
-    """What is to be planned.
-
-    Attributes:
-        model: the model's shapes.
-        values: the engine's keys as the recipe renders them for this machine.
-        hardware: the machine.
-        world_size: processes.
-        rows: lengths and number of the rows.
-        batch: how an update is made up as rendered.
-        zero_stage: DeepSpeed's stage, if DeepSpeed is used.
-        offload: whether ZeRO offloads.
-        effective_batch: rows an update shall see; None leaves the batch as rendered.
-        speed: what may be changed: ``auto``, ``exact`` or ``off``.
-        given: keys that the person set: they stay.
-        micro_limit: the largest micro-batch to try; None for the usual.
-    """
-
-    model: ModelFacts
-    values: Mapping[str, Any]
-    hardware: HardwareProfile
-    world_size: int
-    rows: Rows
-    batch: BatchPlan
-    zero_stage: int | None = None
-    offload: bool = False
-    effective_batch: int | None = None
-    speed: str = "off"
-    given: frozenset[str] = field(default_factory=frozenset)
-    micro_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +39,7 @@ class Option:
         changes: engine key → (value, reason): what differs from the request.
         choices: the settings, on the longest rows.
         batch: how an update is made up; of packs, while packing.
-        rows_per_sequence: rows in a pack, about; 1 without packing; None while the rows' mean length is unknown.
+        packs: what packing makes of the rows; None without packing, or while the rows' length is unknown.
         memory: what one GPU needs.
         speed: how fast it goes; None where the machine's rates are unknown.
         limit_bytes: what a GPU has, less the margin.
@@ -95,7 +48,7 @@ class Option:
     changes: Mapping[str, Reasoned]
     choices: Choices
     batch: BatchPlan
-    rows_per_sequence: int | None
+    packs: Packs | None
     memory: MemoryEstimate
     speed: SpeedEstimate | None
     limit_bytes: int
@@ -106,9 +59,11 @@ class Option:
         return self.memory.device_bytes <= self.limit_bytes
 
     @property
-    def rows_per_update(self) -> int | None:
-        """Rows of the data that an update sees: about so many, while packing; None where that is unknown."""
-        return None if self.rows_per_sequence is None else self.batch.effective * self.rows_per_sequence
+    def rows_per_update(self) -> float | None:
+        """Rows of the data that an update sees: on average, while packing; None where that is unknown."""
+        if not self.choices.packing:
+            return float(self.batch.effective)
+        return None if self.packs is None else self.batch.effective * self.packs.rows_per_pack
 
 
 def device_limit_bytes(hardware: HardwareProfile) -> int:
@@ -138,10 +93,12 @@ def evaluate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: Batch
         offload=request.offload,
         fused_attention=request.hardware.kind is not DeviceKind.CUDA or gpu is None or gpu.flash_attention,
     )
+    cutoff = int(values.get(CUTOFF_KEY) or request.cutoff)
+    packs = request_packs(request, cutoff) if choices.packing else None
     if choices.packing:
-        choices = replace(choices, seq_len_tokens=_cutoff(request))
+        choices = replace(choices, seq_len_tokens=cutoff)
     memory = estimate_memory(request.model, choices, request.hardware.kind)
-    typical, real_share = _typical(request, choices, values)
+    typical, real_share = _typical(request, choices, packs, grouped=values.get(SAMPLING_KEY) == "group_by_length")
     speed = estimate_speed(
         request.model,
         typical,
@@ -149,36 +106,20 @@ def evaluate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: Batch
         real_share=real_share,
         interconnect=request.hardware.interconnect,
     )
-    rows = _rows_per_pack(request) if choices.packing else 1
-    return Option(dict(changes), choices, batch, rows, memory, speed, device_limit_bytes(request.hardware))
+    return Option(dict(changes), choices, batch, packs, memory, speed, device_limit_bytes(request.hardware))
 
 
-def _cutoff(request: PlanRequest) -> int:
-    return int(request.values.get("cutoff_len") or request.rows.longest_tokens)
-
-
-def _rows_per_pack(request: PlanRequest) -> int | None:
-    mean = request.rows.mean_tokens
-    return None if mean is None else max(1, int(_cutoff(request) * _PACK_FILLED / mean))
-
-
-def _typical(request: PlanRequest, choices: Choices, values: Mapping[str, Any]) -> tuple[Choices, float]:
-    """The settings with the length of a typical micro-batch, and the part of it that is no padding.
-
-    Rows of random batches are padded to the longest of them: of n rows whose lengths spread like an exponential
-    distribution, mean × (1 + 1/2 + … + 1/n). Batches grouped by length have some padding, too.
-    """
+def _typical(request: PlanRequest, choices: Choices, packs: Packs | None, *, grouped: bool) -> tuple[Choices, float]:
+    """The settings with the length of a typical micro-batch, and the part of it that is no padding."""
     mean = request.rows.mean_tokens
     if choices.packing:
-        return choices, _PACK_FILLED
-    if mean is None:
+        return choices, packs.filled if packs else 1.0
+    update_rows = choices.micro_batch * choices.accumulation
+    padded = padded_row_tokens(request.rows, choices.micro_batch, update_rows, grouped=grouped)
+    if mean is None or padded is None:
         return choices, 1.0
-    if values.get(SAMPLING_KEY) == "group_by_length":
-        spread = 1 + _GROUPED_PADDING * math.log2(choices.micro_batch)
-    else:
-        spread = sum(1 / number for number in range(1, choices.micro_batch + 1))
-    padded = min(request.rows.longest_tokens, max(1, round(mean * spread)))
-    return replace(choices, seq_len_tokens=padded), min(1.0, mean / padded)
+    length = max(1, round(padded))
+    return replace(choices, seq_len_tokens=min(length, choices.seq_len_tokens)), min(1.0, mean / length)
 
 
 def fixed_option(request: PlanRequest) -> Option:
@@ -190,18 +131,20 @@ def options(request: PlanRequest) -> Iterator[Option]:
     """Every way that the request leaves open, fitting or not."""
     for settings in itertools.product(*_settings(request)):
         changes: dict[str, Reasoned] = {key: value for setting in settings for key, value in setting.items()}
-        for batch in _batches(request, is_packed="packing" in changes):
-            yield evaluate(request, changes, batch)
+        for batch in _batches(request, changes):
+            option = evaluate(request, changes, batch)
+            yield option
+            if not option.fits:
+                break  # a larger micro-batch takes no less
 
 
-def best_option(request: PlanRequest) -> Option | None:
+def best_option(ways: Iterable[Option]) -> Option | None:
     """The fastest way that fits; None where none does. Each change must be worth 2% of speed."""
-    fitting = [option for option in options(request) if option.fits]
-    return max(fitting, key=_rank, default=None)
+    return max((option for option in ways if option.fits), key=_rank, default=None)
 
 
 def _rank(option: Option) -> tuple[float, float]:
-    cost = 1 - _WORTHWHILE * len({key for key in option.changes if key != PACKING_KEYS[1]})
+    cost = 1 - _WORTHWHILE * len({key for key in option.changes if key not in {PACKING_KEYS[1], CUTOFF_KEY}})
     if option.speed is None:  # nothing is known of the machine's pace: as little as possible is changed
         return cost, float(option.choices.micro_batch)
     return option.speed.tokens_per_s * cost, -float(option.memory.device_bytes)
@@ -225,14 +168,27 @@ def _settings(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
 
 
 def _length_settings(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
-    """Packing, or grouping by length: they change which rows an update sees, and need the rows' mean length."""
+    """Packing, or grouping by length: they change which rows an update sees, and need the rows' length."""
     if request.speed != "auto" or request.rows.mean_tokens is None:
         return
-    if _is_open(request, *PACKING_KEYS):
-        reason = f"About {_rows_per_pack(request)} rows share a sequence, kept apart by a mask: hardly any padding."
-        yield dict.fromkeys(PACKING_KEYS, (True, reason))
+    if request.rows.is_exact and _is_open(request, *PACKING_KEYS):
+        yield from _packing_settings(request)
     if _is_open(request, SAMPLING_KEY):
         yield {SAMPLING_KEY: ("group_by_length", "Rows of like length share a batch: less padding.")}
+
+
+def _packing_settings(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
+    """Packs as long as the cutoff; shorter ones where no row is longer and nothing else needs the cutoff."""
+    for capacity in pack_capacities(request):
+        packs = request_packs(request, capacity)
+        if packs is None:
+            continue
+        reason = f"About {packs.rows_per_pack:.3g} rows share a sequence, kept apart by a mask: hardly any padding."
+        setting: dict[str, Reasoned] = dict.fromkeys(PACKING_KEYS, (True, reason))
+        if capacity != request.cutoff:
+            why = f"No row has more than {request.rows.longest_tokens:,} tokens: shorter packs hold them all."
+            setting[CUTOFF_KEY] = (capacity, why)
+        yield setting
 
 
 def _micro_limit(request: PlanRequest) -> int:
@@ -246,15 +202,17 @@ def _is_open(request: PlanRequest, *keys: str) -> bool:
     return not any(key in request.given or request.values.get(key) for key in keys)
 
 
-def _batches(request: PlanRequest, *, is_packed: bool) -> Iterator[BatchPlan]:
-    """The batches to try: exact products of the effective batch; of packs, the nearest number of them."""
+def _batches(request: PlanRequest, changes: Mapping[str, Reasoned]) -> Iterator[BatchPlan]:
+    """The batches to try: exact products of the effective batch; of packs, the number whose rows come nearest to it."""
     if request.effective_batch is None or request.speed == "off" or ACCUMULATION_KEY in request.given:
-        yield request.batch
+        if PACKING_KEYS[0] not in changes:
+            yield request.batch
         return
-    effective = request.effective_batch
-    if is_packed:
-        unit = request.world_size * (_rows_per_pack(request) or 1)
-        effective = max(1, round(effective / unit)) * request.world_size
+    effective: int | None = request.effective_batch
+    if PACKING_KEYS[0] in changes:
+        effective = packs_per_update(request, int(changes.get(CUTOFF_KEY, (request.cutoff, ""))[0]))
+    if effective is None:
+        return
     share = effective // request.world_size
     limit = min(_micro_limit(request), share)
     fixed = request.batch.micro_batch if MICRO_KEY in request.given and request.micro_limit is None else None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.engine.locate import Engine, package_version
@@ -14,9 +14,12 @@ from lfwrap.model.facts import ModelFacts, load_model_facts
 from lfwrap.plan.batch import BatchPlan
 from lfwrap.plan.choices import Choices, read_target
 from lfwrap.plan.plan import Plan, make_plan, predict_plan
-from lfwrap.plan.search import ACCUMULATION_KEY, LIGER_KEY, MICRO_KEY, PlanRequest, Reasoned, Rows
+from lfwrap.plan.request import ACCUMULATION_KEY, LIGER_KEY, MICRO_KEY, PlanRequest, Reasoned
+from lfwrap.plan.rows import Rows
+from lfwrap.recipe.datasets import find_dataset_dir
 from lfwrap.recipe.recipe import Recipe, Source
 from lfwrap.recipe.render import Rendered, render_recipe
+from lfwrap.recipe.row_lengths import measure_rows
 
 DEFAULT_CUTOFF = 2048
 _STAGES = frozenset({"sft", "pt"})
@@ -32,11 +35,13 @@ class Machine:
         hardware: the machine.
         world_size: processes.
         unavailable: keys that need a package which is not installed there; they are no way to go.
+        dataset_dir: where the recipe's data sets are registered; None where they can't be read here.
     """
 
     hardware: HardwareProfile
     world_size: int
     unavailable: frozenset[str] = frozenset()
+    dataset_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,13 @@ def plan_training(recipe: Recipe, facts: EngineFacts, machine: Machine, rows: Ro
         recipe: the recipe, found right by `check_recipe`.
         facts: the engine's keys.
         machine: where it shall run.
-        rows: lengths of the data's rows; None plans for the cutoff.
+        rows: lengths of the data's rows; None measures them, and where that can't be done plans for the cutoff.
 
     Raises:
         PlanError: nothing fits the GPUs; the hint names the nearest that does.
     """
     rendered = render_recipe(recipe, facts, machine.hardware, output_dir="RUN/output", world_size=machine.world_size)
+    rows = rows or measure_rows(recipe, machine.dataset_dir, str(rendered.engine.get("template", "")))
     try:
         request = plan_request(recipe, rendered, machine, rows)
     except PreflightError as error:
@@ -83,6 +89,12 @@ def plan_training(recipe: Recipe, facts: EngineFacts, machine: Machine, rows: Ro
             raise
         return _predicted(request)
     return Planned(plan, plan_values(plan), plan.notes)
+
+
+def dataset_folder(recipe: Recipe, cwd: Path | None = None) -> Path | None:
+    """Where the recipe's data sets are registered, seen from a folder; None where nothing local registers them."""
+    found = find_dataset_dir(recipe, cwd or Path.cwd()).path
+    return Path(found) if found else None
 
 
 def unavailable_keys(engine: Engine | None) -> frozenset[str]:
@@ -134,22 +146,16 @@ def plan_request(recipe: Recipe, rendered: Rendered, machine: Machine, rows: Row
         values=values,
         hardware=machine.hardware,
         world_size=rendered.world_size,
-        rows=cut_rows(rows or Rows(cutoff), cutoff),
+        rows=(rows or Rows(cutoff)).cut(cutoff),
         batch=rendered.batch,
         zero_stage=recipe.intent.zero_stage if rendered.deepspeed else None,
         offload=recipe.intent.offload,
         effective_batch=_effective_batch(recipe, rendered.batch),
         speed=recipe.intent.speed,
         given=_given(recipe) | machine.unavailable,
+        fixed=frozenset(key for key, source in recipe.sources.items() if source is Source.COMMAND_LINE),
         micro_limit=_micro_limit(recipe),
     )
-
-
-def cut_rows(rows: Rows, cutoff: int) -> Rows:
-    """The rows as the engine cuts them."""
-    longest = min(rows.longest_tokens, cutoff)
-    mean = None if rows.mean_tokens is None else min(rows.mean_tokens, float(longest))
-    return dataclasses.replace(rows, longest_tokens=longest, mean_tokens=mean)
 
 
 def _effective_batch(recipe: Recipe, batch: BatchPlan) -> int | None:

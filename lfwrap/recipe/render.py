@@ -18,6 +18,8 @@ from lfwrap.recipe.templates import render_template
 from lfwrap.yamlio import dump_yaml
 
 BATCH_KEYS = ("per_device_train_batch_size", "gradient_accumulation_steps")
+# What a plan replaces even where the recipe sets it: how an update is made up, and the length of packs.
+_PLAN_REPLACES = (*BATCH_KEYS, "cutoff_len")
 _SECTIONS = {
     "model": "model",
     "method": "method",
@@ -113,7 +115,7 @@ def _own_layers(
     if recipe.has_intent:
         layers.lay(Source.TEMPLATE, adapt.template_layer(recipe, facts))
         layers.lay(Source.HARDWARE, adapt.hardware_layer(recipe, hardware))
-        layers.lay(Source.PLAN, {key: value for key, value in plan_values.items() if key not in BATCH_KEYS})
+        layers.lay(Source.PLAN, plan_values)
     for source in (Source.RECIPE, Source.MODEL_PATH, Source.COMMAND_LINE):
         layers.lay(source, _own_layer(recipe, source))
     return layers
@@ -129,10 +131,8 @@ def _lay_intent(
     """
     layers.lay(Source.LIMIT, adapt.limit_layer(layers, hardware))
     layers.lay(Source.INTENT, adapt.checkpoint_layer(recipe.intent, layers))
-    planned = {key: plan_values[key] for key in BATCH_KEYS if key in plan_values}
-    if len(planned) == len(BATCH_KEYS):
-        layers.lay(Source.PLAN, planned)
-    else:
+    layers.lay(Source.PLAN, {key: plan_values[key] for key in _PLAN_REPLACES if key in plan_values})
+    if not set(BATCH_KEYS) <= set(plan_values):
         layers.lay(Source.INTENT, _batch_layer(recipe, layers, processes))
 
 

@@ -172,7 +172,8 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
     found = check_recipe(recipe, facts, hardware)
     data = find_dataset_dir(recipe, surroundings.cwd)
     is_elsewhere = request.is_dry and request.hardware != "auto"  # where nothing is known to be missing
-    machine = Machine(hardware, world_size, unavailable_keys(None if is_elsewhere else engine))
+    folder = Path(data.path) if data.path else None
+    machine = Machine(hardware, world_size, unavailable_keys(None if is_elsewhere else engine), folder)
     planned = plan_job(request, recipe, facts, machine, found)
     rendered = render_recipe(
         recipe,

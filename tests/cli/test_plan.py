@@ -101,8 +101,8 @@ def test_the_time_of_the_papers_measured_run(capsys):
 
 
 def test_overrides_count(capsys):
-    _, small = plan_json(capsys, "recipes/paper.yaml", "--fixed", "--hardware", "h100-80gb", "cutoff_len=512")
-    _, large = plan_json(capsys, "recipes/paper.yaml", "--fixed", "--hardware", "h100-80gb", "cutoff_len=1024")
+    _, small = plan_json(capsys, "recipes/paper.yaml", "--fixed", "--hardware", "h100-80gb", "lora_rank=8")
+    _, large = plan_json(capsys, "recipes/paper.yaml", "--fixed", "--hardware", "h100-80gb", "lora_rank=16")
     assert small["memory"]["peak_allocated_bytes"] < large["memory"]["peak_allocated_bytes"]
 
 

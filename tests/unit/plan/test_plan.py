@@ -12,16 +12,9 @@ from lfwrap.hardware.profile import load_hardware
 from lfwrap.model.facts import catalog_model
 from lfwrap.plan.batch import BatchPlan
 from lfwrap.plan.plan import make_plan, predict_plan
-from lfwrap.plan.search import (
-    LIGER_KEY,
-    MICRO_KEY,
-    NO_CHECKPOINTING_KEY,
-    SAMPLING_KEY,
-    PlanRequest,
-    Rows,
-    device_limit_bytes,
-    options,
-)
+from lfwrap.plan.request import LIGER_KEY, MICRO_KEY, NO_CHECKPOINTING_KEY, SAMPLING_KEY, PlanRequest
+from lfwrap.plan.rows import Rows
+from lfwrap.plan.search import device_limit_bytes, options
 from lfwrap.units import GIB
 
 VALUES = {
@@ -73,8 +66,8 @@ def test_without_lengths_nothing_is_packed_and_that_is_said():
 def test_short_rows_are_packed_and_the_rows_of_an_update_are_said():
     plan = make_plan(request(rows=ALPACA))
     assert plan.option.changes["packing"][0] is True
-    assert plan.option.rows_per_sequence > 10
-    assert plan.option.rows_per_update == pytest.approx(128, rel=0.1)
+    assert plan.option.packs.rows_per_pack > 10
+    assert plan.option.rows_per_update == pytest.approx(128, rel=0.02)
     assert f"lfwrap.effective_batch_size={plan.option.batch.effective}" in plan.overrides
     assert any("packs" in note for note in plan.notes)
 

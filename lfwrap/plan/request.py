@@ -1,0 +1,59 @@
+"""What is to be planned: a recipe as it is rendered for a machine, and what may be changed about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lfwrap.hardware.profile import HardwareProfile
+from lfwrap.model.facts import ModelFacts
+from lfwrap.plan.batch import BatchPlan
+from lfwrap.plan.rows import Rows
+
+MICRO_KEY, ACCUMULATION_KEY = "per_device_train_batch_size", "gradient_accumulation_steps"
+CUTOFF_KEY = "cutoff_len"
+LIGER_KEY, NO_CHECKPOINTING_KEY = "enable_liger_kernel", "disable_gradient_checkpointing"
+SAMPLING_KEY, PACKING_KEYS = "train_sampling_strategy", ("packing", "neat_packing")
+
+Reasoned = tuple[Any, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """What is to be planned.
+
+    Attributes:
+        model: the model's shapes.
+        values: the engine's keys as the recipe renders them for this machine.
+        hardware: the machine.
+        world_size: processes.
+        rows: lengths and number of the rows.
+        batch: how an update is made up as rendered.
+        zero_stage: DeepSpeed's stage, if DeepSpeed is used.
+        offload: whether ZeRO offloads.
+        effective_batch: rows an update shall see; None leaves the batch as rendered.
+        speed: what may be changed: ``auto``, ``exact`` or ``off``.
+        given: keys that the person set: they stay.
+        fixed: those of them that not even an equal way may replace: the command line's.
+        micro_limit: the largest micro-batch to try; None for the usual.
+    """
+
+    model: ModelFacts
+    values: Mapping[str, Any]
+    hardware: HardwareProfile
+    world_size: int
+    rows: Rows
+    batch: BatchPlan
+    zero_stage: int | None = None
+    offload: bool = False
+    effective_batch: int | None = None
+    speed: str = "off"
+    given: frozenset[str] = field(default_factory=frozenset)
+    fixed: frozenset[str] = field(default_factory=frozenset)
+    micro_limit: int | None = None
+
+    @property
+    def cutoff(self) -> int:
+        """Tokens at which the engine cuts a row, and that a pack holds."""
+        return int(self.values.get(CUTOFF_KEY) or self.rows.longest_tokens)

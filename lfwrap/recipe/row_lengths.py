@@ -1,0 +1,183 @@
+"""How many tokens the rows of a recipe's data sets have, counted with the model's own tokenizer where it is at hand."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import xxhash
+
+from lfwrap.data.stored import StoredSet, find_stored_set
+from lfwrap.data.token_counts import TextTokens
+from lfwrap.errors import LfwrapError
+from lfwrap.fsio import write_bytes
+from lfwrap.model.frames import frame_tokens
+from lfwrap.model.hf_config import find_config
+from lfwrap.plan.rows import Rows
+from lfwrap.recipe.recipe import Recipe, split_names
+
+_TOKENIZER = "tokenizer.json"
+_MOST_CHARACTERS = 100_000_000
+_CHUNK_ROWS = 2048
+_WHOLE_FILE_BYTES = 1 << 28
+# Characters of a token, where no tokenizer is at hand: what texts have, and what the longest row may have.
+_ASCII_USUAL, _ASCII_DENSE, _OTHER_USUAL, _OTHER_DENSE = 4.2, 2.5, 1.5, 0.8
+_FRAME_GUESS_TOKENS, _TURN_GUESS_TOKENS = 24, 5
+
+
+def measure_rows(
+    recipe: Recipe, dataset_dir: Path | None, template: str, environ: Mapping[str, str] = os.environ
+) -> Rows | None:
+    """Lengths of the rows that the recipe trains on, not yet cut; None where the data can't be read here.
+
+    They are counted once and kept in the cache folder, under a hash of the data's content.
+
+    Args:
+        recipe: the recipe.
+        dataset_dir: where its data sets are registered.
+        template: the chat template, whose own tokens count, too.
+        environ: where the cache folder is named.
+    """
+    names = split_names(recipe.engine_values.get("dataset"))
+    if dataset_dir is None or not names or recipe.engine_values.get("streaming"):
+        return None
+    try:
+        sets = [find_stored_set(name, dataset_dir) for name in names]
+        tokenizer = _find_tokenizer(recipe.model)
+        counted = [_count_set(stored, tokenizer, template, environ) for stored in sets]
+    except (LfwrapError, OSError):
+        return None
+    return _join(counted, recipe)
+
+
+def _join(counted: list[dict[str, Any]], recipe: Recipe) -> Rows | None:
+    """All sets as one, less what is kept for evaluation."""
+    lengths: list[int] = []
+    count = 0
+    most = recipe.engine_values.get("max_samples")
+    for found in counted:
+        rows = found["lengths"][:most] if isinstance(most, int) else found["lengths"]
+        lengths += rows
+        count += min(found["rows"], most) if isinstance(most, int) else found["rows"]
+    if not lengths:
+        return None
+    is_whole = all(found["is_whole"] for found in counted)
+    longest = max(found["longest"] for found in counted)
+    is_counted = all(found["is_counted"] for found in counted)
+    how = "counted with the model's tokenizer" if is_counted else "estimated from characters: no tokenizer is here"
+    basis = f"{len(lengths):,} rows {how}" + ("" if is_whole else ", the first of more: the longest is not known")
+    return Rows(
+        longest_tokens=longest if is_whole else 1 << 40,
+        mean_tokens=sum(lengths) / len(lengths),
+        count=_trained_rows(count, recipe.engine_values.get("val_size")),
+        lengths=tuple(lengths),
+        basis=basis,
+        is_exact=is_counted,
+    )
+
+
+def _trained_rows(count: int, val_size: Any) -> int:
+    if not isinstance(val_size, int | float) or val_size <= 0:
+        return count
+    return max(1, count - int(val_size if val_size >= 1 else val_size * count))
+
+
+def _find_tokenizer(model: str | None) -> Path | None:
+    """The tokenizer.json of a local model, or of one in the hub cache."""
+    config = find_config(model) if model else None
+    path = config.parent / _TOKENIZER if config else None
+    return path if path is not None and path.is_file() else None
+
+
+def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where counted lengths are kept: ``$LFWRAP_CACHE``, else ``$XDG_CACHE_HOME/lfwrap``, else ``~/.cache/lfwrap``."""
+    own = environ.get("LFWRAP_CACHE")
+    home = Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return (Path(own).expanduser() if own else home / "lfwrap") / "row-lengths"
+
+
+def _count_set(stored: StoredSet, tokenizer: Path | None, template: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Lengths of one set, from the cache or counted now."""
+    place = cache_folder(environ) / f"{_content_key(stored, tokenizer, template)}.json"
+    try:
+        found: dict[str, Any] = orjson.loads(place.read_bytes())
+        return found
+    except (OSError, ValueError):
+        found = _count_now(stored, tokenizer, template)
+    with contextlib.suppress(OSError):  # a read-only home: counted again next time
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(place, orjson.dumps(found))
+    return found
+
+
+def _content_key(stored: StoredSet, tokenizer: Path | None, template: str) -> str:
+    digest = xxhash.xxh3_128(f"2 {template} {stored.format} {orjson.dumps(dict(stored.entry)).decode()}".encode())
+    for path in (*stored.files, *([tokenizer] if tokenizer else [])):
+        status = path.stat()
+        if status.st_size > _WHOLE_FILE_BYTES:  # hashing it all would take seconds
+            digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode())
+        else:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _count_now(stored: StoredSet, tokenizer: Path | None, template: str) -> dict[str, Any]:
+    rows = (row.value for row in stored.rows() if row.value is not None)
+    tokens = TextTokens(tokenizer) if tokenizer else None
+    frames = frame_tokens(template, lambda text: _text_tokens(tokens, text)) if tokens else None
+    if tokens is None or frames is None:
+        return _estimated(rows)
+    lengths: list[int] = []
+    characters = 0
+    for chunk in _chunks(rows):
+        added = [frames.of_row(row) for row in chunk]
+        lengths += [own + more for (own, _), more in zip(tokens.count(chunk), added, strict=True)]
+        characters += sum(_row_characters(row)[0] + _row_characters(row)[1] for row in chunk)
+        if characters > _MOST_CHARACTERS:
+            rest = sum(1 for _ in rows)
+            return _found(lengths, len(lengths) + rest, is_whole=not rest)
+    return _found(lengths, len(lengths), is_whole=True)
+
+
+def _found(lengths: list[int], rows: int, *, is_whole: bool, longest: int | None = None) -> dict[str, Any]:
+    """What is kept of a set; a longest length is given where the lengths are estimates."""
+    return {
+        "lengths": lengths,
+        "rows": rows,
+        "is_whole": is_whole,
+        "is_counted": longest is None,
+        "longest": max(lengths, default=0) if longest is None else longest,
+    }
+
+
+def _estimated(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Usual lengths by characters, and a generous longest one."""
+    usual, longest = [], 0
+    for row in rows:
+        ascii_count, others = _row_characters(row)
+        turns = _FRAME_GUESS_TOKENS + _TURN_GUESS_TOKENS * len(row["conversations"])
+        usual.append(int(ascii_count / _ASCII_USUAL + others / _OTHER_USUAL) + turns)
+        longest = max(longest, int(ascii_count / _ASCII_DENSE + others / _OTHER_DENSE) + 2 * turns)
+    return _found(usual, len(usual), is_whole=True, longest=longest)
+
+
+def _row_characters(row: Mapping[str, Any]) -> tuple[int, int]:
+    """ASCII characters of a row's texts, and others."""
+    texts = [row["system"], row["tools"], *(turn["value"] for turn in row["conversations"])]
+    total = sum(map(len, texts))
+    encoded = sum(len(text.encode("ascii", "ignore")) for text in texts)
+    return encoded, total - encoded
+
+
+def _text_tokens(tokens: TextTokens, text: str) -> int:
+    return tokens.count([{"system": text, "tools": "", "conversations": []}])[0][0]
+
+
+def _chunks(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    while chunk := list(itertools.islice(rows, _CHUNK_ROWS)):
+        yield chunk
