@@ -37,7 +37,8 @@ def render_page(described: Sequence[Mapping[str, Any]]) -> str:
         .get_template("report.html.j2")
         .render(
             runs=[
-                {**run, "short": name, "facts": list(_facts(run))} for run, name in zip(described, names, strict=True)
+                {**run, "short": name, "facts": list(_facts(run)), "history": history_lines(run["events"])}
+                for run, name in zip(described, names, strict=True)
             ],
             plots=list(_plots(described, names)),
             changed=changed_settings(described),
@@ -156,3 +157,24 @@ def changed_settings(described: Sequence[Mapping[str, Any]]) -> list[tuple[str, 
         (key, ["–" if key not in run["settings"] else str(run["settings"][key]) for run in described]) for key in keys
     ]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def history_lines(events: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Time and text of what happened to a run besides its plain starts: stops, resumes, stalls, memory lowered."""
+    found = []
+    for event in events:
+        kind = str(event.get("event", ""))
+        if kind in {"prepared", "started"} or (kind == "state" and event.get("state") == "running"):
+            continue
+        details = [f"{key} {_plain(value)}" for key, value in event.items() if key not in {"time", "event"} and value]
+        text = f"{event.get('before')} → {event.get('state')}" if kind == "state" else kind.replace("-", " ")
+        reason = str(event.get("reason", "")) if kind == "state" else ", ".join(details)
+        found.append((str(event.get("time", ""))[:19].replace("T", " "), f"{text}: {reason}" if reason else text))
+    return found
+
+
+def _plain(value: Any) -> str:
+    """A detail of an event as text."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -23,13 +23,13 @@ def describe_run(run: Run) -> dict[str, Any]:
 
     Returns:
         ``run`` (as ``runs show --json``), ``curves``, ``plan`` (rows of planned against measured), ``measured``,
-        ``environment``, ``data``, ``attempts``, ``command``, ``files`` (recipe, engine YAML, DeepSpeed JSON),
-        ``trackers``.
+        ``environment``, ``data``, ``attempts``, ``events``, ``command``, ``files`` (recipe, engine YAML, DeepSpeed
+        JSON), ``trackers``.
     """
     entries = load_entries(run.paths.trainer_log)
     measured = measure(entries)
     values = read_yaml(run.paths.engine_yaml)
-    environment = _read_json(run.paths.environment)
+    environment, events = _read_json(run.paths.environment), _read_events(run)
     described = {
         "run": _live(run, entries),
         "curves": read_curves(entries),
@@ -37,7 +37,8 @@ def describe_run(run: Run) -> dict[str, Any]:
         "measured": _measured_json(measured),
         "environment": environment,
         "data": describe_data(run, _read_json(run.paths.inputs)),
-        "attempts": [_attempt(run.paths.attempt(number), run) for number in run.paths.attempt_numbers()],
+        "attempts": [_attempt(run.paths.attempt(number), run, events) for number in run.paths.attempt_numbers()],
+        "events": events,
         "command": _read_json(run.paths.attempt(max(run.record.attempt, 0)).command),
         "settings": {key: value for key, value in values.items() if value is not None},
         "files": dict(_files(run)),
@@ -109,12 +110,12 @@ def _plan_rows(plan: Mapping[str, Any], measured: Measured, run: Run) -> Iterato
             yield {"what": what, "unit": unit, "planned": planned, "measured": found, "ratio": ratio}
 
 
-def _attempt(paths: AttemptPaths, run: Run) -> dict[str, Any]:
+def _attempt(paths: AttemptPaths, run: Run, events: list[dict[str, Any]]) -> dict[str, Any]:
     """One start of the engine: when, how it ended and why."""
     ended = _read_json(paths.exit)
     return {
         "number": paths.number,
-        "started_at": _started_at(run, paths.number),
+        "started_at": _started_at(events, paths.number),
         "state": ended.get("state") or ("running" if paths.number == run.record.attempt else "lost"),
         "reason": ended.get("reason", ""),
         "exit_code": ended.get("exit_code"),
@@ -126,19 +127,26 @@ def _attempt(paths: AttemptPaths, run: Run) -> dict[str, Any]:
     }
 
 
-def _started_at(run: Run, number: int) -> str | None:
+def _started_at(events: list[dict[str, Any]], number: int) -> str | None:
+    started = (event for event in events if event.get("event") == "started" and event.get("attempt") == number)
+    return next((str(event.get("time")) for event in started), None)
+
+
+def _read_events(run: Run) -> list[dict[str, Any]]:
+    """What happened to the run, oldest first; lines that are no objects are passed over."""
     try:
         lines = run.paths.events.read_bytes().splitlines()
     except OSError:
-        return None
+        return []
+    found = []
     for line in lines:
         try:
             event = orjson.loads(line)
         except ValueError:
             continue
-        if isinstance(event, dict) and event.get("event") == "started" and event.get("attempt") == number:
-            return str(event.get("time"))
-    return None
+        if isinstance(event, dict):
+            found.append(event)
+    return found
 
 
 def _files(run: Run) -> Iterator[tuple[str, str]]:

@@ -40,7 +40,8 @@ def test_ticks_are_few_round_and_inside(first, second):
     assert axis.low <= low
     assert high <= axis.high
     assert 2 <= len(axis.ticks) <= 9
-    assert all(axis.low - 1e-6 <= tick <= axis.high + 1e-6 for tick in axis.ticks)
+    slack = 1e-6 * (axis.high - axis.low)
+    assert all(axis.low - slack <= tick <= axis.high + slack for tick in axis.ticks)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from lfwrap.cli.app import run as lfwrap
-from lfwrap.report.page import changed_settings, render_page, short_names
+from lfwrap.report.page import changed_settings, history_lines, render_page, short_names
 from lfwrap.report.run_report import describe_run
 from lfwrap.report.secrets import named_secrets, scrub
 from lfwrap.run.record import RunState
@@ -193,3 +193,22 @@ def test_json_has_the_curves_and_writes_no_page(make_run, monkeypatch, tmp_path,
     assert [attempt["state"] for attempt in described["attempts"]] == ["failed", "succeeded"]
     assert described["data"]["files"][0]["rows"] == 7
     assert not run.paths.report.exists()
+
+
+def test_what_happened_is_told_without_the_plain_starts():
+    at = "2026-11-22T05:06:07.123Z"
+    events = [
+        {"time": at, "event": "prepared", "state": "prepared"},
+        {"time": at, "event": "state", "before": "prepared", "state": "running"},
+        {"time": at, "event": "started", "attempt": 0},
+        {"time": at, "event": "stop", "level": "asked", "signals": [2, 15]},
+        {"time": at, "event": "state", "before": "running", "state": "failed", "reason": "It broke."},
+        {"time": at, "event": "memory-lowered", "changes": {"per_device_train_batch_size": 1}, "reason": "why"},
+        {"time": at, "event": "resume", "step": 3, "checkpoint": None},
+    ]
+    assert history_lines(events) == [
+        ("2026-11-22 05:06:07", "stop: level asked, signals 2 15"),
+        ("2026-11-22 05:06:07", "running → failed: It broke."),
+        ("2026-11-22 05:06:07", "memory lowered: changes per_device_train_batch_size 1, reason why"),
+        ("2026-11-22 05:06:07", "resume: step 3"),
+    ]
