@@ -1,7 +1,9 @@
 """What lfwrap itself costs: overhead.py [RECIPE] [--rounds N].
 
 Prints the median of ten `lfwrap --help`, and, given a recipe, the wall time that `lfwrap train` adds to the engine's
-own on the same rendered YAML, measured in turns (engine, lfwrap, engine, lfwrap, …) in fresh folders.
+own on the same rendered YAML, measured in turns (engine, lfwrap, engine, lfwrap, …) in fresh folders; the last folder's
+data set cache is warm in both. Wall times on a shared machine vary by several percent; the CPU seconds of lfwrap's own
+process (start-up and preflight included, from `exit.json`) do not.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HELP_ROUNDS = 10
 LFWRAP = Path(sys.executable).with_name("lfwrap")
@@ -34,18 +38,44 @@ def measure_help() -> list[float]:
     return [time_command(LFWRAP, "--help") for _ in range(HELP_ROUNDS)]
 
 
-def measure_training(recipe: str, rounds: int) -> tuple[list[float], list[float]]:
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Seconds of each turn: the engine alone, `lfwrap train`, and the CPU seconds of lfwrap's own process in it."""
+
+    engine_s: list[float]
+    lfwrap_s: list[float]
+    supervisor_cpu_s: list[float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Every turn, and the medians' ratios."""
+        added_s = statistics.median(self.lfwrap_s) - statistics.median(self.engine_s)
+        return {
+            "engine_s": [round(one, 2) for one in self.engine_s],
+            "lfwrap_s": [round(one, 2) for one in self.lfwrap_s],
+            "added_s": round(added_s, 2),
+            "added_percent": round(100 * added_s / statistics.median(self.engine_s), 2),
+            "supervisor_cpu_s": self.supervisor_cpu_s,
+            "supervisor_cpu_percent": round(
+                100 * statistics.median(self.supervisor_cpu_s) / statistics.median(self.lfwrap_s), 2
+            ),
+        }
+
+
+def measure_training(recipe: str, rounds: int) -> Turns:
     """Wall seconds of the engine alone and of lfwrap, in turns, on the same rendered YAML."""
-    engine_s, lfwrap_s = [], []
+    turns = Turns([], [], [])
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder) / "runs"
         time_command(LFWRAP, "train", recipe, "--runs-dir", runs, "-q")  # fills the file cache and the data set cache
         (first,) = runs.iterdir()
         for _ in range(rounds):
             shutil.rmtree(first / "output")
-            engine_s.append(time_command(ENGINE, "train", first / "engine.yaml"))
-            lfwrap_s.append(time_command(LFWRAP, "train", recipe, "--runs-dir", runs, "-q"))
-    return engine_s, lfwrap_s
+            turns.engine_s.append(time_command(ENGINE, "train", first / "engine.yaml"))
+            turns.lfwrap_s.append(time_command(LFWRAP, "train", recipe, "--runs-dir", runs, "-q"))
+            newest = max(runs.iterdir(), key=lambda run: run.stat().st_mtime_ns if run != first else 0)
+            ended = json.loads((newest / "attempts" / "0" / "exit.json").read_bytes())
+            turns.supervisor_cpu_s.append(ended["supervisor_cpu_s"])
+    return turns
 
 
 def main() -> None:
@@ -57,13 +87,7 @@ def main() -> None:
     help_s = measure_help()
     result = {"help_median_s": round(statistics.median(help_s), 3), "help_s": [round(one, 3) for one in help_s]}
     if options.recipe:
-        engine_s, lfwrap_s = measure_training(options.recipe, options.rounds)
-        added_s = [ours - theirs for ours, theirs in zip(lfwrap_s, engine_s, strict=True)]
-        result |= {
-            "engine_s": [round(one, 2) for one in engine_s],
-            "lfwrap_s": [round(one, 2) for one in lfwrap_s],
-            "added_median_s": round(statistics.median(added_s), 2),
-        }
+        result |= measure_training(options.recipe, options.rounds).to_json()
     print(json.dumps(result, indent=2))
 
 
