@@ -56,7 +56,7 @@ def ask_server(command: str, *, timeout_s: float = 60.0) -> LiveServer:
         raise PreflightError(
             "--mcp-server needs the 'mcp' package", hint="Install it with: pip install 'lfwrap[mcp]'"
         ) from error
-    words = _words(command)
+    words = server_words(command)
     server = mcp.StdioServerParameters(command=words[0], args=words[1:])
     shown = secrets.redact(words[0])
     try:
@@ -65,7 +65,7 @@ def ask_server(command: str, *, timeout_s: float = 60.0) -> LiveServer:
         raise PreflightError(f"MCP server {shown}: no answer within {timeout_s:g} s", hint=_HINT) from error
     except Exception as error:
         # The client raises whatever went wrong in its tasks, often as a group of one.
-        reason = secrets.redact(str(_innermost(error)))
+        reason = secrets.redact(str(innermost(error)))
         raise PreflightError(f"MCP server {shown}: {reason}", hint=_HINT) from error
     try:
         return LiveServer(info, tuple(parse_tool(tool, RowNotes()) for tool in listed))
@@ -76,7 +76,8 @@ def ask_server(command: str, *, timeout_s: float = 60.0) -> LiveServer:
 _HINT = "Run the command by hand: it should wait for input, and write nothing but JSON-RPC to its output."
 
 
-def _words(command: str) -> list[str]:
+def server_words(command: str) -> list[str]:
+    """A command line as its words. Raises PreflightError when it is empty or its quotes don't match."""
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -105,7 +106,8 @@ async def _list_tools(mcp: Any, server: Any, timeout_s: float) -> tuple[dict[str
             return {"name": info.name, "version": info.version} if info else {"name": "server"}, tools
 
 
-def _innermost(error: BaseException) -> BaseException:
+def innermost(error: BaseException) -> BaseException:
+    """The error inside of groups of one, which the client's tasks raise."""
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
     return error
