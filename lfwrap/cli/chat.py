@@ -3,106 +3,197 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lfwrap.cli import output
+from lfwrap.cli.generation_options import generation_options
+from lfwrap.cli.talk import COMMANDS, Talk, answer_with_tools, ask_person, read_lines
 from lfwrap.cli.target_options import open_target, target_options
+from lfwrap.cli.tool_turns import ToolDesk
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
-    from lfwrap.results.answers import Answer, AnswerSession
-    from lfwrap.results.questions import Question
+    from lfwrap.data.mcp_session import McpSession
+    from lfwrap.engine.locate import Engine
+    from lfwrap.results.answers import Answer, AnswerSession, GenerationSettings
+    from lfwrap.results.question_rows import Question
     from lfwrap.results.target import Target
 
-_COMMANDS = (
-    "/system TEXT sets the system prompt, /reset forgets the conversation, /base switches base and tuned, /exit ends"
-)
+_PATH = click.Path(path_type=Path)
 
 
 @click.command("chat")
 @target_options
-@click.option("--prompt", metavar="TEXT", help="Answer this and end; - reads it from stdin.")
-@click.option(
-    "--file", "file", metavar="FILE", type=click.Path(path_type=Path), help="Answer every question of a file."
-)
+@click.option("--ask", "--prompt", "prompt", metavar="TEXT", help="Answer this and end; - reads it from stdin.")
+@click.option("--file", "file", metavar="FILE", type=_PATH, help="Answer every question of a file.")
 @click.option("--system", metavar="TEXT", help="System prompt; without it, the template's own.")
 @click.option("--base", is_flag=True, help="Answer with the base model, without the adapter.")
-@click.option("--max-new-tokens", type=click.IntRange(1), default=512, show_default=True, help="Longest answer.")
-@click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="0 is greedy.")
-@click.option(
-    "--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="For sampling."
-)
-@click.option("--seed", type=int, default=42, show_default=True, help="Of the sampling.")
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Questions at once, with --file."
-)
+@click.option("--adapter", "adapters", metavar="[NAME=]DIR", multiple=True,
+              help="One more adapter of the same base, to switch to; repeatable.")  # fmt: skip
+@click.option("--tools", metavar="FILE", type=_PATH, multiple=True, help="Tools that the model may call; repeatable.")
+@click.option("--mcp-server", metavar="COMMAND", help="Offer this server's tools, and run calls after a yes.")
+@click.option("--yes", is_flag=True, help="Run every call of --mcp-server without asking.")
+@generation_options
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Questions at once: --file.")
+@click.option("--web", is_flag=True, help="Open the engine's web chat on 127.0.0.1.")
+@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, help="Of --web.")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Whether --web opens a browser.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def command(
-    *,
-    run: str,
-    runs_dir: Path,
-    base_model: str | None,
-    template: str | None,
-    prompt: str | None,
-    file: Path | None,
-    system: str | None,
-    base: bool,
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
-    batch_size: int,
-    as_json: bool,
-) -> None:
+def command(*, run: str, runs_dir: Path, base_model: str | None, template: str | None, **options: Any) -> None:
     r"""Talk to a tuned model with the template it was trained with.
 
-    RUN is a run (folder or name), a checkpoint, an adapter folder, a merged model or a base model. Without --prompt and
-    --file it is a conversation; --file takes text, one question a line, or JSONL rows, and writes JSONL.
+    RUN is a run (folder or name), a checkpoint, an adapter folder, a merged model or a base model. Without --ask and
+    --file it is a conversation; --file takes text, one question a line, CSV, or JSON rows, and writes JSONL.
 
     \b
     Example:
       lfwrap chat runs/20260101T120000Z-law-1a2b3c4d
-      lfwrap chat latest --prompt "What is a lien?"
+      lfwrap chat latest --ask "What is a lien?"
       lfwrap chat latest --file questions.txt > answers.jsonl
+      lfwrap chat latest --mcp-server "python server.py"
     """
-    from lfwrap.results.answers import AnswerSession, GenerationSettings
-
-    if prompt is not None and file is not None:
-        raise UsageError("--prompt and --file: one of the two.", hint="See lfwrap chat --help.")
-    if as_json and prompt is None and file is None:
-        raise UsageError("--json needs --prompt or --file.", hint="A conversation has no single result.")
-    questions = _questions(prompt, file, system)
+    wishes = _Wishes(**options)
+    wishes.check()
     engine, target = open_target(run, runs_dir, base_model, template)
-    settings = GenerationSettings(max_new_tokens, temperature, top_p, seed)
-    output.say(_describe(target, base=base))
-    with AnswerSession(engine, target, settings=settings) as session:
-        adapter = None if base else session.default_adapter()
+    if wishes.web:
+        _web(engine, target, wishes)
+        return
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(_server(wishes.mcp_server))
+        tools = _tools(wishes, server, target)
+        questions = wishes.questions(tools, target.template)
+        adapters = _adapters(target, wishes, runs_dir)
+        output.say(_describe(target, base=wishes.base))
+        session = stack.enter_context(_open(engine, target, adapters, wishes.settings))
         output.say(f"loaded in {session.ready['seconds']:.0f} s: {session.ready['dtype']} on {session.ready['device']}")
-        if file is not None:
-            _answer_file(session, questions, adapter, batch_size, as_json=as_json)
-        elif questions:
-            _answer_one(session, questions[0], adapter, as_json=as_json)
-        else:
-            _converse(session, system, adapter)
+        desk = ToolDesk(target.template, server, ask_person, allow_all=wishes.yes)
+        _talk(
+            session,
+            wishes,
+            questions,
+            Talk(session, wishes.system, wishes.first(session), tools=tools, desk=desk),
+            desk,
+        )
 
 
-def _questions(prompt: str | None, file: Path | None, system: str | None) -> list[Question]:
-    from lfwrap.results.questions import ask, load_questions
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """The options."""
 
-    if file is not None:
-        return load_questions(file, system)
-    if prompt is None:
-        return []
-    text = sys.stdin.read().strip() if prompt == "-" else prompt
-    if not text.strip():
-        raise UsageError("--prompt: empty.", hint="Give the question as one argument, in quotes.")
-    return [ask(text, system=system)]
+    prompt: str | None
+    file: Path | None
+    system: str | None
+    base: bool
+    adapters: tuple[str, ...]
+    tools: tuple[Path, ...]
+    mcp_server: str | None
+    yes: bool
+    settings: GenerationSettings
+    batch_size: int
+    web: bool
+    port: int
+    browser: bool
+    as_json: bool
+
+    def check(self) -> None:
+        """Raise UsageError for options that contradict each other."""
+        if self.prompt is not None and self.file is not None:
+            raise UsageError("--ask and --file: one of the two.", hint="See lfwrap chat --help.")
+        if self.as_json and self.prompt is None and self.file is None:
+            raise UsageError("--json needs --ask or --file.", hint="A conversation has no single result.")
+        if self.web and (self.prompt is not None or self.file is not None or self.tools or self.mcp_server):
+            raise UsageError("--web goes alone: the page has its own fields.", hint="See lfwrap chat --help.")
+        if self.yes and not self.mcp_server:
+            raise UsageError("--yes needs --mcp-server.", hint="Without a server no call is run.")
+        if self.prompt == "-" and self.mcp_server and not self.yes:
+            raise UsageError("--ask - with --mcp-server needs --yes: stdin can't answer.", hint="Give the text itself.")
+        if self.prompt != "-":
+            self.questions(None, "")  # what can't be asked is refused before a model is looked for
+
+    def questions(self, tools: str | None, template: str) -> list[Question]:
+        """What is to be answered; nothing for a conversation."""
+        from lfwrap.results.questions import ask, load_questions
+
+        if self.file is not None:
+            return load_questions(self.file, self.system, tools=tools, template=template)
+        if self.prompt is None:
+            return []
+        text = sys.stdin.read().strip() if self.prompt == "-" else self.prompt
+        if not text.strip():
+            raise UsageError("--ask: empty.", hint="Give the question as one argument, in quotes.")
+        return [ask(text, system=self.system, tools=tools)]
+
+    def first(self, session: AnswerSession) -> str | None:
+        """Who answers first."""
+        return None if self.base else session.default_adapter()
+
+
+def _web(engine: Engine, target: Target, wishes: _Wishes) -> None:
+    from lfwrap.results.webchat import run_web_chat
+
+    output.say(_describe(target, base=wishes.base))
+    run_web_chat(engine, target, port=wishes.port, base=wishes.base, browser=wishes.browser, ready=output.result)
+
+
+@contextlib.contextmanager
+def _server(command_line: str | None) -> Iterator[McpSession | None]:
+    if command_line is None:
+        yield None
+        return
+    from lfwrap.data.mcp_session import open_mcp_session
+
+    with open_mcp_session(command_line) as session:
+        output.say(f"tools of the server: {', '.join(tool.name for tool in session.tools) or 'none'}")
+        yield session
+
+
+def _tools(wishes: _Wishes, server: McpSession | None, target: Target) -> str | None:
+    from lfwrap.data.tools import load_catalogue
+    from lfwrap.results.question_rows import write_tools
+
+    known = dict(load_catalogue(wishes.tools).tools) if wishes.tools else {}
+    known |= {tool.name: tool for tool in server.tools} if server else {}
+    return write_tools(list(known.values()), target.template) if known else None
+
+
+def _adapters(target: Target, wishes: _Wishes, runs_dir: Path) -> dict[str, Path]:
+    """The target's adapter and those beside it. Raises UsageError for one that was tuned on another base."""
+    from lfwrap.engine.facts import load_engine_facts
+    from lfwrap.results.answers import TUNED
+    from lfwrap.results.contestants import Contestant, TargetWishes, require_distinct, resolve_contestants
+
+    own = [Contestant(TUNED, target)] if target.adapter else []
+    given = TargetWishes(runs_dir, target.model, target.template)
+    others = resolve_contestants(wishes.adapters, load_engine_facts(), given) if wishes.adapters else []
+    for other in others:
+        if fault := _no_neighbour(other.target, target):
+            raise UsageError(
+                f"--adapter {other.target.name}: {fault}",
+                hint=f"Adapters beside {target.name} need its base: {target.model}.",
+            )
+    require_distinct([*own, *others])
+    return {each.name: each.target.adapter for each in (*own, *others) if each.target.adapter is not None}
+
+
+def _no_neighbour(other: Target, target: Target) -> str:
+    """Why an adapter can't stand beside another on one base; empty when it can."""
+    if other.adapter is None:
+        return "no adapter"
+    if other.stated_base and target.stated_base and other.stated_base != target.stated_base:
+        return f"tuned on {other.stated_base}"
+    return ""
+
+
+def _open(engine: Engine, target: Target, adapters: dict[str, Path], settings: GenerationSettings) -> AnswerSession:
+    from lfwrap.results.answers import AnswerSession
+
+    return AnswerSession(engine, target, adapters=adapters, settings=settings)
 
 
 def _describe(target: Target, *, base: bool) -> str:
@@ -110,8 +201,24 @@ def _describe(target: Target, *, base: bool) -> str:
     return f"loading {target.model}{with_adapter} (template {target.template})"
 
 
+def _talk(session: AnswerSession, wishes: _Wishes, questions: Sequence[Question], talk: Talk, desk: ToolDesk) -> None:
+    if wishes.file is not None:
+        _answer_file(session, questions, wishes)
+    elif questions and wishes.as_json:
+        output.print_json("answer", _row(questions[0], session.answer(questions[0], wishes.first(session))))
+    elif questions:
+        answer_with_tools(session, questions[0], wishes.first(session), desk)
+    else:
+        output.say(COMMANDS)
+        for line in read_lines():
+            if line.strip() and not talk.take(line.strip()):
+                return
+
+
 def _row(question: Question, answer: Answer) -> dict[str, Any]:
-    row = {"id": question.id, "question": question.text, "answer": answer.text, "finish": answer.finish}
+    row: dict[str, Any] = {"id": question.id, "question": question.text, "answer": answer.text, "finish": answer.finish}
+    if answer.calls:
+        row["calls"] = list(answer.calls)
     if question.reference is not None:
         row["reference"] = question.reference
     return row | {
@@ -121,112 +228,17 @@ def _row(question: Question, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _answer_one(session: AnswerSession, question: Question, adapter: str | None, *, as_json: bool) -> None:
-    if as_json:
-        output.print_json("answer", _row(question, session.answer(question, adapter)))
-        return
-    _show(session, question, adapter)
-
-
-def _answer_file(
-    session: AnswerSession, questions: list[Question], adapter: str | None, batch_size: int, *, as_json: bool
-) -> None:
+def _answer_file(session: AnswerSession, questions: Sequence[Question], wishes: _Wishes) -> None:
     """Rows in the order of the file, each as soon as it and all before it are there."""
     import orjson
 
     rows: dict[int, dict[str, Any]] = {}
     shown = 0
-    for answer in session.answer_all(questions, adapter, batch_size=batch_size):
+    for answer in session.answer_all(questions, wishes.first(session), batch_size=wishes.batch_size):
         rows[answer.id] = _row(questions[answer.id], answer)
-        while not as_json and shown in rows:
+        while not wishes.as_json and shown in rows:
             output.result(orjson.dumps(rows[shown]).decode())
             shown += 1
         output.say(f"{len(rows)}/{len(questions)} answered")
-    if as_json:
+    if wishes.as_json:
         output.print_json("answers", {"answers": [rows[number] for number in sorted(rows)]})
-
-
-def _show(session: AnswerSession, question: Question, adapter: str | None) -> Answer:
-    """Write an answer to stdout as it comes."""
-    from lfwrap.results.answers import Answer
-
-    for piece in session.stream(question, adapter):
-        if isinstance(piece, Answer):
-            break
-        click.echo(piece, nl=False)
-    click.echo()
-    return piece  # type: ignore[return-value]  # the stream ends with the answer
-
-
-@contextlib.contextmanager
-def _interrupt_ends_answer(session: AnswerSession) -> Iterator[None]:
-    """While an answer is being written ^C ends the answer, not the conversation."""
-    before = signal.signal(signal.SIGINT, lambda *_: session.interrupt())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _lines() -> Iterator[str]:
-    """What the person types, or the lines of a pipe, until the end."""
-    if sys.stdin.isatty():
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401 - gives input() its editing and history
-        with contextlib.suppress(EOFError):
-            while True:
-                yield input("you> ")
-        click.echo()
-    else:
-        yield from (line.rstrip("\n") for line in sys.stdin)
-
-
-def _converse(session: AnswerSession, system: str | None, adapter: str | None) -> None:
-    output.say(_COMMANDS)
-    talk = Talk(session, system, adapter)
-    for line in _lines():
-        if line.strip() and not talk.take(line.strip()):
-            return
-
-
-class Talk:
-    """A conversation: what was said so far, the system prompt, and who answers."""
-
-    def __init__(self, session: AnswerSession, system: str | None, adapter: str | None) -> None:
-        self._session = session
-        self._system = system
-        self._adapter = adapter
-        self._history: list[dict[str, str]] = []
-
-    def take(self, line: str) -> bool:
-        """One line: a command or a question. Says whether to go on."""
-        name, _, rest = line.partition(" ")
-        if name in {"/exit", "/quit", "exit", "quit"} and not rest:
-            return False
-        if name in {"/reset", "/clear"}:
-            self._history.clear()
-            output.say("The conversation is forgotten.")
-        elif name == "/system":
-            self._system = rest.strip() or None
-            self._history.clear()
-            output.say("The system prompt is set, the conversation forgotten." if self._system else "Its own again.")
-        elif name == "/base":
-            self._switch()
-        elif name.startswith("/") and name[1:].isalpha():
-            output.say(f"{name}: no such command. {_COMMANDS}.")
-        else:
-            self._answer(line)
-        return True
-
-    def _switch(self) -> None:
-        tuned = self._session.default_adapter()
-        self._adapter = tuned if self._adapter is None else None
-        output.say("The tuned model answers." if self._adapter else "The base model answers.")
-
-    def _answer(self, line: str) -> None:
-        from lfwrap.results.questions import Question
-
-        messages = (*self._history, {"role": "user", "content": line})
-        with _interrupt_ends_answer(self._session):
-            answer = _show(self._session, Question(0, messages, self._system), self._adapter)
-        self._history = [*messages, {"role": "assistant", "content": answer.text}]

@@ -26,7 +26,8 @@ class StandIn:
 
     made: ClassVar[list[StandIn]] = []
 
-    def __init__(self, _engine: Any, target: Any, *, settings: answers.GenerationSettings) -> None:
+    def __init__(self, _engine: Any, target: Any, *, adapters: Any, settings: answers.GenerationSettings) -> None:
+        self.adapters = tuple(adapters)
         self.target, self.settings = target, settings
         self.ready = {"seconds": 1.2, "dtype": "float32", "device": "cpu"}
         self.asked: list[tuple[str, str | None, str | None]] = []
@@ -39,7 +40,7 @@ class StandIn:
         pass
 
     def default_adapter(self) -> str | None:
-        return "tuned" if self.target.adapter else None
+        return self.adapters[0] if self.adapters else None
 
     def answer(self, question: Any, adapter: str | None) -> Answer:
         self.asked.append((question.text, question.system, adapter))
@@ -95,9 +96,22 @@ def test_one_answer_as_json(sessions, capsys):
 
 
 def test_options_reach_the_model(sessions, capsys):
-    options = ("--max-new-tokens", "9", "--temperature", "0.7", "--top-p", "0.9", "--seed", "1", "--system", "be brief")
+    options = (
+        "--max-new-tokens",
+        "9",
+        "--temperature",
+        "0.7",
+        "--top-p",
+        "0.9",
+        "--seed",
+        "1",
+        "--top-k",
+        "5",
+        "--system",
+        "be brief",
+    )
     _, _, err = lfwrap(capsys, "chat", "latest", "--prompt", "a", "--base", *options)
-    assert sessions[0].settings == answers.GenerationSettings(9, 0.7, 0.9, 1)
+    assert sessions[0].settings == answers.GenerationSettings(9, 0.7, 0.9, 1, 5)
     assert sessions[0].asked == [("a", "be brief", None)]
     assert "loading base/model (template qwen)" in err
 
@@ -109,7 +123,7 @@ def test_the_prompt_may_come_from_stdin(sessions, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("  \n"))
     code, _, err = lfwrap(capsys, "chat", "latest", "--prompt", "-")
     assert code == 2
-    assert "--prompt: empty" in err
+    assert "--ask: empty" in err
 
 
 def test_a_file_is_answered_in_order_as_lines_or_as_one_object(sessions, capsys, tmp_path):
@@ -132,7 +146,7 @@ def test_a_conversation_through_a_pipe(sessions, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\n/system be brief\ntwo\n/exit\nthree\n"))
     code, out, err = lfwrap(capsys, "chat", "latest")
     assert (code, out) == (0, "ONE\nTWO\n")
-    assert "/system TEXT sets the system prompt" in err
+    assert "/system TEXT   sets the system prompt" in err
     assert [asked[1] for asked in sessions[0].asked] == [None, "be brief"]
 
 
@@ -150,7 +164,7 @@ def exported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Path
     def stand_in(_engine: Any, _target: Any, out: Path, options: exporting.ExportOptions, say: Any):
         asked.append((out, options))
         say("merging")
-        parity = ParityReport(options.dtype, "float32", "cpu", (ROW,), None, 1.0) if options.parity else None
+        parity = ParityReport(options.dtype, "float32", "cpu", (ROW,), 1.0) if options.parity else None
         return exporting.Export(out, target, options.dtype, 3 << 20, ("config.json",), parity, ("a note",), 2.04)
 
     monkeypatch.setattr(export, "open_target", lambda *_: ("engine", target))
