@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "See it all work on this machine in minutes: data, training, answers, merged model."),
     "recipe": ("recipe", "List, check and explain recipes; print their schema."),
     "hardware": ("hardware", "List known machines, show one, look at this one."),
-    "runs": ("runs", "List and show runs."),
+    "runs": ("runs", "List, show, watch, stop, resume, repeat runs, and report on them."),
 }
 
 

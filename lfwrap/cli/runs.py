@@ -24,7 +24,7 @@ _CURVE_WIDTH = 60
 
 @click.group()
 def command() -> None:
-    r"""List, show, watch, stop and resume runs.
+    r"""List, show, watch, stop, resume and repeat runs, and report on them.
 
     A run is named by its folder, its name, an unambiguous part of it, or `latest`.
 
@@ -33,6 +33,7 @@ def command() -> None:
       lfwrap runs list
       lfwrap runs show latest
       lfwrap runs resume latest
+      lfwrap runs report latest
     """
 
 
