@@ -94,21 +94,34 @@ def _show_losses(models: Sequence[dict[str, Any]]) -> None:
 
 
 def _show_calls(models: Sequence[dict[str, Any]], reading: str, title: str) -> None:
-    found = [(model["label"], model["tool_calls"][reading]) for model in models if "tool_calls" in model]
-    split = any("seen" in figures for _, figures in found)
-    heads = ["model", *(head for head, _ in _CALL_COLUMNS), "AST 95 %", "arguments", "parse failures", "no call",
-             "not offered", "no-call cases", "right"]  # fmt: skip
-    heads += ["AST seen", "AST unseen"] if split else []
+    found = [
+        (model["label"], model["tool_calls"][reading]) for model in models if reading in model.get("tool_calls", {})
+    ]
+    split = any(figures.get("unseen", {}).get("cases") for _, figures in found)
+    heads = ["model", *(head for head, _ in _CALL_COLUMNS), "AST 95 %", "arguments"]
     rows = []
     for label, figures in found:
         row = [label, str(figures["cases"]), *(_share(figures[key]) for _, key in _CALL_COLUMNS[1:])]
         row += [_interval(figures["ast_interval"]), _share(figures["arguments"]["exact_match"])]
-        row += [str(figures["parse_failures"]), str(figures["no_call"]), str(figures["calls"]["hallucinated"])]
-        row += [str(figures["no_call_cases"]), _share(figures["no_call_accuracy"])]
         row += [_of(figures["seen"]), _of(figures["unseen"])] if split else []
         rows.append(tuple(row))
     output.result(f"\n{title}")
-    _table(tuple(heads), rows)
+    _table((*heads, *(("AST seen tools", "AST unseen tools") if split else ())), rows)
+    output.result("")
+    _show_faults(found)
+
+
+def _show_faults(found: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """What is off with the answers, and how often no call was right where none was expected."""
+    silent = any(figures["no_call_cases"] for _, figures in found)
+    heads = ("model", "parse failures", "no call", "missing", "extra", "not offered")
+    rows = [
+        (label, str(figures["parse_failures"]), str(figures["no_call"]),
+         *(str(figures["calls"][key]) for key in ("missing", "extra", "hallucinated")),
+         *((f"{_share(figures['no_call_accuracy'])} of {figures['no_call_cases']}",) if silent else ()))
+        for label, figures in found
+    ]  # fmt: skip
+    _table((*heads, *(("rightly silent",) if silent else ())), rows)
 
 
 def _show_tools(models: Sequence[dict[str, Any]]) -> None:

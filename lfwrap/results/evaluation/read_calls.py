@@ -25,6 +25,9 @@ _SIGNS = re.compile(
 )
 _ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
 _DECODER = json.JSONDecoder(strict=False)
+# A model that repeats an opening bracket for ever must not cost for ever.
+_MAX_FAILURES = 50
+_MAX_CHARS = 20_000
 _CLOSING = {"{": "}", "[": "]"}
 
 
@@ -86,7 +89,8 @@ def _named_calls(text: str, names: Collection[str]) -> Iterator[ToolCall]:
 
 def _bracket_calls(text: str, names: Collection[str]) -> tuple[ToolCall, ...]:
     """``[name(key=value), …]``, or one ``name(key=value)`` without its bracket."""
-    for piece in [text.strip(), *re.findall(r"\[.*\]", text, re.DOTALL)]:
+    bracket = text[text.find("[") : text.rfind("]") + 1] if "[" in text else ""
+    for piece in filter(None, (text.strip(), bracket)):
         inner = piece if piece.startswith("[") else f"[{piece.strip('`')}]"
         if looks_like_calls(inner, names):
             try:
@@ -107,12 +111,15 @@ def _any_of(names: Collection[str], after: str, text: str) -> Iterator[re.Match[
 
 def _values(text: str) -> Iterator[Any]:
     """The JSON objects and lists of objects in a text, the outermost ones, from left to right."""
-    position = 0
-    while (start := _next_opening(text, position)) is not None:
+    position = failures = 0
+    while failures < _MAX_FAILURES and (start := _next_opening(text, position)) is not None:
         value, end = _value_at(text, start)
-        if value is not None:
+        if value is None:
+            failures += 1
+            position = start + 1
+        else:
             yield value
-        position = end if value is not None else start + 1
+            position = end
 
 
 def _next_opening(text: str, position: int) -> int | None:
@@ -143,7 +150,7 @@ def _value_at(text: str, start: int) -> tuple[Any, int]:
 def _balanced_end(text: str, start: int) -> int | None:
     """Where the bracket that opens here is closed, outside of quotes."""
     depth, quote, position = 0, "", start
-    while position < len(text):
+    while position < min(len(text), start + _MAX_CHARS):
         character = text[position]
         if quote:
             position += character == "\\"

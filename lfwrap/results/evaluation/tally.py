@@ -50,7 +50,7 @@ def tally_losses(losses: Iterable[RowLoss]) -> dict[str, Any]:
         "loss_of_rows": of_rows,
         "supervised_tokens": tokens,
         "rows": len(counted),
-        "rows_cut": sum(row.is_cut for row in counted),
+        "rows_cut": sum(row.is_cut for row in rows),
         "rows_without_supervised_token": len(rows) - len(counted),
     }
 
