@@ -60,7 +60,7 @@ def case_choices(case: dict[str, Any]) -> Choices:
         accumulation=case["accumulation"],
         world_size=case["world_size"],
         zero_stage=case["zero"],
-        padded=case["data"] == "padded",
+        padded=case["data"] in {"padded", "mixed"},
     )
 
 

@@ -70,6 +70,7 @@ class ModelFacts:
         fused_projections: whether q, k, v and gate, up are one matrix each (Phi).
         sliding_window: tokens that windowed layers look back; 0 when all look everywhere.
         logit_softcap: whether logits pass through a soft cap (Gemma 2), which costs one more copy of them.
+        attention_softcap: whether attention weights do, which fused attention kernels can't (Gemma 2).
         extra_parameters: parameters outside the language model (a vision tower).
         max_positions: longest sequence the model was made for; 0 when unknown.
         dtype: the checkpoint's type.
@@ -97,6 +98,7 @@ class ModelFacts:
     fused_projections: bool = False
     sliding_window: int = 0
     logit_softcap: bool = False
+    attention_softcap: bool = False
     extra_parameters: int = 0
     max_positions: int = 0
     dtype: str = "bfloat16"

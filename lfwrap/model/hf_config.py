@@ -103,6 +103,7 @@ def parse_config(config: Mapping[str, Any], name: str, *, template: str | None =
         shared_experts_size=int(text.get("shared_expert_intermediate_size") or 0),
         sliding_window=_window(text, architecture),
         logit_softcap=bool(text.get("final_logit_softcapping")),
+        attention_softcap=bool(text.get("attn_logit_softcapping")),
         max_positions=int(text.get("max_position_embeddings") or 0),
         dtype=str(text.get("dtype") or text.get("torch_dtype") or config.get("torch_dtype") or "float32"),
         template=template,

@@ -52,11 +52,19 @@ def layer_bytes(model: ModelFacts, choices: Choices) -> LayerBytes:
 def square_bytes(model: ModelFacts, choices: Choices) -> int:
     """Bytes of one layer that grow with the square of the length: attention weights where no fused kernel exists.
 
-    Rows that differ in length take a mask, and another kernel; but a batch of equal ones may always come.
+    Gemma 2 caps them, which fused kernels can't: the engine takes transformers' own code, and autograd keeps the cap's
+    result, the fp32 softmax and its 16-bit copy. Elsewhere rows that differ in length take a mask, which each layer's
+    kernel turns from truth values into numbers and keeps; or, without fused kernels, a batch of equal ones may come.
     """
-    if choices.fused_attention or choices.packing or model.num_kv_heads == model.num_heads:
+    entries = choices.micro_batch * choices.seq_len_tokens**2
+    if model.attention_softcap:
+        return (2 * choices.compute_bytes + _FP32) * model.num_heads * entries
+    if choices.packing:
         return 0
-    return _FP32 * choices.micro_batch * model.num_heads * choices.seq_len_tokens**2
+    mask = choices.compute_bytes * entries if choices.has_mask else 0
+    if choices.fused_attention or model.num_kv_heads == model.num_heads:
+        return mask
+    return max(mask, _FP32 * model.num_heads * entries)
 
 
 def mask_bytes(choices: Choices) -> int:

@@ -72,8 +72,7 @@ def _layer_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
     widest = max((linear.weights for linear in model.linears), default=0)
     working = tokens * layer.working
     if choices.quantization_bit:
-        restored = 2 * widest + choices.compute_bytes * tokens * (model.intermediate_size + hidden)
-        working = max(working, restored)
+        working = max(working, _quantized_working(model, choices, widest))
     if not choices.is_lora:
         working += widest * (choices.compute_bytes + (4 if choices.precision is Precision.MIXED else 0))
     terms = [_kept_term(model, choices), _mask_term(choices)]
@@ -88,7 +87,8 @@ def _layer_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
         ", its weights restored" if choices.quantization_bit else ""
     )
     source = "PEFT and autocast" if choices.casts_inputs else "torch"
-    square = 2 * square_bytes(model, choices)
+    has_weights = not choices.fused_attention and not model.attention_softcap
+    square = 2 * square_bytes(model, choices) if has_weights else 0
     terms.append(MemoryTerm("working memory", working + square, formula, source, _layer_holds(model, choices)))
     if not choices.is_lora and model.tied_embeddings:
         terms.append(_head_gradient_term(model, choices))
@@ -97,6 +97,18 @@ def _layer_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
         formula = f"{choices.trainable_bytes} bytes a trainable number"
         terms.append(MemoryTerm("gradients", size, formula, "autograd", "an upper bound: they grow as activations go"))
     return terms
+
+
+def _quantized_working(model: ModelFacts, choices: Choices, widest: int) -> int:
+    """At the MLP's last matrix going backward: its weights restored, or the gradients of base and adapter side by side.
+
+    An adapter with dropout has an input of its own, freed before the base's gradient comes.
+    """
+    width, hidden = model.intermediate_size, model.hidden_size
+    restored = 2 * widest + choices.compute_bytes * choices.tokens * (width + hidden)
+    if choices.dropout:
+        return restored
+    return max(restored, choices.compute_bytes * choices.tokens * (2 * width + hidden))
 
 
 def _head_gradient_term(model: ModelFacts, choices: Choices) -> MemoryTerm:
