@@ -15,7 +15,7 @@ from lfwrap.cli.app import run
 from lfwrap.engine import facts
 from lfwrap.engine.locate import Engine
 from lfwrap.fsio import write_json
-from lfwrap.run import attempt, job, resume
+from lfwrap.run import attempt, job, recovery, resume
 from lfwrap.run.identity import probe_process
 from lfwrap.run.preflight import machine
 from lfwrap.run.record import Run, RunState, change_state, list_runs, load_run, save_record
@@ -71,7 +71,7 @@ def end_with(monkeypatch: pytest.MonkeyPatch, state: RunState, **changes: Any) -
         defaults = {"global_step": 5, "max_steps": 5, "first_loss": 2.5, "last_loss": 0.5, "duration_s": 61.0}
         return change_state(running, state, **{**defaults, **changes})
 
-    monkeypatch.setattr(attempt, "run_attempt", stand_in)
+    monkeypatch.setattr(recovery, "run_attempt", stand_in)
     return asked
 
 
