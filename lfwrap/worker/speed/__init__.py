@@ -1,9 +1,9 @@
 """What ``speed: max`` adds to the engine's training; loaded by train_engine.py, off unless a recipe asks for it.
 
-Four parts, each of which leaves what is computed as it is and changes how:
+Its parts, each of which leaves what is computed as it is and changes how:
 
 - ``adapters``: the LoRA branch of a linear layer as one autograd function;
-- ``dropout``: its dropout, whose mask is made anew in the backward pass instead of kept;
+- ``dropout`` and ``kernels``: its dropout, whose mask is made where it is needed, in every pass anew;
 - ``attention`` and ``batches``: rows without padding, each of which attends to itself;
 - ``loss``: logits for supervised tokens alone.
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from . import dropout
+from . import dropout, kernels
 
 
 class LoraLinear(torch.autograd.Function):  # type: ignore[misc]  # torch has no types here
@@ -32,13 +32,9 @@ class LoraLinear(torch.autograd.Function):  # type: ignore[misc]  # torch has no
         """Keep x, h and the seed."""
         weight = frozen_weight(layer)
         rows = x.reshape(-1, x.shape[-1]).to(weight.dtype).contiguous()
-        alpha, seed = scaling, None
-        dropped = rows
-        if p > 0:
-            seed = dropout.new_seed(x.device)
-            dropped = dropout.drop(rows, seed, p)
-            alpha = scaling / dropout.keep_probability(p)
-        h = dropped @ a.to(weight.dtype).T
+        seed = dropout.new_seed(x.device) if p > 0 else None
+        alpha = scaling / (1 - p)
+        h = kernels.project_down(rows, a.to(weight.dtype), seed, p)
         bias = None if layer.bias is None else layer.bias.to(weight.dtype)
         y = functional.linear(rows, weight, bias)
         y.addmm_(h, b.to(weight.dtype).T, alpha=alpha)
@@ -54,15 +50,12 @@ class LoraLinear(torch.autograd.Function):  # type: ignore[misc]  # torch has no
         dy = grad.reshape(-1, grad.shape[-1]).to(weight.dtype)
         dh = (dy @ b.to(weight.dtype)).mul_(ctx.alpha)
         db = (dy.T @ h).to(b.dtype).mul_(ctx.alpha)
-        dropped = rows if seed is None else dropout.drop(rows, seed, ctx.p)
-        da = (dh.T @ dropped).to(a.dtype)
-        del dropped
+        da = kernels.grad_of_down(dh, rows, seed, ctx.p).to(a.dtype)
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = dh @ a.to(weight.dtype)
-            if seed is not None:
-                dropout.drop(dx, seed, ctx.p, inplace=True)
-            dx = dx.addmm_(dy, weight).to(ctx.dtype).view(ctx.shape)
+            dx = dy @ weight
+            kernels.add_dropped(dx, dh, a.to(weight.dtype), seed, ctx.p)
+            dx = dx.to(ctx.dtype).view(ctx.shape)
         return dx, da, db, None, None, None
 
 
