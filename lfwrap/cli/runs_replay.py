@@ -15,8 +15,9 @@ from lfwrap.cli.runs_options import AS_JSON, RUNS_DIR
 from lfwrap.errors import RunStateError
 
 if TYPE_CHECKING:
+    from lfwrap.run.history import LossComparison
     from lfwrap.run.record import Run
-    from lfwrap.run.replay import LossComparison, ReplayPlan
+    from lfwrap.run.replay import ReplayPlan
 
 
 @click.command("replay")
@@ -93,8 +94,8 @@ def _replay(plan: ReplayPlan, options: dict[str, Any]) -> int:
 
 
 def _compare(plan: ReplayPlan, again: Run, options: dict[str, Any]) -> int:
+    from lfwrap.run.history import compare_losses
     from lfwrap.run.monitor import load_history
-    from lfwrap.run.replay import compare_losses
 
     losses: LossComparison = compare_losses(
         load_history(plan.run.paths.trainer_log), load_history(again.paths.trainer_log)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lfwrap.cli import output
-from lfwrap.cli.runs_options import RUNS_DIR
+from lfwrap.cli.runs_options import AS_JSON, RUNS_DIR
 from lfwrap.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ _NEXT_ATTEMPT_S = 10.0
 @click.command("watch")
 @click.argument("run", default="latest")
 @RUNS_DIR
-def watch_command(run: str, runs_dir: Path) -> int:
+@AS_JSON
+def watch_command(run: str, runs_dir: Path, as_json: bool) -> int:
     r"""Follow a running training from another terminal; ^C stops watching, not the training.
 
     Exits as `lfwrap train` would have: 0 when the training succeeded, 7 when it failed, 130 or 143 when it was stopped.
@@ -45,6 +46,8 @@ def watch_command(run: str, runs_dir: Path) -> int:
     if found.record.state is RunState.FAILED:
         raise failure(found)
     output.say(f"{found.paths.name}: {found.record.state}. {found.record.reason}".rstrip())
+    if as_json:
+        output.print_json("run", found.to_json())
     if found.record.state in {RunState.SUCCEEDED, RunState.PREPARED}:
         return 0
     return EXIT_INTERRUPTED if "SIGINT" in found.record.reason else EXIT_TERMINATED

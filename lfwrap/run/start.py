@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lfwrap.errors import RunStateError
-from lfwrap.fsio import write_json, write_text
+from lfwrap.fsio import write_bytes, write_json, write_text
 from lfwrap.recipe.recipe import MODEL_KEY, split_names
+from lfwrap.run.command import is_secret
 from lfwrap.run.environment import dataset_entries, describe_environment, hash_inputs, hub_commits, seeds
 from lfwrap.run.job import Job, Surroundings, TrainRequest, load_request, prepare_job, propose_name
 from lfwrap.run.launch import launch_path
@@ -61,8 +63,9 @@ def _write_run(job: Job, surroundings: Surroundings) -> Run:
     if engine is None:
         raise RunStateError(f"{job.paths.name}: there is no engine to run it", hint="See `lfwrap doctor`.")
     paths, rendered = job.paths, job.rendered
-    write_text(paths.recipe, job.recipe_yaml)
-    write_text(paths.engine_yaml, rendered.engine_yaml)
+    mode = config_mode(rendered.engine)
+    write_bytes(paths.recipe, job.recipe_yaml.encode(), mode=mode)
+    write_bytes(paths.engine_yaml, rendered.engine_yaml.encode(), mode=mode)
     if rendered.deepspeed is not None:
         write_json(paths.deepspeed, rendered.deepspeed)
     if job.planned.plan is not None:
@@ -74,6 +77,11 @@ def _write_run(job: Job, surroundings: Surroundings) -> Run:
     write_json(paths.environment, describe_environment(engine, job.hardware, environment, surroundings.cwd))
     write_json(paths.inputs, describe_inputs(paths, rendered.engine, surroundings.cwd))
     return prepare_record(paths, _first_record(job, surroundings.cwd, installed_versions(engine)))
+
+
+def config_mode(values: Mapping[str, Any]) -> int:
+    """Permissions of the files that hold these values: the user's alone where one of them is a token or a password."""
+    return 0o600 if any(is_secret(key) and value for key, value in values.items()) else 0o644
 
 
 def describe_inputs(paths: RunPaths, values: dict[str, Any], cwd: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from lfwrap.run.environment import (
     hub_commits,
     seeds,
 )
+from lfwrap.run.start import config_mode
 from lfwrap.run.versions import all_packages
 from lfwrap.yamlio import parse_scalar
 
@@ -251,3 +252,11 @@ def test_every_package_of_the_engine_is_kept(tmp_path):
         (site / name).mkdir(parents=True)
     engine = Engine(tmp_path / "bin/python", Path("/e/cli"), Path("/e/llamafactory"), "0.9.5")
     assert all_packages(engine) == {"torch": "2.9.1+cu128", "typing-extensions": "4.15.0"}
+
+
+@pytest.mark.parametrize(
+    ("values", "mode"),
+    [({}, 0o644), ({"lora_rank": 8, "hf_hub_token": None}, 0o644), ({"swanlab_api_key": "k"}, 0o600)],
+)
+def test_files_with_a_secret_are_the_users_alone(values, mode):
+    assert config_mode(values) == mode

@@ -17,11 +17,12 @@ from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.run import environment, replay
 from lfwrap.run.command import Command
 from lfwrap.run.environment import describe_environment
+from lfwrap.run.history import compare_losses
 from lfwrap.run.job import Surroundings
 from lfwrap.run.monitor import Progress
 from lfwrap.run.paths import create_run_folder
 from lfwrap.run.record import Run, RunRecord, RunState, prepare_record, utc_now
-from lfwrap.run.replay import compare_losses, plan_replay, require_no_differences
+from lfwrap.run.replay import plan_replay, require_no_differences
 from lfwrap.run.start import describe_inputs
 
 CPU = HardwareProfile("auto", DeviceKind.CPU, cpu_cores=2)
