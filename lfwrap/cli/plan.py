@@ -55,9 +55,15 @@ def command(
     from lfwrap.hardware.profile import choose_world_size, load_hardware
     from lfwrap.plan.plan import make_plan, predict_plan
     from lfwrap.recipe.check import check_recipe, require_valid
-    from lfwrap.recipe.planning import Machine, dataset_folder, may_change, plan_request, unavailable_keys
+    from lfwrap.recipe.planning import (
+        Machine,
+        dataset_folder,
+        may_change,
+        plan_request,
+        render_for_plan,
+        unavailable_keys,
+    )
     from lfwrap.recipe.recipe import load_recipe
-    from lfwrap.recipe.render import render_recipe
     from lfwrap.recipe.row_lengths import measure_rows
 
     profile, engine = load_hardware(hardware), find_engine()
@@ -65,7 +71,7 @@ def command(
     require_valid(loaded, check_recipe(loaded, facts, profile))
     missing: frozenset[str] = unavailable_keys(engine) if hardware == "auto" else frozenset()
     machine = Machine(profile, choose_world_size(world_size, profile), missing, dataset_folder(loaded))
-    rendered = render_recipe(loaded, facts, profile, output_dir="RUN/output", world_size=machine.world_size)
+    rendered = render_for_plan(loaded, facts, machine)
     rows = _rows(longest_row, mean_row, row_count) or measure_rows(
         loaded, machine.dataset_dir, str(rendered.engine.get("template", ""))
     )

@@ -51,7 +51,7 @@ def pack_capacities(request: PlanRequest) -> list[int]:
 def _handy_counts(world_size: int, most: int) -> Iterator[int]:
     """Numbers of packs that divide among the processes: all small ones, of larger ones those that divide well."""
     for share in range(1, most // world_size + 1):
-        step = 1 << max(0, share.bit_length() - 4)
+        step = 1 << max(0, share.bit_length() - 3)
         if share % step == 0:
             yield share * world_size
 

@@ -74,7 +74,7 @@ def plan_training(recipe: Recipe, facts: EngineFacts, machine: Machine, rows: Ro
     Raises:
         PlanError: nothing fits the GPUs; the hint names the nearest that does.
     """
-    rendered = render_recipe(recipe, facts, machine.hardware, output_dir="RUN/output", world_size=machine.world_size)
+    rendered = render_for_plan(recipe, facts, machine)
     rows = rows or measure_rows(recipe, machine.dataset_dir, str(rendered.engine.get("template", "")))
     try:
         request = plan_request(recipe, rendered, machine, rows)
@@ -89,6 +89,16 @@ def plan_training(recipe: Recipe, facts: EngineFacts, machine: Machine, rows: Ro
             raise
         return _predicted(request)
     return Planned(plan, plan_values(plan), plan.notes)
+
+
+def render_for_plan(recipe: Recipe, facts: EngineFacts, machine: Machine) -> Rendered:
+    """The recipe's values on the machine, before any plan.
+
+    Raises:
+        PlanError: the effective batch can't be made exactly.
+    """
+    hardware, processes = machine.hardware, machine.world_size
+    return render_recipe(recipe, facts, hardware, output_dir="RUN/output", world_size=processes, with_text=False)
 
 
 def dataset_folder(recipe: Recipe, cwd: Path | None = None) -> Path | None:

@@ -36,7 +36,7 @@ class Rendered:
 
     Attributes:
         engine: the engine's keys and values.
-        engine_yaml: the same as the text that `llamafactory-cli train` takes by hand.
+        engine_yaml: the same as the text that `llamafactory-cli train` takes by hand; empty where none was asked for.
         deepspeed: the DeepSpeed configuration to be written to the path that ``engine["deepspeed"]`` names, or None.
         batch: how the effective batch is made up; None when the recipe's own numbers make no sense.
         world_size: processes.
@@ -64,6 +64,7 @@ def render_recipe(
     plan_values: Mapping[str, Reasoned] | None = None,
     run_values: Mapping[str, Reasoned] | None = None,
     deepspeed_path: str = "deepspeed.json",
+    with_text: bool = True,
 ) -> Rendered:
     """Render a checked recipe for a machine.
 
@@ -81,6 +82,7 @@ def render_recipe(
         plan_values: key → (value, reason) of the plan, as `planning.plan_training` gives them.
         run_values: key → (value, reason) that supervising the run needs.
         deepspeed_path: where the caller will write the DeepSpeed configuration.
+        with_text: whether the engine's YAML is written out, too; a plan needs the values only.
 
     Raises:
         PlanError: the effective batch can't be made exactly.
@@ -98,7 +100,7 @@ def render_recipe(
     values, batch = _ordered(layers, facts), _batch(layers, facts, processes)
     return Rendered(
         engine={value.key: value.value for value in values},
-        engine_yaml=_engine_yaml(recipe, facts, values, batch, deepspeed=deepspeed is not None),
+        engine_yaml=_engine_yaml(recipe, facts, values, batch, deepspeed=deepspeed is not None) if with_text else "",
         deepspeed=deepspeed,
         batch=batch,
         world_size=processes,
