@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from lfwrap.data.blocks import Span, decode, unique_object
+from lfwrap.data.blocks import Span, decode
+from lfwrap.data.formats.arguments import spelled_float, unique_object
 from lfwrap.data.formats.base import Reject
 
 
@@ -86,7 +87,7 @@ class _ArrayWalk:
     trailing_comma: bool = False
 
     def __post_init__(self) -> None:
-        decoder = json.JSONDecoder(object_pairs_hook=_marked_object)
+        decoder = json.JSONDecoder(object_pairs_hook=marked_object, parse_float=spelled_float)
         offset = self._skip(0)
         while offset < len(self.text) and len(self.items) < self.limit:
             if self.final and self.text[offset] in "]}":
@@ -102,9 +103,7 @@ class _ArrayWalk:
                 reason = f"no valid JSON: {error.msg} ({line} lines on, column {error.colno})"
                 self.items.append(_Item(offset, reject=Reject("not-json", reason)))
             else:
-                twice = _Twice.within(value)
-                reject = Reject("duplicate-key", f"the key {twice.key!r} stands twice in one object") if twice else None
-                self.items.append(_Item(offset, value, reject))
+                self.items.append(_Item(offset, value, duplicate_key(value)))
             offset = self._skip(end)
         self.consumed = len(self.text)
 
@@ -152,7 +151,14 @@ class _Twice:
         return next((found for part in value if (found := cls.within(part))), None)
 
 
-def _marked_object(pairs: list[tuple[str, Any]]) -> Any:
+def duplicate_key(value: Any) -> Reject | None:
+    """Why a value that was read with `marked_object` can't be used: an object in it has a key twice."""
+    twice = _Twice.within(value)
+    return Reject("duplicate-key", f"the key {twice.key!r} stands twice in one object") if twice else None
+
+
+def marked_object(pairs: list[tuple[str, Any]]) -> Any:
+    """An object of key-value pairs, or a mark in its place where a key stands twice."""
     try:
         return unique_object(pairs)
     except Reject:

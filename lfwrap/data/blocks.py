@@ -19,6 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from lfwrap.data.formats.arguments import spelled_float, unique_object
 from lfwrap.data.formats.base import Reject, SourceRecord
 
 
@@ -104,21 +105,11 @@ def parse_exactly(text: str) -> Any:
         Reject: no JSON, or an object with a key twice.
     """
     try:
-        return json.loads(text, object_pairs_hook=unique_object)
+        return json.loads(text, object_pairs_hook=unique_object, parse_float=spelled_float)
     except json.JSONDecodeError as error:
         raise Reject("not-json", f"no valid JSON: {error.msg} at column {error.colno}") from error
     except RecursionError as error:
         raise Reject("not-json", "no usable JSON: nested too deeply") from error
-
-
-def unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of key-value pairs; raises Reject when a key comes twice."""
-    built = dict(pairs)
-    if len(built) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise Reject("duplicate-key", f"the key {twice!r} stands twice in one object")
-    return built
 
 
 def decode(content: bytes) -> str:

@@ -6,7 +6,7 @@ import functools
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
-from lfwrap.errors import DataError
+from lfwrap.errors import DataError, UsageError
 
 FIELDS = ("instruction", "input", "output", "system", "history")
 
@@ -39,19 +39,19 @@ def parse_mapping(pairs: Sequence[str]) -> dict[str, str]:
     """``["output=reply"]`` as ``{"output": "reply"}``.
 
     Raises:
-        DataError: no ``=``, an unknown field, or a field given twice.
+        UsageError: no ``=``, an unknown field, or a field given twice.
     """
     mapping: dict[str, str] = {}
     for pair in pairs:
         field, separator, column = pair.partition("=")
         field = normalise_name(field)
         if not separator or not column or field not in FIELDS:
-            raise DataError(
+            raise UsageError(
                 f"--map {pair}: expected FIELD=COLUMN with a field out of {', '.join(FIELDS)}",
                 hint="For example: --map output=reply",
             )
         if field in mapping:
-            raise DataError(f"--map: {field} is given twice", hint="Name one column for each field.")
+            raise UsageError(f"--map: {field} is given twice", hint="Name one column for each field.")
         mapping[field] = column
     return mapping
 
@@ -64,7 +64,8 @@ def resolve_columns(names: Sequence[str], mapping: Mapping[str, str]) -> dict[st
         mapping: field → column as the user wants it; these win over the aliases.
 
     Raises:
-        DataError: two columns mean the same field, or a mapped column isn't there.
+        DataError: two columns mean the same field.
+        UsageError: a mapped column isn't there.
     """
     return dict(_resolve(tuple(names), tuple(mapping.items())))
 
@@ -94,7 +95,7 @@ def _mapped_column(field: str, column: str, names: tuple[str, ...]) -> str:
     for name in names:
         if normalise_name(name) == normalise_name(column):
             return name
-    raise DataError(
+    raise UsageError(
         f"--map {field}={column}: there is no column '{column}'; the columns are {', '.join(names) or 'none'}",
         hint="Spell the column as the file does.",
     )

@@ -12,17 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lfwrap.data.array_block import array_items
+from lfwrap.data.array_block import array_items, duplicate_key, marked_object
 from lfwrap.data.blocks import Layout, parse_exactly
 from lfwrap.data.columns import is_all_known, resolve_columns
 from lfwrap.data.formats import FORMATS, WHOLE_FILE
 from lfwrap.data.formats.alpaca import describe_columns
+from lfwrap.data.formats.arguments import spelled_float
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, SourceRecord
 from lfwrap.data.plain import Shape
 from lfwrap.data.sources import CSV_SUFFIXES, TABLE_SUFFIXES, TextFile
 from lfwrap.data.spans import Plan
 from lfwrap.data.tabular import DELIMITERS, read_header, read_parquet, read_xlsx
-from lfwrap.errors import DataError, UsageError
+from lfwrap.errors import DataError, LfwrapError, UsageError
 
 _SAMPLE_ROWS = 50
 _HEAD_BYTES = 1 << 20
@@ -189,21 +190,26 @@ def _look_at_document(text: TextFile, plan: Plan) -> tuple[Look, list[Any]]:
     content = text.path.read_bytes()[text.start :].decode()
     try:
         document = json.loads(content)
+        exact = json.loads(content, object_pairs_hook=marked_object, parse_float=spelled_float)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{text.name}:{error.lineno}:{error.colno}  no valid JSON: {error.msg}",
             hint="Correct it there; a list of records, or one record a line, is also read past broken rows.",
         ) from error
-    lists = {key: value for key, value in document.items() if isinstance(value, list) and _is_records(value)}
-    known = _evidence_of(document)
-    if len(lists) == 1 and known is None:
-        key, items = next(iter(lists.items()))
-        records = [SourceRecord(number, None, item) for number, item in enumerate(items, 1)]
-        note = f'JSON list under "{key}"'
-    else:
-        records, note = [SourceRecord(1, 1, document)], "one JSON object"
-    plan = replace(plan, layout=Layout.RECORDS)
-    return Look("", "", plan, records=iter(records), note=note), [record.value for record in records[:_SAMPLE_ROWS]]
+    lists = [key for key, value in document.items() if isinstance(value, list) and _is_records(value)]
+    key = lists[0] if len(lists) == 1 and _evidence_of(document) is None else None
+    if key is not None and not isinstance(exact, dict):
+        raise DataError(f"{text.name}: {duplicate_key(exact)}", hint="Keep one of the two.")
+    values = [exact] if key is None else exact[key]
+    records = [SourceRecord(number, None, duplicate_key(value) or value) for number, value in enumerate(values, 1)]
+    look = Look(
+        "",
+        "",
+        replace(plan, layout=Layout.RECORDS),
+        records=iter(records if key else [replace(records[0], line=1)]),
+        note="one JSON object" if key is None else f'JSON list under "{key}"',
+    )
+    return look, ([document] if key is None else document[key])[:_SAMPLE_ROWS]
 
 
 def _is_records(value: list[Any]) -> bool:
@@ -263,12 +269,12 @@ def _choose(records: Sequence[Mapping[str, Any]], sample: Sequence[Any], name: s
 def _alpaca_columns(
     look: Look, records: Sequence[Mapping[str, Any]], options: ConvertOptions, name: str, evidence: str
 ) -> str:
-    """Evidence by columns; raises DataError, with the file's name, when they are missing or ambiguous."""
+    """Evidence by columns; raises DataError or UsageError, with the file's name, when they are missing or ambiguous."""
     names = _names(look, records, options)
     try:
         columns = resolve_columns(names, options.columns)
-    except DataError as error:
-        raise DataError(f"{name}: {error.message}", hint=error.hint) from error
+    except LfwrapError as error:
+        raise type(error)(f"{name}: {error.message}", hint=error.hint) from error
     missing = "output" if "output" not in columns else "instruction"
     if missing not in columns and not (missing == "instruction" and "input" in columns):
         raise DataError(

@@ -22,6 +22,8 @@ rules](data-rules.md) says what rejects a row.
 
 - Call arguments become an object: text is parsed as JSON (twice if it was encoded twice), nothing becomes `{}`.
   A Python literal is read in Toucan's SFT set only.
+- A number that the source spells otherwise than Python (`12.50`, `1E5`) keeps its value and is written as the
+  engine writes it (12.5, 100000.0): `number-respelled`.
 - Tools are unwrapped; `inputSchema` and `input_schema` become `parameters`; titles, icons, annotations, output
   schemas and metadata are left out; Python's type names become JSON Schema's, where a schema stands.
 - MCP results become text: text parts joined by line breaks, or else `structuredContent` as JSON. Failures are

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,11 @@ def ask_server(command: str, *, timeout_s: float = 60.0) -> LiveServer:
     words = server_words(command)
     server = mcp.StdioServerParameters(command=words[0], args=words[1:])
     shown = secrets.redact(words[0])
+    if shutil.which(words[0]) is None:
+        raise PreflightError(
+            f"--mcp-server: there is no command {shown!r}",
+            hint="Name the program that starts the server, with its path where PATH doesn't lead to it.",
+        )
     try:
         info, listed = asyncio.run(_list_tools(mcp, server, timeout_s))
     except TimeoutError as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lfwrap.data.conversation import Tool
+from lfwrap.data.formats.arguments import json_or_none
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.schemas import parse_tool
 
@@ -105,7 +106,7 @@ def sniff_wire(head: str) -> str | None:
             continue
         if _DESKTOP.match(text):
             return "lines with time, level and [server], as MCP clients log" if "jsonrpc" in head else None
-        body = _unwrap(_load(text))[0]
+        body = _unwrap(json_or_none(text))[0]
         return "JSON-RPC messages, one a line" if body and _is_rpc(body[0]) else None
     return None
 
@@ -135,7 +136,7 @@ def _messages(lines: Iterable[str], log: WireLog) -> Iterator[_Message]:
         if not text.startswith(("{", "[")):
             log.skipped["not a message"] += 1
             continue
-        bodies, wrapper = _unwrap(_load(text))
+        bodies, wrapper = _unwrap(json_or_none(text))
         named = next((str(wrapper[key]) for key in _SESSION_KEYS if wrapper.get(key)), session)
         if not bodies:
             log.skipped["no JSON-RPC"] += 1
@@ -151,20 +152,13 @@ def _unwrap(value: Any) -> tuple[list[Mapping[str, Any]], Mapping[str, Any]]:
     wrapper: Mapping[str, Any] = {}
     if isinstance(value, Mapping) and "jsonrpc" not in value:
         inner = next((value[key] for key in _MESSAGE_KEYS if isinstance(value.get(key), Mapping | list | str)), None)
-        wrapper, value = value, _load(inner) if isinstance(inner, str) else inner
+        wrapper, value = value, json_or_none(inner) if isinstance(inner, str) else inner
     batch = value if isinstance(value, list) else [value]
     return [body for body in batch if isinstance(body, Mapping)], wrapper
 
 
 def _is_rpc(body: Mapping[str, Any]) -> bool:
     return body.get("jsonrpc") == "2.0"
-
-
-def _load(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 class _Reader:

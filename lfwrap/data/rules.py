@@ -97,7 +97,8 @@ _RULES = (
     _error(
         "user-after-result",
         "The user speaks right after a tool's result: the engine has no place for that.",
-        "Put the assistant's answer to the result in between, or end the row before it.",
+        "Put the assistant's answer to the result in between, or end the row before the user speaks; of Anthropic's"
+        " messages, text beside a tool_result is such a turn.",
     ),
     # Tools and calls
     _error(
@@ -192,6 +193,12 @@ _RULES = (
         "tool-name-unread",
         "The template's calls are only found again when names consist of letters, digits and `_`.",
         "Use another template for MCP's names.",
+    ),
+    _warning(
+        "text-argument-unread",
+        "An argument is text that reads as a number, a truth value or other JSON; the template writes text without"
+        " quotes, so that whoever reads the call takes it for that value.",
+        "Use another template where such arguments matter, or declare the argument as what it looks like.",
     ),
     _error("call-mark", "The text beside a call holds the mark that begins a call.", "Remove it from the text."),
     _error("thought-mark", "A thought holds the mark that ends it.", "Remove it from the thought."),

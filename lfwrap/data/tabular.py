@@ -53,10 +53,20 @@ def read_header(text: str, delimiter: str | None, name: str) -> Header:
 
     Raises:
         DataError: there is no header.
+        UsageError: the delimiter that the user gave isn't in it, while another one is.
     """
     csv.field_size_limit(sys.maxsize)
-    headers = [_header(text, candidate) for candidate in ([delimiter] if delimiter else DELIMITERS)]
+    headers = [_header(text, candidate) for candidate in DELIMITERS]
     best = max(headers, key=lambda header: (_known(header.names), len(header.names)))
+    if delimiter is not None:
+        given = _header(text, delimiter)
+        if len(given.names) == 1 and _known(best.names) > 1:
+            shown = DELIMITERS.get(delimiter, repr(delimiter))
+            raise UsageError(
+                f"{name}:1  --delimiter: there is no {shown} in the header {given.names[0]!r}",
+                hint=f"It looks separated by {best.delimiter!r}: leave --delimiter out, or give that one.",
+            )
+        best = given
     if not any(cell.strip() for cell in best.names):
         raise DataError(f"{name}:1  the first row names no columns", hint="Put the column names into the first row.")
     return best

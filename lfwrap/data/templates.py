@@ -11,7 +11,7 @@ from enum import StrEnum
 from importlib import resources
 from typing import Any
 
-from lfwrap.errors import DataError
+from lfwrap.errors import UsageError
 
 
 class Saying(StrEnum):
@@ -42,6 +42,7 @@ class TemplateFacts:
         text_beside_call: what becomes of a call with text before it.
         thought_beside_call: what becomes of a call after a thought.
         dotted_names: what becomes of tool names with ``-`` or ``.``.
+        text_figures: what becomes of an argument that is text but looks like a number.
         reasoning: whether it writes an empty thought where a turn has none.
         thought_words: what stands around a thought.
         call_words: what stands around a call beside text, in the data.
@@ -56,6 +57,7 @@ class TemplateFacts:
     text_beside_call: Saying
     thought_beside_call: Saying
     dotted_names: Saying
+    text_figures: Saying
     reasoning: bool
     thought_words: tuple[str, str]
     call_words: tuple[str, str]
@@ -72,6 +74,7 @@ ANY_TEMPLATE = TemplateFacts(
     text_beside_call=Saying.READ_BACK,
     thought_beside_call=Saying.READ_BACK,
     dotted_names=Saying.READ_BACK,
+    text_figures=Saying.READ_BACK,
     reasoning=False,
     thought_words=("<think>\n", "\n</think>\n\n"),
     call_words=("<tool_call>", "</tool_call>"),
@@ -93,7 +96,7 @@ def template_facts(name: str) -> TemplateFacts:
     """What a template can say; for an empty name what most can.
 
     Raises:
-        DataError: the engine has no such template.
+        UsageError: the engine has no such template.
     """
     if not name:
         return ANY_TEMPLATE
@@ -101,7 +104,7 @@ def template_facts(name: str) -> TemplateFacts:
     if name not in templates:
         near = difflib.get_close_matches(name, templates, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else "The engine's documentation lists its templates."
-        raise DataError(f"template {name}: LLaMA-Factory {load_table()['engine']} has none of this name", hint=hint)
+        raise UsageError(f"template {name}: LLaMA-Factory {load_table()['engine']} has none of this name", hint=hint)
     row = templates[name]
     return TemplateFacts(
         name=name,
@@ -111,6 +114,7 @@ def template_facts(name: str) -> TemplateFacts:
         text_beside_call=Saying(row["text_beside_call"]),
         thought_beside_call=Saying(row["thought_beside_call"]),
         dotted_names=Saying(row["dotted_names"]),
+        text_figures=Saying(row["text_figures"]),
         reasoning=row["reasoning"],
         thought_words=(row["thought_words"][0], row["thought_words"][1]),
         call_words=(row["tool_call_words"][0], row["tool_call_words"][1]),

@@ -11,7 +11,7 @@ from typing import Any
 
 from lfwrap.data import secrets
 from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
-from lfwrap.data.formats.arguments import dump_key
+from lfwrap.data.formats.arguments import dump_key, json_or_none
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.rules import RULES
 from lfwrap.data.templates import Saying, TemplateFacts, template_facts
@@ -50,7 +50,7 @@ def check(conversation: Conversation, template: str, notes: RowNotes) -> None:
 
     Raises:
         Reject: an error: the row can't be used.
-        DataError: the engine has no such template.
+        UsageError: the engine has no such template.
     """
     for finding in validate(conversation, template_facts(template)):
         if finding.severity is Severity.ERROR:
@@ -208,10 +208,24 @@ def _sayings(conversation: Conversation, template: TemplateFacts) -> Iterator[tu
             yield "text-call-unread", f"turn {number} has text beside its call"
         if message.thought and template.thought_beside_call is Saying.IMPOSSIBLE:
             yield "thought-beside-call", f"turn {number} has a thought before its call, {template.name} can't say both"
-        if template.dotted_names is Saying.UNREAD:
-            for call in message.calls:
-                if not _PLAIN_NAME.fullmatch(call.name):
-                    yield "tool-name-unread", f"turn {number} calls {call.name!r}"
+        for call in message.calls:
+            for rule, problem in _unread(call, template):
+                yield rule, f"turn {number} calls {call.name!r}{problem}"
+
+
+def _unread(call: ToolCall, template: TemplateFacts) -> Iterator[tuple[str, str]]:
+    """What is trained, but not read again as it was meant."""
+    if template.dotted_names is Saying.UNREAD and not _PLAIN_NAME.fullmatch(call.name):
+        yield "tool-name-unread", ""
+    if template.text_figures is Saying.UNREAD:
+        for name, value in call.arguments.items():
+            if isinstance(value, str) and _reads_as_value(value):
+                yield "text-argument-unread", f": the text {name!r} reads as a value"
+
+
+def _reads_as_value(text: str) -> bool:
+    """Whether a text, without its quotes, is JSON."""
+    return text.strip() == "null" or json_or_none(text) is not None
 
 
 def _short(text: str) -> str:

@@ -9,6 +9,7 @@ import orjson
 import xxhash
 
 from lfwrap.data.conversation import Conversation, Message, Role
+from lfwrap.data.formats.arguments import dump_key
 from lfwrap.data.formats.base import Reject
 
 # The engine's own tags; `registry.dataset_entry` declares them.
@@ -57,7 +58,8 @@ def row_key(conversation: Conversation, line: bytes, seed: int) -> int:
     """
     if is_plain(conversation):
         return xxhash.xxh3_128_intdigest(line, seed)
-    return xxhash.xxh3_128_intdigest(orjson.dumps(_content(conversation), option=orjson.OPT_SORT_KEYS), seed)
+    content = dump_key(_content(conversation), sort_keys=True)
+    return xxhash.xxh3_128_intdigest(content.encode("utf-8", "surrogatepass"), seed)
 
 
 def _content(conversation: Conversation) -> dict[str, Any]:

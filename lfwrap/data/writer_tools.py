@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
-from lfwrap.data.formats.arguments import dump_key
+from lfwrap.data.formats.arguments import dump_key, refuse_constant
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.templates import ObservationStyle, Saying, TemplateFacts, template_facts
 
@@ -27,7 +27,7 @@ def engine_row(conversation: Conversation, template: str) -> dict[str, Any]:
 
     Raises:
         Reject: the template can't say it; the engine would crash on it or train something else.
-        DataError: the engine has no such template.
+        UsageError: the engine has no such template.
     """
     facts = template_facts(template)
     turns = [*_turns(conversation.messages, facts)]
@@ -142,14 +142,10 @@ def _result_text(result: Message) -> str:
 def _dump_value(text: str) -> str:
     """A result where the template wants a JSON value: JSON stays as it is, other text becomes a JSON string."""
     try:
-        json.loads(text, parse_constant=_refuse_constant)
+        json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         return _dump(text)
     return text
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def tools_text(tools: Sequence[Tool], family: str) -> str:

@@ -97,6 +97,7 @@ def describe(template: Any) -> dict[str, Any]:
     thought = template.thought_words[0] + "hm" + template.thought_words[1]
     block = "\n".join([text, template.tool_call_words[0] + single + template.tool_call_words[1]])
     dotted = {"name": "maps-server.find", "arguments": {"q": "x"}}
+    figures = {"name": "dial", "arguments": {"number": "5"}}
     plugin = template.mm_plugin
     return {
         "family": family(template),
@@ -107,6 +108,7 @@ def describe(template: Any) -> dict[str, Any]:
         "text_beside_call": verdict(template, block, [CALL]),
         "thought_beside_call": verdict(template, thought + single, [CALL]),
         "dotted_names": verdict(template, dumps(dotted), [dotted]),
+        "text_figures": verdict(template, dumps(figures), [figures]),
         "reasoning": isinstance(template, ReasoningTemplate),
         "thought_words": list(template.thought_words),
         "tool_call_words": list(template.tool_call_words),

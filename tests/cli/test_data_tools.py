@@ -112,7 +112,7 @@ def test_what_a_terminal_would_obey_is_shown_as_text(capfd, tmp_path):
 def test_a_server_that_does_not_start_is_said():
     done = lfwrap("data", "tools", "--mcp-server", "/nonexistent/server")
     assert done.returncode == 6
-    assert "MCP server /nonexistent/server: [Errno 2] No such file" in done.stderr
+    assert "--mcp-server: there is no command '/nonexistent/server'" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_all_pages_of_a_live_server():
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("/nonexistent/server", "No such file"),
+        ("/nonexistent/server", "there is no command '/nonexistent/server'"),
         (shlex.join([sys.executable, "-c", "raise SystemExit(3)"]), "closed"),
         ("'unclosed", "quotes"),
         ("", "empty"),

@@ -10,7 +10,7 @@ from typing import Any
 from lfwrap.data.columns import resolve_columns
 from lfwrap.data.conversation import Conversation, Message, Role
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
-from lfwrap.errors import DataError
+from lfwrap.errors import DataError, LfwrapError
 
 _TURNS_OF_A_PAIR = 2
 
@@ -41,7 +41,7 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     """
     try:
         columns = resolve_columns(tuple(record), options.columns)
-    except DataError as error:
+    except LfwrapError as error:
         raise Reject("columns", f"{error.message}. {error.hint}") from error
     texts = {field: _text(record[column], column, notes) for field, column in columns.items() if field != "history"}
     question = "\n".join(texts[field] for field in ("instruction", "input") if texts.get(field))

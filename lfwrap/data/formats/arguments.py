@@ -14,6 +14,30 @@ from lfwrap.data.formats.base import Reject, RowNotes
 _MAX_DEPTH = 2  # arguments encoded twice are seen in the wild, never more
 
 
+class SpelledFloat(float):
+    """A number that its source spells otherwise than Python does: ``12.50``, ``1E5``."""
+
+    __slots__ = ()
+
+
+def spelled_float(text: str) -> float:
+    """A JSON number with a point or an exponent, for `json.loads`' ``parse_float``."""
+    value = float(text)
+    return value if repr(value) == text else SpelledFloat(value)
+
+
+def own_floats(value: Any, notes: RowNotes) -> Any:
+    """A value with Python's own numbers only; each that the engine will spell anew is counted."""
+    if isinstance(value, SpelledFloat):
+        notes.repair("number-respelled")
+        return float(value)
+    if isinstance(value, dict):
+        return {key: own_floats(held, notes) for key, held in value.items()}
+    if isinstance(value, list):
+        return [own_floats(held, notes) for held in value]
+    return value
+
+
 def parse_arguments(value: Any, notes: RowNotes, *, python: bool = False) -> dict[str, Any]:
     """Call arguments as an object.
 
@@ -38,7 +62,8 @@ def parse_arguments(value: Any, notes: RowNotes, *, python: bool = False) -> dic
         return {}
     if not isinstance(value, Mapping):
         raise Reject("arguments", f"the arguments of a call are {_kind(value)}, expected an object")
-    return dict(value)
+    arguments: dict[str, Any] = own_floats(dict(value), notes)
+    return arguments
 
 
 def _parse_text(text: str, *, python: bool) -> Any:
@@ -58,7 +83,9 @@ def parse_json(text: str) -> Any:
         Reject: ``duplicate-key``.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return json.loads(
+            text, object_pairs_hook=unique_object, parse_constant=refuse_constant, parse_float=spelled_float
+        )
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -89,12 +116,18 @@ def parse_json_field(text: Any, name: str, rule: str = "structure") -> Any:
         raise Reject(rule, f"{name} is text that is no JSON: {error}") from error
 
 
-def dump_key(value: Any) -> str:
+def dump_key(value: Any, *, sort_keys: bool = False) -> str:
     """JSON as a key of a cache, or to look through: quick, without white space, in the order of the value."""
     try:
-        return orjson.dumps(value).decode()
+        return orjson.dumps(value, default=_as_float, option=orjson.OPT_SORT_KEYS if sort_keys else None).decode()
     except TypeError:  # integers over 64 bits, lone surrogates
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False, sort_keys=sort_keys)
+
+
+def _as_float(value: Any) -> float:
+    if isinstance(value, SpelledFloat):
+        return float(value)
+    raise TypeError
 
 
 def load_line(text: str) -> Any:
@@ -105,16 +138,26 @@ def load_line(text: str) -> Any:
         return text
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def json_or_none(text: str) -> Any:
+    """A text's JSON value; None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of key-value pairs; raises Reject (``duplicate-key``) when a key comes twice."""
     unique = dict(pairs)
     if len(unique) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise Reject("duplicate-key", f"the key {twice!r} stands twice in one object")
     return unique
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """Raise ValueError for ``NaN`` and ``Infinity``, which Python's JSON has and JSON has not."""
     raise ValueError(f"{name} is no JSON")
 
 

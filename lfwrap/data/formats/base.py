@@ -15,9 +15,13 @@ class Reject(Exception):  # noqa: N818 - not an error of the program: one row ca
     """One row can't be used: the rule that it breaks and why, for the rejects file."""
 
     def __init__(self, rule: str, reason: str) -> None:
-        super().__init__(reason)
+        super().__init__(rule, reason)  # both, so that it can go to another process
         self.rule = rule
         self.reason = reason
+
+    def __str__(self) -> str:
+        """The reason."""
+        return self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class ConvertOptions:
         distractors: how many other tools to offer beside the one that is called.
         instructions: JSON lines that say what the user asked, for wire logs.
         seed: seeds every choice, together with the row itself, so that the result does not depend on order or jobs.
+        tool_names: the names of the tools, in their order.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -37,6 +42,11 @@ class ConvertOptions:
     distractors: int = 0
     instructions: Path | None = None
     seed: int = 42
+    tool_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """List the names once: a catalogue may hold thousands, of which every row draws a few by their numbers."""
+        object.__setattr__(self, "tool_names", tuple(self.tools))
 
 
 @dataclass(slots=True)

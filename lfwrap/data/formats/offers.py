@@ -35,8 +35,7 @@ def with_distractors(offered: list[Tool], conversation: Conversation, options: C
     # What this draws must be repeatable, not secret.
     draw = random.Random(xxhash.xxh3_64_intdigest(content.encode("utf-8", "surrogatepass")))  # noqa: S311
     wanted = options.distractors + len(names)
-    catalogue = list(options.tools)
-    drawn = draw.sample(catalogue, min(wanted, len(catalogue)))
+    drawn = draw.sample(options.tool_names, min(wanted, len(options.tool_names)))
     others = [options.tools[name] for name in drawn if name not in names][: options.distractors]
     shuffled = [*offered, *others]
     draw.shuffle(shuffled)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from lfwrap.data.formats.arguments import json_or_none
 from lfwrap.data.formats.base import Reject, RowNotes
 
 _THOUGHT = re.compile(r"\s*<(think|thinking)>(.*?)</\1>\s*", re.DOTALL)
@@ -115,7 +116,8 @@ def looks_like_mcp_result(value: Any) -> bool:
 def result_text(value: Any, notes: RowNotes) -> tuple[str, bool]:
     """A tool's result, as text, JSON or MCP result (also JSON-encoded): its text, and whether it reports a failure."""
     if isinstance(value, str):
-        inner = _loads(value) if value[:1] == "{" and ('"content"' in value or '"structuredContent"' in value) else None
+        may_be = value[:1] == "{" and ('"content"' in value or '"structuredContent"' in value)
+        inner = json_or_none(value) if may_be else None
         if isinstance(inner, Mapping) and looks_like_mcp_result(inner):
             notes.repair("mcp-result-to-text")
             return mcp_result(inner, notes)
@@ -134,7 +136,7 @@ def readable_json(text: str, notes: RowNotes) -> str:
 
     Everything else, numbers and white space included, stays byte for byte; text that is no JSON stays as it is.
     """
-    if "\\u" not in text or _loads(text) is None:
+    if "\\u" not in text or json_or_none(text) is None:
         return text
     readable = _ESCAPE.sub(_unescape, text)
     if readable != text:
@@ -154,10 +156,3 @@ def _readable(character: str) -> str:
     if code < _FIRST_PRINTABLE or code in (_QUOTE, _BACKSLASH) or 0xD800 <= code <= 0xDFFF:  # noqa: PLR2004 - surrogates
         return f"\\u{code:04x}"
     return character
-
-
-def _loads(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None

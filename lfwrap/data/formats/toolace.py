@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lfwrap.data.conversation import Conversation
+from lfwrap.data.formats.arguments import json_or_none
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.bracket_calls import looks_like_calls, parse_bracket_calls
 from lfwrap.data.formats.roles import Speaker, speaker_of
@@ -79,10 +80,7 @@ def _add(builder: TurnBuilder, speaker: Speaker, text: str, names: list[str], no
 
 def _add_results(builder: TurnBuilder, text: str, notes: RowNotes) -> None:
     """``[{"name": …, "results": …}, …]``: one result for each call, where the counts agree."""
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        values = None
+    values = json_or_none(text)
     count = len(builder.calls)
     if not isinstance(values, list) or len(values) != count or not all(_is_result(value) for value in values):
         builder.result(result_text(text, notes)[0])

@@ -123,6 +123,13 @@ def test_the_delimiter_is_the_one_that_yields_known_names(text, delimiter, names
     assert header.size_bytes == len(text.encode())
 
 
+def test_a_delimiter_that_the_header_has_not():
+    with pytest.raises(UsageError, match=r"a\.csv:1  --delimiter: there is no semicolon") as found:
+        read_header("instruction,output\n1,2\n", ";", "a.csv")
+    assert "','" in found.value.hint
+    assert read_header("instruction\n1\n", ";", "a.csv").names == ("instruction",)  # nothing better to advise
+
+
 @pytest.mark.parametrize("text", ["", ",,\n", "  \n"])
 def test_a_table_without_names(text):
     with pytest.raises(DataError, match=r"a\.csv:1  the first row names no columns"):
@@ -152,7 +159,7 @@ def test_no_alias_means_two_fields():
     ],
 )
 def test_mappings_that_make_no_sense(pairs, words):
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(UsageError, match=words):
         parse_mapping(pairs)
 
 
@@ -163,7 +170,7 @@ def test_a_mapping_wins_over_the_aliases():
     assert "--map instruction=Question" in found.value.hint
     mapping = parse_mapping(["instruction=prompt", "input=question"])
     assert resolve_columns(names, mapping) == {"instruction": "prompt", "input": "Question", "output": "reply"}
-    with pytest.raises(DataError, match="there is no column 'x'; the columns are Question, prompt, reply"):
+    with pytest.raises(UsageError, match="there is no column 'x'; the columns are Question, prompt, reply"):
         resolve_columns(names, {"output": "x"})
 
 

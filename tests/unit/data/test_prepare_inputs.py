@@ -238,3 +238,17 @@ def test_folders_and_globs_take_every_data_file_once(tmp_path: Path) -> None:
     names = [Path(file.file).name for file in report.files]
     assert names[:3] == ["a.json", "b.jsonl", "c.csv"]
     assert report.balanced
+
+
+def test_a_key_that_stands_twice_in_a_file_of_one_object(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none of 1 rows can be used"):
+        run(tmp_path, "a.json", '{"instruction": "q",\n "output": "a", "output": "b"}')
+    assert [reject["rule"] for reject in rejects(tmp_path)] == ["duplicate-key"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_key_that_stands_twice_in_a_list_within_an_object(tmp_path: Path, jobs: int) -> None:
+    content = '{"version": 1, "data": [{"instruction": "q", "output": "a", "output": "b"}, ' + LINE + "]}"
+    report = run(tmp_path, "a.json", content, jobs=jobs)
+    assert (report.rows_out, report.rejects) == (1, {"duplicate-key": 1})
+    assert rejects(tmp_path)[0]["row"] == 1

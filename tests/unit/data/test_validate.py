@@ -13,7 +13,7 @@ from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.rules import RULES
 from lfwrap.data.templates import template_facts
 from lfwrap.data.validate import check, validate
-from lfwrap.errors import DataError, Severity
+from lfwrap.errors import Severity, UsageError
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "ghp_" + "a1B2" * 9
@@ -87,6 +87,12 @@ CASES = {
     "text beside a call with llama3": (talk(BESIDE), "llama3", ["text-call-unread"]),
     "text beside a call with qwen": (talk(BESIDE), "qwen", []),
     "thought beside a call with gemma3": (talk(THINKING), "gemma3", ["thought-beside-call"]),
+    "texts that look like values with qwen3_5": (
+        talk(call(city="5", zip="05", text="x", nothing="null", list=["5"], days=5)),
+        "qwen3_5",
+        ["text-argument-unread", "text-argument-unread"],
+    ),
+    "a text that looks like a number with qwen": (talk(call(city="5")), "qwen", []),
     "MCP name with default": (talk(call("a-b.c"), tools=(Tool("a-b.c", "d", {}),)), "default", ["tool-name-unread"]),
     "MCP name with qwen3": (talk(call("a-b.c"), tools=(Tool("a-b.c", "d", {}),)), "qwen3", []),
 }
@@ -108,7 +114,7 @@ def test_errors_reject_and_warnings_are_noted():
 
 
 def test_an_unknown_template_names_the_nearest():
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(UsageError) as caught:
         check(talk(answer()), "qwen25", RowNotes())
     assert "qwen" in caught.value.hint
 

@@ -10,7 +10,7 @@ from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.templates import ANY_TEMPLATE, ObservationStyle, Saying, load_table, template_facts
 from lfwrap.data.writer_tools import engine_row
-from lfwrap.errors import DataError
+from lfwrap.errors import UsageError
 
 TOOL = Tool("get", "天气", {"type": "object", "properties": {"n": {"type": "integer", "enum": [1, 2]}, "any": True}})
 CALL = ToolCall("get", {"city": "北京"}, id="1")
@@ -172,5 +172,5 @@ def test_the_table_of_templates():
     assert template_facts("mistral").observation is ObservationStyle.JSON_VALUE
     assert template_facts("glm4").parallel_calls is Saying.IMPOSSIBLE
     assert template_facts("") is ANY_TEMPLATE
-    with pytest.raises(DataError, match="qwen_25"):
+    with pytest.raises(UsageError, match="qwen_25"):
         template_facts("qwen_25")
