@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -72,6 +73,9 @@ class ParityRow:
     mean_abs_logit_difference: float
     max_abs_logit_difference: float
     first_difference: TokenDifference | None = None
+    same_top_tokens: int = 0
+    reference_logprob: float = 0.0
+    exported_logprob: float = 0.0
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ParityRow:
@@ -89,7 +93,6 @@ class ParityReport:
         compute_dtype: the type both sides were computed in.
         device: where.
         rows: one for each question.
-        chat_template: where the exported chat template parts from the training's template; None where it does not.
         seconds: how long it took.
     """
 
@@ -97,8 +100,44 @@ class ParityReport:
     compute_dtype: str
     device: str
     rows: tuple[ParityRow, ...]
-    chat_template: Mapping[str, Any] | None
     seconds: float
+
+    @classmethod
+    def from_side(cls, dtype: str, side: Mapping[str, Any]) -> ParityReport:
+        """The report on one side of the worker's event."""
+        rows = tuple(ParityRow.from_json(row) for row in side["rows"])
+        return cls(dtype, side["compute_dtype"], side["device"], rows, side["seconds"])
+
+    @property
+    def agreement(self) -> float:
+        """The share of positions, along the reference's answers, at which both hold the same token likeliest."""
+        tokens = sum(row.answer_tokens for row in self.rows)
+        return sum(row.same_top_tokens for row in self.rows) / tokens if tokens else 1.0
+
+    @property
+    def perplexities(self) -> tuple[float, float]:
+        """Of the reference's answers, under the reference and under the other model."""
+        tokens = sum(row.answer_tokens for row in self.rows) or 1
+        return (
+            math.exp(-sum(row.reference_logprob for row in self.rows) / tokens),
+            math.exp(-sum(row.exported_logprob for row in self.rows) / tokens),
+        )
+
+    def effect(self) -> dict[str, Any]:
+        """The figures for a model that may differ, such as a quantised one: stated, not judged."""
+        before, after = self.perplexities
+        return {
+            "same_answers": self.same_answers,
+            "questions": len(self.rows),
+            "top_token_agreement": round(self.agreement, 4),
+            "perplexity_reference": round(before, 4),
+            "perplexity": round(after, 4),
+            "mean_abs_logit_difference": max((row.mean_abs_logit_difference for row in self.rows), default=0.0),
+            "compute_dtype": self.compute_dtype,
+            "device": self.device,
+            "seconds": self.seconds,
+            "rows": [asdict(row) for row in self.rows],
+        }
 
     @property
     def tolerance(self) -> Tolerance:
@@ -135,7 +174,9 @@ class ParityReport:
             "tolerance": asdict(self.tolerance),
             "same_answers": self.same_answers,
             "questions": len(self.rows),
-            "chat_template_difference": self.chat_template,
+            "top_token_agreement": round(self.agreement, 4),
+            "perplexity_reference": round(self.perplexities[0], 4),
+            "perplexity": round(self.perplexities[1], 4),
             "seconds": self.seconds,
             "rows": [asdict(row) for row in self.rows],
         }
@@ -161,6 +202,105 @@ def _row_problems(row: ParityRow, tolerance: Tolerance) -> list[str]:
     return problems
 
 
+@dataclass(frozen=True, slots=True)
+class ReferenceAnswer:
+    """What base + adapter answered to one question, greedily.
+
+    Attributes:
+        question: what was asked.
+        answer: the text.
+        prompt_ids: the prompt's tokens through the training's template.
+        answer_ids: the answer's tokens, without the stop token.
+        logprobs: the log-probability of each.
+        gaps: for each position, the one after the last included, the likeliest tokens as (id, logits behind the first).
+        stopped: whether the answer ended by itself.
+    """
+
+    question: str
+    answer: str
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    gaps: tuple[Mapping[int, float], ...]
+    stopped: bool
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ReferenceAnswer:
+        """From the worker's event."""
+        lists = {name: tuple(value[name]) for name in ("prompt_ids", "answer_ids", "logprobs")}
+        gaps = tuple({int(token): gap for token, gap in position} for position in value["gaps"])
+        return cls(**{**value, **lists, "gaps": gaps})
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A model to hold against the reference.
+
+    Attributes:
+        arguments: the engine's keys that load it.
+        adapter: an adapter to attach.
+        quantized: whether it computes in types of its own.
+    """
+
+    arguments: Mapping[str, Any]
+    adapter: str | None = None
+    quantized: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The reference's answers, and a report for each side."""
+
+    reference: tuple[ReferenceAnswer, ...]
+    reports: Mapping[str, ParityReport]
+    seconds: float
+
+
+def exported_side(target: Target, folder: str, *, quantized: bool = False) -> Side:
+    """An exported folder, loaded with the options of the training."""
+    arguments = target.engine_arguments(quantized=False) | {"model_name_or_path": folder}
+    arguments.pop("adapter_name_or_path", None)
+    return Side(arguments, quantized=quantized)
+
+
+def trained_side(target: Target) -> Side:
+    """The adapter on the base as it was while training, quantised where it was."""
+    return Side(target.engine_arguments(), str(target.adapter) if target.adapter else None, bool(target.quantization))
+
+
+def compare_sides(
+    engine: Engine,
+    target: Target,
+    sides: Mapping[str, Side],
+    dtype: str,
+    *,
+    questions: Sequence[str] = DEFAULT_QUESTIONS,
+    max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
+) -> Comparison:
+    """Hold models against a target's adapter on its unquantised base; ``dtype`` is the exported type.
+
+    Raises:
+        EngineError: one of them can't be loaded or can't answer.
+    """
+    reference = Side(target.engine_arguments(quantized=False), str(target.adapter) if target.adapter else None)
+    job = {
+        "reference": asdict(reference),
+        "sides": {name: asdict(side) for name, side in sides.items()},
+        "questions": list(questions),
+        "max_new_tokens": max_new_tokens,
+        "dtype": dtype,
+    }
+    environment = child_environment(model_is_local=target.model_is_local)
+    with WorkerProcess(engine.python, "parity.py", environment=environment) as worker:
+        worker.send(job)
+        found = worker.receive()
+    return Comparison(
+        tuple(ReferenceAnswer.from_json(answer) for answer in found["reference"]),
+        {name: ParityReport.from_side(dtype, side) for name, side in found["sides"].items()},
+        found["seconds"],
+    )
+
+
 def measure_parity(
     engine: Engine,
     target: Target,
@@ -170,29 +310,10 @@ def measure_parity(
     questions: Sequence[str] = DEFAULT_QUESTIONS,
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
 ) -> ParityReport:
-    """Compare a target with the folder it was exported to (in ``dtype``); the target's base is loaded unquantised.
-
-    Raises:
-        EngineError: one of the two can't be loaded or can't answer.
-    """
-    exported_arguments = target.engine_arguments(quantized=False) | {"model_name_or_path": exported}
-    exported_arguments.pop("adapter_name_or_path", None)
-    job = {
-        "reference": {
-            "arguments": target.engine_arguments(quantized=False),
-            "adapter": str(target.adapter) if target.adapter else None,
-        },
-        "exported": {"arguments": exported_arguments},
-        "questions": list(questions),
-        "max_new_tokens": max_new_tokens,
-        "dtype": dtype,
-    }
-    environment = child_environment(model_is_local=target.model_is_local)
-    with WorkerProcess(engine.python, "parity.py", environment=environment) as worker:
-        worker.send(job)
-        found = worker.receive()
-    rows = tuple(ParityRow.from_json(row) for row in found["rows"])
-    return ParityReport(dtype, found["compute_dtype"], found["device"], rows, found["chat_template"], found["seconds"])
+    """Compare a target with the folder it was exported to. Raises as `compare_sides`."""
+    sides = {"merged": exported_side(target, exported)}
+    comparison = compare_sides(engine, target, sides, dtype, questions=questions, max_new_tokens=max_new_tokens)
+    return comparison.reports["merged"]
 
 
 def require_parity(report: ParityReport) -> None:

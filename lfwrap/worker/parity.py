@@ -1,13 +1,14 @@
-"""Compare an exported model with what it was made from; run by the engine's Python, not imported.
+"""Compare exported models with what they were made from; run by the engine's Python, not imported.
 
-Reads one JSON object from stdin: ``reference`` and ``exported`` (each ``{"arguments": {…engine keys…}, "adapter":
-folder or null}``), ``questions``, ``max_new_tokens`` and ``dtype``, the exported type. Writes one JSON line: the type
-both were computed in, a row of figures for each question, and how the exported chat template renders a question against
-the template of the training.
+Reads one JSON object from stdin: ``reference`` and, as ``sides``, any number of others by name (each ``{"arguments":
+{…engine keys…}, "adapter": folder or null}``), ``questions``, ``max_new_tokens`` and ``dtype``, the exported type.
+Writes one JSON line: what the reference answered, and for each side a row of figures for each question and the type it
+was computed in.
 
-The reference is the base model with the adapter attached, not merged. Both answer greedily, one question at a time;
-then the exported model's logits are taken along the reference's answer and compared with the reference's, position by
-position. Both are computed in the exported type on a GPU, in fp32 on a CPU: 16-bit types are slow there.
+The reference is the base model with the adapter attached, not merged. All answer greedily, one question at a time;
+then a side's logits are taken along the reference's answer and compared with the reference's, position by position.
+All are computed in the exported type on a GPU, in fp32 on a CPU: 16-bit types are slow there. A side that is quantised
+keeps its own types.
 """
 
 from __future__ import annotations
@@ -23,35 +24,62 @@ from answer import read_requests, take_stdout  # type: ignore[import-not-found] 
 if TYPE_CHECKING:
     from lfwrap.worker.engine_model import EngineModel
 
+_KEPT_TOKENS = 5
+
 
 class Comparison:
-    """Answers of the reference, kept until the exported model has answered too."""
+    """Answers of the reference, kept until the others have answered too."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self._job = job
-        self._rows: list[dict[str, Any]] = []
         self._kept: list[tuple[list[int], list[int], Any]] = []
+        self.reference: list[dict[str, Any]] = []
 
     def answer_reference(self, model: EngineModel) -> None:
         """Answer every question with the adapter on its base; keep tokens and logits."""
         with model.using("tuned" if self._job["reference"].get("adapter") else None):
             for question in self._job["questions"]:
                 prompt, answer = self._answer(model, question)
-                self._kept.append((prompt, answer.token_ids, model.answer_logits(prompt, answer.token_ids)))
-                self._rows.append({"question": question, "reference_answer": answer.text})
+                logits = model.answer_logits(prompt, answer.token_ids)
+                self._kept.append((prompt, answer.token_ids, logits))
+                self.reference.append(
+                    {
+                        "question": question,
+                        "answer": answer.text,
+                        "prompt_ids": prompt,
+                        "answer_ids": answer.token_ids,
+                        "logprobs": _logprobs(logits, answer.token_ids),
+                        "gaps": _gaps(logits),
+                        "stopped": answer.stopped,
+                    }
+                )
 
-    def answer_exported(self, model: EngineModel) -> None:
-        """Answer every question with the exported model; fill in the rows."""
-        for row, (prompt, expected, logits) in zip(self._rows, self._kept, strict=True):
-            own_prompt, answer = self._answer(model, row["question"])
-            row["exported_answer"] = answer.text
-            row["same_prompt"] = own_prompt == prompt
-            row["same_answer"] = answer.token_ids == expected
-            row["answer_tokens"] = len(expected)
-            row["first_difference"] = self._difference(model, expected, answer.token_ids, logits)
-            difference = model.answer_logits(prompt, expected) - logits
-            row["mean_abs_logit_difference"] = difference.abs().mean().item()
-            row["max_abs_logit_difference"] = difference.abs().max().item()
+    def answer_side(self, model: EngineModel, adapter: str | None) -> list[dict[str, Any]]:
+        """Answer every question with another model; returns its rows."""
+        with model.using(adapter):
+            return [
+                self._row(model, question, *kept)
+                for question, kept in zip(self._job["questions"], self._kept, strict=True)
+            ]
+
+    def _row(self, model: EngineModel, question: str, prompt: list[int], expected: list[int], logits: Any) -> Any:
+        own_prompt, answer = self._answer(model, question)
+        own_logits = model.answer_logits(prompt, expected)
+        difference = (own_logits - logits).abs()
+        return {
+            "question": question,
+            "reference_answer": model.tokenizer.decode(expected, skip_special_tokens=True),
+            "exported_answer": answer.text,
+            "same_prompt": own_prompt == prompt,
+            "same_answer": answer.token_ids == expected,
+            "answer_tokens": len(expected),
+            "mean_abs_logit_difference": difference.mean().item(),
+            "max_abs_logit_difference": difference.max().item(),
+            "first_difference": self._difference(model, expected, answer.token_ids, logits),
+            "same_top_tokens": int((own_logits.argmax(-1) == logits.argmax(-1))[: len(expected)].sum().item()),
+            "reference_logprob": sum(_logprobs(logits, expected)),
+            "exported_logprob": sum(_logprobs(own_logits, expected)),
+        }
 
     def _answer(self, model: EngineModel, question: str) -> tuple[list[int], Any]:
         from engine_model import Generation  # type: ignore[import-not-found]  # beside this script
@@ -77,64 +105,69 @@ class Comparison:
             "reference_margin": (scores[ours] - scores[theirs]).item(),
         }
 
-    def report(self, exported: EngineModel, seconds: float) -> dict[str, Any]:
-        """All figures."""
-        return {
-            "compute_dtype": exported.dtype,
-            "device": exported.device,
-            "seconds": round(seconds, 1),
-            "chat_template": chat_template_difference(exported, self._job["questions"][0]),
-            "rows": self._rows,
-        }
+
+def _logprobs(logits: Any, tokens: list[int]) -> list[float]:
+    """The log-probability of each token of an answer."""
+    scores = logits[: len(tokens)].log_softmax(-1)
+    return [scores[position, token].item() for position, token in enumerate(tokens)]
 
 
-def chat_template_difference(model: EngineModel, question: str) -> dict[str, Any] | None:
-    """Where the exported chat template, which other runtimes use, parts from the training's; None where it does not."""
-    messages = [{"role": "user", "content": question}]
-    trained = model.encode(messages, None, None)
-    if not model.tokenizer.chat_template:
-        return {"position": 0, "trained": model.tokenizer.decode(trained), "exported": ""}
-    text = model.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    rendered = model.tokenizer.encode(text, add_special_tokens=False)
-    if rendered == trained:
-        return None
-    shared = min(len(trained), len(rendered))
-    position = next((index for index in range(shared) if trained[index] != rendered[index]), shared)
-    return {
-        "position": position,
-        "trained": model.tokenizer.decode(trained[position : position + 8]),
-        "exported": model.tokenizer.decode(rendered[position : position + 8]),
-    }
+def _gaps(logits: Any) -> list[list[list[float]]]:
+    """The likeliest tokens of each position, each with how many logits it is behind the first."""
+    best = logits.topk(min(_KEPT_TOKENS, logits.shape[-1]), dim=-1)
+    gaps = best.values[:, :1] - best.values
+    return [
+        [[token, round(gap, 4)] for token, gap in zip(*row, strict=True)]
+        for row in zip(best.indices.tolist(), gaps.tolist(), strict=True)
+    ]
 
 
 def load(side: dict[str, Any], dtype: str) -> EngineModel:
-    """Load one side and cast it to the type to compute in."""
+    """Load one side and cast it to the type to compute in; a quantised one stays as it is."""
     import engine_model
 
     adapters = {"tuned": side["adapter"]} if side.get("adapter") else {}
-    model: EngineModel = engine_model.EngineModel(side["arguments"], adapters, dtype)
+    model: EngineModel = engine_model.EngineModel(side["arguments"], adapters, None if side.get("quantized") else dtype)
     return model
+
+
+def free_memory() -> None:
+    """Give back what the model before used."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def compare(job: dict[str, Any]) -> dict[str, Any]:
+    """Load one model after the other, the reference first; returns the event."""
+    import torch
+
+    started_s = time.monotonic()
+    dtype = job["dtype"] if torch.cuda.is_available() else "float32"
+    comparison = Comparison(job)
+    model = load(job["reference"], dtype)
+    comparison.answer_reference(model)
+    found = {"compute_dtype": model.dtype, "device": model.device}
+    sides = {}
+    for name, side in job["sides"].items():
+        del model
+        free_memory()
+        side_started_s = time.monotonic()
+        model = load(side, dtype)
+        rows = comparison.answer_side(model, "tuned" if side.get("adapter") else None)
+        seconds = round(time.monotonic() - side_started_s, 1)
+        sides[name] = {"rows": rows, "compute_dtype": model.dtype, "device": model.device, "seconds": seconds}
+    seconds = round(time.monotonic() - started_s, 1)
+    return {"event": "parity", "reference": comparison.reference, "sides": sides, "seconds": seconds, **found}
 
 
 def main() -> int:
     """Run one comparison."""
     channel = take_stdout()
     try:
-        import torch
-
-        job = next(read_requests(sys.stdin))  # and end when lfwrap does
-        started_s = time.monotonic()
-        dtype = job["dtype"] if torch.cuda.is_available() else "float32"
-        comparison = Comparison(job)
-        model = load(job["reference"], dtype)
-        comparison.answer_reference(model)
-        del model
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        model = load(job["exported"], dtype)
-        comparison.answer_exported(model)
-        event = comparison.report(model, time.monotonic() - started_s)
+        event = compare(next(read_requests(sys.stdin)))  # and end when lfwrap does
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
         event = {"event": "error", "message": f"{type(error).__name__}: {error}", "fatal": True}
     with channel:

@@ -45,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(target, "resolve_target", lambda *_: SimpleNamespace(to_json=dict))
     monkeypatch.setattr(answers, "AnswerSession", Session)
     row = ParityRow("How?", "So.", "So.", True, True, 3, 0.0, 0.0)
-    report = ParityReport("float32", "float32", "cpu", (row,), None, 1.0)
+    report = ParityReport("float32", "float32", "cpu", (row,), 1.0)
     monkeypatch.setattr(
         export,
         "export_model",

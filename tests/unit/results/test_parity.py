@@ -16,7 +16,7 @@ ROW = ParityRow("How?", "So.", "So.", True, True, 3, 0.0, 0.0)
 
 
 def _report(*rows: ParityRow, dtype: str = "bfloat16") -> ParityReport:
-    return ParityReport(dtype, "float32", "cpu", rows, None, 1.0)
+    return ParityReport(dtype, "float32", "cpu", rows, 1.0)
 
 
 def _parted(margin: float) -> ParityRow:

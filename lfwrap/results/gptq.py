@@ -1,0 +1,136 @@
+"""GPTQ files through the engine's own export, from the merged 16-bit model."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lfwrap.engine.locate import Engine, package_version
+from lfwrap.errors import DataError, PreflightError
+from lfwrap.fsio import write_bytes, write_json, write_text
+from lfwrap.results.merge import run_logged
+from lfwrap.results.target import Target, load_facts_json
+from lfwrap.yamlio import dump_yaml
+
+BITS = (2, 3, 4, 8)
+DEFAULT_BITS = 4
+_WORKER = Path(__file__).resolve().parent.parent / "worker" / "quantize_gptq.py"
+_PACKAGES = ("gptqmodel", "optimum")
+_SAMPLES = 128
+_SAMPLE_CHARACTERS = 6000
+_MAX_TOKENS = 512
+_SEED = 42
+
+
+def check_gptq(engine: Engine, calibration: Path | None) -> None:
+    """Find what the engine's GPTQ export needs.
+
+    Raises:
+        PreflightError: a package is missing, or there is no text to calibrate on.
+    """
+    lacking = [name for name in _PACKAGES if package_version(engine, name) is None]
+    if lacking:
+        raise PreflightError(
+            f"{', '.join(lacking)} not installed for {engine.python}: the engine can't make GPTQ files",
+            hint="docs/how-to/gguf.md names a set of versions that fits LLaMA-Factory 0.9.5.",
+        )
+    if calibration is None:
+        raise PreflightError(
+            "GPTQ needs text to calibrate on", hint="--calibration FILE: text or rows like those of the training."
+        )
+
+
+def refuse_awq() -> None:
+    """Raise PreflightError: the engine loads AWQ files, but makes none."""
+    raise PreflightError(
+        "LLaMA-Factory 0.9.5 makes no AWQ files (its export_quantization_bit is GPTQ; AWQ models can only be loaded)",
+        hint="--format gptq, or quantise the merged model with vLLM's llm-compressor.",
+    )
+
+
+def write_gptq(
+    engine: Engine, target: Target, model: Path, folder: Path, *, bits: int, calibration: Path, scratch: Path
+) -> None:
+    """Quantise a merged model into ``folder`` (made by the engine).
+
+    Raises:
+        DataError: the calibration file holds no usable text.
+        EngineError: the engine failed.
+    """
+    samples = scratch / "calibration.jsonl"
+    write_bytes(samples, b"".join(orjson.dumps({"text": text}) + b"\n" for text in _samples(calibration)))
+    arguments = target.engine_arguments(quantized=False)
+    arguments.pop("adapter_name_or_path", None)
+    arguments |= {
+        "model_name_or_path": str(model),
+        "export_dir": str(folder),
+        "export_device": "auto",
+        "export_quantization_bit": bits,
+        "export_quantization_dataset": str(samples),
+        "export_quantization_maxlen": _MAX_TOKENS,
+        "export_quantization_nsamples": _SAMPLES,
+    }
+    recipe = scratch / "gptq.yaml"
+    write_text(recipe, dump_yaml(arguments))
+    run_logged([str(engine.python), str(_WORKER), str(recipe)], scratch, local=True, what="the engine's GPTQ export")
+    _forget_calibration(folder / "config.json")
+    samples.unlink()
+
+
+def _samples(path: Path) -> Iterator[str]:
+    """Texts long enough to be cut to what one sample takes: the file's own, joined until they are."""
+    texts = list(_texts(path))
+    if not texts:
+        raise DataError(f"{path}: no text to calibrate on", hint="Text, or JSON rows whose values are texts.")
+    chosen = random.Random(_SEED)  # noqa: S311 - a sample, not a secret
+    for _ in range(_SAMPLES):
+        pieces: list[str] = []
+        while sum(map(len, pieces)) < _SAMPLE_CHARACTERS:
+            pieces.append(chosen.choice(texts))
+        yield "\n\n".join(pieces)
+
+
+def _texts(path: Path) -> Iterator[str]:
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise DataError(f"{path}: can't be read: {reason}", hint="Name a text or JSONL file in UTF-8.") from error
+    try:
+        if path.suffix == ".jsonl":
+            rows = [orjson.loads(line) for line in content.splitlines() if line.strip()]
+        elif path.suffix == ".json":
+            rows = orjson.loads(content)
+        else:
+            rows = [part for part in content.split("\n\n") if part.strip()]
+    except orjson.JSONDecodeError as error:
+        raise DataError(f"{path}: no valid JSON: {error}", hint="One JSON row a line, or plain text.") from error
+    for row in rows if isinstance(rows, list) else [rows]:
+        text = "\n".join(_strings(row))
+        if text.strip():
+            yield text
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, Sequence):
+        for item in value:
+            yield from _strings(item)
+
+
+def _forget_calibration(config: Path) -> None:
+    """The engine writes the calibration text, as tokens, into the model's config: it stays at home."""
+    values = load_facts_json(config)
+    quantization = values.get("quantization_config")
+    if isinstance(quantization, dict):
+        for key in ("dataset", "tokenizer"):
+            quantization[key] = None
+        write_json(config, values)

@@ -1,0 +1,127 @@
+"""A GGUF file behind llama.cpp's HTTP server, from the package xllamacpp or a `llama-server` on the PATH."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lfwrap.engine.locate import Engine, package_version
+from lfwrap.errors import EngineError
+from lfwrap.results.child import WorkerProcess, child_environment, end_group, ending
+
+RUNTIME_HINT = "pip install 'lfwrap[gguf]' brings xllamacpp; llama.cpp's llama-server on the PATH does as well."
+_BINARY = "llama-server"
+_REQUEST_TIMEOUT_S = 600.0
+_START_TIMEOUT_S = 600.0
+_POLL_S = 0.1
+_LOCALHOST = "127.0.0.1"
+
+
+def find_runtime(engine: Engine) -> str | None:
+    """``xllamacpp`` or ``llama-server``, whichever is there; None without either."""
+    if package_version(engine, "xllamacpp"):
+        return "xllamacpp"
+    return _BINARY if shutil.which(_BINARY) else None
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaServer:
+    """A running server.
+
+    Attributes:
+        address: ``http://127.0.0.1:PORT``.
+    """
+
+    address: str
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A request and its answer. Raises EngineError when the server refuses it or does not answer."""
+        request = urllib.request.Request(  # noqa: S310 - our own address
+            self.address + path, orjson.dumps(body), {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_REQUEST_TIMEOUT_S) as answer:  # noqa: S310 - our own address
+                value: dict[str, Any] = orjson.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            raise EngineError(f"llama.cpp answers {path} with {error.code}: {_words(error)}") from error
+        except (OSError, ValueError) as error:
+            raise EngineError(f"llama.cpp does not answer {path}: {error}") from error
+        return value
+
+
+def _words(error: urllib.error.HTTPError) -> str:
+    text = error.read().decode(errors="replace")
+    with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
+        return str(orjson.loads(text)["error"]["message"])
+    return text.strip() or error.reason
+
+
+@contextlib.contextmanager
+def serve_gguf(engine: Engine, path: Path, *, context_tokens: int) -> Iterator[LlamaServer]:
+    """Serve a GGUF file while the context lasts; nothing of it is left afterwards.
+
+    Raises:
+        EngineError: the file can't be loaded.
+        PreflightError: no runtime can be started.
+    """
+    if find_runtime(engine) == "xllamacpp":
+        arguments = [str(path), str(context_tokens)]
+        environment = child_environment(model_is_local=True)
+        with WorkerProcess(engine.python, "gguf_server.py", arguments, environment=environment) as worker:
+            yield LlamaServer(worker.receive()["address"])
+    else:
+        with _binary_server(path, context_tokens) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def _binary_server(path: Path, context_tokens: int) -> Iterator[LlamaServer]:
+    port = free_port()
+    command = [_BINARY, "-m", str(path), "-c", str(context_tokens), "--host", _LOCALHOST, "--port", str(port)]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [*command, "--jinja", "-np", "1"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            server = LlamaServer(f"http://{_LOCALHOST}:{port}")
+            _wait_until_ready(process, server, log)
+            yield server
+        finally:
+            end_group(process)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], server: LlamaServer, log: Any) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            log.seek(0)
+            lines = log.read().decode(errors="replace").splitlines()
+            raise EngineError(f"{_BINARY} {ending(process.returncode)}: {lines[-1] if lines else 'no message'}")
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"{server.address}/health", timeout=_POLL_S).close()  # noqa: S310 - our own address
+            return
+        time.sleep(_POLL_S)
+    raise EngineError(f"{_BINARY} was not ready in {_START_TIMEOUT_S:.0f} s")
+
+
+def free_port(host: str = _LOCALHOST) -> int:
+    """A port of ``host`` that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

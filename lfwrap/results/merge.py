@@ -1,0 +1,210 @@
+"""Write the merged weights: tensor by tensor for a plain LoRA adapter, through the engine's own export for the rest."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lfwrap.engine.locate import Engine
+from lfwrap.errors import PreflightError
+from lfwrap.fsio import write_text
+from lfwrap.model.hf_config import find_config
+from lfwrap.results.child import WorkerProcess, child_environment, engine_failure
+from lfwrap.results.export_files import write_model_config
+from lfwrap.results.merge_check import read_shapes
+from lfwrap.results.target import MODEL_WEIGHTS, TOKENIZER_FILES, Target, has_any, load_facts_json
+from lfwrap.run.diagnose import read_tail
+from lfwrap.run.process import MARKER, start_child, sweep
+from lfwrap.yamlio import dump_yaml
+
+_POLL_S = 0.05
+_GB = 10**9
+# Their tensors have one name in the file and in memory, and none stays in fp32: what is streamed is what is loaded.
+_STREAMED_MODELS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+# Options of a training under which the model is not the base's tensors plus the adapter.
+_RESHAPING_OPTIONS = ("add_special_tokens", "add_tokens", "new_special_tokens", "resize_vocab", "rope_scaling")
+_PLAIN_LORA: dict[str, tuple[Any, ...]] = {
+    "peft_type": ("LORA",),
+    "use_dora": (False, None),
+    "modules_to_save": (None, []),
+    "bias": ("none", None),
+    "lora_bias": (False, None),
+    "fan_in_fan_out": (False, None),
+    "rank_pattern": ({}, None),
+    "alpha_pattern": ({}, None),
+    "target_parameters": (None, []),
+    "layer_replication": (None, []),
+    "trainable_token_indices": (None, []),
+    "use_qalora": (False, None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MergeSettings:
+    """How to write merged weights.
+
+    Attributes:
+        dtype: type of the weights, as torch calls it.
+        shard_gb: largest file, in GB of 10^9 bytes.
+        device: ``cpu`` or ``auto``; the GPU merges through the engine.
+        merger: ``auto``, or ``engine`` for the engine's own export whatever the adapter.
+    """
+
+    dtype: str
+    shard_gb: int
+    device: str = "cpu"
+    merger: str = "auto"
+
+
+def why_not_streamed(target: Target) -> str | None:
+    """Why an adapter can't be merged tensor by tensor; None when it can."""
+    config = find_config(target.model)
+    if target.adapter is None or config is None:
+        return "no adapter on a base in a folder"
+    values = load_facts_json(config)
+    if values.get("model_type") not in _STREAMED_MODELS or target.options.get("trust_remote_code"):
+        return f"model type {values.get('model_type')}"
+    if target.prior_adapters or any(target.options.get(key) for key in _RESHAPING_OPTIONS):
+        return "the training changed the base"
+    adapter = load_facts_json(target.adapter / "adapter_config.json")
+    odd = [key for key, plain in _PLAIN_LORA.items() if key in adapter and adapter[key] not in plain]
+    if odd or not {"r", "lora_alpha", "peft_type"} <= adapter.keys():
+        return f"no plain LoRA adapter ({', '.join(odd) or 'incomplete adapter_config.json'})"
+    return _unmatched(target, config.parent, tied=bool(values.get("tie_word_embeddings")))
+
+
+def _unmatched(target: Target, base: Path, *, tied: bool) -> str | None:
+    assert target.adapter is not None  # noqa: S101 - the caller has seen to it
+    weights = target.adapter / "adapter_model.safetensors"
+    if not weights.is_file() or not has_any(base, ("*.safetensors",)):
+        return "weights that are no safetensors"
+    known: set[str] = set()
+    for path in base.glob("*.safetensors"):
+        known |= read_shapes(path).keys()
+    for name in read_shapes(weights):
+        module, found, matrix = name.removeprefix("base_model.model.").partition(".lora_")
+        if not found or matrix not in {"A.weight", "B.weight"} or f"{module}.weight" not in known:
+            return f"{name} has no counterpart in the base's files"
+        if tied and module in {"lm_head", "model.embed_tokens"}:
+            return f"{module} is tied to another tensor"
+    return None
+
+
+def write_merged(
+    engine: Engine, target: Target, stage: Path, settings: MergeSettings, scratch: Path
+) -> tuple[str, float]:
+    """Write weights and configs into ``stage`` (made here); returns how and the seconds it took.
+
+    Raises:
+        EngineError: the engine failed.
+        PreflightError: it left something out.
+    """
+    started_s = time.monotonic()
+    streamed = settings.merger == "auto" and settings.device == "cpu" and why_not_streamed(target) is None
+    if streamed:
+        _stream(engine, target, stage, settings)
+    else:
+        _export(engine, merge_settings(target, stage, settings), scratch)
+    return ("tensor by tensor" if streamed else "llamafactory-cli export"), time.monotonic() - started_s
+
+
+def _stream(engine: Engine, target: Target, stage: Path, settings: MergeSettings) -> None:
+    stage.mkdir(parents=True)
+    write_model_config(target, stage, settings.dtype)
+    config = load_facts_json(stage / "config.json")
+    job = {
+        "base": target.model,
+        "adapter": str(target.adapter),
+        "out": str(stage),
+        "dtype": settings.dtype,
+        "shard_bytes": settings.shard_gb * _GB,
+        "skip": ["lm_head.weight"] if config.get("tie_word_embeddings") else [],
+    }
+    with WorkerProcess(engine.python, "merge_adapter.py", environment=child_environment(model_is_local=True)) as worker:
+        worker.send(job)
+        worker.receive()
+
+
+def merge_settings(target: Target, stage: Path, settings: MergeSettings) -> dict[str, Any]:
+    """The engine's YAML for the merge. The base is never quantised here: into a quantised one nothing can be merged."""
+    arguments = target.engine_arguments(quantized=False)
+    adapters = [*target.prior_adapters, *([str(target.adapter)] if target.adapter else [])]
+    if adapters:
+        arguments["adapter_name_or_path"] = ",".join(adapters)
+    return arguments | {
+        "infer_dtype": settings.dtype,
+        "export_dir": str(stage),
+        "export_size": settings.shard_gb,
+        "export_device": settings.device,
+        "export_legacy_format": False,
+    }
+
+
+def _export(engine: Engine, arguments: dict[str, Any], scratch: Path) -> None:
+    recipe = scratch / "export.yaml"
+    write_text(recipe, dump_yaml(arguments))
+    run_logged([str(engine.cli), "export", str(recipe)], scratch, local=Path(arguments["model_name_or_path"]).is_dir())
+
+
+def run_logged(argv: list[str], scratch: Path, *, local: bool, what: str = "llamafactory-cli export") -> None:
+    """Run a command of the engine's with its output in ``scratch``; nothing of it is left afterwards.
+
+    Raises:
+        EngineError: it failed; with its last words and a diagnosis.
+        PreflightError: it can't be started.
+    """
+    stdout, stderr = scratch / "stdout.log", scratch / "stderr.log"
+    for log in (stdout, stderr):
+        log.unlink(missing_ok=True)
+    child = start_child(
+        argv,
+        cwd=scratch,
+        environment=child_environment(model_is_local=local) | {MARKER: str(scratch)},
+        stdout=stdout,
+        stderr=stderr,
+        show_example=False,
+    )
+    try:
+        while child.poll() is None:
+            time.sleep(_POLL_S)
+    finally:
+        sweep(child)
+        child.close()
+    code = child.poll() or 0
+    if code:
+        log_text = read_tail(stdout) + read_tail(stderr)
+        ending = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
+        raise engine_failure(f"{what} {ending}", log_text, code)
+
+
+def check_model_folder(folder: Path) -> None:
+    """See that what was written is a whole model. Raises PreflightError with everything that is missing."""
+    lacking = [
+        what
+        for what, patterns in (
+            ("config.json", ("config.json",)),
+            ("weights", MODEL_WEIGHTS),
+            ("tokenizer", TOKENIZER_FILES),
+        )
+        if not has_any(folder, patterns)
+    ]
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = set(load_facts_json(index).get("weight_map", {}).values())
+        lacking += sorted(f"shard {shard}" for shard in shards if not (folder / shard).is_file())
+    if lacking:
+        raise PreflightError(
+            f"the engine wrote no {', no '.join(lacking)}", hint="Is the disk full? `lfwrap doctor` shows it."
+        )
+
+
+def move_into(source: Path, folder: Path) -> None:
+    """Move everything of one folder into another on the same disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        path.rename(folder / path.name)
+    shutil.rmtree(source)

@@ -1,0 +1,178 @@
+"""Which chat template shall ship with a model: the base's, the engine's, or one built from the training's template.
+
+Each is tried on conversations that the engine's own template encodes too, and the one that gives the same token ids
+most often is taken; of equals the base's, which its makers keep. Imported by worker scripts.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import jinja_template  # type: ignore[import-not-found]  # beside this file
+from llamafactory.data.template import ReasoningTemplate
+
+_WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Weather of a city",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "description": "Its name, as in 北京"},
+                "unit": {"type": "string", "description": "Of the temperature", "enum": ["C", "F"]},
+                "days": {"type": "array", "description": "Which days", "items": {"type": "string"}},
+            },
+            "required": ["city"],
+        },
+    },
+}
+_TIME = {
+    "type": "function",
+    "function": {"name": "get_time", "description": "", "parameters": {"type": "object", "properties": {}}},
+}
+_SHOWN_TOKENS = 8
+
+
+class Turn(NamedTuple):
+    """A message in the engine's words: role ``user``, ``assistant``, ``function`` or ``observation``."""
+
+    role: str
+    content: str
+
+
+class Conversation(NamedTuple):
+    """One that ends with a question, so that an answer is due."""
+
+    name: str
+    turns: tuple[Turn, ...]
+    system: str | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+
+
+def _calls(*calls: tuple[str, dict[str, Any]]) -> str:
+    values = [{"name": name, "arguments": arguments} for name, arguments in calls]
+    return json.dumps(values[0] if len(values) == 1 else values, ensure_ascii=False)
+
+
+_ASK = Turn("user", "What is the weather in 北京?")
+_CALL = Turn("function", _calls(("get_weather", {"city": "北京", "unit": "C"})))
+_RESULT = Turn("observation", '{"temperature": 21}')
+CONVERSATIONS = (
+    Conversation("a question", (Turn("user", "How do I cook rice?"),)),
+    Conversation("a system prompt", (Turn("user", "你好，请问什么是留置权？"),), "Be brief: 'yes' or \"no\".\n"),
+    Conversation("several turns", (Turn("user", "Hi"), Turn("assistant", "Yes?"), Turn("user", "Why?"))),
+    Conversation("spaces", (Turn("user", "\n  Hi \n"), Turn("assistant", " Yes? \n"), Turn("user", " Why?  "))),
+    Conversation("tools", (_ASK,), None, (_WEATHER, _TIME)),
+    Conversation("tools and a system prompt", (_ASK,), "Be brief.", (_WEATHER,)),
+    Conversation("a call and its result", (_ASK, _CALL, _RESULT), None, (_WEATHER,)),
+    Conversation(
+        "two calls at once",
+        (_ASK, Turn("function", _calls(("get_weather", {"city": "北京"}), ("get_time", {}))), _RESULT),
+        None,
+        (_WEATHER, _TIME),
+    ),
+)
+
+
+class Verdict(NamedTuple):
+    """How one chat template compares with the engine's template.
+
+    Attributes:
+        source: ``base``, ``engine`` or ``training``.
+        text: the template; a dictionary for a base with several.
+        same: names of the conversations of which it gives the same tokens.
+        differences: the others, each with where it parts and the text there.
+    """
+
+    source: str
+    text: Any
+    same: tuple[str, ...]
+    differences: tuple[dict[str, Any], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For the event."""
+        return {"source": self.source, "same": list(self.same), "differences": list(self.differences)}
+
+
+def _conversations(template: Any) -> tuple[Conversation, ...]:
+    if not isinstance(template, ReasoningTemplate):
+        return CONVERSATIONS
+    thought = template.thought_words[0] + "Hm." + template.thought_words[1]
+    turns = (Turn("user", "Hi"), Turn("assistant", thought + "Yes?"), Turn("user", "Why?"))
+    return (*CONVERSATIONS, Conversation("a thought in an earlier turn", turns))
+
+
+def expected_ids(template: Any, tokenizer: Any, conversation: Conversation) -> list[int] | None:
+    """The prompt's tokens as training has them; None where the engine's template can't say it."""
+    messages = [turn._asdict() for turn in conversation.turns] + [{"role": "assistant", "content": ""}]
+    tools = json.dumps(conversation.tools, ensure_ascii=False) if conversation.tools else None
+    try:
+        prompt, _ = template.encode_oneturn(tokenizer, messages, conversation.system, tools)
+    except (ValueError, RuntimeError, NotImplementedError, KeyError, TypeError):
+        return None
+    return list(prompt)
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    if turn.role == "function":
+        calls = json.loads(turn.content)
+        functions = [{"type": "function", "function": call} for call in (calls if isinstance(calls, list) else [calls])]
+        return {"role": "assistant", "content": "", "tool_calls": functions}
+    return {"role": {"observation": "tool"}.get(turn.role, turn.role), "content": turn.content}
+
+
+def rendered_ids(tokenizer: Any, chat_template: Any, conversation: Conversation) -> list[int] | str:
+    """The prompt's tokens through a chat template; what went wrong where it can't say it."""
+    messages = [_message(turn) for turn in conversation.turns]
+    if conversation.system is not None:
+        messages.insert(0, {"role": "system", "content": conversation.system})
+    before = tokenizer.chat_template
+    try:
+        tokenizer.chat_template = chat_template
+        text = tokenizer.apply_chat_template(
+            messages, tools=list(conversation.tools) or None, tokenize=False, add_generation_prompt=True
+        )
+    except Exception as error:  # noqa: BLE001 - a base's template may raise whatever it likes
+        return f"{type(error).__name__}: {error}"
+    finally:
+        tokenizer.chat_template = before
+    return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _difference(tokenizer: Any, conversation: Conversation, trained: list[int], found: list[int] | str) -> Any:
+    if isinstance(found, str):
+        return {"conversation": conversation.name, "position": 0, "trained": "", "exported": found}
+    shared = min(len(trained), len(found))
+    position = next((index for index in range(shared) if trained[index] != found[index]), shared)
+    return {
+        "conversation": conversation.name,
+        "position": position,
+        "trained": tokenizer.decode(trained[position : position + _SHOWN_TOKENS]),
+        "exported": tokenizer.decode(found[position : position + _SHOWN_TOKENS]),
+    }
+
+
+def judge(source: str, text: Any, template: Any, tokenizer: Any) -> Verdict:
+    """Try one chat template on every conversation that the engine's template can say."""
+    same, differences = [], []
+    for conversation in _conversations(template):
+        trained = expected_ids(template, tokenizer, conversation)
+        if trained is None:
+            continue
+        found = rendered_ids(tokenizer, text, conversation)
+        if found == trained:
+            same.append(conversation.name)
+        else:
+            differences.append(_difference(tokenizer, conversation, trained, found))
+    return Verdict(source, text, tuple(same), tuple(differences))
+
+
+def choose(template: Any, tokenizer: Any, base: Any) -> Verdict:
+    """The best of the base's own chat template, the one built from the training's, and the engine's."""
+    candidates = [("base", base), ("training", jinja_template.build(template, tokenizer))]
+    if tokenizer.chat_template != base:
+        candidates.append(("engine", tokenizer.chat_template))
+    verdicts = [judge(source, text, template, tokenizer) for source, text in candidates if text]
+    return max(verdicts, key=lambda verdict: len(verdict.same))  # the first of equals

@@ -1,0 +1,74 @@
+"""Upload a folder to a model hub; run by the engine's Python, not imported.
+
+Reads one JSON object from stdin: ``{"op": "check", "repository", "replace"}`` asks whose token this is and whether the
+repository may be written to; ``{"op": "push", "repository", "private", "folder"}`` uploads. Writes one JSON line. The
+token is huggingface_hub's own affair; what it says is cleaned of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from answer import read_requests, take_stdout  # type: ignore[import-not-found]  # beside this script
+
+_OWN_FILES = {".gitattributes"}
+_NOTE = "export.json"  # names folders of this machine; the model card says what matters of it
+
+
+def check(job: dict[str, Any]) -> dict[str, Any]:
+    """Whether the upload could work; ``refused`` says why not."""
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    if not get_token():
+        return {"refused": "no token"}
+    api = HfApi()
+    try:
+        user = api.whoami()["name"]
+        files = set(api.list_repo_files(job["repository"])) - _OWN_FILES
+    except RepositoryNotFoundError:
+        return {"user": user}
+    except HfHubHTTPError as error:
+        return {"refused": f"{type(error).__name__}: {error}"}
+    if files and not job["replace"]:
+        return {"refused": f"{job['repository']} holds {len(files)} files (--force replaces them)"}
+    return {"user": user}
+
+
+def push(job: dict[str, Any]) -> dict[str, Any]:
+    """Make the repository where there is none, and upload everything as one commit."""
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    api.create_repo(job["repository"], private=job["private"], exist_ok=True)
+    commit = api.upload_folder(
+        repo_id=job["repository"],
+        folder_path=job["folder"],
+        commit_message="Upload with lfwrap",
+        delete_patterns=["*"],
+        ignore_patterns=[_NOTE],
+    )
+    return {"url": commit.commit_url}
+
+
+def main() -> int:
+    """Run one job."""
+    channel = take_stdout()
+    try:
+        from huggingface_hub import get_token
+
+        job = next(read_requests(sys.stdin))
+        event = {"event": "done", **(check(job) if job["op"] == "check" else push(job))}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
+        event = {"event": "error", "message": f"{type(error).__name__}: {error}", "fatal": True}
+    text = json.dumps(event, ensure_ascii=False)
+    token = get_token()
+    with channel:
+        channel.write((text.replace(token, "***") if token else text) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""Quantise a GGUF file with llama-cpp-python; run by the engine's Python, not imported.
+
+``quantize_gguf.py SOURCE OUT TYPE``, the type as llama.cpp spells it in lower case (``q4_k_m``).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+
+def main(source: str, out: str, kind: str) -> int:
+    """Quantise one file; returns llama.cpp's status, 0 when it is done."""
+    import llama_cpp  # the package llama-cpp-python
+
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype = getattr(llama_cpp, "LLAMA_FTYPE_MOSTLY_" + kind.upper())
+    return int(llama_cpp.llama_model_quantize(source.encode(), out.encode(), ctypes.byref(parameters)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
