@@ -124,13 +124,15 @@ def test_a_request_that_fails_is_an_engine_error(session):
 
 
 PARITY = """
-assert load["exported"]["arguments"]["model_name_or_path"] == "exported", load
-assert "adapter_name_or_path" not in load["exported"]["arguments"]
+exported = load["sides"]["merged"]
+assert exported["arguments"]["model_name_or_path"] == "exported" and exported["adapter"] is None, load
+assert "adapter_name_or_path" not in exported["arguments"]
 assert load["reference"]["adapter"].endswith("adapter")
 row = {"question": load["questions"][0], "reference_answer": "a", "exported_answer": "a", "same_prompt": True,
        "same_answer": True, "answer_tokens": load["max_new_tokens"], "mean_abs_logit_difference": 0.0,
        "max_abs_logit_difference": 0.0, "first_difference": None}
-emit(event="parity", rows=[row], compute_dtype="float32", device="cpu", chat_template=None, seconds=1.5)
+side = dict(rows=[row], compute_dtype="float32", device="cpu", seconds=1.5)
+emit(event="parity", reference=[], sides={"merged": side}, seconds=2.5)
 """
 
 
