@@ -1,0 +1,47 @@
+"""Answers outlive interruptions, and never mix with others."""
+
+from __future__ import annotations
+
+import pytest
+
+from lfwrap.errors import UsageError
+from lfwrap.results.answer_book import AnswerBook, read_lines
+
+HEADER = {"questions": "abc", "settings": {"seed": 1}}
+
+
+def test_results_are_there_again(tmp_path):
+    path = tmp_path / "deep" / "a.jsonl"
+    with AnswerBook(path, HEADER) as book:
+        book.add(1, {"text": "一"})
+        book.add(0, {"text": "b"})
+    with AnswerBook(path, HEADER) as book:
+        assert book.results == {1: {"text": "一", "id": 1}, 0: {"text": "b", "id": 0}}
+        book.add(2, {"text": "c"})
+    assert [line.get("id") for line in read_lines(path)] == [None, 1, 0, 2]
+
+
+@pytest.mark.parametrize("torn", [b'{"id": 2, "te', b"\xff\xfe", b"[1]\n"])
+def test_a_line_that_a_crash_cut_off_goes_away(tmp_path, torn):
+    path = tmp_path / "a.jsonl"
+    with AnswerBook(path, HEADER) as book:
+        book.add(1, {"text": "a"})
+    with path.open("ab") as sink:
+        sink.write(torn)
+    with AnswerBook(path, HEADER) as book:
+        assert set(book.results) == {1}
+        book.add(2, {"text": "b"})
+    with AnswerBook(path, HEADER) as book:
+        assert set(book.results) == {1, 2}
+
+
+def test_answers_given_otherwise_are_refused_and_kept(tmp_path):
+    path = tmp_path / "a.jsonl"
+    with AnswerBook(path, HEADER) as book:
+        book.add(1, {"text": "a"})
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=r"\(settings differ\)"):
+        AnswerBook(path, HEADER | {"settings": {"seed": 2}})
+    assert path.read_bytes() == before
+    with AnswerBook(path, HEADER | {"settings": {"seed": 2}}, force=True) as book:
+        assert book.results == {}
