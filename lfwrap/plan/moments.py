@@ -68,7 +68,7 @@ def _mask_term(choices: Choices) -> MemoryTerm:
 
 def _layer_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
     """One layer at its widest: the last one going forward, or the first one recomputed."""
-    layer, tokens, hidden = layer_bytes(model, choices), choices.tokens, model.hidden_size
+    layer, tokens = layer_bytes(model, choices), choices.tokens
     widest = max((linear.weights for linear in model.linears), default=0)
     working = tokens * layer.working
     if choices.quantization_bit:

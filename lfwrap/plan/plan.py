@@ -209,7 +209,7 @@ def _rows_note(request: PlanRequest) -> str:
         )
     how = f" ({rows.basis})" if rows.basis else ""
     said = f"Rows have {rows.mean_tokens:,.0f} tokens on average; planned for {rows.longest_tokens:,}{how}."
-    if rows.is_exact or request.speed != "auto":
+    if rows.is_exact or not request.is_free:
         return said
     return f"{said} Rows are packed only where their tokens can be counted: name the model's folder."
 

@@ -33,7 +33,7 @@ class PlanRequest:
         zero_stage: DeepSpeed's stage, if DeepSpeed is used.
         offload: whether ZeRO offloads.
         effective_batch: rows an update shall see; None leaves the batch as rendered.
-        speed: what may be changed: ``auto``, ``exact`` or ``off``.
+        speed: what may be changed: ``auto``, ``max``, ``exact`` or ``off``.
         given: keys that the person set: they stay.
         fixed: those of them that not even an equal way may replace: the command line's.
         micro_limit: the largest micro-batch to try; None for the usual.
@@ -52,6 +52,11 @@ class PlanRequest:
     given: frozenset[str] = field(default_factory=frozenset)
     fixed: frozenset[str] = field(default_factory=frozenset)
     micro_limit: int | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether anything may be changed that leaves the rows of an update, and what is learned, as they are."""
+        return self.speed in {"auto", "max"}
 
     @property
     def cutoff(self) -> int:

@@ -157,7 +157,7 @@ def _settings(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
         return [[as_it_is]]
     matters = []
     on_gpu = request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}
-    if request.speed == "auto" and on_gpu and _is_open(request, LIGER_KEY):
+    if request.is_free and on_gpu and _is_open(request, LIGER_KEY):
         reason = "Liger's fused loss and kernels: the same arithmetic without all logits at once."
         matters.append([as_it_is, {LIGER_KEY: (True, reason)}])
     if on_gpu and _is_open(request, NO_CHECKPOINTING_KEY):
@@ -169,7 +169,7 @@ def _settings(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
 
 def _length_settings(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
     """Packing, or grouping by length: they change which rows an update sees, and need the rows' length."""
-    if request.speed != "auto" or request.rows.mean_tokens is None:
+    if not request.is_free or request.rows.mean_tokens is None:
         return
     if request.rows.is_exact and _is_open(request, *PACKING_KEYS):
         yield from _packing_settings(request)

@@ -55,9 +55,9 @@ FIELDS: tuple[IntentField, ...] = (
         "speed",
         ("str",),
         "What the plan may change for speed. auto: anything that fits, packing and kernels included, at the same rows"
-        " an update (2% off at most under packing); exact, the default: only what leaves the numbers as they are"
-        " (micro-batch × accumulation, recomputation, data workers); off: nothing.",
-        choices=("auto", "exact", "off"),
+        " an update (2% off at most under packing); max: that, with lfwrap's own extension of the engine; exact, the"
+        " default: only what leaves the numbers as they are (micro-batch × accumulation, recomputation); off: nothing.",
+        choices=("auto", "max", "exact", "off"),
     ),
     IntentField(
         "checkpoint_every_epoch_frac",
