@@ -55,6 +55,11 @@ class RankPaths:
         """What became of the try with the longest batch."""
         return self.root / "probe.json"
 
+    @property
+    def memory(self) -> Path:
+        """What the training took of its GPU's memory, as far as it came."""
+        return self.root / "memory.json"
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptPaths:

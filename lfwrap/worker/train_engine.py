@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import longest_batch  # type: ignore[import-not-found]  # beside this script
+import memory_report  # type: ignore[import-not-found]
 import rank_files  # type: ignore[import-not-found]
 import restart  # type: ignore[import-not-found]
 
@@ -115,6 +116,7 @@ def train_rank(train: Callable[[list[Any]], None], is_asked: Callable[[], bool] 
         callbacks = [make_stop_callback(is_asked)]
         if folder is not None:
             callbacks.append(make_heartbeat_callback(folder))
+            callbacks.append(memory_report.make_memory_callback(lambda found: folder.write_json("memory.json", found)))
             if not os.environ.get(NO_PROBE):
                 longest_batch.install_probe(lambda found: folder.write_json("probe.json", found))
         train(callbacks)
