@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 512
 _SMALL_BYTES = 8 << 20
+_SMALL_WITH_DISTRACTORS_BYTES = 1 << 20  # rows grow tenfold
 _SHOWN_REJECTS = 5
 
 
@@ -163,7 +164,8 @@ def _refuse_overwriting(request: Request) -> None:
 def _prepare(request: Request, files: Mapping[str, int], folder: Path, listener: Listener) -> Report:
     sizes = {name: Path(name).stat().st_size for name in files}
     listener.started(sum(sizes.values()))
-    jobs = request.jobs or (usable_cpus() if sum(sizes.values()) > _SMALL_BYTES else 1)
+    small_bytes = _SMALL_WITH_DISTRACTORS_BYTES if request.options.distractors else _SMALL_BYTES
+    jobs = request.jobs or (usable_cpus() if sum(sizes.values()) > small_bytes else 1)
     checked: set[str] = set()
     with Workers(jobs, folder, start_method=request.start_method, tools=request.options.tools) as workers:
         while True:

@@ -20,6 +20,7 @@ from lfwrap.errors import Severity
 _MEDIA = re.compile("<(image|video|audio)>")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
 _MESSAGE_LIMIT = 160
+_KNOWN_SCHEMAS = 1 << 16  # more than the largest catalogues of tools: with distractors each may stand in any row
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ def _validator(schema: str) -> Any:
     return kind(value, registry=referencing.Registry())
 
 
-@functools.lru_cache(maxsize=8192)
+@functools.lru_cache(maxsize=_KNOWN_SCHEMAS)
 def _schema_problem(schema: str) -> str | None:
     """Why a text is no valid JSON Schema, or None."""
     import jsonschema

@@ -14,6 +14,7 @@ from lfwrap.data.templates import ObservationStyle, Saying, TemplateFacts, templ
 
 _RESULTS_JOINT = "\n</tool_response>\n<tool_response>\n"
 _ERROR = "Error: "
+_KNOWN_TOOLS = 1 << 15  # more than the largest catalogues: with distractors each may stand in any row
 # These print properties one by one and crash on a schema that is `true`, or on an enum of numbers.
 _PRINTING_FAMILIES = ("default", "gemma4")
 
@@ -157,7 +158,7 @@ def tools_text(tools: Sequence[Tool], family: str) -> str:
     )
 
 
-@functools.lru_cache(maxsize=8192)
+@functools.lru_cache(maxsize=_KNOWN_TOOLS)
 def _tool_text(name: str, description: str, parameters: str, family: str) -> str:
     schema = json.loads(parameters)
     if family in _PRINTING_FAMILIES:
