@@ -170,7 +170,8 @@ def show_job(job: Job, *, as_json: bool, verbose: bool) -> int:
     if job.rendered.batch is not None:
         output.result(f"# batch: {job.rendered.batch} (micro-batch × accumulation × processes)")
     output.result(f"# in {job.command.cwd}")
-    output.result(f"{job.command.quoted_environment} \\\n  {job.command.quoted}")
+    environment = job.command.quoted_environment
+    output.result(f"{environment} \\\n  {job.command.quoted}" if environment else job.command.quoted)
     return 0
 
 
@@ -186,6 +187,7 @@ def _job_json(job: Job) -> dict[str, Any]:
         "micro_batch_size": batch.micro_batch if batch else None,
         "gradient_accumulation_steps": batch.accumulation if batch else None,
         "launcher": job.launcher.name,
+        "files": {str(path): text for path, text in job.command.files.items()},
         "command": job.command.to_json(),
         "values": [value.to_json() for value in job.rendered.values],
         "notes": list(job.notes),

@@ -45,14 +45,13 @@ class SkypilotLauncher:
                 hint="Give --nnodes one number and no --hostfile; a lost machine is replaced by SkyPilot.",
             )
         path = request.root / TASK
-        head = "# Rendered by lfwrap: sky jobs launch THIS_FILE\n"
+        text = render_template("skypilot/task.yaml.j2", task=dump_yaml(_task(request)), script=_script(request))
         argv = ("sky", "jobs", "launch", "--yes", "--detach-run", str(path))
-        return Command(argv, request.cwd, {}, files={path: head + dump_yaml(_task(request))})
+        return Command(argv, request.cwd, {}, files={path: text})
 
 
 def _task(request: LaunchRequest) -> dict[str, Any]:
     options = dict(request.options)
-    runs_dir = options.get("runs_dir", _RUNS)
     if request.nodes.count > 1 and "runs_dir" not in options:
         raise UsageError(
             "--launcher skypilot: several nodes need a folder that all of them see; a bucket is not one.",
@@ -74,7 +73,6 @@ def _task(request: LaunchRequest) -> dict[str, Any]:
         "num_nodes": request.nodes.count,
         "file_mounts": mounts,
         "setup": options.get("setup", f"python3 -m pip install 'lfwrap[train,deepspeed,qlora,speed]=={__version__}'"),
-        "run": _script(request, runs_dir),
     }
 
 
@@ -98,11 +96,11 @@ def _scalar(value: str) -> Any:
     return int(value) if value.isdecimal() else spelled.get(value.lower(), value)
 
 
-def _script(request: LaunchRequest, runs_dir: str) -> str:
+def _script(request: LaunchRequest) -> str:
     uploaded = [f"{key}={_HOME}/{key}" for key in request.uploads]
     return render_template(
         "skypilot/run.sh.j2",
-        runs_dir=shlex.quote(runs_dir),
+        runs_dir=shlex.quote(request.options.get("runs_dir", _RUNS)),
         run_name=shlex.quote(request.root.name),
         recipe=f"{_HOME}/recipe.yaml",
         overrides=" ".join(text.replace("~", "$HOME", 1) for text in uploaded),
