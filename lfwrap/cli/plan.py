@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,19 +20,74 @@ if TYPE_CHECKING:
 
 
 @click.command("plan")
-@click.argument("recipe")
+@click.argument("recipe", required=False)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--hardware", metavar="NAME|FILE|auto", default="auto", show_default=True, help="The machine.")
 @click.option("--gpus", "world_size", type=click.IntRange(min=1), help="Processes; one for each GPU by default.")
-@click.option("--longest-row", type=click.IntRange(min=1), help="Tokens of the longest row; the cutoff by default.")
-@click.option("--mean-row", type=click.FloatRange(min=1), help="Mean tokens of a row, for packing and for time.")
-@click.option("--rows", "row_count", type=click.IntRange(min=1), help="Rows of an epoch, for steps and time.")
+@click.option("--longest-row", type=click.IntRange(min=1), help="Tokens of the longest row, instead of the data's.")
+@click.option("--mean-row", type=click.FloatRange(min=1), help="Mean tokens of a row, instead of the data's.")
+@click.option("--rows", "row_count", type=click.IntRange(min=1), help="Rows of an epoch, instead of the data's.")
 @click.option("--fixed", is_flag=True, help="Predict exactly what the recipe says, without a search.")
+@click.option("--calibrate", metavar="RUN", help="From now on, correct plans by what this run measured.")
+@click.option(
+    "--runs-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of the runs."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     *,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    calibrate: str | None,
+    runs_dir: Path,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    r"""Find the fastest way to run a recipe that fits a machine: memory term by term, tokens a second, why.
+
+    `lfwrap train` follows the same plan. Row lengths are counted in the recipe's data where they can be read here.
+    Nothing fits: exit code 5, with the nearest that does.
+
+    \b
+    Example:
+      lfwrap plan recipes/paper.yaml --hardware h100-80gb
+      lfwrap plan recipes/paper.yaml --hardware t4 quantization_bit=4 cutoff_len=1024
+      lfwrap plan my.yaml --hardware 2x-h200 --mean-row 170 --longest-row 700 --rows 52000
+      lfwrap plan --calibrate latest
+    """
+    if calibrate is not None:
+        _calibrate(calibrate, runs_dir, as_json=as_json and recipe is None)
+    elif recipe is None:
+        raise click.MissingParameter(param_type="argument", param_hint="RECIPE")
+    return 0 if recipe is None else _plan(recipe, overrides, as_json=as_json, **options)
+
+
+def _calibrate(name: str, runs_dir: Path, *, as_json: bool) -> None:
+    """Put what a run measured on file."""
+    from lfwrap.engine.locate import locate_engine
+    from lfwrap.recipe.measurements import add_measurement
+    from lfwrap.run.calibrate import measure_run
+    from lfwrap.run.record import load_run
+    from lfwrap.units import format_bytes
+
+    found = measure_run(load_run(name, runs_dir), locate_engine())
+    path = add_measurement(found)
+    if as_json:
+        output.print_json("calibration", {"file": str(path), "measurement": found.to_json()})
+        return
+    predicted, measured = format_bytes(found.predicted_peak_bytes), format_bytes(found.peak_allocated_bytes)
+    output.result(f"{found.run} on {found.device}: {found.kind}")
+    output.result(f"peak allocated: {measured}, predicted {predicted} ({found.peak_ratio - 1:+.2%})")
+    output.result(f"outside the allocator: {format_bytes(found.outside_bytes)}")
+    if found.pace_ratio is not None:
+        pace = f"{found.update_s:.2f} s, predicted {found.predicted_update_s:.2f} s ({found.pace_ratio - 1:+.0%})"
+        output.result(f"an update: {pace}")
+    output.say(f"Kept in {path}; plans for this kind of GPU with these versions use it from now on.")
+
+
+def _plan(
     recipe: str,
     overrides: tuple[str, ...],
+    *,
     hardware: str,
     world_size: int | None,
     longest_row: int | None,
@@ -40,47 +96,32 @@ def command(
     fixed: bool,
     as_json: bool,
 ) -> int:
-    r"""Find the fastest way to run a recipe that fits a machine: memory term by term, tokens a second, why.
-
-    Changes nothing that the recipe sets. Nothing fits: exit code 5, with the nearest that does.
-
-    \b
-    Example:
-      lfwrap plan recipes/paper.yaml --hardware h100-80gb
-      lfwrap plan recipes/paper.yaml --hardware t4 quantization_bit=4 cutoff_len=1024
-      lfwrap plan my.yaml --hardware 2x-h200 --mean-row 170 --longest-row 700 --rows 52000
-    """
+    """Plan, show the plan, return the exit code."""
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import find_engine
     from lfwrap.hardware.profile import choose_world_size, load_hardware
     from lfwrap.plan.plan import make_plan, predict_plan
     from lfwrap.recipe.check import check_recipe, require_valid
-    from lfwrap.recipe.planning import (
-        Machine,
-        dataset_folder,
-        may_change,
-        plan_request,
-        render_for_plan,
-        unavailable_keys,
-    )
+    from lfwrap.recipe.planning import dataset_folder, find_machine, may_change, plan_request, render_for_plan
     from lfwrap.recipe.recipe import load_recipe
     from lfwrap.recipe.row_lengths import measure_rows
 
     profile, engine = load_hardware(hardware), find_engine()
     loaded, facts = load_recipe(recipe, overrides), load_engine_facts(engine)
     require_valid(loaded, check_recipe(loaded, facts, profile))
-    missing: frozenset[str] = unavailable_keys(engine) if hardware == "auto" else frozenset()
-    machine = Machine(profile, choose_world_size(world_size, profile), missing, dataset_folder(loaded))
+    processes, folder = choose_world_size(world_size, profile), dataset_folder(loaded)
+    machine = find_machine(profile, processes, engine, folder, is_here=hardware == "auto")
     rendered = render_for_plan(loaded, facts, machine)
-    rows = _rows(longest_row, mean_row, row_count) or measure_rows(
-        loaded, machine.dataset_dir, str(rendered.engine.get("template", ""))
-    )
+    by_hand = _rows(longest_row, mean_row, row_count)
+    rows = by_hand or measure_rows(loaded, folder, str(rendered.engine.get("template", "")))
     request = plan_request(loaded, rendered, machine, rows)
     plan = make_plan(request) if may_change(request) and not fixed else predict_plan(request)
     if as_json:
         output.print_json("plan", {"recipe": str(loaded.path), "hardware": profile.name, **plan.to_json()})
     else:
-        _show(loaded, profile, request, plan)
+        _show(profile, request, plan)
+        if plan.fits:
+            output.result(f"\n{train_line(loaded, plan, is_pinned=by_hand is not None)}")
         for note in (*rendered.notes, *plan.notes):
             output.say(f"note: {note}")
     return 0 if plan.fits else _say_too_large(request)
@@ -95,7 +136,7 @@ def _rows(longest: int | None, mean: float | None, count: int | None) -> Rows | 
     return Rows(longest or sys.maxsize, mean, count)
 
 
-def _show(recipe: Recipe, machine: HardwareProfile, request: PlanRequest, plan: Plan) -> None:
+def _show(machine: HardwareProfile, request: PlanRequest, plan: Plan) -> None:
     from lfwrap.plan.plan import describe
     from lfwrap.units import format_bytes, format_duration
 
@@ -122,18 +163,16 @@ def _show(recipe: Recipe, machine: HardwareProfile, request: PlanRequest, plan: 
         output.result("\nnot taken:")
     for each in plan.rejected:
         output.result(f"  {each.settings}: {each.why}")
-    if plan.fits:
-        output.result(f"\n{train_line(recipe, plan)}")
 
 
-def train_line(recipe: Recipe, plan: Plan) -> str:
-    """The command that runs the plan."""
+def train_line(recipe: Recipe, plan: Plan, *, is_pinned: bool) -> str:
+    """The command that runs the plan: `lfwrap train` makes the same one by itself, unless row lengths came by hand."""
     import shlex
 
     from lfwrap.recipe.keys import show as show_value
 
     own = [f"{key}={show_value(value)}" for key, value in recipe.overrides.items()]
-    return shlex.join(["lfwrap", "train", str(recipe.path), *own, *plan.overrides])
+    return shlex.join(["lfwrap", "train", str(recipe.path), *own, *(plan.overrides if is_pinned else ())])
 
 
 def _say_too_large(request: PlanRequest) -> int:

@@ -129,16 +129,15 @@ def explain(
     from lfwrap.engine.locate import find_engine
     from lfwrap.hardware.profile import choose_world_size
     from lfwrap.recipe.check import require_valid
-    from lfwrap.recipe.planning import Machine, dataset_folder, plan_training, unavailable_keys
+    from lfwrap.recipe.planning import dataset_folder, find_machine, plan_training
     from lfwrap.recipe.render import render_recipe
 
     loaded, facts, profile = _load(recipe, overrides, hardware)
     if profile is None:
         raise click.BadParameter("names no machine", param_hint="--hardware")
     require_valid(loaded, _all_findings(loaded, facts, profile))
-    missing: frozenset[str] = unavailable_keys(find_engine()) if hardware == "auto" else frozenset()
-    folder = dataset_folder(loaded)
-    machine = Machine(profile, choose_world_size(world_size, profile), missing, folder)
+    folder, processes = dataset_folder(loaded), choose_world_size(world_size, profile)
+    machine = find_machine(profile, processes, find_engine(), folder, is_here=hardware == "auto")
     planned = plan_training(loaded, facts, machine)
     rendered = render_recipe(
         loaded,

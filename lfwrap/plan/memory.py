@@ -16,6 +16,7 @@ from lfwrap.plan.lasting import lasting_terms
 from lfwrap.plan.moments import memory_moments
 from lfwrap.plan.terms import NOT_MEASURED, MemoryTerm
 
+SLACK_TERM, CONTEXT_TERM = "allocator slack", "CUDA context"
 # Fitted on the calibration half (benchmarks/memory/check.py prints what comes of them).
 _CONTEXT_BYTES = 870_000_000
 _SLACK_SHARE = 0.07
@@ -91,14 +92,14 @@ def _outside_terms(model: ModelFacts, choices: Choices, kind: DeviceKind, peak_b
     slack_bytes = logits + max(_SLACK_BYTES, int(_SLACK_SHARE * peak_bytes))
     terms = [
         MemoryTerm(
-            "allocator slack",
+            SLACK_TERM,
             slack_bytes,
             "7% of the peak, at least 0.3 GB, and 2 bytes a logit without Liger",
             "fitted: no calibration case held more",
             "rows of one length; of different lengths, the allocator keeps more until it is short, then gives it back",
             in_peak=False,
         ),
-        MemoryTerm("CUDA context", _CONTEXT_BYTES, "kernels and libraries", "fitted", in_peak=False),
+        MemoryTerm(CONTEXT_TERM, _CONTEXT_BYTES, "kernels and libraries", "fitted", in_peak=False),
     ]
     if choices.world_size > 1:
         holds = NOT_MEASURED

@@ -18,6 +18,7 @@ from lfwrap.plan.request import (
     SAMPLING_KEY,
     PlanRequest,
 )
+from lfwrap.plan.rows import Rows
 from lfwrap.plan.search import MARGIN_SHARE, Option, best_option, fixed_option, options
 from lfwrap.units import format_bytes
 
@@ -52,6 +53,7 @@ class Plan:
         checkpoint_bytes: one checkpoint on disk, optimizer states included.
         disk_bytes: all checkpoints that are kept, one being written, and the result.
         notes: what the person should know.
+        rows: the rows that it was made for.
     """
 
     option: Option
@@ -63,6 +65,7 @@ class Plan:
     checkpoint_bytes: int
     disk_bytes: int
     notes: tuple[str, ...]
+    rows: Rows
 
     @property
     def shortage(self) -> str:
@@ -98,6 +101,12 @@ class Plan:
             },
             "speed": {**speed, "steps": self.steps, "duration_s": self.duration_s},
             "disk": {"checkpoint_bytes": self.checkpoint_bytes, "needed_bytes": self.disk_bytes},
+            "rows": {
+                "longest_tokens": self.rows.longest_tokens,
+                "mean_tokens": self.rows.mean_tokens,
+                "count": self.rows.count,
+                "basis": self.rows.basis,
+            },
             "rejected": [{"settings": each.settings, "why": each.why} for each in self.rejected],
             "notes": list(self.notes),
         }
@@ -135,6 +144,7 @@ def _finish(request: PlanRequest, option: Option, rejected: Sequence[Rejected]) 
         checkpoint_bytes=checkpoint,
         disk_bytes=checkpoint * (int(kept) + 2),
         notes=tuple(_notes(request, option)),
+        rows=request.rows,
     )
 
 
@@ -182,6 +192,9 @@ def _notes(request: PlanRequest, option: Option) -> Iterator[str]:
             yield "lora_dropout above 0 turns Unsloth's fast kernels off."
     if choices.world_size > 1:
         yield "More than one GPU: gradient buckets, NCCL and communication are assumed, not yet measured."
+    if request.measured:
+        runs = ", ".join(each.run for each in request.measured[-3:])
+        yield f"Corrected by what was measured on this kind of GPU with these versions: {runs}."
     if option.speed is None:
         yield "The machine's rates are unknown, or it has no GPU: no estimate of time."
 

@@ -9,6 +9,7 @@ from typing import Any
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.model.facts import ModelFacts
 from lfwrap.plan.batch import BatchPlan
+from lfwrap.plan.calibration import Measurement
 from lfwrap.plan.rows import Rows
 
 MICRO_KEY, ACCUMULATION_KEY = "per_device_train_batch_size", "gradient_accumulation_steps"
@@ -37,6 +38,7 @@ class PlanRequest:
         given: keys that the person set: they stay.
         fixed: those of them that not even an equal way may replace: the command line's.
         micro_limit: the largest micro-batch to try; None for the usual.
+        measured: what one's own runs measured on this kind of GPU.
     """
 
     model: ModelFacts
@@ -52,6 +54,7 @@ class PlanRequest:
     given: frozenset[str] = field(default_factory=frozenset)
     fixed: frozenset[str] = field(default_factory=frozenset)
     micro_limit: int | None = None
+    measured: tuple[Measurement, ...] = ()
 
     @property
     def is_free(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.plan.batch import BatchPlan, solve_batch
+from lfwrap.plan.calibration import correct_memory, correct_speed
 from lfwrap.plan.choices import Choices, read_choices
 from lfwrap.plan.memory import MemoryEstimate, estimate_memory
 from lfwrap.plan.packing import pack_capacities, packs_per_update, request_packs
@@ -98,6 +99,7 @@ def evaluate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: Batch
     if choices.packing:
         choices = replace(choices, seq_len_tokens=cutoff)
     memory = estimate_memory(request.model, choices, request.hardware.kind)
+    memory = correct_memory(memory, request.measured, request.model, choices)
     typical, real_share = _typical(request, choices, packs, grouped=values.get(SAMPLING_KEY) == "group_by_length")
     speed = estimate_speed(
         request.model,
@@ -106,6 +108,7 @@ def evaluate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: Batch
         real_share=real_share,
         interconnect=request.hardware.interconnect,
     )
+    speed = correct_speed(speed, request.measured, request.model, choices)
     return Option(dict(changes), choices, batch, packs, memory, speed, device_limit_bytes(request.hardware))
 
 

@@ -12,11 +12,13 @@ from lfwrap.errors import PlanError, PreflightError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.model.facts import ModelFacts, load_model_facts
 from lfwrap.plan.batch import BatchPlan
+from lfwrap.plan.calibration import Measurement
 from lfwrap.plan.choices import Choices, read_target
 from lfwrap.plan.plan import Plan, make_plan, predict_plan
 from lfwrap.plan.request import ACCUMULATION_KEY, LIGER_KEY, MICRO_KEY, PlanRequest, Reasoned
 from lfwrap.plan.rows import Rows
 from lfwrap.recipe.datasets import find_dataset_dir
+from lfwrap.recipe.measurements import load_measurements
 from lfwrap.recipe.recipe import Recipe, Source
 from lfwrap.recipe.render import Rendered, render_recipe
 from lfwrap.recipe.row_lengths import measure_rows
@@ -36,12 +38,14 @@ class Machine:
         world_size: processes.
         unavailable: keys that need a package which is not installed there; they are no way to go.
         dataset_dir: where the recipe's data sets are registered; None where they can't be read here.
+        measured: what one's own runs measured on this kind of GPU.
     """
 
     hardware: HardwareProfile
     world_size: int
     unavailable: frozenset[str] = frozenset()
     dataset_dir: Path | None = None
+    measured: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,26 @@ def plan_training(recipe: Recipe, facts: EngineFacts, machine: Machine, rows: Ro
             raise
         return _predicted(request)
     return Planned(plan, plan_values(plan), plan.notes)
+
+
+def find_machine(
+    hardware: HardwareProfile, world_size: int, engine: Engine | None, dataset_dir: Path | None, *, is_here: bool
+) -> Machine:
+    """A machine with all that is known of it.
+
+    Args:
+        hardware: its profile.
+        world_size: processes.
+        engine: the engine that would train there; None where there is none.
+        dataset_dir: where the recipe's data sets are registered.
+        is_here: whether it is this one, whose engine lacks what is not installed; of others nothing is known to lack.
+
+    Raises:
+        PreflightError: the file of one's own measurements can't be read.
+    """
+    gpu = hardware.smallest_gpu
+    measured = load_measurements(gpu.name if gpu else None, engine)
+    return Machine(hardware, world_size, unavailable_keys(engine if is_here else None), dataset_dir, measured)
 
 
 def render_for_plan(recipe: Recipe, facts: EngineFacts, machine: Machine) -> Rendered:
@@ -165,6 +189,7 @@ def plan_request(recipe: Recipe, rendered: Rendered, machine: Machine, rows: Row
         given=_given(recipe) | machine.unavailable,
         fixed=frozenset(key for key, source in recipe.sources.items() if source is Source.COMMAND_LINE),
         micro_limit=_micro_limit(recipe),
+        measured=machine.measured,
     )
 
 

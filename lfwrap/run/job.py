@@ -17,7 +17,7 @@ from lfwrap.hardware.profile import HardwareProfile, choose_world_size, load_har
 from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.datasets import find_dataset_dir
 from lfwrap.recipe.layers import Reasoned
-from lfwrap.recipe.planning import Machine, Planned, plan_training, unavailable_keys
+from lfwrap.recipe.planning import Machine, Planned, find_machine, plan_training
 from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.recipe.render import Rendered, render_recipe
 from lfwrap.run.command import Command
@@ -173,7 +173,7 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
     data = find_dataset_dir(recipe, surroundings.cwd)
     is_elsewhere = request.is_dry and request.hardware != "auto"  # where nothing is known to be missing
     folder = Path(data.path) if data.path else None
-    machine = Machine(hardware, world_size, unavailable_keys(None if is_elsewhere else engine), folder)
+    machine = find_machine(hardware, world_size, engine, folder, is_here=not is_elsewhere)
     planned = plan_job(request, recipe, facts, machine, found)
     rendered = render_recipe(
         recipe,
