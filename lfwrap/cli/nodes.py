@@ -53,16 +53,19 @@ def join_from_resume(run: Run, nodes: Nodes, surroundings: Surroundings, options
 
 def _join(run: Run, nodes: Nodes, surroundings: Surroundings, options: dict[str, Any]) -> int:
     from lfwrap.cli.progress import choose_view
-    from lfwrap.run.join import follow_joined, join_run
+    from lfwrap.run.join import follow_joined, join_run, started_again
     from lfwrap.run.record import RunState
 
-    joined = join_run(run, nodes, surroundings, show_example=options["show_example"])
-    output.say(f"node {nodes.rank}: joined {run.paths.root}")
-    view = choose_view(quiet=options["quiet"])
-    try:
-        ended = follow_joined(joined, surroundings.environ, view.listener())
-    finally:
-        view.close()
+    again: Run | None = run
+    while again is not None:
+        joined = join_run(again, nodes, surroundings, show_example=options["show_example"])
+        output.say(f"node {nodes.rank}: joined attempt {again.record.attempt} of {run.paths.root}")
+        view = choose_view(quiet=options["quiet"])
+        try:
+            ended = follow_joined(joined, surroundings.environ, view.listener())
+        finally:
+            view.close()
+        again = started_again(ended, nodes)
     record = ended.record
     if record.state not in {RunState.SUCCEEDED, RunState.INTERRUPTED}:
         raise EngineError(

@@ -204,6 +204,27 @@ def _write_ending(joined: Joined, ending: Ending) -> None:
     write_json(joined.folder.exit, {**dataclasses.asdict(ending), "stop_level": ending.stop_level.name.lower()})
 
 
+def started_again(run: Run, nodes: Nodes, *, timeout_s: float = _RECORD_S) -> Run | None:
+    """The run when node 0 starts it again by itself, with less memory in use; None when it does not."""
+    deadline = time.monotonic() + timeout_s
+    while run.record.state is RunState.RUNNING or _ran_out_of_memory(run):
+        if is_joinable(run, nodes):
+            return run
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(_POLL_S)
+        run = load_run(run.paths.root)
+    return None
+
+
+def _ran_out_of_memory(run: Run) -> bool:
+    try:
+        ended = orjson.loads(run.paths.attempt(run.record.attempt).exit.read_bytes())
+        return run.record.state is RunState.FAILED and str(ended["diagnosis"]["rule"]).endswith("out-of-memory")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _recorded(run: Run) -> Run:
     """The run once node 0 has written down how it came out; as it stands when that takes too long."""
     deadline = time.monotonic() + _RECORD_S

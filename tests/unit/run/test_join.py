@@ -15,7 +15,7 @@ from lfwrap.run.attempt import Listener
 from lfwrap.run.command import Command
 from lfwrap.run.identity import probe_process
 from lfwrap.run.job import Surroundings
-from lfwrap.run.join import Joined, find_run, follow_joined, is_joinable, join_run, read_facts, wait_for
+from lfwrap.run.join import Joined, find_run, follow_joined, is_joinable, join_run, read_facts, started_again, wait_for
 from lfwrap.run.launch import LaunchOptions, launch_path
 from lfwrap.run.launchers import Nodes
 from lfwrap.run.paths import AttemptPaths, RunPaths
@@ -143,3 +143,17 @@ def test_a_scheduler_is_asked_and_its_refusal_told(tmp_path: Path) -> None:
         submit(Command((sys.executable, "-c", "import sys; sys.exit('no such partition')"), tmp_path), paths)
     with pytest.raises(PreflightError, match="does not answer"):
         submit(Command((str(tmp_path / "nothing"),), tmp_path), paths)
+
+
+@pytest.mark.parametrize(("rule", "waits"), [("gpu-out-of-memory", True), ("nccl", False)])
+def test_a_node_joins_again_when_node_0_goes_on_with_less_memory(tmp_path: Path, rule: str, waits: bool) -> None:
+    failed = make_run(tmp_path / "r", RunState.FAILED)
+    write_json(failed.paths.attempt(0).exit, {"diagnosis": {"rule": rule}})
+    assert started_again(failed, PAIR, timeout_s=0) is None
+    again = failed.paths.attempt(1)
+    again.root.mkdir()
+    write_json(again.command, {"environment": {}, "launch": FACTS})
+    running = save_record(failed.paths, dataclasses.replace(failed.record, state=RunState.RUNNING, attempt=1))
+    found = started_again(failed if waits else running, PAIR, timeout_s=5)
+    assert found is not None
+    assert found.record.attempt == 1
