@@ -12,6 +12,7 @@ import orjson
 from lfwrap.run.command import MASK, is_secret
 from lfwrap.run.environment import changed_inputs, dataset_entries, describe_environment, hub_commits
 from lfwrap.run.job import Job, Surroundings
+from lfwrap.run.paths import RunPaths
 from lfwrap.run.process import MARKER
 from lfwrap.run.record import Run
 from lfwrap.yamlio import load_yaml
@@ -61,6 +62,7 @@ def find_differences(run: Run, job: Job, surroundings: Surroundings) -> Iterator
         environment = {**surroundings.environ, **job.command.environment}
         now = describe_environment(job.engine, job.hardware, environment, surroundings.cwd)
         yield from _of_environment(before, now)
+        yield from _of_variables(before["variables"], run.paths, now["variables"], job.paths)
     yield from _of_inputs(inputs, job, surroundings.cwd)
     yield from _of_settings(run, job)
 
@@ -72,8 +74,21 @@ def _of_environment(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
     yield from _other_packages(before, now)
     yield from _changed("hardware", _hardware_facts(before), _hardware_facts(now))
     yield from _changed("code", _code(before), _code(now))
-    variables = [{k: v for k, v in each["variables"].items() if k != MARKER} for each in (before, now)]
-    yield from _changed("variable", *variables)
+
+
+def _of_variables(
+    before: Mapping[str, str], paths: RunPaths, now: Mapping[str, str], new_paths: RunPaths
+) -> Iterator[Difference]:
+    """Variables that differ otherwise than by the run's own name and folder."""
+    yield from _changed("variable", _without_place(before, paths), _without_place(now, new_paths))
+
+
+def _without_place(variables: Mapping[str, str], paths: RunPaths) -> dict[str, str]:
+    return {
+        name: value.replace(str(paths.root), "RUN").replace(paths.name, "RUN")
+        for name, value in variables.items()
+        if name != MARKER
+    }
 
 
 def _other_packages(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:

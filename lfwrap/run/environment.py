@@ -17,16 +17,17 @@ from lfwrap import __version__
 from lfwrap.engine.locate import Engine
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.recipe.recipe import MODEL_KEY, split_names
-from lfwrap.run.command import mask_override, mask_secrets
+from lfwrap.run.command import MASK, mask_override, mask_secrets
 from lfwrap.run.model_files import describe_file, describe_model, has_changed, hub_commit, model_folder
 from lfwrap.run.versions import all_packages, installed_versions
 
 # The variables that change what the engine does; their values are kept, those named like secrets masked.
 _KEPT = re.compile(
     r"ACCELERATE_|ALLOW_|API_|CUBLAS_|CUDA_|DISABLE_VERSION_CHECK|DS_|FORCE_TORCHRUN|HF_|KMP_|LFWRAP_|LLAMAFACTORY_|"
-    r"MASTER_|MKL_|MODEL_PATH|NCCL_|NNODES|NODE_RANK|NPROC_|NVIDIA_|OMP_|OPTIM_TORCH|PYTHON|PYTORCH_|RAY_|RECORD_VRAM|"
-    r"TOKENIZERS_|TORCH|TRANSFORMERS_|USE_|WANDB_"
+    r"MASTER_|MKL_|MLFLOW_|MODEL_PATH|NCCL_|NNODES|NODE_RANK|NPROC_|NVIDIA_|OMP_|OPTIM_TORCH|PYTHON|PYTORCH_|RAY_|RECORD_VRAM|"
+    r"SWANLAB_|TENSORBOARD_|TOKENIZERS_|TORCH|TRACKIO_|TRANSFORMERS_|USE_|WANDB_"
 )
+_LOGIN = re.compile(r"(?<=://)[^/\s@]+(?=@)")  # a name and password in an address
 _GIT_TIMEOUT_S = 5.0
 _DEFAULT_SEED = 42  # transformers' own
 
@@ -42,7 +43,7 @@ def describe_environment(
         environment: the whole environment of the engine.
         cwd: the working directory, whose git commit is kept.
     """
-    kept = {name: value for name, value in sorted(environment.items()) if _KEPT.match(name)}
+    kept = {name: _LOGIN.sub(MASK, value) for name, value in sorted(environment.items()) if _KEPT.match(name)}
     return {
         "lfwrap": __version__,
         "python": platform.python_version(),

@@ -46,6 +46,14 @@ def test_variables_that_matter_are_kept_and_secrets_masked(tmp_path):
     }
 
 
+def test_a_login_in_an_address_is_masked(tmp_path):
+    given = {"MLFLOW_TRACKING_URI": "https://me:word@host:5000/x", "HF_ENDPOINT": "https://host/@a"}
+    assert describe(tmp_path, **given)["variables"] == {
+        "HF_ENDPOINT": "https://host/@a",
+        "MLFLOW_TRACKING_URI": f"https://{MASK}@host:5000/x",
+    }
+
+
 def test_the_command_line_masks_what_is_named_like_a_secret(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/usr/bin/lfwrap", "train", "r.yaml", "hf_hub_token=abc", "lora_rank=8"])
     assert describe(tmp_path)["command_line"] == ["lfwrap", "train", "r.yaml", f"hf_hub_token={MASK}", "lora_rank=8"]

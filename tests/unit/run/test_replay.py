@@ -20,7 +20,7 @@ from lfwrap.run.environment import describe_environment
 from lfwrap.run.history import compare_losses
 from lfwrap.run.job import Surroundings
 from lfwrap.run.monitor import Progress
-from lfwrap.run.paths import create_run_folder
+from lfwrap.run.paths import RunPaths, create_run_folder
 from lfwrap.run.record import Run, RunRecord, RunState, prepare_record, utc_now
 from lfwrap.run.replay import plan_replay, require_no_differences
 from lfwrap.run.start import describe_inputs
@@ -66,9 +66,12 @@ class Setting:
         self.environ = {"CUDA_VISIBLE_DEVICES": "0"}
 
     def preview(self, *_: Any) -> SimpleNamespace:
-        command = Command(("python",), self.folder, {"LFWRAP_RUN": "/elsewhere"})
+        paths = RunPaths(self.folder / "runs/two")
+        own = {"LFWRAP_RUN": "/elsewhere", "WANDB_RUN_ID": "two", "WANDB_DIR": f"{paths.root}/trackers"}
+        command = Command(("python",), self.folder, own)
         rendered = SimpleNamespace(engine={**self.values, "output_dir": "/new"}, deepspeed=self.deepspeed)
-        return SimpleNamespace(engine=self.engine, hardware=self.hardware, command=command, rendered=rendered)
+        given = {"engine": self.engine, "hardware": self.hardware, "paths": paths}
+        return SimpleNamespace(**given, command=command, rendered=rendered)
 
     def plan(self, run: Run):
         return plan_replay(run, self.folder / "runs", Surroundings(self.folder, self.environ))
@@ -106,7 +109,8 @@ def run(setting: Setting) -> Run:
     lines = [f"{key}: {json.dumps(value)}\n" for key, value in {**setting.values, "output_dir": "/old"}.items()]
     paths.engine_yaml.write_text("".join(lines), encoding="utf-8")
     paths.recipe.write_text("".join(lines), encoding="utf-8")
-    variables = {**setting.environ, "LFWRAP_RUN": str(paths.root)}
+    own = {"LFWRAP_RUN": str(paths.root), "WANDB_RUN_ID": "one", "WANDB_DIR": f"{paths.root}/trackers"}
+    variables = {**setting.environ, **own}
     described = describe_environment(setting.engine, setting.hardware, variables, setting.folder)
     paths.environment.write_text(json.dumps(described), encoding="utf-8")
     inputs = describe_inputs(paths, setting.values, setting.folder)
