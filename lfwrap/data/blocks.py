@@ -206,6 +206,7 @@ class CsvBlock:
             self.rows.pop()
         elif self.final:
             self.unclosed = len(self.rows) - 1
+            self.rows[-1][-1] = self.rows[-1][-1].removesuffix(_SENTINEL)
         else:
             self._give_back_last()
         self.size = len(self.rows)

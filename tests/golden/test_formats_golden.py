@@ -82,5 +82,5 @@ def test_what_is_written_reads_back_the_same(path):
 
 
 def test_every_format_has_golden_rows():
-    assert len(INPUTS) >= 23
-    assert {path.parent.name for path in INPUTS} == set(FORMATS) - {"alpaca"}
+    assert len(INPUTS) >= 26
+    assert {path.parent.name for path in INPUTS} == set(FORMATS)

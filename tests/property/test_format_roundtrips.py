@@ -1,10 +1,14 @@
-"""Conversation → a format's row → the same conversation, for every format whose writing is easily said."""
+"""Conversation → a format's row → the same conversation, for every format."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import tempfile
+from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from lfwrap.data import writer
@@ -12,6 +16,7 @@ from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, RowNotes
 from lfwrap.data.formats.texts import readable_json
+from lfwrap.data.prepare import Request, prepare
 from lfwrap.data.secrets import find_secrets, redact
 
 # Text as people write it; marks that some format gives a meaning of its own are left out.
@@ -260,3 +265,165 @@ def test_redaction_leaves_no_secret(before, after):
     assert find_secrets(text)
     assert not find_secrets(redact(text))
     assert "a1B2a1B2" not in redact(text)
+
+
+@settings(max_examples=60)
+@given(conversations())
+def test_openai_responses(conversation):
+    items: list[dict] = []
+    for message in conversation.messages:
+        if message.role is Role.TOOL:
+            items.append({"type": "function_call_output", "call_id": message.call_id, "output": message.text})
+            continue
+        if message.text:
+            items.append({"type": "message", "role": str(message.role), "content": message.text})
+        items += [
+            {
+                "type": "function_call",
+                "call_id": call.id,
+                "name": call.name,
+                "arguments": json.dumps(call.arguments),
+            }
+            for call in message.calls
+        ]
+    asked = next(place for place, message in enumerate(conversation.messages) if message.role is Role.ASSISTANT)
+    record = {
+        "instructions": conversation.system,
+        "input": items[:asked],
+        "tools": [{"type": "function", **tool} for tool in tool_values(conversation)],
+        "output": items[asked:],
+    }
+    assert FORMATS["openai-responses"].evidence(record)
+    assert told(read("openai-responses", record)) == told(conversation)
+
+
+@settings(max_examples=60)
+@given(conversations(most_calls=1))
+def test_mcpflow_trajectories(conversation):
+    """The tools stand elsewhere; an MCP result comes JSON-encoded; one object stands where OpenAI has a list."""
+    messages = []
+    for message in conversation.messages:
+        value = {"role": str(message.role), "content": message.text}
+        if message.calls:
+            call = message.calls[0]
+            value["tool_calls"] = {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        if message.role is Role.TOOL:
+            result = {"content": [{"type": "text", "text": message.text}], "isError": False}
+            value |= {"name": message.name, "content": json.dumps(result), "tool_call_id": len(messages)}
+        messages.append(value)
+    record = {"messages": messages}
+    assume(any("tool_calls" in message for message in messages))
+    assert FORMATS["mcpflow-trajectories"].evidence(record)
+    options = ConvertOptions(tools={tool.name: tool for tool in conversation.tools})
+    found = FORMATS["mcpflow-trajectories"].convert(json.loads(json.dumps(record)), options, RowNotes())
+    assert told(found)[2] == told(conversation)[2]
+
+
+def accepted(value):
+    """A value as BFCL accepts it: the fields of nested objects list their accepted values, too."""
+    if isinstance(value, dict):
+        return {key: [accepted(held)] for key, held in value.items()}
+    return [accepted(held) for held in value] if isinstance(value, list) else value
+
+
+@settings(max_examples=60)
+@given(TEXT, tools(), st.data())
+def test_bfcl(question, declared, data):
+    """Every value but the empty text, which stands there for an argument that is left out."""
+    arguments = ARGUMENTS.filter(lambda held: '""' not in json.dumps(held))
+    calls = tuple(ToolCall(tool.name, data.draw(arguments)) for tool in declared)
+    expected = Conversation((Message(Role.USER, question), Message(Role.ASSISTANT, calls=calls)), tools=declared)
+    record = {
+        "id": "simple_0",
+        "question": [[{"role": "user", "content": question}]],
+        "function": tool_values(expected),
+        "ground_truth": [
+            {call.name: {key: [accepted(value), "another"] for key, value in call.arguments.items()}} for call in calls
+        ],
+    }
+    assert FORMATS["bfcl"].evidence(record)
+    assert told(read("bfcl", record)) == told(expected)
+
+
+@settings(max_examples=40)
+@given(TEXT, TEXT, tools(), st.data())
+def test_mcp_sessions(question, answer, declared, data):
+    """A session of one server, joined with what the user asked."""
+    calls = [ToolCall(tool.name, data.draw(ARGUMENTS), id=str(number)) for number, tool in enumerate(declared, 2)]
+    results = [data.draw(TEXT) for _ in calls]
+    listed = [{"name": tool.name, "description": tool.description, "inputSchema": tool.parameters} for tool in declared]
+    lines = [
+        {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+        {"jsonrpc": "2.0", "id": 1, "result": {"tools": listed}},
+    ]
+    for call, result in zip(calls, results, strict=True):
+        called = {"name": call.name, "arguments": call.arguments}
+        content = {"content": [{"type": "text", "text": result}]}
+        lines.append({"jsonrpc": "2.0", "id": int(call.id), "method": "tools/call", "params": called})
+        lines.append({"jsonrpc": "2.0", "id": int(call.id), "result": content})
+    with tempfile.TemporaryDirectory() as folder:
+        log, asked = Path(folder) / "session.jsonl", Path(folder) / "asked.jsonl"
+        log.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+        wanted = {"ids": [int(call.id) for call in calls], "instruction": question, "final_response": answer}
+        asked.write_text(json.dumps(wanted), encoding="utf-8")
+        options = ConvertOptions(instructions=asked)
+        records = list(FORMATS["mcp-wire"].read(log, options))
+    assert len(records) == 1
+    found = FORMATS["mcp-wire"].convert(records[0].value, options, RowNotes())
+    assert found.tools == declared
+    assert [(call.name, call.arguments) for message in found.messages for call in message.calls] == [
+        (call.name, call.arguments) for call in calls
+    ]
+    assert [message.text for message in found.messages if message.role is Role.TOOL] == results
+    assert (found.messages[0].text, found.messages[-1].text) == (question, answer)
+
+
+@st.composite
+def plain_conversations(draw) -> Conversation:
+    turns = [Message(role, draw(TEXT)) for _ in range(draw(st.integers(1, 3))) for role in (Role.USER, Role.ASSISTANT)]
+    return Conversation(tuple(turns), system=draw(st.just("") | TEXT))
+
+
+@settings(max_examples=60)
+@given(plain_conversations())
+def test_alpaca(conversation):
+    texts = [message.text for message in conversation.messages]
+    record = {
+        "instruction": texts[-2],
+        "input": "",
+        "output": texts[-1],
+        "system": conversation.system,
+        "history": [list(pair) for pair in zip(texts[:-2:2], texts[1:-2:2], strict=True)],
+    }
+    assert FORMATS["alpaca"].evidence(record)
+    assert told(read("alpaca", record)) == told(conversation)
+
+
+CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=20).filter(
+    str.strip
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(CELL, st.just("") | CELL, CELL), min_size=1, max_size=8, unique=True),
+    st.sampled_from(",;\t|"),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "gb18030"]),
+)
+def test_csv(rows, delimiter, line_break, encoding):
+    """Rows → a CSV file, quoted as needed, in any encoding and with any delimiter → the same rows."""
+    sink = io.StringIO(newline="")
+    quoting = csv.QUOTE_ALL if line_break == "\n" else csv.QUOTE_MINIMAL  # with a bare \n it would leave \r unquoted
+    writer = csv.writer(sink, delimiter=delimiter, lineterminator=line_break, quoting=quoting)
+    writer.writerows([("instruction", "input", "output"), *rows])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "a.csv").write_bytes(sink.getvalue().encode(encoding))
+        told_encoding = "gb18030" if encoding == "gb18030" else None  # a short text may be both
+        report = prepare(Request((str(folder / "a.csv"),), folder / "o", "x", encoding=told_encoding))
+        written = [json.loads(line)["conversations"] for line in (folder / "o/x.jsonl").read_bytes().splitlines()]
+    asked = [question + "\n" + more if more else question for question, more, _ in rows]
+    distinct = dict.fromkeys(zip(asked, (answer for _, _, answer in rows), strict=True))
+    assert [(turns[0]["value"], turns[1]["value"]) for turns in written] == list(distinct)
+    assert (report.rows_in, report.rejected) == (len(rows), 0)
