@@ -1,0 +1,42 @@
+"""Tokens counted without the engine, against the engine's own template and processor."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lfwrap.bundled import bundled_path
+from lfwrap.data.rendered import rendered_lengths
+from lfwrap.data.stored import find_stored_set
+from lfwrap.engine.locate import locate_engine
+from lfwrap.recipe.recipe import build_recipe
+from lfwrap.recipe.row_lengths import measure_rows
+from lfwrap.yamlio import parse_yaml
+
+pytestmark = pytest.mark.engine
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_shipped_table_is_what_the_engine_does():
+    """lfwrap/model/template_frames.json is the output of lfwrap/worker/template_frames.py on the installed engine."""
+    script = ROOT / "lfwrap" / "worker" / "template_frames.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout == (ROOT / "lfwrap" / "model" / "template_frames.json").read_text(encoding="utf-8")
+
+
+def test_lengths_are_those_of_the_engine(smollm2, tmp_path):
+    """Every row of the bundled English set, to the token."""
+    text = f"model_name_or_path: {smollm2}\ndataset: harbour_en\n"
+    rows = measure_rows(
+        build_recipe(parse_yaml(text, "r.yaml"), Path("r.yaml")),
+        bundled_path("data"),
+        "smollm2",
+        environ={"XDG_CACHE_HOME": str(tmp_path)},
+    )
+    stored = [row.value for row in find_stored_set("harbour_en", bundled_path("data")).rows() if row.value]
+    engine = rendered_lengths(stored, locate_engine(), "smollm2", str(smollm2))
+    assert list(rows.lengths) == engine.total
+    assert rows.is_exact
