@@ -30,12 +30,8 @@ def test_the_shipped_table_is_what_the_engine_does():
 def test_lengths_are_those_of_the_engine(smollm2, tmp_path):
     """Every row of the bundled English set, to the token."""
     text = f"model_name_or_path: {smollm2}\ndataset: harbour_en\n"
-    rows = measure_rows(
-        build_recipe(parse_yaml(text, "r.yaml"), Path("r.yaml")),
-        bundled_path("data"),
-        "smollm2",
-        environ={"XDG_CACHE_HOME": str(tmp_path)},
-    )
+    recipe = build_recipe(parse_yaml(text, "r.yaml"), Path("r.yaml"))
+    rows = measure_rows(recipe, bundled_path("data"), "smollm2", {"XDG_CACHE_HOME": str(tmp_path)})
     stored = [row.value for row in find_stored_set("harbour_en", bundled_path("data")).rows() if row.value]
     engine = rendered_lengths(stored, locate_engine(), "smollm2", str(smollm2))
     assert list(rows.lengths) == engine.total
