@@ -77,40 +77,6 @@ def test_a_replay_has_the_same_losses(place: Path) -> None:
     assert losses(again) == losses(first)
 
 
-def interrupt(run: Run) -> None:
-    """Leave the run as a stop after step 2 would have left it."""
-    shutil.rmtree(run.paths.output / "checkpoint-4")
-    (run.paths.output / "adapter_model.safetensors").unlink()
-    (run.paths.output / "trainer_state.json").unlink()
-    kept = run.paths.trainer_log.read_text(encoding="utf-8").splitlines(keepends=True)[:2]
-    run.paths.trainer_log.write_text("".join(kept), encoding="utf-8")
-    save_record(run.paths, dataclasses.replace(run.record, state=RunState.INTERRUPTED, global_step=2))
-
-
-def test_train_resume_goes_on_and_refuses_another_run(place: Path) -> None:
-    done = lfwrap("train", "r.yaml", "-q", "--name", "second", cwd=place)
-    assert done.returncode == 0, done.stderr
-    run = load_run("second", place / "runs")
-    through = losses(run)
-    interrupt(run)
-
-    refused = lfwrap("train", "r.yaml", "learning_rate=2e-3", "--resume", "second", "--gpus", "2", cwd=place)
-    assert refused.returncode == 8
-    assert "learning_rate: it was 0.001 and is 0.002" in refused.stderr
-    assert "--continue-from-adapter" in refused.stderr
-    refused = lfwrap("train", "--resume", "second", "--gpus", "2", cwd=place)
-    assert refused.returncode == 8
-    assert "--gpus 2, but the run has 1 process" in refused.stderr
-
-    done = lfwrap("train", "r.yaml", "--resume", "second", "-q", cwd=place)
-    assert done.returncode == 0, done.stderr
-    assert "going on from checkpoint-2" in done.stderr
-    resumed = load_run("second", place / "runs")
-    assert resumed.record.state is RunState.SUCCEEDED
-    assert losses(resumed) == through
-    assert len(resumed.paths.attempt_numbers()) == 2
-
-
 def test_a_new_run_trains_on_from_an_adapter(place: Path) -> None:
     first = load_run("first", place / "runs")
     done = lfwrap("train", "max_steps=1", "--continue-from-adapter", "first", "--json", "-q", cwd=place)
@@ -124,3 +90,36 @@ def test_a_new_run_trains_on_from_an_adapter(place: Path) -> None:
     assert value["first_loss"] < first.record.first_loss
     log = run.paths.attempt(0).stdout.read_text(encoding="utf-8")
     assert f"Loaded adapter(s): {first.paths.output}" in log
+
+
+def interrupt(run: Run) -> None:
+    """Leave the run as a stop after step 2 would have left it."""
+    shutil.rmtree(run.paths.output / "checkpoint-4")
+    (run.paths.output / "adapter_model.safetensors").unlink()
+    (run.paths.output / "trainer_state.json").unlink()
+    kept = run.paths.trainer_log.read_text(encoding="utf-8").splitlines(keepends=True)[:2]
+    run.paths.trainer_log.write_text("".join(kept), encoding="utf-8")
+    save_record(run.paths, dataclasses.replace(run.record, state=RunState.INTERRUPTED, global_step=2))
+
+
+def test_train_resume_goes_on_and_refuses_another_run(place: Path) -> None:
+    # The last test: it changes the run that the others read.
+    run = load_run("first", place / "runs")
+    through = losses(run)
+    interrupt(run)
+
+    refused = lfwrap("train", "r.yaml", "learning_rate=2e-3", "--resume", "first", "--gpus", "2", cwd=place)
+    assert refused.returncode == 8
+    assert "learning_rate: it was 0.001 and is 0.002" in refused.stderr
+    assert "--continue-from-adapter" in refused.stderr
+    refused = lfwrap("train", "--resume", "first", "--gpus", "2", cwd=place)
+    assert refused.returncode == 8
+    assert "--gpus 2, but the run has 1 process" in refused.stderr
+
+    done = lfwrap("train", "r.yaml", "--resume", "first", "-q", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "going on from checkpoint-2" in done.stderr
+    resumed = load_run("first", place / "runs")
+    assert resumed.record.state is RunState.SUCCEEDED
+    assert losses(resumed) == through
+    assert len(resumed.paths.attempt_numbers()) == 2
