@@ -33,6 +33,8 @@ def main() -> None:
         cores = max(wanted.ray_num_workers, len(os.sched_getaffinity(0)))
         options = {"num_cpus": cores, "include_dashboard": False, **options}
     ray.init(**options)
+    if os.environ.get("CUDA_VISIBLE_DEVICES"):  # the cluster was told; in each process Ray itself shows one device
+        del os.environ["CUDA_VISIBLE_DEVICES"]
     if values.get("master_addr") is None:  # the engine would ask the dashboard, which plain Ray does not have
         values["master_addr"] = ray.util.get_node_ip_address()
     place_workers(tuner, wanted.ray_num_workers)
