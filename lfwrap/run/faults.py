@@ -170,7 +170,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "collective-timeout",
         r"Watchdog caught collective operation timeout|Timed out waiting \d+ms|collective operation timeout|"
-        r"wait timeout after \d+ms|Socket Timeout",
+        r"wait timeout|Socket Timeout",
         "The processes waited for one of their number until the time was up.",
         "One rank was slow or hung: look at its log and at stall-N.txt. Raise ddp_timeout when one rank has more to "
         "prepare than the others; `lfwrap runs resume` goes on from the newest checkpoint.",
