@@ -165,7 +165,8 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
     engine, missing = _find_engine(surroundings.environ)
     facts = load_engine_facts(engine)
     hardware = load_hardware(request.hardware)
-    nodes = request.launch.nodes
+    options = dataclasses.replace(request.launch, extended=recipe.intent.speed == "max")
+    nodes = options.nodes
     node_processes = choose_world_size(request.gpus, hardware)
     world_size = count_processes(node_processes, nodes)
     paths = RunPaths(root)
@@ -207,8 +208,8 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
     checked = check_preflight(context)
     # Where no folder registers the data sets, that is said once, and nothing can be said of their files.
     about_data = data.findings if data.path is None and data.findings else checked.data
-    zero_stage = recipe.intent.zero_stage or 0
-    about_launch = tuple(check_launch(launcher, request.launch, engine, hardware, zero_stage=zero_stage))
+    zero_stage = rendered.zero_stage or 0
+    about_launch = tuple(check_launch(launcher, options, engine, hardware, zero_stage=zero_stage))
     report = PreflightReport(tuple(found), about_data, (*missing, *checked.machine, *about_launch))
     launch = launch_request(
         engine,
@@ -217,12 +218,12 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
         surroundings.cwd,
         surroundings.environ,
         world_size=world_size,
-        options=request.launch,
+        options=options,
         batch=rendered.batch,
         values=rendered.engine,
     )
     command = launcher.build(launch)
-    return Job(recipe, rendered, paths, command, hardware, launcher, report, engine, planned, request.launch)
+    return Job(recipe, rendered, paths, command, hardware, launcher, report, engine, planned, options)
 
 
 def plan_job(

@@ -23,7 +23,7 @@ from lfwrap.run.attempt import Listener
 from lfwrap.run.command import Command
 from lfwrap.run.environment import changed_inputs
 from lfwrap.run.job import Surroundings
-from lfwrap.run.launch import LaunchOptions, launch_request, load_launch
+from lfwrap.run.launch import launch_request, load_launch
 from lfwrap.run.launchers import LAUNCHERS, Nodes
 from lfwrap.run.monitor import Progress, RunMonitor
 from lfwrap.run.paths import AttemptPaths
@@ -123,7 +123,7 @@ def join_run(run: Run, nodes: Nodes, surroundings: Surroundings, *, show_example
         surroundings.cwd,
         surroundings.environ,
         world_size=record.world_size,
-        options=LaunchOptions(here, kept.by_engine),
+        options=dataclasses.replace(kept, nodes=here),
         arguments=tuple(facts["arguments"]),
         batch=BatchPlan(record.micro_batch_size, record.gradient_accumulation_steps, record.world_size),
     )

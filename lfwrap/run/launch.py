@@ -36,15 +36,18 @@ class LaunchOptions:
         nodes: the machines.
         by_engine: by the engine's own command, ``llamafactory-cli train``.
         job: what a scheduler is told.
+        extended: with the extension of the engine that ``speed: max`` asks for.
     """
 
     nodes: Nodes = field(default_factory=Nodes)
     by_engine: bool = False
     job: Mapping[str, str] = field(default_factory=dict)
+    extended: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``launch.json``."""
-        return {"nodes": self.nodes.to_json(), "by_engine": self.by_engine, "job": dict(self.job)}
+        kept = {"nodes": self.nodes.to_json(), "by_engine": self.by_engine, "job": dict(self.job)}
+        return {**kept, "extended": self.extended}
 
 
 def launch_path(paths: RunPaths) -> Path:
@@ -56,7 +59,8 @@ def load_launch(paths: RunPaths) -> LaunchOptions:
     """The options that a run was started with; a single node where the run has kept none."""
     try:
         value = orjson.loads(launch_path(paths).read_bytes())
-        return LaunchOptions(Nodes.from_json(value["nodes"]), bool(value["by_engine"]), value["job"])
+        nodes, extended = Nodes.from_json(value["nodes"]), bool(value.get("extended"))
+        return LaunchOptions(nodes, bool(value["by_engine"]), value["job"], extended)
     except (OSError, ValueError, KeyError, TypeError):
         return LaunchOptions()
 
@@ -124,6 +128,12 @@ def check_launch(
             "--hostfile: DeepSpeed reaches its hosts by pdsh, which is not on the PATH.",
             hint="Install pdsh, or start lfwrap on each node with --nnodes and --node-rank.",
         )
+    if options.extended and options.by_engine:
+        yield Finding(
+            "extension-by-engine-cli",
+            "speed: max needs lfwrap's own start of the engine; llamafactory-cli knows nothing of it.",
+            hint="Leave --engine-cli out, or write speed: auto.",
+        )
     if options.nodes.is_elastic and zero_stage > 0:
         yield Finding(
             "elastic-deepspeed",
@@ -167,6 +177,8 @@ def launch_request(
         environment["DISABLE_VERSION_CHECK"] = "1"
     if chosen.by_engine:  # it looks for torchrun
         environment["PATH"] = f"{shown.python.parent}{os.pathsep}{environ.get('PATH', os.defpath)}"
+    if chosen.extended:
+        environment["LFWRAP_SPEED"] = "max"
     on_gpu = hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}
     if on_gpu:  # peak memory beside each loss, at no cost
         environment["RECORD_VRAM"] = "1"

@@ -119,7 +119,9 @@ def test_an_elastic_run_keeps_its_batch_on_every_number_of_nodes(least: int, cou
 def test_the_options_of_a_run_are_kept_for_its_resumes(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     assert load_launch(paths) == LaunchOptions()
-    options = LaunchOptions(Nodes(count=2, least=1, hosts=(Host("a", 2),)), by_engine=True, job={"a": "b"})
+    options = LaunchOptions(
+        Nodes(count=2, least=1, hosts=(Host("a", 2),)), by_engine=True, job={"a": "b"}, extended=True
+    )
     import orjson
 
     launch_path(paths).write_bytes(orjson.dumps(options.to_json()))
@@ -151,6 +153,11 @@ def test_devices_are_chosen_for_this_node_alone() -> None:
     assert request(TWO_GPUS, {}, Nodes(), 2).devices is None
 
 
+def test_speed_max_is_asked_for_by_a_variable_of_the_child() -> None:
+    assert request(TWO_GPUS, {}, Nodes(), 1, extended=True).environment["LFWRAP_SPEED"] == "max"
+    assert "LFWRAP_SPEED" not in request(TWO_GPUS, {}, Nodes(), 1).environment
+
+
 def test_the_engines_own_command_finds_torchrun_on_the_path() -> None:
     engine = Engine(Path("/e/bin/python"), Path("/e/bin/llamafactory-cli"), Path("/e/llamafactory"), "0.9.5")
     asked = request(CPU, {"PATH": "/usr/bin"}, Nodes(max_restarts=2), 2, by_engine=True)
@@ -164,7 +171,8 @@ def test_the_engines_own_command_finds_torchrun_on_the_path() -> None:
 @pytest.mark.parametrize(
     ("launcher", "options", "hardware", "zero_stage", "rules"),
     [
-        ("torchrun", LaunchOptions(), CPU, 0, []),
+        ("torchrun", LaunchOptions(extended=True), CPU, 0, []),
+        ("torchrun", LaunchOptions(by_engine=True, extended=True), CPU, 0, ["extension-by-engine-cli"]),
         ("slurm", LaunchOptions(), CPU, 0, ["scheduled-for-cpu"]),
         ("slurm", LaunchOptions(), TWO_GPUS, 0, []),
         ("torchrun", LaunchOptions(Nodes(count=2, least=1)), TWO_GPUS, 2, ["elastic-deepspeed"]),
