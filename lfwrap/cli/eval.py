@@ -13,7 +13,8 @@ from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
     from lfwrap.engine.locate import Engine
-    from lfwrap.results.evaluation.evaluate import Contestant, EvalSettings, Material
+    from lfwrap.results.contestants import Contestant
+    from lfwrap.results.evaluation.evaluate import EvalSettings, Material
     from lfwrap.run.record import Run
 
 _BFCL = "bfcl-simple"
@@ -47,7 +48,7 @@ class _Wishes:
 
 
 @click.command("eval")
-@click.argument("targets", metavar="TARGET...", nargs=-1)
+@click.argument("targets", metavar="[NAME=]TARGET...", nargs=-1)
 @click.option("--data", metavar="NAME|FILE", help="Rows to evaluate on; the run's own validation split otherwise.")
 @click.option("--dataset-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder of dataset_info.json.")
 @click.option("--suite", metavar="NAME", help="bfcl-simple, or lm-eval:TASK,TASK, instead of rows.")
@@ -81,7 +82,7 @@ def command(
 ) -> None:
     r"""Measure models on rows that they have not seen: loss, and how they call tools.
 
-    TARGET is a run (folder or name), a checkpoint, an adapter folder, a merged or a base model; LABEL=TARGET names its
+    TARGET is a run (folder or name), a checkpoint, an adapter folder, a merged or a base model; NAME=TARGET names its
     line of the table. The base of each adapter is measured, too, in the same load. Rows with tools are answered, every
     turn with the turns before it as they stand in the data, and the calls compared with the expected ones; the rest is
     loss. Results are kept as they come: the same command goes on where it was interrupted.
@@ -121,21 +122,23 @@ def _check(asked: _Wishes, answers: Path | None) -> None:
 
 
 def _evaluate(asked: _Wishes, show_failures: int, *, per_tool: bool) -> None:
-    from lfwrap.cli.eval_view import ProgressView, show_failed, show_report
-    from lfwrap.results.evaluation.evaluate import evaluate, with_bases
+    from lfwrap.cli.answer_progress import AnswerProgress
+    from lfwrap.cli.eval_view import show_failed, show_report
+    from lfwrap.results.contestants import with_base
+    from lfwrap.results.evaluation.evaluate import evaluate
 
     engine, named = _resolve(asked)
     runs = _runs(asked, named)
     material, notes = _material(asked, engine, named, runs)
     for note in notes:
         output.say(f"note: {note}")
-    contestants = with_bases(named) if asked.with_base else named
+    contestants = with_base(named) if asked.with_base else named
     settings = _settings(asked, runs)
     folder = _folder(asked, material, settings)
     output.say(f"{material.name}: {len(material.rows)} rows for the loss, {len(material.cases)} cases with tools; "
                f"results go to {folder}")  # fmt: skip
-    with ProgressView() as view:
-        report = evaluate(engine, contestants, material, settings, folder, listener=view.listener())
+    with AnswerProgress() as progress:
+        report = evaluate(engine, contestants, material, settings, folder, listener=progress.listener())
     report["folder"] = str(folder)
     if asked.as_json:
         output.print_json("eval", report)
@@ -146,37 +149,18 @@ def _evaluate(asked: _Wishes, show_failures: int, *, per_tool: bool) -> None:
 
 
 def _resolve(asked: _Wishes) -> tuple[Engine, list[Contestant]]:
-    """What the targets mean, each with its label."""
+    """What the targets mean, each with its name."""
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import locate_engine
-    from lfwrap.results.evaluation.evaluate import Contestant, distinct_labels, file_stem
-    from lfwrap.results.target import resolve_target
+    from lfwrap.results.contestants import TargetWishes, resolve_contestants
 
     engine = locate_engine()
-    facts = load_engine_facts(engine)
-    named = []
-    for text in asked.targets:
-        label, target_name = _split_label(text)
-        target = resolve_target(
-            target_name, facts, runs_dir=asked.runs_dir, base_model=asked.base_model, template=asked.template
-        )
-        named.append(Contestant(label, target))
-    found = distinct_labels(named)
-    stems = [file_stem(each.label) for each in found]
-    if len(set(stems)) < len(stems):
-        raise UsageError("Two targets have the same label.", hint="Name them: LABEL=TARGET.")
-    return engine, found
-
-
-def _split_label(text: str) -> tuple[str, str]:
-    label, equals, rest = text.partition("=")
-    if equals and rest and "/" not in label and not Path(text).exists():
-        return label, rest
-    return "", text
+    wishes = TargetWishes(asked.runs_dir, asked.base_model, asked.template)
+    return engine, resolve_contestants(asked.targets, load_engine_facts(engine), wishes)
 
 
 def _runs(asked: _Wishes, named: list[Contestant]) -> list[Run]:
-    from lfwrap.results.evaluation.rows import run_of
+    from lfwrap.results.contestants import run_of
 
     found = (run_of(each.target, asked.runs_dir) for each in named)
     return list({run.paths.root: run for run in found if run is not None}.values())
@@ -240,16 +224,23 @@ def _folder(asked: _Wishes, material: Material, settings: EvalSettings) -> Path:
     from dataclasses import asdict
 
     from lfwrap.fsio import canonical_json, sha256_bytes
-    from lfwrap.results.evaluation.evaluate import clear_results, file_stem, holds_results
+    from lfwrap.results.evaluation.evaluate import clear_results, holds_results
 
     identity = {"data": material.digest, "labels": asdict(settings.labels), "generation": asdict(settings.generation)}
     digest = sha256_bytes(canonical_json(identity))[:_DIGEST_DIGITS]
-    folder = asked.out or Path("evals") / f"{file_stem(Path(material.name).stem)}-{digest}"
+    folder = asked.out or Path("evals") / f"{_stem(Path(material.name).stem)}-{digest}"
     if folder.is_dir() and any(folder.iterdir()) and not holds_results(folder):
         raise UsageError(f"{folder}: not empty, and no evaluation", hint="Name another folder: --out DIR.")
     if asked.force:
         clear_results(folder)
     return folder
+
+
+def _stem(name: str) -> str:
+    """A name as a part of a folder's."""
+    import re
+
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"
 
 
 def _score_file(asked: _Wishes, path: Path) -> None:
@@ -270,7 +261,7 @@ def _score_file(asked: _Wishes, path: Path) -> None:
     texts = load_answers(path)
     unanswered = sum(case.key not in texts for case in material.cases)
     figures = score_answers(texts, material)
-    model = {"label": path.name, "unanswered": unanswered, "tool_calls": {"lenient": figures}}
+    model = {"name": path.name, "unanswered": unanswered, "calls_in_any_format": figures}
     report = {"data": material.name, "cases": len(material.cases), "models": [model]}
     if asked.as_json:
         output.print_json("eval", report)
@@ -282,7 +273,7 @@ def _score_file(asked: _Wishes, path: Path) -> None:
 
 def _run_harness(asked: _Wishes, extra: tuple[str, ...]) -> None:
     from lfwrap.cli.eval_view import show_harness
-    from lfwrap.results.evaluation.evaluate import file_stem, with_bases
+    from lfwrap.results.contestants import with_base
     from lfwrap.results.evaluation.lm_harness import (
         HarnessOptions,
         find_harness,
@@ -295,18 +286,18 @@ def _run_harness(asked: _Wishes, extra: tuple[str, ...]) -> None:
     tasks = str(asked.suite).removeprefix(_HARNESS)
     options = HarnessOptions(tasks, str(asked.batch_size), asked.limit, asked.seed, extra)
     program = find_harness(engine)
-    root = asked.out or Path("evals") / f"lm-eval-{file_stem(tasks)}"
+    root = asked.out or Path("evals") / f"lm-eval-{_stem(tasks)}"
     models = []
-    for each in with_bases(named) if asked.with_base else named:
-        out = root / file_stem(each.label)
+    for each in with_base(named) if asked.with_base else named:
+        out = root / each.file_stem
         command = harness_command(program, each.target, options, out)
         results = None if asked.force else read_results(out, command)
         if results is None:
             import shlex
 
-            output.say(f"{each.label}: {shlex.join(command)}")
+            output.say(f"{each.name}: {shlex.join(command)}")
             results = run_harness(command, out)
-        models.append({"label": each.label, "target": each.target.to_json(), "command": command, "results": results})
+        models.append({"name": each.name, "target": each.target.to_json(), "command": command, "results": results})
     report = {"suite": asked.suite, "models": models, "folder": str(root)}
     if asked.as_json:
         output.print_json("eval-harness", report)

@@ -1,72 +1,18 @@
-"""How an evaluation looks: progress, the table, the answers that were wrong."""
+"""How an evaluation looks: the tables, the answers that were wrong."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 from lfwrap.cli import output
 
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
-
-    from lfwrap.results.evaluation.evaluate import Listener
-
-_LINE_EVERY_S = 10.0
 _SHOWN_CHARS = 600
+_READINGS = {"calls": "calls in the template's format", "calls_in_any_format": "calls in any format"}
 _CALL_COLUMNS = (
     ("cases", "cases"), ("Tool", "tool_accuracy"), ("Param", "param_accuracy"), ("AST", "ast_accuracy"),
 )  # fmt: skip
-
-
-class ProgressView:
-    """Bars on a terminal, a line now and then elsewhere. Use it as a context."""
-
-    def __init__(self) -> None:
-        """Nothing is shown yet."""
-        self._bar: Bar | None = None
-        self._tasks: dict[tuple[str, str], TaskID] = {}
-        self._last_s = 0.0
-
-    def __enter__(self) -> Self:
-        """Draw the bars, on a terminal."""
-        if sys.stderr.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=output.console(), transient=True)
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Take the bars away."""
-        if self._bar is not None:
-            self._bar.stop()
-
-    def listener(self) -> Listener:
-        """What to hand to `evaluate`."""
-        from lfwrap.results.evaluation.evaluate import Listener
-
-        return Listener(on_load=self._load, on_progress=self._progress)
-
-    def _load(self, model: str) -> None:
-        output.say(f"loading {model} …")
-
-    def _progress(self, label: str, what: str, done: int, total: int) -> None:
-        if self._bar is not None:
-            key = (label, what)
-            if key not in self._tasks:
-                self._tasks[key] = self._bar.add_task(f"{label}: {what}", total=total)
-            self._bar.update(self._tasks[key], completed=done)
-            return
-        now_s = time.monotonic()
-        if done == total or now_s - self._last_s >= _LINE_EVERY_S:
-            self._last_s = now_s
-            output.say(f"{label}: {what} {done}/{total}")
 
 
 def show_report(report: dict[str, Any], *, per_tool: bool) -> None:
@@ -74,9 +20,9 @@ def show_report(report: dict[str, Any], *, per_tool: bool) -> None:
     models = report["models"]
     if any("loss" in model for model in models):
         _show_losses(models)
-    for reading, title in (("template", "calls in the template's format"), ("lenient", "calls in any format")):
-        if any(reading in model.get("tool_calls", {}) for model in models):
-            _show_calls(models, reading, title)
+    for key, title in _READINGS.items():
+        if any(key in model for model in models):
+            _show_calls(models, key, title)
     if per_tool:
         _show_tools(models)
     if report.get("folder"):
@@ -85,7 +31,7 @@ def show_report(report: dict[str, Any], *, per_tool: bool) -> None:
 
 def _show_losses(models: Sequence[dict[str, Any]]) -> None:
     rows = [
-        (model["label"], _number(model["loss"]["loss"]), _number(model["loss"]["perplexity"]),
+        (model["name"], _number(model["loss"]["loss"]), _number(model["loss"]["perplexity"]),
          _number(model["loss"]["loss_of_rows"]), str(model["loss"]["rows"]), str(model["loss"]["supervised_tokens"]),
          str(model["loss"]["rows_cut"]))
         for model in models
@@ -94,9 +40,7 @@ def _show_losses(models: Sequence[dict[str, Any]]) -> None:
 
 
 def _show_calls(models: Sequence[dict[str, Any]], reading: str, title: str) -> None:
-    found = [
-        (model["label"], model["tool_calls"][reading]) for model in models if reading in model.get("tool_calls", {})
-    ]
+    found = [(model["name"], model[reading]) for model in models if reading in model]
     split = any(figures.get("unseen", {}).get("cases") for _, figures in found)
     heads = ["model", *(head for head, _ in _CALL_COLUMNS), "AST 95 %", "arguments"]
     rows = []
@@ -126,10 +70,7 @@ def _show_faults(found: Sequence[tuple[str, dict[str, Any]]]) -> None:
 
 def _show_tools(models: Sequence[dict[str, Any]]) -> None:
     """Exact calls of each tool, read in the template's format where that is known."""
-    columns = []
-    for model in models:
-        readings = model.get("tool_calls", {})
-        columns.append((model["label"], readings.get("template", readings.get("lenient", {})).get("by_tool", {})))
+    columns = [(model["name"], _first_reading(model).get("by_tool", {})) for model in models]
     names = sorted({name for _, tools in columns for name in tools})
     rows = [
         (name, *(f"{tools[name]['exact']}/{tools[name]['calls']}" if name in tools else "-" for _, tools in columns))
@@ -137,6 +78,10 @@ def _show_tools(models: Sequence[dict[str, Any]]) -> None:
     ]
     output.result("\nexact calls of each tool")
     _table(("tool", *(label for label, _ in columns)), rows)
+
+
+def _first_reading(model: dict[str, Any]) -> dict[str, Any]:
+    return next((model[key] for key in _READINGS if key in model), {})
 
 
 def show_failed(model: dict[str, Any], count: int) -> None:
@@ -165,7 +110,7 @@ def show_harness(report: dict[str, Any]) -> None:
         (task, metric, *(_number(each["results"].get(task, {}).get(metric)) for each in models))
         for task, metric in keys
     ]
-    _table(("task", "metric", *(each["label"] for each in models)), rows)
+    _table(("task", "metric", *(each["name"] for each in models)), rows)
     output.say(f"all results: {report['folder']}")
 
 

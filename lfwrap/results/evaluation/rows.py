@@ -19,8 +19,7 @@ from lfwrap.engine.locate import Engine
 from lfwrap.errors import DataError, UsageError
 from lfwrap.fsio import canonical_json, sha256_bytes
 from lfwrap.results.child import engine_failure
-from lfwrap.results.target import Target, TargetKind
-from lfwrap.run.record import Run, load_run
+from lfwrap.run.record import Run
 from lfwrap.yamlio import load_yaml
 
 ENGINE_CUTOFF_LEN = 2048
@@ -29,7 +28,6 @@ _ROLES = {"human": "user", "gpt": "assistant", "function_call": "function", "obs
 _SPLIT_KEYS = ("dataset", "dataset_dir", "val_size", "max_samples", "mix_strategy", "interleave_probs", "streaming",
                "buffer_size", "template", "preprocessing_num_workers")  # fmt: skip
 _ENGINE_SEED = 42
-_RUN_LEVELS = 3  # RUN/output/checkpoint-N
 _SPLIT_TIMEOUT_S = 1800.0
 
 
@@ -104,20 +102,6 @@ class EvalRows:
             return self
         kept = sorted(random.Random(seed).sample(range(len(self.rows)), limit))  # noqa: S311 - repeatable, not secret
         return dataclasses.replace(self, rows=tuple(self.rows[index] for index in kept))
-
-
-def run_of(target: Target, runs_dir: Path) -> Run | None:
-    """The run that a target came from, where its folder still lies in it."""
-    if target.kind is TargetKind.RUN:
-        return load_run(target.name, runs_dir)
-    folder = target.adapter or Path(target.model)
-    if target.run is None or not folder.is_dir():
-        return None
-    inside = (
-        parent for parent in (folder, *folder.resolve().parents[:_RUN_LEVELS]) if (parent / "record.json").is_file()
-    )
-    found = next(inside, None)
-    return load_run(found) if found else None
 
 
 def engine_settings(run: Run) -> Mapping[str, Any]:

@@ -1,0 +1,72 @@
+"""What tests on the real engine share: the real small model, and a training of it on the bundled tool calls."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lfwrap.bundled import bundled_path
+from lfwrap.engine.locate import locate_engine
+from lfwrap.results.demo_model import ensure_demo_model
+from lfwrap.run.record import Run, load_run
+
+# Twelve updates are enough to learn how a call is written; the template's own format can't read other names back.
+TOOL_RECIPE = """\
+template: smollm2
+stage: sft
+finetuning_type: lora
+lora_rank: 16
+lora_alpha: 32
+lora_dropout: 0.0
+lora_target: all
+dataset: mcp
+eval_dataset: mcp_val
+cutoff_len: 384
+preprocessing_num_workers: 1
+train_sampling_strategy: group_by_length
+learning_rate: 2.0e-03
+num_train_epochs: 1.0
+lr_scheduler_type: cosine
+warmup_steps: 1
+logging_steps: 1
+save_strategy: "no"
+report_to: none
+seed: 42
+lfwrap:
+  effective_batch_size: 2
+  max_micro_batch: 2
+  hardware: cpu
+"""
+_SHORTEST = 30
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct as a checkpoint, made once and kept in the cache folder."""
+    return ensure_demo_model(locate_engine(), lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def tool_run(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """SmolLM2 tuned for a minute on 24 of the bundled tool calls, 6 others kept back: a LoRA run of `lfwrap train`."""
+    place = tmp_path_factory.mktemp("tools")
+    lines = bundled_path("data/mcp/calls.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    readable = [line for line in lines if re.fullmatch(r"\w+", json.loads(line)["tool"])]
+    (place / "calls.jsonl").write_text("".join(sorted(readable, key=len)[:_SHORTEST]), encoding="utf-8")
+    (place / "tools.yaml").write_text(TOOL_RECIPE + f"model_name_or_path: {smollm2}\n", encoding="utf-8")
+    tools = bundled_path("data/mcp/tools.json")
+    _lfwrap(place, "prepare-data", "calls.jsonl", "--tools", tools, "--template", "smollm2", "--val-size",
+            "6", "--out", "data", "--name", "mcp", "--no-engine-check")  # fmt: skip
+    _lfwrap(place, "train", "tools.yaml", "dataset_dir=data")
+    return load_run("latest", place / "runs")
+
+
+def _lfwrap(cwd: Path, *arguments: str | Path) -> None:
+    command = [sys.executable, "-m", "lfwrap", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,146 @@
+"""`lfwrap eval` with the real engine: its losses are the engine's, and tuning on tool calls shows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lfwrap.data.registry import dataset_entry
+from lfwrap.engine.facts import load_engine_facts
+from lfwrap.engine.locate import locate_engine
+from lfwrap.results.answers import GenerationSettings
+from lfwrap.results.contestants import BASE, Contestant, with_base
+from lfwrap.results.evaluation.evaluate import EvalSettings, Material, evaluate
+from lfwrap.results.evaluation.rows import EvalRows, LabelSettings, load_rows, validation_rows
+from lfwrap.results.target import resolve_target
+from lfwrap.run.paths import RunPaths
+from lfwrap.run.record import Run, RunRecord, RunState
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+
+HERE = Path(__file__).parent
+CUTOFF_LEN = 160
+TOOLS = json.dumps([{"type": "function", "function": {"name": "add", "description": "d", "parameters": {
+    "type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}}}])  # fmt: skip
+
+
+def rows() -> list[dict]:
+    """Short and long rows, several turns, a system prompt; the two with tools are longer than the cutoff."""
+    found = []
+    for number in range(10):
+        turns = [
+            {"from": "human", "value": f"What is {number}?"},
+            {"from": "gpt", "value": "A number. " * (1 + number % 4)},
+        ]
+        if number % 3 == 0:
+            turns += [{"from": "human", "value": "Sure?"}, {"from": "gpt", "value": f"Yes, {number}."}]
+        if number % 5 == 0:
+            turns[-1] = {"from": "function_call", "value": json.dumps({"name": "add", "arguments": {"a": number}})}
+        system = "Be brief." if number % 2 else ""
+        found.append({"conversations": turns, "system": system, "tools": TOOLS if number % 5 == 0 else ""})
+    return found
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "mixed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()), encoding="utf-8")
+    (folder / "dataset_info.json").write_text(json.dumps({"mixed": dataset_entry("mixed.jsonl")}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_model, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("adapter") / "one"
+    subprocess.run(
+        [sys.executable, HERE / "make_adapter.py", tiny_model, out, "1"], check=True, capture_output=True, timeout=120
+    )
+    return out
+
+
+@pytest.fixture(scope="module")
+def engine_losses(tiny_model, adapter, data, tmp_path_factory) -> dict[str, float]:
+    """The engine's eval_loss: one row a batch, all in one batch, of the base, and of a split-off part."""
+    common = {
+        "model_name_or_path": str(tiny_model), "template": "qwen", "stage": "sft", "finetuning_type": "lora",
+        "do_eval": True, "use_cpu": True, "dataset_dir": str(data), "cutoff_len": CUTOFF_LEN, "report_to": "none",
+        "preprocessing_num_workers": 1, "overwrite_cache": True,
+    }  # fmt: skip
+    tuned = common | {"adapter_name_or_path": str(adapter)}
+    jobs = {
+        "one row": tuned | {"eval_dataset": "mixed", "per_device_eval_batch_size": 1},
+        "all rows": tuned | {"eval_dataset": "mixed", "per_device_eval_batch_size": 10},
+        "base": common | {"eval_dataset": "mixed", "per_device_eval_batch_size": 10},
+        "split": tuned | {"dataset": "mixed", "val_size": 0.3, "per_device_eval_batch_size": 1},
+        "last turn": tuned | {"eval_dataset": "mixed", "mask_history": True, "per_device_eval_batch_size": 1},
+    }
+    for name, job in jobs.items():
+        job["output_dir"] = str(tmp_path_factory.mktemp(name.replace(" ", "-")))
+    done = subprocess.run([sys.executable, HERE / "engine_eval_worker.py"], input=json.dumps(list(jobs.values())),
+                          capture_output=True, text=True, check=False, timeout=300)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(zip(jobs, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+def losses_of(found: EvalRows, adapter: Path, out: Path, **labels) -> dict[str, dict]:
+    target = resolve_target(str(adapter), load_engine_facts(), template="qwen")
+    settings = EvalSettings(LabelSettings(CUTOFF_LEN, **labels), GenerationSettings(8))
+    everyone = with_base([Contestant("one", target)])
+    report = evaluate(locate_engine(), everyone, Material(found.name, found.digest, found.rows), settings, out)
+    return {model["name"]: model["loss"] for model in report["models"]}
+
+
+def test_losses_are_the_engine_s_own(engine_losses, adapter, data, tmp_path):
+    found = losses_of(load_rows("mixed", data, "qwen"), adapter, tmp_path)
+    assert found["one"]["loss_of_rows"] == pytest.approx(engine_losses["one row"], rel=1e-5)
+    assert found["one"]["loss"] == pytest.approx(engine_losses["all rows"], rel=1e-5)
+    assert found[BASE]["loss"] == pytest.approx(engine_losses["base"], rel=1e-5)
+    assert found["one"]["loss"] != pytest.approx(found[BASE]["loss"], rel=1e-2)
+    assert (found["one"]["rows"], found["one"]["rows_cut"]) == (10, 2)
+
+
+def test_what_val_size_splits_off_is_measured_as_the_engine_splits_it(
+    engine_losses, adapter, data, tiny_model, tmp_path
+):
+    paths = RunPaths(tmp_path / "runs" / "x")
+    paths.root.mkdir(parents=True)
+    paths.engine_yaml.write_text(f"dataset: mixed\ndataset_dir: {data}\nval_size: 0.3\ntemplate: qwen\n")
+    record = RunRecord("x", RunState.SUCCEEDED, "x", "", "", str(tiny_model), "lora", "sft", "qwen", ("mixed",))
+    kept_back = validation_rows(Run(paths, record), locate_engine())
+    assert len(kept_back.rows) == 3
+    found = losses_of(kept_back, adapter, tmp_path / "out")
+    assert found["one"]["loss_of_rows"] == pytest.approx(engine_losses["split"], rel=1e-5)
+
+
+def test_only_the_last_turn_counts_where_the_training_says_so(engine_losses, adapter, data, tmp_path):
+    found = losses_of(load_rows("mixed", data, "qwen"), adapter, tmp_path, mask_history=True)
+    assert found["one"]["loss_of_rows"] == pytest.approx(engine_losses["last turn"], rel=1e-5)
+
+
+def test_tuning_on_tool_calls_raises_their_accuracy(tool_run, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "lfwrap",
+        "eval",
+        f"tuned={tool_run.paths.root}",
+        "--max-new-tokens",
+        "48",
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    base, tuned = report["models"]
+    assert (base["name"], tuned["name"], report["data"], report["cases"]) == (BASE, "tuned", "mcp_val", 6)
+    assert tuned["loss"]["loss"] < base["loss"]["loss"] / 2
+    for reading in ("calls", "calls_in_any_format"):
+        before, after = (model[reading] for model in (base, tuned))
+        assert after["tool_accuracy"] >= before["tool_accuracy"] + 0.5
+        assert after["arguments"]["exact_match"] > before["arguments"]["exact_match"]
+        assert (after["seen"]["cases"] + after["unseen"]["cases"], after["calls"]["hallucinated"]) == (6, 0)
+    assert list((tmp_path / report["folder"]).glob("*.judged.jsonl"))
