@@ -137,7 +137,7 @@ def _rows(longest: int | None, mean: float | None, count: int | None) -> Rows | 
 
 
 def _show(machine: HardwareProfile, request: PlanRequest, plan: Plan) -> None:
-    from lfwrap.plan.plan import describe
+    from lfwrap.plan.rejected import describe
     from lfwrap.units import format_bytes, format_duration
 
     option, memory = plan.option, plan.option.memory

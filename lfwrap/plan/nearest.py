@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from lfwrap.errors import PlanError
 from lfwrap.hardware.profile import DeviceKind
-from lfwrap.plan.lasting import WEIGHTS_SHARED
+from lfwrap.plan.lasting import GRADIENTS_SHARED, WEIGHTS_SHARED
+from lfwrap.plan.option import MARGIN_SHARE, Option, device_limit_bytes
 from lfwrap.plan.request import LIGER_KEY, MICRO_KEY, NO_CHECKPOINTING_KEY, PlanRequest
-from lfwrap.plan.search import MARGIN_SHARE, Option, best_option, device_limit_bytes, options
+from lfwrap.plan.search import best_option, options
 from lfwrap.units import format_bytes
 
 _SHORTEST_CUTOFF = 256
@@ -44,6 +45,7 @@ def _relaxations(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
     free = replace(free, effective_batch=request.effective_batch or request.batch.effective)
     plain = replace(free, values={**request.values, LIGER_KEY: None, NO_CHECKPOINTING_KEY: None, MICRO_KEY: None})
     yield "lfwrap.speed=auto with micro-batch and kernels left open", plain
+    yield from _shared(plain)
     can_quantize = request.hardware.supports_quantization and request.zero_stage != WEIGHTS_SHARED
     is_adapter = request.values.get("finetuning_type", "lora") == "lora"
     small = plain
@@ -55,6 +57,19 @@ def _relaxations(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
     prefix = "quantization_bit=4 " if small is not plain else ""
     yield from _shorter(small, prefix)
     yield from _more_gpus(plain)
+
+
+def _shared(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
+    """More shared between the GPUs that there are, and the rest of it in main memory."""
+    if request.world_size == 1 or request.hardware.kind not in {DeviceKind.CUDA, DeviceKind.ROCM}:
+        return
+    stages = [GRADIENTS_SHARED] if request.values.get("quantization_bit") else [GRADIENTS_SHARED, WEIGHTS_SHARED]
+    for stage in stages:
+        if stage > (request.zero_stage or 0):
+            yield f"lfwrap.zero_stage={stage}", replace(request, zero_stage=stage)
+    if not request.offload:
+        offloaded = replace(request, zero_stage=stages[-1], offload=True)
+        yield f"lfwrap.zero_stage={stages[-1]} lfwrap.offload=true", offloaded
 
 
 def _shorter(request: PlanRequest, prefix: str) -> Iterator[tuple[str, PlanRequest]]:

@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lfwrap.plan.lasting import adapter_bytes
 from lfwrap.plan.nearest import nothing_fits
+from lfwrap.plan.notes import plan_notes
+from lfwrap.plan.option import MARGIN_SHARE, Option
+from lfwrap.plan.rejected import Rejected, rejected_ways
 from lfwrap.plan.request import (
     ACCUMULATION_KEY,
-    CUTOFF_KEY,
-    LIGER_KEY,
     MICRO_KEY,
-    NO_CHECKPOINTING_KEY,
-    SAMPLING_KEY,
     PlanRequest,
 )
 from lfwrap.plan.rows import Rows
-from lfwrap.plan.search import MARGIN_SHARE, Option, best_option, fixed_option, options
+from lfwrap.plan.search import best_option, fixed_option, options
 from lfwrap.units import format_bytes
 
 _DEFAULT_EPOCHS = 3.0
 _KEPT_CHECKPOINTS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A way that was not taken.
-
-    Attributes:
-        settings: what it would have set.
-        why: it does not fit, or is slower; in figures.
-    """
-
-    settings: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +104,11 @@ def make_plan(request: PlanRequest) -> Plan:
     Raises:
         PlanError: none does; the hint names the nearest that do.
     """
-    ways = list(options(request))
+    ways = options(request)
     best = best_option(ways)
     if best is None:
         raise nothing_fits(request, ways)
-    return _finish(request, best, tuple(_rejected(ways, best)))
+    return _finish(request, best, tuple(rejected_ways(ways, best)))
 
 
 def predict_plan(request: PlanRequest) -> Plan:
@@ -143,7 +129,7 @@ def _finish(request: PlanRequest, option: Option, rejected: Sequence[Rejected]) 
         duration_s=steps * option.speed.step_s if steps is not None and option.speed else None,
         checkpoint_bytes=checkpoint,
         disk_bytes=checkpoint * (int(kept) + 2),
-        notes=tuple(_notes(request, option)),
+        notes=tuple(plan_notes(request, option)),
         rows=request.rows,
     )
 
@@ -175,98 +161,3 @@ def _overrides(request: PlanRequest, option: Option) -> Iterator[str]:
         yield f"lfwrap.effective_batch_size={option.batch.effective}"
     if option.batch.micro_batch != request.batch.micro_batch:
         yield f"{MICRO_KEY}={option.batch.micro_batch}"
-
-
-def _notes(request: PlanRequest, option: Option) -> Iterator[str]:
-    choices = option.choices
-    if choices.packing:
-        yield _packing_note(request, option)
-    if SAMPLING_KEY in option.changes:
-        yield "Rows are grouped by length: updates see other rows together than in a random order."
-    if LIGER_KEY in option.changes:
-        yield "Needs the liger-kernel package: `pip install 'lfwrap[speed]'`."
-    yield _rows_note(request)
-    if request.values.get("use_unsloth"):
-        yield "Unsloth's kernels are not modelled: less memory, and more speed, than said here."
-        if choices.dropout:
-            yield "lora_dropout above 0 turns Unsloth's fast kernels off."
-    if choices.world_size > 1:
-        yield "More than one GPU: gradient buckets, NCCL and communication are assumed, not yet measured."
-    if request.measured:
-        runs = ", ".join(each.run for each in request.measured[-3:])
-        yield f"Corrected by what was measured on this kind of GPU with these versions: {runs}."
-    if option.speed is None:
-        yield "The machine's rates are unknown, or it has no GPU: no estimate of time."
-
-
-def _packing_note(request: PlanRequest, option: Option) -> str:
-    """How many rows an update sees, and what that is beside the recipe's number."""
-    said = f"An update sees {option.batch.effective} packs of {option.choices.seq_len_tokens:,} tokens"
-    if option.packs is None or option.rows_per_update is None:
-        return f"{said}; how many rows that is depends on their length: give --mean-row."
-    rows = f"{option.rows_per_update:.1f} rows on average ({option.packs.rows_per_pack:.3g} a pack,"
-    rows += f" {option.packs.filled:.0%} of it filled)"
-    if "packing" not in option.changes or not request.effective_batch:
-        return f"{said}: {rows}."
-    off = option.rows_per_update / request.effective_batch - 1
-    return f"{said}: {rows}, {off:+.1%} from the {request.effective_batch} of the recipe."
-
-
-def _rows_note(request: PlanRequest) -> str:
-    """What is known of the rows' lengths."""
-    rows = request.rows
-    if rows.mean_tokens is None:
-        return (
-            "Row lengths are not known: planned as if every row had the longest length, without packing."
-            " `lfwrap data stats` counts them; give --mean-row, --longest-row and --rows."
-        )
-    how = f" ({rows.basis})" if rows.basis else ""
-    said = f"Rows have {rows.mean_tokens:,.0f} tokens on average; planned for {rows.longest_tokens:,}{how}."
-    if rows.is_exact or not request.is_free:
-        return said
-    return f"{said} Rows are packed only where their tokens can be counted: name the model's folder."
-
-
-def _rejected(ways: Sequence[Option], best: Option) -> Iterator[Rejected]:
-    """The best of each other combination of settings, and why it was not taken."""
-    groups: dict[tuple[str, ...], list[Option]] = {}
-    for option in ways:
-        groups.setdefault(tuple(sorted(option.changes)), []).append(option)
-    for key, members in groups.items():
-        if key != tuple(sorted(best.changes)):
-            yield _reject(members, best)
-    larger = [option for option in groups[tuple(sorted(best.changes))] if not option.fits]
-    if larger:
-        first = min(larger, key=lambda option: option.batch.micro_batch)
-        yield Rejected(f"{describe(first.changes)}, micro-batch {first.batch.micro_batch}", _too_large(first))
-
-
-def _reject(members: Sequence[Option], best: Option) -> Rejected:
-    fitting = [option for option in members if option.fits]
-    if not fitting:
-        smallest = min(members, key=lambda option: option.memory.device_bytes)
-        return Rejected(f"{describe(smallest.changes)}, micro-batch {smallest.batch.micro_batch}", _too_large(smallest))
-    fastest = max(fitting, key=lambda option: option.speed.tokens_per_s if option.speed else 0.0)
-    if fastest.speed is None or best.speed is None:
-        why = "fits, no faster"
-    else:
-        why = f"{fastest.speed.tokens_per_s:,.0f} tokens/s against {best.speed.tokens_per_s:,.0f}"
-    return Rejected(f"{describe(fastest.changes)}, micro-batch {fastest.batch.micro_batch}", why)
-
-
-def _too_large(option: Option) -> str:
-    return f"needs {format_bytes(option.memory.device_bytes)} of {format_bytes(option.limit_bytes)}"
-
-
-def describe(changes: Mapping[str, Any]) -> str:
-    """The changed settings in words."""
-    words: dict[str, str] = {
-        LIGER_KEY: "Liger",
-        NO_CHECKPOINTING_KEY: "no checkpointing",
-        "packing": "packing",
-        SAMPLING_KEY: "grouped by length",
-    }
-    if CUTOFF_KEY in changes:
-        words["packing"] = f"packs of {changes[CUTOFF_KEY][0]}"
-    named = [word for key, word in words.items() if key in changes]
-    return ", ".join(named) or "as it is"

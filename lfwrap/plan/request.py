@@ -15,6 +15,8 @@ from lfwrap.plan.rows import Rows
 MICRO_KEY, ACCUMULATION_KEY = "per_device_train_batch_size", "gradient_accumulation_steps"
 CUTOFF_KEY = "cutoff_len"
 LIGER_KEY, NO_CHECKPOINTING_KEY = "enable_liger_kernel", "disable_gradient_checkpointing"
+OFFLOADED_CHECKPOINTS_KEY = "use_unsloth_gc"
+STAGE_KEY = "lfwrap.zero_stage"
 SAMPLING_KEY, PACKING_KEYS = "train_sampling_strategy", ("packing", "neat_packing")
 
 Reasoned = tuple[Any, str]
@@ -38,6 +40,7 @@ class PlanRequest:
         given: keys that the person set: they stay.
         fixed: those of them that not even an equal way may replace: the command line's.
         micro_limit: the largest micro-batch to try; None for the usual.
+        open_stages: ZeRO stages to try where nothing fits without; none where the recipe names one.
         measured: what one's own runs measured on this kind of GPU.
     """
 
@@ -54,6 +57,7 @@ class PlanRequest:
     given: frozenset[str] = field(default_factory=frozenset)
     fixed: frozenset[str] = field(default_factory=frozenset)
     micro_limit: int | None = None
+    open_stages: tuple[int, ...] = ()
     measured: tuple[Measurement, ...] = ()
 
     @property

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 
-from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
+from lfwrap.hardware.profile import DeviceKind
 from lfwrap.plan.batch import BatchPlan, solve_batch
-from lfwrap.plan.calibration import correct_memory, correct_speed
-from lfwrap.plan.choices import Choices, read_choices
-from lfwrap.plan.memory import MemoryEstimate, estimate_memory
+from lfwrap.plan.option import Option, evaluate, slowest_gpu
 from lfwrap.plan.packing import pack_capacities, packs_per_update, request_packs
 from lfwrap.plan.request import (
     ACCUMULATION_KEY,
@@ -18,111 +15,21 @@ from lfwrap.plan.request import (
     LIGER_KEY,
     MICRO_KEY,
     NO_CHECKPOINTING_KEY,
+    OFFLOADED_CHECKPOINTS_KEY,
     PACKING_KEYS,
     SAMPLING_KEY,
+    STAGE_KEY,
     PlanRequest,
     Reasoned,
 )
-from lfwrap.plan.rows import Packs, padded_row_tokens
-from lfwrap.plan.throughput import SpeedEstimate, estimate_speed
 
-MARGIN_SHARE = 0.05
 _LARGEST_MICRO_BATCH = 64
+_SHARED = {
+    2: "gradients and optimizer states are shared between the GPUs (ZeRO-2).",
+    3: "weights, too, are shared between the GPUs (ZeRO-3), at a good part of the speed.",
+}
 # A setting must be worth this much speed to be changed.
 _WORTHWHILE = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One way to run it.
-
-    Attributes:
-        changes: engine key → (value, reason): what differs from the request.
-        choices: the settings, on the longest rows.
-        batch: how an update is made up; of packs, while packing.
-        packs: what packing makes of the rows; None without packing, or while the rows' length is unknown.
-        memory: what one GPU needs.
-        speed: how fast it goes; None where the machine's rates are unknown.
-        limit_bytes: what a GPU has, less the margin.
-    """
-
-    changes: Mapping[str, Reasoned]
-    choices: Choices
-    batch: BatchPlan
-    packs: Packs | None
-    memory: MemoryEstimate
-    speed: SpeedEstimate | None
-    limit_bytes: int
-
-    @property
-    def fits(self) -> bool:
-        """Whether it needs no more than a GPU has, margin left free."""
-        return self.memory.device_bytes <= self.limit_bytes
-
-    @property
-    def rows_per_update(self) -> float | None:
-        """Rows of the data that an update sees: on average, while packing; None where that is unknown."""
-        if not self.choices.packing:
-            return float(self.batch.effective)
-        return None if self.packs is None else self.batch.effective * self.packs.rows_per_pack
-
-
-def device_limit_bytes(hardware: HardwareProfile) -> int:
-    """What a plan may use of the smallest GPU (of the main memory on a CPU): what is free, less the margin."""
-    if not hardware.gpus:
-        return int(hardware.ram_bytes * (1 - MARGIN_SHARE))
-    free = min(gpu.memory_bytes if gpu.free_bytes is None else gpu.free_bytes for gpu in hardware.gpus)
-    return int(free - MARGIN_SHARE * hardware.device_memory_bytes)
-
-
-def slowest_gpu(hardware: HardwareProfile) -> Gpu | None:
-    """The GPU that sets the pace."""
-    return min(hardware.gpus, key=lambda gpu: gpu.compute_flops, default=None)
-
-
-def evaluate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: BatchPlan) -> Option:
-    """Memory and speed of the request with some keys changed and its updates made up so."""
-    values = {**request.values, **{key: value for key, (value, _) in changes.items()}}
-    gpu = request.hardware.smallest_gpu
-    choices = read_choices(
-        values,
-        seq_len_tokens=request.rows.longest_tokens,
-        micro_batch=batch.micro_batch,
-        accumulation=batch.accumulation,
-        world_size=request.world_size,
-        zero_stage=request.zero_stage,
-        offload=request.offload,
-        fused_attention=request.hardware.kind is not DeviceKind.CUDA or gpu is None or gpu.flash_attention,
-    )
-    cutoff = int(values.get(CUTOFF_KEY) or request.cutoff)
-    packs = request_packs(request, cutoff) if choices.packing else None
-    if choices.packing:
-        choices = replace(choices, seq_len_tokens=cutoff)
-    memory = estimate_memory(request.model, choices, request.hardware.kind)
-    memory = correct_memory(memory, request.measured, request.model, choices)
-    typical, real_share = _typical(request, choices, packs, grouped=values.get(SAMPLING_KEY) == "group_by_length")
-    speed = estimate_speed(
-        request.model,
-        typical,
-        slowest_gpu(request.hardware),
-        real_share=real_share,
-        interconnect=request.hardware.interconnect,
-    )
-    speed = correct_speed(speed, request.measured, request.model, choices)
-    return Option(dict(changes), choices, batch, packs, memory, speed, device_limit_bytes(request.hardware))
-
-
-def _typical(request: PlanRequest, choices: Choices, packs: Packs | None, *, grouped: bool) -> tuple[Choices, float]:
-    """The settings with the length of a typical micro-batch, and the part of it that is no padding."""
-    mean = request.rows.mean_tokens
-    if choices.packing:
-        return choices, packs.filled if packs else 1.0
-    update_rows = choices.micro_batch * choices.accumulation
-    padded = padded_row_tokens(request.rows, choices.micro_batch, update_rows, grouped=grouped)
-    if mean is None or padded is None:
-        return choices, 1.0
-    length = max(1, round(padded))
-    return replace(choices, seq_len_tokens=min(length, choices.seq_len_tokens)), min(1.0, mean / length)
 
 
 def fixed_option(request: PlanRequest) -> Option:
@@ -130,10 +37,20 @@ def fixed_option(request: PlanRequest) -> Option:
     return evaluate(request, {}, request.batch)
 
 
-def options(request: PlanRequest) -> Iterator[Option]:
-    """Every way that the request leaves open, fitting or not."""
+def options(request: PlanRequest) -> list[Option]:
+    """Every way that the request leaves open, fitting or not; sharing between GPUs only where nothing fits without."""
+    found = list(_ways(request, {}))
+    for stage in request.open_stages:
+        if any(option.fits for option in found):
+            break
+        reason = "Does not fit otherwise: " + _SHARED[stage]
+        found += _ways(request, {STAGE_KEY: (stage, reason)})
+    return found
+
+
+def _ways(request: PlanRequest, given: Mapping[str, Reasoned]) -> Iterator[Option]:
     for settings in itertools.product(*_settings(request)):
-        changes: dict[str, Reasoned] = {key: value for setting in settings for key, value in setting.items()}
+        changes = {**given, **{key: value for setting in settings for key, value in setting.items()}}
         for batch in _batches(request, changes):
             option = evaluate(request, changes, batch)
             yield option
@@ -163,11 +80,20 @@ def _settings(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
     if request.is_free and on_gpu and _is_open(request, LIGER_KEY):
         reason = "Liger's fused loss and kernels: the same arithmetic without all logits at once."
         matters.append([as_it_is, {LIGER_KEY: (True, reason)}])
-    if on_gpu and _is_open(request, NO_CHECKPOINTING_KEY):
-        reason = "Activations fit: nothing has to be computed twice."
-        matters.append([as_it_is, {NO_CHECKPOINTING_KEY: (True, reason)}])
+    if on_gpu:
+        matters.append([as_it_is, *_checkpointing_settings(request)])
     matters.append([as_it_is, *_length_settings(request)])
     return matters
+
+
+def _checkpointing_settings(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
+    """No recomputation; or kept layer inputs in main memory, where the same is computed with less GPU memory."""
+    if not _is_open(request, NO_CHECKPOINTING_KEY):
+        return
+    yield {NO_CHECKPOINTING_KEY: (True, "Activations fit: nothing has to be computed twice.")}
+    if request.is_free and _is_open(request, OFFLOADED_CHECKPOINTS_KEY) and request.zero_stage is None:
+        reason = "Kept layer inputs wait in main memory (the engine's own code, Unsloth is not needed)."
+        yield {OFFLOADED_CHECKPOINTS_KEY: (True, reason)}
 
 
 def _length_settings(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:

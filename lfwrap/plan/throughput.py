@@ -105,7 +105,15 @@ def micro_step_s(model: ModelFacts, choices: Choices, gpu: Gpu) -> float:
         ZeroDivisionError: the GPU's rates are unknown.
     """
     gpu_s, launch_s = _gpu_s(model, choices, gpu), _launch_s(model, choices)
-    return float((gpu_s**_OVERLAP + launch_s**_OVERLAP) ** (1 / _OVERLAP))
+    return float((gpu_s**_OVERLAP + launch_s**_OVERLAP) ** (1 / _OVERLAP)) + _offload_s(model, choices)
+
+
+def _offload_s(model: ModelFacts, choices: Choices) -> float:
+    """Layer inputs on their way to main memory and back."""
+    if not (choices.checkpointing and choices.offload_checkpoints):
+        return 0.0
+    moved = 2 * model.num_layers * choices.tokens * model.hidden_size * choices.residual_bytes
+    return moved / _LINK_BYTES_PER_S["pcie"]
 
 
 def _passes(choices: Choices) -> int:

@@ -15,7 +15,7 @@ from lfwrap.plan.batch import BatchPlan
 from lfwrap.plan.calibration import Measurement
 from lfwrap.plan.choices import Choices, read_target
 from lfwrap.plan.plan import Plan, make_plan, predict_plan
-from lfwrap.plan.request import ACCUMULATION_KEY, LIGER_KEY, MICRO_KEY, PlanRequest, Reasoned
+from lfwrap.plan.request import ACCUMULATION_KEY, LIGER_KEY, MICRO_KEY, STAGE_KEY, PlanRequest, Reasoned
 from lfwrap.plan.rows import Rows
 from lfwrap.recipe.datasets import find_dataset_dir
 from lfwrap.recipe.measurements import load_measurements
@@ -26,6 +26,7 @@ from lfwrap.recipe.row_lengths import measure_rows
 DEFAULT_CUTOFF = 2048
 _STAGES = frozenset({"sft", "pt"})
 _METHODS = frozenset({"lora", "full"})
+_NEEDED_PACKAGES = {LIGER_KEY: "liger-kernel", STAGE_KEY: "deepspeed"}
 _PLANNED_KINDS = frozenset({DeviceKind.CUDA, DeviceKind.ROCM})
 
 
@@ -133,7 +134,9 @@ def dataset_folder(recipe: Recipe, cwd: Path | None = None) -> Path | None:
 
 def unavailable_keys(engine: Engine | None) -> frozenset[str]:
     """Keys that need a package which is not installed beside the engine; none where there is no engine to ask."""
-    return frozenset({LIGER_KEY}) if engine is not None and not package_version(engine, "liger-kernel") else frozenset()
+    if engine is None:
+        return frozenset()
+    return frozenset(key for key, package in _NEEDED_PACKAGES.items() if not package_version(engine, package))
 
 
 def may_change(request: PlanRequest) -> bool:
@@ -182,15 +185,26 @@ def plan_request(recipe: Recipe, rendered: Rendered, machine: Machine, rows: Row
         world_size=rendered.world_size,
         rows=(rows or Rows(cutoff)).cut(cutoff),
         batch=rendered.batch,
-        zero_stage=recipe.intent.zero_stage if rendered.deepspeed else None,
+        zero_stage=rendered.zero_stage,
         offload=recipe.intent.offload,
         effective_batch=_effective_batch(recipe, rendered.batch),
         speed=recipe.intent.speed,
         given=_given(recipe) | machine.unavailable,
         fixed=frozenset(key for key, source in recipe.sources.items() if source is Source.COMMAND_LINE),
         micro_limit=_micro_limit(recipe),
+        open_stages=_open_stages(recipe, rendered, machine),
         measured=machine.measured,
     )
+
+
+def _open_stages(recipe: Recipe, rendered: Rendered, machine: Machine) -> tuple[int, ...]:
+    """ZeRO stages that the plan may choose: where the recipe names none, and there are GPUs to share between."""
+    is_open = recipe.has_intent and recipe.intent.zero_stage is None and recipe.intent.speed in {"auto", "max"}
+    is_plain = not rendered.engine.get("deepspeed") and not rendered.engine.get("fsdp")
+    on_gpus = machine.hardware.kind in _PLANNED_KINDS and rendered.world_size > 1
+    if not (is_open and is_plain and on_gpus) or STAGE_KEY in machine.unavailable:
+        return ()
+    return (2,) if rendered.engine.get("quantization_bit") else (2, 3)
 
 
 def _effective_batch(recipe: Recipe, batch: BatchPlan) -> int | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.plan.batch import DEFAULT_MAX_MICRO_BATCH, BatchPlan, solve_batch
+from lfwrap.plan.request import STAGE_KEY
 from lfwrap.recipe import adapt
 from lfwrap.recipe.intent import BLOCK
 from lfwrap.recipe.layers import Layers, Reasoned, Value
@@ -40,6 +41,7 @@ class Rendered:
         deepspeed: the DeepSpeed configuration to be written to the path that ``engine["deepspeed"]`` names, or None.
         batch: how the effective batch is made up; None when the recipe's own numbers make no sense.
         world_size: processes.
+        zero_stage: DeepSpeed's stage, the recipe's or the plan's; None without DeepSpeed.
         values: every value with its source and reason, engine defaults left out.
         notes: what the person should know: what was changed and what follows from it.
     """
@@ -49,6 +51,7 @@ class Rendered:
     deepspeed: dict[str, Any] | None
     batch: BatchPlan | None
     world_size: int
+    zero_stage: int | None
     values: tuple[Value, ...]
     notes: tuple[str, ...]
 
@@ -88,7 +91,9 @@ def render_recipe(
         PlanError: the effective batch can't be made exactly.
     """
     processes = world_size or hardware.world_size
-    plan = plan_values or {}
+    plan = dict(plan_values or {})
+    if STAGE_KEY in plan:
+        recipe = replace(recipe, intent=replace(recipe.intent, zero_stage=plan.pop(STAGE_KEY)[0]))
     layers = _own_layers(recipe, facts, hardware, plan)
     deepspeed, notes = None, []
     if recipe.has_intent:
@@ -104,6 +109,7 @@ def render_recipe(
         deepspeed=deepspeed,
         batch=batch,
         world_size=processes,
+        zero_stage=recipe.intent.zero_stage if deepspeed else None,
         values=values,
         notes=(*notes, *adapt.change_notes(values)),
     )

@@ -118,7 +118,7 @@ def _first_record(job: Job, cwd: Path, versions: dict[str, str]) -> RunRecord:
         trust_remote_code=bool(values.get("trust_remote_code", False)),
         device=str(job.hardware.kind),
         launcher=job.trained_by,
-        zero_stage=job.recipe.intent.zero_stage if job.rendered.deepspeed is not None else None,
+        zero_stage=job.rendered.zero_stage,
         world_size=job.rendered.world_size,
         nodes=job.launch.nodes.count,
         micro_batch_size=batch.micro_batch if batch else 1,

@@ -9,10 +9,10 @@ from lfwrap.errors import PlanError
 from lfwrap.hardware.profile import catalog_names, load_hardware
 from lfwrap.model.facts import catalog_model
 from lfwrap.plan.batch import solve_batch
+from lfwrap.plan.option import device_limit_bytes
 from lfwrap.plan.plan import make_plan
 from lfwrap.plan.request import PlanRequest
 from lfwrap.plan.rows import Rows
-from lfwrap.plan.search import device_limit_bytes
 
 GPUS = [name for name in catalog_names() if load_hardware(name).gpus]
 

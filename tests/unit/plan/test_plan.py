@@ -11,10 +11,19 @@ from lfwrap.errors import PlanError
 from lfwrap.hardware.profile import load_hardware
 from lfwrap.model.facts import catalog_model
 from lfwrap.plan.batch import BatchPlan
+from lfwrap.plan.option import device_limit_bytes
 from lfwrap.plan.plan import make_plan, predict_plan
-from lfwrap.plan.request import LIGER_KEY, MICRO_KEY, NO_CHECKPOINTING_KEY, SAMPLING_KEY, PlanRequest
+from lfwrap.plan.request import (
+    LIGER_KEY,
+    MICRO_KEY,
+    NO_CHECKPOINTING_KEY,
+    OFFLOADED_CHECKPOINTS_KEY,
+    SAMPLING_KEY,
+    STAGE_KEY,
+    PlanRequest,
+)
 from lfwrap.plan.rows import Rows
-from lfwrap.plan.search import device_limit_bytes, options
+from lfwrap.plan.search import options
 from lfwrap.units import GIB
 
 VALUES = {
@@ -184,3 +193,24 @@ def test_json_has_the_agreed_keys():
     assert value["speed"]["step_s"] > 0
     product = value["per_device_train_batch_size"] * value["gradient_accumulation_steps"] * value["world_size"]
     assert product == 128
+
+
+def test_gpus_share_only_what_does_not_fit_otherwise():
+    alone = make_plan(request("2x-h100-80gb", open_stages=(2, 3)))
+    assert STAGE_KEY not in alone.option.changes
+    shared = make_plan(
+        request("8x-h100-80gb", model="qwen2.5-72b", batch=BatchPlan(1, 16, 8), open_stages=(2, 3), rows=Rows(1024))
+    )
+    assert shared.option.changes[STAGE_KEY][0] == 3
+    assert "lfwrap.zero_stage=3" in shared.overrides
+    assert shared.option.choices.zero_stage == 3
+    with pytest.raises(PlanError) as caught:
+        make_plan(request("8x-h100-80gb", model="qwen2.5-72b", batch=BatchPlan(1, 16, 8), rows=Rows(1024)))
+    assert "lfwrap.zero_stage=3" in caught.value.hint
+
+
+def test_layer_inputs_wait_in_main_memory_where_that_alone_fits():
+    values = {"cutoff_len": 12288, "lora_rank": 8}
+    plan = make_plan(request("rtx-3090", rows=Rows(12288), values=values, batch=BatchPlan(1, 128, 1)))
+    assert OFFLOADED_CHECKPOINTS_KEY in plan.option.changes
+    assert "use_unsloth_gc=true" in plan.overrides

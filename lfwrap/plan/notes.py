@@ -1,0 +1,59 @@
+"""What a person should know of a plan, in sentences. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lfwrap.plan.option import Option
+from lfwrap.plan.request import LIGER_KEY, SAMPLING_KEY, PlanRequest
+
+
+def plan_notes(request: PlanRequest, option: Option) -> Iterator[str]:
+    """The notes of a plan: what its rows, packs and settings mean, and what is not known."""
+    choices = option.choices
+    if choices.packing:
+        yield _packing_note(request, option)
+    if SAMPLING_KEY in option.changes:
+        yield "Rows are grouped by length: updates see other rows together than in a random order."
+    if LIGER_KEY in option.changes:
+        yield "Needs the liger-kernel package: `pip install 'lfwrap[speed]'`."
+    yield _rows_note(request)
+    if request.values.get("use_unsloth"):
+        yield "Unsloth's kernels are not modelled: less memory, and more speed, than said here."
+        if choices.dropout:
+            yield "lora_dropout above 0 turns Unsloth's fast kernels off."
+    if choices.world_size > 1:
+        yield "More than one GPU: gradient buckets, NCCL and communication are assumed, not yet measured."
+    if request.measured:
+        runs = ", ".join(each.run for each in request.measured[-3:])
+        yield f"Corrected by what was measured on this kind of GPU with these versions: {runs}."
+    if option.speed is None:
+        yield "The machine's rates are unknown, or it has no GPU: no estimate of time."
+
+
+def _packing_note(request: PlanRequest, option: Option) -> str:
+    """How many rows an update sees, and what that is beside the recipe's number."""
+    said = f"An update sees {option.batch.effective} packs of {option.choices.seq_len_tokens:,} tokens"
+    if option.packs is None or option.rows_per_update is None:
+        return f"{said}; how many rows that is depends on their length: give --mean-row."
+    rows = f"{option.rows_per_update:.1f} rows on average ({option.packs.rows_per_pack:.3g} a pack,"
+    rows += f" {option.packs.filled:.0%} of it filled)"
+    if "packing" not in option.changes or not request.effective_batch:
+        return f"{said}: {rows}."
+    off = option.rows_per_update / request.effective_batch - 1
+    return f"{said}: {rows}, {off:+.1%} from the {request.effective_batch} of the recipe."
+
+
+def _rows_note(request: PlanRequest) -> str:
+    """What is known of the rows' lengths."""
+    rows = request.rows
+    if rows.mean_tokens is None:
+        return (
+            "Row lengths are not known: planned as if every row had the longest length, without packing."
+            " `lfwrap data stats` counts them; give --mean-row, --longest-row and --rows."
+        )
+    how = f" ({rows.basis})" if rows.basis else ""
+    said = f"Rows have {rows.mean_tokens:,.0f} tokens on average; planned for {rows.longest_tokens:,}{how}."
+    if rows.is_exact or not request.is_free:
+        return said
+    return f"{said} Rows are packed only where their tokens can be counted: name the model's folder."

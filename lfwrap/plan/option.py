@@ -1,0 +1,111 @@
+"""One way to run a training on a machine, with its memory and speed. Pure arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
+from lfwrap.plan.batch import BatchPlan
+from lfwrap.plan.calibration import correct_memory, correct_speed
+from lfwrap.plan.choices import Choices, read_choices
+from lfwrap.plan.memory import MemoryEstimate, estimate_memory
+from lfwrap.plan.packing import request_packs
+from lfwrap.plan.request import CUTOFF_KEY, SAMPLING_KEY, STAGE_KEY, PlanRequest, Reasoned
+from lfwrap.plan.rows import Packs, padded_row_tokens
+from lfwrap.plan.throughput import SpeedEstimate, estimate_speed
+
+MARGIN_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One way to run it.
+
+    Attributes:
+        changes: engine key → (value, reason): what differs from the request.
+        choices: the settings, on the longest rows.
+        batch: how an update is made up; of packs, while packing.
+        packs: what packing makes of the rows; None without packing, or while the rows' length is unknown.
+        memory: what one GPU needs.
+        speed: how fast it goes; None where the machine's rates are unknown.
+        limit_bytes: what a GPU has, less the margin.
+    """
+
+    changes: Mapping[str, Reasoned]
+    choices: Choices
+    batch: BatchPlan
+    packs: Packs | None
+    memory: MemoryEstimate
+    speed: SpeedEstimate | None
+    limit_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether it needs no more than a GPU has, margin left free."""
+        return self.memory.device_bytes <= self.limit_bytes
+
+    @property
+    def rows_per_update(self) -> float | None:
+        """Rows of the data that an update sees: on average, while packing; None where that is unknown."""
+        if not self.choices.packing:
+            return float(self.batch.effective)
+        return None if self.packs is None else self.batch.effective * self.packs.rows_per_pack
+
+
+def device_limit_bytes(hardware: HardwareProfile) -> int:
+    """What a plan may use of the smallest GPU (of the main memory on a CPU): what is free, less the margin."""
+    if not hardware.gpus:
+        return int(hardware.ram_bytes * (1 - MARGIN_SHARE))
+    free = min(gpu.memory_bytes if gpu.free_bytes is None else gpu.free_bytes for gpu in hardware.gpus)
+    return int(free - MARGIN_SHARE * hardware.device_memory_bytes)
+
+
+def slowest_gpu(hardware: HardwareProfile) -> Gpu | None:
+    """The GPU that sets the pace."""
+    return min(hardware.gpus, key=lambda gpu: gpu.compute_flops, default=None)
+
+
+def evaluate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: BatchPlan) -> Option:
+    """Memory and speed of the request with some keys changed and its updates made up so."""
+    values = {**request.values, **{key: value for key, (value, _) in changes.items()}}
+    choices = _read(request, values, batch)
+    packs = request_packs(request, choices.seq_len_tokens) if choices.packing else None
+    memory = estimate_memory(request.model, choices, request.hardware.kind)
+    memory = correct_memory(memory, request.measured, request.model, choices)
+    typical, real_share = _typical(request, choices, packs, grouped=values.get(SAMPLING_KEY) == "group_by_length")
+    gpu, link = slowest_gpu(request.hardware), request.hardware.interconnect
+    speed = estimate_speed(request.model, typical, gpu, real_share=real_share, interconnect=link)
+    speed = correct_speed(speed, request.measured, request.model, choices)
+    return Option(dict(changes), choices, batch, packs, memory, speed, device_limit_bytes(request.hardware))
+
+
+def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> Choices:
+    """The settings, on the longest rows; packs are as long as the cutoff."""
+    gpu = request.hardware.smallest_gpu
+    choices = read_choices(
+        values,
+        seq_len_tokens=request.rows.longest_tokens,
+        micro_batch=batch.micro_batch,
+        accumulation=batch.accumulation,
+        world_size=request.world_size,
+        zero_stage=values.get(STAGE_KEY, request.zero_stage),
+        offload=request.offload,
+        fused_attention=request.hardware.kind is not DeviceKind.CUDA or gpu is None or gpu.flash_attention,
+    )
+    cutoff = int(values.get(CUTOFF_KEY) or request.cutoff)
+    return replace(choices, seq_len_tokens=cutoff) if choices.packing else choices
+
+
+def _typical(request: PlanRequest, choices: Choices, packs: Packs | None, *, grouped: bool) -> tuple[Choices, float]:
+    """The settings with the length of a typical micro-batch, and the part of it that is no padding."""
+    mean = request.rows.mean_tokens
+    if choices.packing:
+        return choices, packs.filled if packs else 1.0
+    update_rows = choices.micro_batch * choices.accumulation
+    padded = padded_row_tokens(request.rows, choices.micro_batch, update_rows, grouped=grouped)
+    if mean is None or padded is None:
+        return choices, 1.0
+    length = max(1, round(padded))
+    return replace(choices, seq_len_tokens=min(length, choices.seq_len_tokens)), min(1.0, mean / length)

@@ -1,0 +1,80 @@
+"""The ways that a plan did not take, and why, in figures. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lfwrap.plan.option import Option
+from lfwrap.plan.request import (
+    CUTOFF_KEY,
+    LIGER_KEY,
+    NO_CHECKPOINTING_KEY,
+    OFFLOADED_CHECKPOINTS_KEY,
+    SAMPLING_KEY,
+    STAGE_KEY,
+)
+from lfwrap.units import format_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A way that was not taken.
+
+    Attributes:
+        settings: what it would have set.
+        why: it does not fit, or is slower; in figures.
+    """
+
+    settings: str
+    why: str
+
+
+def rejected_ways(ways: Sequence[Option], best: Option) -> Iterator[Rejected]:
+    """The best of each other combination of settings, and why it was not taken."""
+    groups: dict[tuple[str, ...], list[Option]] = {}
+    for option in ways:
+        groups.setdefault(tuple(sorted(option.changes)), []).append(option)
+    for key, members in groups.items():
+        if key != tuple(sorted(best.changes)):
+            yield _reject(members, best)
+    larger = [option for option in groups[tuple(sorted(best.changes))] if not option.fits]
+    if larger:
+        first = min(larger, key=lambda option: option.batch.micro_batch)
+        yield Rejected(f"{describe(first.changes)}, micro-batch {first.batch.micro_batch}", _too_large(first))
+
+
+def _reject(members: Sequence[Option], best: Option) -> Rejected:
+    fitting = [option for option in members if option.fits]
+    if not fitting:
+        smallest = min(members, key=lambda option: option.memory.device_bytes)
+        return Rejected(f"{describe(smallest.changes)}, micro-batch {smallest.batch.micro_batch}", _too_large(smallest))
+    fastest = max(fitting, key=lambda option: option.speed.tokens_per_s if option.speed else 0.0)
+    if fastest.speed is None or best.speed is None:
+        why = "fits, no faster"
+    else:
+        why = f"{fastest.speed.tokens_per_s:,.0f} tokens/s against {best.speed.tokens_per_s:,.0f}"
+    return Rejected(f"{describe(fastest.changes)}, micro-batch {fastest.batch.micro_batch}", why)
+
+
+def _too_large(option: Option) -> str:
+    return f"needs {format_bytes(option.memory.device_bytes)} of {format_bytes(option.limit_bytes)}"
+
+
+def describe(changes: Mapping[str, Any]) -> str:
+    """The changed settings in words."""
+    words: dict[str, str] = {
+        LIGER_KEY: "Liger",
+        NO_CHECKPOINTING_KEY: "no checkpointing",
+        OFFLOADED_CHECKPOINTS_KEY: "checkpoints in main memory",
+        STAGE_KEY: "ZeRO",
+        "packing": "packing",
+        SAMPLING_KEY: "grouped by length",
+    }
+    if STAGE_KEY in changes:
+        words[STAGE_KEY] = f"ZeRO-{changes[STAGE_KEY][0]}"
+    if CUTOFF_KEY in changes:
+        words["packing"] = f"packs of {changes[CUTOFF_KEY][0]}"
+    named = [word for key, word in words.items() if key in changes]
+    return ", ".join(named) or "as it is"
