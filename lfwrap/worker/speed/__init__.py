@@ -8,7 +8,7 @@ Its parts, each of which leaves what is computed as it is and changes how:
 - ``loss``: logits for supervised tokens alone.
 
 Each part looks at what it finds (types, versions, devices) and stays out where it does not know its way: what was done
-and what was not is said in one line on stdout that begins with ``lfwrap speed:``.
+and what was not is said in one line on stdout.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def apply() -> None:
     def load_and_speed_up(tokenizer: Any, model_args: Any, finetuning_args: Any, is_trainable: bool = False) -> Any:
         model = load_model(tokenizer, model_args, finetuning_args, is_trainable)
         if is_trainable:
-            print("lfwrap speed:", json.dumps(speed_up(model, workflow)), flush=True)
+            print("lfwrap: extended for speed:", json.dumps(speed_up(model, workflow)), flush=True)
         return model
 
     workflow.load_model = load_and_speed_up
