@@ -211,6 +211,7 @@ class ReferenceAnswer:
         answer: the text.
         prompt_ids: the prompt's tokens through the training's template.
         answer_ids: the answer's tokens, without the stop token.
+        text_ends: how many characters of the answer each completes.
         logprobs: the log-probability of each.
         gaps: for each position, the one after the last included, the likeliest tokens as (id, logits behind the first).
         stopped: whether the answer ended by itself.
@@ -220,6 +221,7 @@ class ReferenceAnswer:
     answer: str
     prompt_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
+    text_ends: tuple[int, ...]
     logprobs: tuple[float, ...]
     gaps: tuple[Mapping[int, float], ...]
     stopped: bool
@@ -227,7 +229,7 @@ class ReferenceAnswer:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ReferenceAnswer:
         """From the worker's event."""
-        lists = {name: tuple(value[name]) for name in ("prompt_ids", "answer_ids", "logprobs")}
+        lists = {name: tuple(value[name]) for name in ("prompt_ids", "answer_ids", "text_ends", "logprobs")}
         gaps = tuple({int(token): gap for token, gap in position} for position in value["gaps"])
         return cls(**{**value, **lists, "gaps": gaps})
 

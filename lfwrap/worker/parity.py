@@ -48,6 +48,7 @@ class Comparison:
                         "answer": answer.text,
                         "prompt_ids": prompt,
                         "answer_ids": answer.token_ids,
+                        "text_ends": _text_ends(model, answer.token_ids),
                         "logprobs": _logprobs(logits, answer.token_ids),
                         "gaps": _gaps(logits),
                         "stopped": answer.stopped,
@@ -104,6 +105,12 @@ class Comparison:
             "exported_token": model.tokenizer.decode([theirs]),
             "reference_margin": (scores[ours] - scores[theirs]).item(),
         }
+
+
+def _text_ends(model: EngineModel, tokens: list[int]) -> list[int]:
+    """How many characters of the answer each token completes."""
+    ends = range(1, len(tokens) + 1)
+    return [len(model.tokenizer.decode(tokens[:end], skip_special_tokens=True)) for end in ends]
 
 
 def _logprobs(logits: Any, tokens: list[int]) -> list[float]:

@@ -1,0 +1,184 @@
+"""The engine's OpenAI-compatible API; run by the engine's Python, not imported.
+
+Reads one JSON object from stdin: ``{"arguments": {…engine keys…}, "host", "port", "log_requests"}``. The key is in the
+environment (``API_KEY``), the model's name too (``API_MODEL_NAME``). Writes JSON lines: ``ready`` with the address once
+requests are answered, and ``request`` (path, status, seconds; nothing of what was said) where wanted. The end of stdin
+ends it.
+
+The app is the engine's own. Requests are put into its words first (`openai_request`), and a stream with tools, which
+the engine refuses, is answered whole and sent as a stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import IO, Any
+
+from answer import take_stdout  # type: ignore[import-not-found]  # beside this script
+
+_COMPLETIONS = "/v1/chat/completions"
+_PUBLIC = {"/health"}
+Emit = Callable[..., None]
+
+
+class Guard:
+    """ASGI middleware: lets nobody in without the key, and says what was asked for and how it went."""
+
+    def __init__(self, app: Any, key: str | None, emit: Emit | None) -> None:
+        self._app, self._key, self._emit = app, key, emit
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """One connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_s, status = time.monotonic(), 0
+
+        async def watch(message: dict[str, Any]) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            if self._may_enter(scope):
+                await self._app(scope, receive, watch)
+            else:
+                await _refuse(watch)
+        finally:
+            if self._emit is not None:
+                seconds = round(time.monotonic() - started_s, 3)
+                self._emit("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+
+    def _may_enter(self, scope: dict[str, Any]) -> bool:
+        if not self._key or scope["path"] in _PUBLIC or scope["method"] == "OPTIONS":
+            return True
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        return hmac.compare_digest(given, b"Bearer " + self._key.encode())
+
+
+async def _refuse(send: Any) -> None:
+    body = json.dumps({"error": {"message": "Invalid API key.", "type": "invalid_request_error"}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def build_app(chat_model: Any) -> Any:
+    """The engine's app with our route for completions before its own."""
+    from fastapi import HTTPException, Request
+    from llamafactory.api.app import create_app
+    from llamafactory.api.chat import create_chat_completion_response, create_stream_chat_completion_response
+    from llamafactory.api.protocol import ChatCompletionRequest
+    from openai_request import engine_request  # type: ignore[import-not-found]  # beside this script
+    from pydantic import ValidationError
+    from sse_starlette import EventSourceResponse
+
+    app = create_app(chat_model)
+
+    async def complete(request: Request) -> Any:
+        try:
+            body = engine_request(await request.json(), chat_model.engine.template)
+            wanted = ChatCompletionRequest(**body)
+        except (ValidationError, ValueError, KeyError, TypeError) as error:
+            raise HTTPException(status_code=400, detail=str(error)) from error
+        if not wanted.stream:
+            return await create_chat_completion_response(wanted, chat_model)
+        if wanted.tools:
+            wanted.stream = False
+            whole = await create_chat_completion_response(wanted, chat_model)
+            return EventSourceResponse(_pieces(whole), media_type="text/event-stream", sep="\n")
+        pieces = create_stream_chat_completion_response(wanted, chat_model)
+        return EventSourceResponse(pieces, media_type="text/event-stream", sep="\n")
+
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    # As real types: FastAPI reads them, and this module's annotations are text.
+    complete.__annotations__["request"] = Request
+    app.add_api_route(_COMPLETIONS, complete, methods=["POST"], response_model=None)
+    app.add_api_route("/health", health, methods=["GET"])
+    ours = app.router.routes[-2:]
+    app.router.routes[:] = [*ours, *app.router.routes[:-2]]
+    return app
+
+
+async def _pieces(whole: Any) -> AsyncIterator[str]:
+    """A whole answer as the events of a stream: the message of each choice, then why it ended."""
+    head = {"id": whole.id, "object": "chat.completion.chunk", "created": whole.created, "model": whole.model}
+    for choice in whole.choices:
+        delta = choice.message.model_dump(mode="json", exclude_none=True)
+        for index, call in enumerate(delta.get("tool_calls", [])):
+            call["index"] = index
+        for piece, reason in ((delta, None), ({}, choice.finish_reason)):
+            event = {"index": choice.index, "delta": piece, "finish_reason": reason}
+            yield json.dumps({**head, "choices": [event]}, ensure_ascii=False)
+    yield "[DONE]"
+
+
+def serve(job: dict[str, Any], emit: Emit) -> None:
+    """Load the model, answer requests until asked to stop."""
+    import uvicorn
+    from llamafactory.chat import ChatModel
+
+    listener = _listen(job["host"], job["port"])  # before the minutes of loading: a taken port is told at once
+    started_s = time.monotonic()
+    chat_model = ChatModel(dict(job["arguments"]))
+    app = Guard(build_app(chat_model), os.environ.get("API_KEY"), emit if job.get("log_requests") else None)
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            """Listen, and say so."""
+            await super().startup(sockets)
+            host, port = listener.getsockname()[:2]
+            emit("ready", host=host, port=port, seconds=round(time.monotonic() - started_s, 1))
+
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+    asyncio.run(Server(config).serve([listener]))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen()  # uvicorn takes it over
+    return listener
+
+
+def _end_with(source: IO[str]) -> None:
+    source.read()
+    os._exit(0)
+
+
+def main() -> int:
+    """Serve until stopped."""
+    channel = take_stdout()
+    lock = threading.Lock()
+
+    def emit(event: str, **fields: Any) -> None:
+        with lock:
+            channel.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
+            channel.flush()
+
+    try:
+        job = json.loads(sys.stdin.readline())
+        threading.Thread(target=_end_with, args=(sys.stdin,), daemon=True).start()
+        serve(job, emit)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
+        emit("error", message=f"{type(error).__name__}: {error}", fatal=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)  # the engine's own threads do not end
