@@ -18,7 +18,8 @@ ATTEMPT = "LFWRAP_ATTEMPT"
 SHOW_EXAMPLE = "LFWRAP_SHOW_EXAMPLE"
 _FILTER = Path(__file__).resolve().parent / "log_filter.py"
 _ERROR_BYTES = 16 << 10
-_TRACEBACK_CHARACTERS = 8 << 10
+_TRACEBACK_BYTES = 6 << 10  # JSON may need twice as many
+_MESSAGE_BYTES = 1 << 10
 _BEAT_EVERY_S = 1.0
 # What lfwrap looks for in a process's environment to find the run's processes; the log's writer ends by itself.
 _MARKS = ("LFWRAP_RUN", "RANK", "LOCAL_RANK")
@@ -78,10 +79,11 @@ class RankFolder:
         if error is None:
             path.unlink(missing_ok=True)
             return
-        text = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
-        content = json.dumps({"time_s": time.time(), "error": f"{type(error).__name__}: {error}"[:2000], "text": text})
+        text = "".join(traceback.format_exception(error)).encode(errors="replace")[-_TRACEBACK_BYTES:]
+        message = f"{type(error).__name__}: {error}".encode(errors="replace")[:_MESSAGE_BYTES]
+        told = {"time_s": time.time(), "error": message.decode(errors="ignore"), "text": text.decode(errors="ignore")}
         with path.open("r+b") as sink:  # in place: the room is there already
-            sink.write(content.encode()[:_ERROR_BYTES])
+            sink.write(json.dumps(told, ensure_ascii=False).encode())
             sink.truncate()
 
 
