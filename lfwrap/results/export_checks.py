@@ -71,9 +71,11 @@ def staged(out: Path) -> Iterator[Path]:
         with locked(lock, timeout_s=0):
             for stale in out.parent.glob(f".{out.name}.*.partial"):
                 shutil.rmtree(stale, ignore_errors=True)
-            with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as folder:
-                yield Path(folder)
-            lock.unlink(missing_ok=True)
+            try:
+                with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as folder:
+                    yield Path(folder)
+            finally:
+                lock.unlink(missing_ok=True)
     except RunStateError as error:
         if str(lock) in error.message:
             raise RunStateError(

@@ -108,6 +108,7 @@ class ExportWork:
         options = self._options
         settings = MergeSettings(self.dtype, options.shard_gb, options.device, options.merger)
         self._how, self._seconds = write_merged(self._engine, self._target, folder, settings, self._scratch)
+        folder.mkdir(exist_ok=True)
         (folder / "Modelfile").unlink(missing_ok=True)
         self.files.copy_to(folder)
         check_model_folder(folder)

