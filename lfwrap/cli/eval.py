@@ -98,7 +98,7 @@ def command(
     _check(asked, answers)
     if answers is not None:
         _score_file(asked, answers)
-    elif asked.suite is not None and asked.suite.startswith(_HARNESS):
+    elif asked.suite is not None and _tasks(asked.suite):
         _run_harness(asked, harness_arguments)
     else:
         _evaluate(asked, show_failures, per_tool=per_tool)
@@ -113,12 +113,17 @@ def _check(asked: _Wishes, answers: Path | None) -> None:
         raise UsageError("--answers: to which questions?", hint="--data NAME|FILE, or --suite bfcl-simple.")
     if asked.suite is not None and asked.data is not None:
         raise UsageError("--suite and --data: one of the two.", hint="See lfwrap eval --help.")
-    if asked.suite is not None and asked.suite != _BFCL and not asked.suite.removeprefix(_HARNESS) < asked.suite:
+    if asked.suite is not None and asked.suite != _BFCL and not _tasks(asked.suite):
         raise UsageError(f"--suite {asked.suite}: no such suite.", hint=f"{_BFCL}, or {_HARNESS}TASK,TASK.")
     if asked.suite == _BFCL and asked.bfcl_dir is None:
         raise UsageError(f"--suite {_BFCL} needs --bfcl-dir DIR.", hint="BFCL's data files are not part of lfwrap.")
     if not asked.with_loss and not asked.with_calls:
         raise UsageError("--no-loss and --no-calls leave nothing to measure.", hint="Leave one of them out.")
+
+
+def _tasks(suite: str) -> str:
+    """The harness's tasks; empty for another suite."""
+    return suite.removeprefix(_HARNESS) if suite.startswith(_HARNESS) else ""
 
 
 def _evaluate(asked: _Wishes, show_failures: int, *, per_tool: bool) -> None:
@@ -283,7 +288,7 @@ def _run_harness(asked: _Wishes, extra: tuple[str, ...]) -> None:
     )
 
     engine, named = _resolve(asked)
-    tasks = str(asked.suite).removeprefix(_HARNESS)
+    tasks = _tasks(str(asked.suite))
     options = HarnessOptions(tasks, str(asked.batch_size), asked.limit, asked.seed, extra)
     program = find_harness(engine)
     root = asked.out or Path("evals") / f"lm-eval-{_stem(tasks)}"
@@ -291,12 +296,12 @@ def _run_harness(asked: _Wishes, extra: tuple[str, ...]) -> None:
     for each in with_base(named) if asked.with_base else named:
         out = root / each.file_stem
         command = harness_command(program, each.target, options, out)
-        results = None if asked.force else read_results(out, command)
+        results = None if asked.force else read_results(out, command, each.target)
         if results is None:
             import shlex
 
             output.say(f"{each.name}: {shlex.join(command)}")
-            results = run_harness(command, out)
+            results = run_harness(command, each.target, out)
         models.append({"name": each.name, "target": each.target.to_json(), "command": command, "results": results})
     report = {"suite": asked.suite, "models": models, "folder": str(root)}
     if asked.as_json:

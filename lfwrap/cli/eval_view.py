@@ -92,7 +92,7 @@ def show_failed(model: dict[str, Any], count: int) -> None:
         return
     with Path(model["judged_answers"]).open("rb") as lines:
         wrong = [row for row in map(orjson.loads, lines) if not row["template"]["ast"]]
-    output.say(f"\n{model['label']}: {len(wrong)} wrong, {min(count, len(wrong))} shown")
+    output.say(f"\n{model['name']}: {len(wrong)} wrong, {min(count, len(wrong))} shown")
     for row in wrong[:count]:
         output.say(f"  case {row['case']} ({row['kind']}): {row['template']['error']}")
         output.say(f"    asked     {_short(row['question'])}")

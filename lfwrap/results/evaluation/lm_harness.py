@@ -19,6 +19,7 @@ from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, PreflightError
 from lfwrap.fsio import write_json
 from lfwrap.results.child import ending
+from lfwrap.results.contestants import weights_fingerprint
 from lfwrap.results.target import Target
 
 PROGRAM = "lm_eval"
@@ -94,7 +95,7 @@ def harness_command(program: str, target: Target, options: HarnessOptions, out: 
     return [*command, *options.extra]
 
 
-def run_harness(command: Sequence[str], out: Path) -> dict[str, Any]:
+def run_harness(command: Sequence[str], target: Target, out: Path) -> dict[str, Any]:
     """Run the command with its own output on stderr; its results as `read_results` gives them.
 
     Raises:
@@ -105,21 +106,21 @@ def run_harness(command: Sequence[str], out: Path) -> dict[str, Any]:
         if not (out / _COMMAND).is_file():
             raise PreflightError(f"{out}: exists, and holds no results", hint="Name another folder: --out DIR.")
         shutil.rmtree(out)
-    write_json(out / _COMMAND, list(command))
+    write_json(out / _COMMAND, _origin(command, target))
     done = subprocess.run(list(command), stdout=2, env=os.environ | {"PYTHONUTF8": "1"}, check=False)
     if done.returncode != 0:
         raise EngineError(f"{PROGRAM} {ending(done.returncode)}", hint="Its own messages stand above.")
-    found = read_results(out, command)
+    found = read_results(out, command, target)
     if found is None:
         raise EngineError(f"{out}: {PROGRAM} left no results there", hint="Its own messages stand above.")
     return found
 
 
-def read_results(out: Path, command: Sequence[str]) -> dict[str, Any] | None:
-    """What this command left below a folder: task → metric → number; None where there is nothing of it."""
+def read_results(out: Path, command: Sequence[str], target: Target) -> dict[str, Any] | None:
+    """What this command, with these weights, left below a folder: task → metric → number; None for nothing."""
     files = sorted(out.glob("**/results_*.json"), key=lambda path: path.stat().st_mtime_ns)
     note = out / _COMMAND
-    if not files or not note.is_file() or orjson.loads(note.read_bytes()) != list(command):
+    if not files or not note.is_file() or orjson.loads(note.read_bytes()) != _origin(command, target):
         return None
     results: dict[str, dict[str, Any]] = orjson.loads(files[-1].read_bytes())["results"]
     return {
@@ -131,3 +132,7 @@ def read_results(out: Path, command: Sequence[str]) -> dict[str, Any] | None:
         }
         for task, metrics in results.items()
     }  # fmt: skip
+
+
+def _origin(command: Sequence[str], target: Target) -> dict[str, Any]:
+    return {"command": list(command), "weights": weights_fingerprint(target)}
