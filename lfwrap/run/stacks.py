@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lfwrap.run.command import mask_override
 from lfwrap.run.paths import AttemptPaths
 from lfwrap.run.process import training_ranks
 
@@ -48,7 +49,7 @@ def _describe(process: psutil.Process, attempt: AttemptPaths, *, is_rank: bool) 
         times = process.cpu_times()
         what = f"rank {number}" if is_rank else "process"
         state = f"{what} pid={process.pid} state={process.status()} cpu={times.user + times.system:.1f}s"
-        command = " ".join(process.cmdline())
+        command = " ".join(map(mask_override, process.cmdline()))
     except (psutil.Error, OSError, ValueError) as error:
         return f"== pid={process.pid}: {error}\n"
     stacks = _own_stacks(process.pid, attempt.rank(number).stacks) or _py_spy_stacks(process.pid)
