@@ -245,7 +245,7 @@ def _trained(run: Run, folder: Path, kind: TargetKind, wishes: _Wishes) -> Targe
     options = {key: settings[key] for key in CARRIED_KEYS if settings.get(key) is not None}
     is_adapter = (folder / "adapter_config.json").is_file()
     stated = _stated_base(folder) if is_adapter else None
-    model = wishes.base_model or run.record.base_model if is_adapter else str(folder)
+    model = _located(wishes.base_model or run.record.base_model) if is_adapter else str(folder)
     target = Target(
         name=str(folder),
         kind=kind,
@@ -294,9 +294,16 @@ def _adapter_target(name: str, folder: Path, wishes: _Wishes) -> Target:
         raise PreflightError(
             f"{folder / 'adapter_config.json'}: does not name its base model", hint="Say it: --base-model DIR."
         )
+    model = _located(model)
     target = Target(name, kind, model, folder, wishes.template or "", stated_base=stated)
     _check_result(target, folder)
     return replace(target, template=wishes.template or _template_of(model, wishes.facts))
+
+
+def _located(model: str) -> str:
+    """A folder's whole path, since children work in other folders; a hub id as it stands."""
+    folder = Path(model).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else model
 
 
 def _stated_base(folder: Path) -> str | None:

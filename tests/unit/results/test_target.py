@@ -188,3 +188,10 @@ def test_a_shard_that_is_missing_is_named(build, facts):
     (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-00002.safetensors"}}))
     with pytest.raises(LfwrapError, match=r"model-00002\.safetensors is missing"):
         check_base(resolve_target(str(model), facts))
+
+
+def test_a_base_that_is_named_by_a_relative_path_is_found_from_anywhere(build, facts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    build.model()
+    adapter = build.adapter(tmp_path / "adapter", "SmolLM2-135M-Instruct")
+    assert resolve_target(str(adapter), facts).model == str(tmp_path / "SmolLM2-135M-Instruct")
