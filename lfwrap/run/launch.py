@@ -175,6 +175,8 @@ def launch_request(
     environment = {MARKER: node_marker(paths, chosen.nodes.rank)}
     if engine is not None and refused_versions(engine):
         environment["DISABLE_VERSION_CHECK"] = "1"
+    if values and values.get("deepspeed") and values.get("use_cpu"):
+        environment["LFWRAP_DEEPSPEED_ON_CPU"] = "1"
     if chosen.by_engine:  # it looks for torchrun
         environment["PATH"] = f"{shown.python.parent}{os.pathsep}{environ.get('PATH', os.defpath)}"
     if chosen.extended:

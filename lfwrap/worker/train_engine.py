@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lfwrap.worker.rank_files import RankFolder
 
 NO_PROBE = "LFWRAP_NO_PROBE"
+DEEPSPEED_ON_CPU = "LFWRAP_DEEPSPEED_ON_CPU"
 SPEED = "LFWRAP_SPEED"  # "max": with the extension in the folder speed
 
 # From here on this folder's modules must not stand in for the engine's.
@@ -113,6 +114,7 @@ def train_rank(train: Callable[[list[Any]], None], is_asked: Callable[[], bool] 
     folder = rank_files.open_rank_folder()
     try:
         read_cpu_checkpoints()
+        meet_by_deepspeed()
         callbacks = [make_stop_callback(is_asked)]
         if folder is not None:
             callbacks.append(make_heartbeat_callback(folder))
@@ -126,6 +128,14 @@ def train_rank(train: Callable[[list[Any]], None], is_asked: Callable[[], bool] 
         raise
     if folder is not None:
         folder.end()
+
+
+def meet_by_deepspeed() -> None:
+    """Let DeepSpeed know the processes on a CPU: accelerate leaves that out with ``use_cpu``, and ZeRO-3 counts one."""
+    if os.environ.get(DEEPSPEED_ON_CPU) and "RANK" in os.environ:
+        import deepspeed
+
+        deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
 
 
 def train_here(callbacks: list[Any]) -> None:
