@@ -96,8 +96,9 @@ def check_staged(check: EngineCheck, folder: Path, rows: Mapping[str, int]) -> d
     """
     place = folder / "check"
     place.mkdir()
-    for name, count in rows.items():
-        _sample(folder / f"{name}.jsonl", place / f"{name}.jsonl", count)
+    steps = {name: max(1, -(-count // CHECKED_ROWS)) for name, count in rows.items()}
+    for name, step in steps.items():
+        _sample(folder / f"{name}.jsonl", place / f"{name}.jsonl", step)
     entries = {name: dataset_entry(f"{name}.jsonl") for name in rows}
     (place / FILE_NAME).write_text(json.dumps(entries))
     sets = run_encoder(check, place, list(rows))
@@ -118,35 +119,56 @@ def check_staged(check: EngineCheck, folder: Path, rows: Mapping[str, int]) -> d
             "the engine does not read back what was written: " + "; ".join(wrong),
             hint="This is a bug of lfwrap: please report it with such a row.",
         )
-    return summarise(check, sets)
+    return summarise(check, sets, steps)
 
 
-def _sample(source: Path, sink: Path, count: int) -> None:
-    step = max(1, -(-count // CHECKED_ROWS))
+def _sample(source: Path, sink: Path, step: int) -> None:
     with source.open("rb") as lines, sink.open("wb") as kept:
         kept.writelines(itertools.islice(lines, 0, None, step))
 
 
-def summarise(check: EngineCheck, sets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The checks of some data sets as one account; row numbers are those of the rows that were looked at."""
+def summarise(check: EngineCheck, sets: Sequence[Mapping[str, Any]], steps: Mapping[str, int]) -> dict[str, Any]:
+    """The checks of some data sets as one account: how many rows are concerned, and which.
+
+    Args:
+        check: what was checked with.
+        sets: what `run_encoder` gave.
+        steps: data set → one row in how many was looked at.
+    """
+    found = {one["name"]: _concerned(one, check.cutoff_len) for one in sets}
+    counts = [count for one in sets for count in one.get("counts", ())]
     summary: dict[str, Any] = {
         "engine": check.engine.version,
         "template": check.template,
         "rows_checked": sum(one["rows_loaded"] for one in sets),
-        "calls_unread": sum(len(one["calls_unread"]) for one in sets),
     }
-    counts = [count for one in sets for count in one.get("counts", ())]
     if counts:
-        tokens = [count["tokens"] for count in counts]
         summary |= {
             "cutoff_len": check.cutoff_len,
-            "over_cutoff": sum(length > check.cutoff_len for length in tokens),
-            "without_supervised_token": sum(count["unsupervised_after_cut"] for count in counts),
-            "question_cut": sum(count["question_cut"] for count in counts),
-            "tokens": quantiles(tokens),
+            "tokens": quantiles([count["tokens"] for count in counts]),
             "supervised_tokens": quantiles([count["supervised"] for count in counts]),
         }
+    for key in _CONCERNS if counts else _CONCERNS[:1]:
+        summary[key] = sum(len(rows[key]) for rows in found.values())
+    summary["rows"] = {
+        name: {key: [(number - 1) * steps[name] + 1 for number in numbers] for key, numbers in rows.items() if numbers}
+        for name, rows in found.items()
+    }
     return summary
+
+
+_CONCERNS = ("calls_unread", "over_cutoff", "question_cut", "without_supervised_token")
+
+
+def _concerned(one: Mapping[str, Any], cutoff_len: int) -> dict[str, list[int]]:
+    """Row numbers among the rows that were looked at, by what is the matter with them."""
+    counts = list(enumerate(one.get("counts", ()), 1))
+    return {
+        "calls_unread": list(one["calls_unread"]),
+        "over_cutoff": [number for number, count in counts if count["tokens"] > cutoff_len],
+        "question_cut": [number for number, count in counts if count["question_cut"]],
+        "without_supervised_token": [number for number, count in counts if count["unsupervised_after_cut"]],
+    }
 
 
 def _listed(rows: Sequence[int]) -> str:

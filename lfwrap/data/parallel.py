@@ -25,6 +25,8 @@ from lfwrap.errors import PreflightError
 _AHEAD = 2
 _SLOT_BYTES = 4 << 20
 _PARENT_POLL_S = 1.0
+_CHILD_POLL_S = 0.02
+_GRACE_S = 5.0
 
 
 def usable_cpus() -> int:
@@ -78,12 +80,9 @@ class Workers:
     ) -> None:
         if self._executor is None:
             return
-        if kind is not None:
-            # A signal may come while the executor starts its processes: the newest is not yet known to it, and would be
-            # waited for at the end, for ever.
-            for child in multiprocessing.active_children():
-                child.terminate()
         self._executor.shutdown(wait=kind is None, cancel_futures=True)
+        if kind is not None:
+            _end_children()
 
     def ordered(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Every task with its outcome, in order; what is still under way when the caller stops is dropped.
@@ -131,6 +130,19 @@ class Workers:
     def _release(self, slot: int | None) -> None:
         if self._slots is not None and slot is not None:
             self._slots.release(slot)
+
+
+def _end_children() -> None:
+    """Let workers finish what they are at, then end those that are left.
+
+    One that is ended while it hands over its result leaves half a message, for whose end the executor would wait for
+    ever. One that was being started when a signal came is not known to the executor, and would never be told to end.
+    """
+    deadline = time.monotonic() + _GRACE_S
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(_CHILD_POLL_S)
+    for child in multiprocessing.active_children():
+        child.terminate()
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,57 @@ def test_a_kill_leaves_the_old_files_or_the_new_and_no_process(tmp_path: Path, d
     assert json.loads((out / "x.report.json").read_text())["rows_out"] == rows
 
 
+KILL_AT_EVERY_STEP = """
+    import itertools, os, signal, sys
+    from pathlib import Path
+    from lfwrap.data.prepare import Request, prepare
+    from lfwrap.data.split import ValSize
+
+    STEPS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate")
+    old, new, folder = sys.argv[1:]
+
+    def replace_all(out, last_step):
+        # The hook is called before a step is taken in the data folder; it does not go away, so each child has its own.
+        steps = itertools.count(1)
+        def look(event, arguments):
+            if event in STEPS and str(out) in str(arguments[0]) and not str(arguments[0]).endswith(".lock"):
+                if next(steps) == last_step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        sys.addaudithook(look)
+        prepare(Request((new,), out, "x", val_size=ValSize(count=2), force=True))
+
+    for step in range(1, 200):
+        out = Path(folder) / str(step)
+        prepare(Request((old,), out, "x"))
+        child = os.fork()
+        if not child:
+            replace_all(out, step)
+            os._exit(0)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+            break
+"""
+
+
+def test_a_kill_at_every_step_leaves_the_old_files_or_the_new(tmp_path: Path) -> None:
+    """Before each time that a file of the data folder is opened, renamed or removed, until none is left."""
+    old, new = write_rows(tmp_path / "old.jsonl", 5, "old"), write_rows(tmp_path / "new.jsonl", 9, "new")
+    (tmp_path / "outs").mkdir()
+    script = textwrap.dedent(KILL_AT_EVERY_STEP)
+    subprocess.run([sys.executable, "-c", script, str(old), str(new), str(tmp_path / "outs")], check=True)
+    outs = sorted((tmp_path / "outs").iterdir(), key=lambda out: int(out.name))
+    assert 10 < len(outs) < 199
+    found = []
+    for out in outs:
+        assert len((out / "x.jsonl").read_bytes().splitlines()) in {5, 7}, out.name
+        assert "x" in json.loads((out / "dataset_info.json").read_text()), out.name
+        prepare(Request((str(old),), out, "y"))  # finishes or clears away what was left
+        rows, report = (out / "x.jsonl").read_bytes().splitlines(), json.loads((out / "x.report.json").read_text())
+        found.append((len(rows), report["train_rows"], *sorted(json.loads((out / "dataset_info.json").read_text()))))
+        assert not list(out.glob(".lfwrap-staging-*"))
+    assert set(found) == {(5, 5, "x", "y"), (7, 7, "x", "x_val", "y")}
+    assert found == sorted(found)  # from some step on it is the new one, always
+
+
 def is_running(pid: int) -> bool:
     import psutil
 
