@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lfwrap.plan.batch import BatchPlan
 from lfwrap.plan.lasting import adapter_bytes
 from lfwrap.plan.nearest import nothing_fits
 from lfwrap.plan.notes import plan_notes
-from lfwrap.plan.option import MARGIN_SHARE, Option
+from lfwrap.plan.option import MARGIN_SHARE, Option, evaluate
 from lfwrap.plan.rejected import Rejected, rejected_ways
 from lfwrap.plan.request import (
     ACCUMULATION_KEY,
     MICRO_KEY,
     PlanRequest,
+    Reasoned,
 )
 from lfwrap.plan.rows import Rows
-from lfwrap.plan.search import best_option, fixed_option, options
+from lfwrap.plan.search import best_option, fixed_option, options, rank_options
 from lfwrap.units import format_bytes
 
 _DEFAULT_EPOCHS = 3.0
@@ -114,6 +116,19 @@ def make_plan(request: PlanRequest) -> Plan:
 def predict_plan(request: PlanRequest) -> Plan:
     """What the recipe says, as it stands, whether it fits or not."""
     return _finish(request, fixed_option(request), ())
+
+
+def rank_plans(request: PlanRequest, count: int) -> list[Plan]:
+    """The best plans that fit, best first, for a machine that will measure them; empty where nothing fits.
+
+    The first is the one that `make_plan` makes.
+    """
+    return [_finish(request, option, ()) for option in rank_options(options(request), count)]
+
+
+def plan_way(request: PlanRequest, changes: Mapping[str, Reasoned], batch: BatchPlan) -> Plan:
+    """A given way of running it, whether it fits or not."""
+    return _finish(request, evaluate(request, changes, batch), ())
 
 
 def _finish(request: PlanRequest, option: Option, rejected: Sequence[Rejected]) -> Plan:

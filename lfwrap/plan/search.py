@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from lfwrap.hardware.profile import DeviceKind
@@ -61,6 +62,24 @@ def _ways(request: PlanRequest, given: Mapping[str, Reasoned]) -> Iterator[Optio
 def best_option(ways: Iterable[Option]) -> Option | None:
     """The fastest way that fits; None where none does. Each change must be worth 2% of speed."""
     return max((option for option in ways if option.fits), key=_rank, default=None)
+
+
+def rank_options(ways: Iterable[Option], count: int, alike: int = 2) -> list[Option]:
+    """The ways that fit and promise most speed, the best first.
+
+    Args:
+        ways: what `options` gave.
+        count: how many at most.
+        alike: how many at most that differ in nothing but the micro-batch and the length of packs.
+    """
+    found: list[Option] = []
+    seen: Counter[frozenset[str]] = Counter()
+    for option in sorted((way for way in ways if way.fits), key=_rank, reverse=True):
+        kind = frozenset(option.changes) - {CUTOFF_KEY}
+        seen[kind] += 1
+        if seen[kind] <= alike and len(found) < count:
+            found.append(option)
+    return found
 
 
 def _rank(option: Option) -> tuple[float, float]:
