@@ -20,15 +20,23 @@ from lfwrap.plan.choices import Choices, read_choices
 from lfwrap.plan.memory import estimate_memory
 from lfwrap.plan.throughput import estimate_speed
 
-_FILE = Path(__file__).with_name("h100.jsonl")
+_FOLDER = Path(__file__).parent
+_FILES = ("h100.jsonl", "h100-second.jsonl", "h200x2.jsonl")
 _FEWER_LAYERS = "-4-layers"
+_GPUS = {"NVIDIA H100 80GB HBM3": "h100-80gb", "NVIDIA H200": "h200"}
 GB = 1e9
 
 
 def load_records(half: str = "all") -> list[dict[str, Any]]:
-    """The measured cases of one half."""
-    records = [json.loads(line) for line in _FILE.read_text(encoding="utf-8").splitlines()]
-    return [record for record in records if half in {"all", record["case"]["split"]}]
+    """The measured cases of one half that were trained to their end."""
+    return [record for record in all_records() if record["status"] == "ok" and half in {"all", record["case"]["split"]}]
+
+
+def all_records() -> list[dict[str, Any]]:
+    """Everything measured, what ran out of memory included."""
+    files = [_FOLDER / name for name in _FILES]
+    lines = [line for path in files if path.is_file() for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in lines]
 
 
 def case_model(case: dict[str, Any]) -> ModelFacts:
@@ -68,8 +76,6 @@ def compare(record: dict[str, Any]) -> dict[str, Any]:
     """One row of the table."""
     model, choices = case_model(record["case"]), case_choices(record["case"])
     memory = estimate_memory(model, choices)
-    speed = estimate_speed(model, choices, load_hardware("h100-80gb").smallest_gpu)
-    assert speed is not None
     return {
         "id": record["id"],
         "half": record["case"]["split"],
@@ -79,9 +85,23 @@ def compare(record: dict[str, Any]) -> dict[str, Any]:
         "error": memory.peak_allocated_bytes / record["peak_allocated"] - 1,
         "device_predicted": memory.device_bytes,
         "device_measured": record["peak_reserved"] + record["device_in_use"] - record["reserved_now"],
-        "step_predicted": speed.step_s / choices.accumulation,
+        "step_predicted": _step_s(record, model, choices),
         "step_measured": record["step_s"],
     }
+
+
+def _step_s(record: dict[str, Any], model: ModelFacts, choices: Choices) -> float:
+    """Seconds of a micro-step as they are measured: from the first update's end, over batches as long as they were."""
+    hardware = load_hardware(_GPUS[record["device"]])
+    shapes = [micro["shape"] for micro in record["micro"][choices.accumulation :]]
+    lengths = [shape[1] for shape in shapes if len(shape) > 1] or [choices.seq_len_tokens]
+    steps = []
+    for length in lengths:
+        batch = dataclasses.replace(choices, seq_len_tokens=length)
+        speed = estimate_speed(model, batch, hardware.smallest_gpu, interconnect="nvlink")
+        assert speed is not None
+        steps.append(speed.step_s / choices.accumulation)
+    return statistics.mean(steps)
 
 
 def summary(rows: list[dict[str, Any]]) -> str:

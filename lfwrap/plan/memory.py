@@ -19,8 +19,8 @@ from lfwrap.plan.terms import NOT_MEASURED, MemoryTerm
 SLACK_TERM, CONTEXT_TERM = "allocator slack", "CUDA context"
 # Fitted on the calibration half (benchmarks/memory/check.py prints what comes of them).
 _CONTEXT_BYTES = 870_000_000
-_SLACK_SHARE = 0.07
-_SLACK_BYTES = 300_000_000
+_SLACK_SHARE = 0.08
+_LEAST_SLACK_BYTES, _MOST_SLACK_BYTES = 600_000_000, 4_000_000_000
 # Assumed, not yet measured.
 _NCCL_BYTES = 1_000_000_000
 
@@ -85,16 +85,16 @@ def _outside_terms(model: ModelFacts, choices: Choices, kind: DeviceKind, peak_b
     """What the device must have besides live tensors."""
     if kind in {DeviceKind.CPU, DeviceKind.MPS}:
         slack = MemoryTerm(
-            "slack", int(peak_bytes * _SLACK_SHARE), "7% of the peak", "assumed", NOT_MEASURED, in_peak=False
+            "slack", int(peak_bytes * _SLACK_SHARE), f"{_SLACK_SHARE:.0%} of the peak", "assumed", NOT_MEASURED, in_peak=False
         )
         return [slack]
     logits = 0 if choices.liger else 2 * choices.tokens * model.vocab_size
-    slack_bytes = logits + max(_SLACK_BYTES, int(_SLACK_SHARE * peak_bytes))
+    slack_bytes = logits + min(_MOST_SLACK_BYTES, max(_LEAST_SLACK_BYTES, int(_SLACK_SHARE * peak_bytes)))
     terms = [
         MemoryTerm(
             SLACK_TERM,
             slack_bytes,
-            "7% of the peak, at least 0.3 GB, and 2 bytes a logit without Liger",
+            "8% of the peak, 0.6 to 4 GB, and 2 bytes a logit without Liger",
             "fitted: no calibration case held more",
             "rows of one length; of different lengths, the allocator keeps more until it is short, then gives it back",
             in_peak=False,

@@ -11,30 +11,34 @@ from typing import Any
 
 from lfwrap.hardware.profile import Gpu
 from lfwrap.model.facts import ModelFacts
-from lfwrap.plan.activations import layer_bytes
-from lfwrap.plan.choices import Choices
+from lfwrap.plan.activations import layer_bytes, square_bytes
+from lfwrap.plan.choices import Choices, Precision
 from lfwrap.plan.lasting import INT8, WEIGHTS_SHARED, weights_bytes
 
 MEASURED_GPU = "NVIDIA H100 80GB HBM3"
 _NF4 = 4
 _OVERLAP = 4
 # Fitted: how many times as long as at the GPU's peak rate each kind of work takes.
-_MATRICES = 1.64
-_ADAPTERS = 22.0
-_ATTENTION = 3.64
-_TRAFFIC = 1.57
-_LOGITS = 5.16
-_RESTORING = 3.49
-_INT8_EXTRA = 3.85
-_UPDATE = 1.2
+_MATRICES = 1.45
+_ADAPTERS = 22.3
+_ATTENTION = 2.29
+_TRAFFIC = 3.56
+_LOGITS = 5.18
+_RESTORING = 3.06
+_INT8_EXTRA = 3.84
+_UPDATE = 0.35
+_CASTS = 1.03
 # Fitted: seconds in which Python launches one pass through one layer, and each of its adapters (int8: more).
-_LAYER_LAUNCH_S = 3.57e-3
-_ADAPTER_LAUNCH_S = 0.393e-3
-_INT8_LAUNCH_S = 0.077e-3
-# Bytes that pass through memory: of a logit, of a restored NF4 weight, of a trained number at an update.
+_LAYER_LAUNCH_S = 3.61e-3
+_ADAPTER_LAUNCH_S = 0.366e-3
+_INT8_LAUNCH_S = 0.023e-3
+_TRAINED_LAUNCH_S = 0.051e-3
+# Bytes that pass through memory: of a logit, of a restored NF4 weight, of a trained number at an update, of an fp32
+# weight that is cast for a pass, and of its gradient as it is cast back and added.
 _LOGIT_TRAFFIC = 30
 _NF4_TRAFFIC = 2.5
 _UPDATE_TRAFFIC = 28
+_CAST_TRAFFIC, _GRADIENT_TRAFFIC = 6, 14
 # Assumed, not yet measured: bytes a second between GPUs.
 _LINK_BYTES_PER_S = {"nvlink": 150e9, "pcie": 12e9}
 
@@ -154,7 +158,11 @@ def _attention_flops(model: ModelFacts, choices: Choices) -> float:
 
 def _moved_bytes(model: ModelFacts, choices: Choices) -> float:
     layer = layer_bytes(model, choices)
-    moved = _TRAFFIC * model.num_layers * choices.tokens * (layer.saved + layer.working) * _passes(choices)
+    square = square_bytes(model, choices) if model.attention_softcap else 0
+    kept = choices.tokens * (layer.saved + layer.working) + square
+    moved = _TRAFFIC * model.num_layers * kept * _passes(choices)
+    if not choices.is_lora and choices.precision is Precision.MIXED:
+        moved += _CASTS * model.text_parameters * (_CAST_TRAFFIC * _passes(choices) + _GRADIENT_TRAFFIC)
     if not choices.liger:
         moved += _LOGITS * _LOGIT_TRAFFIC * choices.tokens * model.vocab_size
     if choices.quantization_bit == _NF4:
@@ -164,7 +172,8 @@ def _moved_bytes(model: ModelFacts, choices: Choices) -> float:
 
 def _launch_s(model: ModelFacts, choices: Choices) -> float:
     each = _ADAPTER_LAUNCH_S + (_INT8_LAUNCH_S if choices.quantization_bit == INT8 else 0.0)
-    return model.num_layers * _passes(choices) * (_LAYER_LAUNCH_S + each * len(choices.targets(model)))
+    extra = each * len(choices.targets(model)) if choices.is_lora else _TRAINED_LAUNCH_S * len(model.linears)
+    return model.num_layers * _passes(choices) * (_LAYER_LAUNCH_S + extra)
 
 
 def _communication_s(model: ModelFacts, choices: Choices, interconnect: str) -> float:

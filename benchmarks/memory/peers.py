@@ -1,0 +1,187 @@
+"""What other calculators predict of the measured configurations, and how far off they are.
+
+    python benchmarks/memory/peers.py --bin DIR [--out FILE]
+
+DIR holds the commands of accelerate, hf-vram-calc, qmemcalc and vramcalc, in an environment of their own: they want
+other versions of torch than the engine. Each is asked with the settings that it knows, told as much as it takes; where
+it has no setting for what a configuration does (quantisation, Liger, more GPUs), it is not asked. Every answer is of a
+real run of the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from check import compare, load_records
+from make_cases import MODELS, hf_config
+
+GIB = 2**30
+_CLASSES = {
+    "qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM", "gemma2": "Gemma2ForCausalLM",
+}  # fmt: skip
+_TIMEOUT_S = 300
+_ACCELERATE = """
+from types import SimpleNamespace
+from accelerate.commands import estimate
+estimate.verify_on_hub = lambda *a, **k: SimpleNamespace(config={})
+estimate.main()
+"""
+
+Peer = Callable[[dict[str, Any], Path, Path], "int | None"]
+
+
+def run(command: list[str]) -> str:
+    """A command's stdout, offline; empty when it fails."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "COLUMNS": "200"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, env=environment)
+    return done.stdout if done.returncode == 0 else ""
+
+
+def ask_accelerate(case: dict[str, Any], model: Path, commands: Path) -> int | None:
+    """Weights, or four times as much for training with Adam; no batch, no length, no adapter.
+
+    Its command looks every model up on the hub first; that is left out, the rest is its own.
+    """
+    dtype = {0: "float16", 4: "int4", 8: "int8"}[case["quantization"]]
+    if case["method"] == "full":
+        dtype = "float32"
+    asked = [str(model), "--library_name", "transformers", "--dtypes", dtype]
+    text = run([str(commands / "python"), "-c", _ACCELERATE, *asked])
+    cells = [cell.strip() for line in text.splitlines() if dtype in line for cell in re.split("[│|]", line)]
+    sizes = [parse_size(cell) for cell in cells]
+    found = [size for size in sizes if size is not None]
+    if not found:
+        return None
+    return found[-1] if case["method"] == "full" else found[1]
+
+
+def parse_size(text: str) -> int | None:
+    """``14.19 GB`` in bytes; accelerate's GB are 2**30."""
+    match = re.fullmatch(r"([\d.]+) ([KMGT]?)B", text)
+    if match is None:
+        return None
+    return int(float(match.group(1)) * 2 ** {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[match.group(2)])
+
+
+def ask_hf_vram_calc(case: dict[str, Any], model: Path, commands: Path) -> int | None:
+    """LoRA or full training, by batch, length and rank; no checkpointing, no Liger."""
+    if case["liger"]:
+        return None
+    dtype = {0: "bf16", 4: "int4", 8: "int8"}[case["quantization"]]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.json"
+        tokens = str(case["micro_batch"] * case["length"])
+        run([
+            str(commands / "hf-vram-calc"), "--model", case["model"], "--model_path", str(model), "--dtype", dtype,
+            "--max_batch_size", str(case["micro_batch"]), "--max_seq_len", str(case["length"]),
+            "--max-num-tokens", tokens, "--lora_rank", str(case["rank"] or 64), "--output_json", str(out),
+        ])  # fmt: skip
+        if not out.is_file():
+            return None
+        [found] = json.loads(out.read_text(encoding="utf-8"))["memory_requirements"]
+    return int(found["training_gib" if case["method"] == "full" else "lora_size_gib"] * GIB)
+
+
+def ask_qmemcalc(case: dict[str, Any], model: Path, commands: Path) -> int | None:
+    """LoRA and QLoRA by batch, length, rank and checkpointing; of full training, no gradients: not asked."""
+    if case["liger"] or case["method"] == "full":
+        return None
+    text = run([
+        str(commands / "qmemcalc"), "--model_name", str(model), "--batch_size", str(case["micro_batch"]),
+        "--seq_len", str(case["length"]), "--lora_r", str(case["rank"]), "--precision", "bf16",
+        "--quantization", {0: "none", 4: "4bit", 8: "8bit"}[case["quantization"]],
+        *(["--gradient_checkpointing"] if case["checkpointing"] else []),
+    ])  # fmt: skip
+    match = re.search(r"total_MB\s*: ([\d.]+)", text)
+    return int(float(match.group(1)) * 1e6) if match else None
+
+
+def ask_vramcalc(case: dict[str, Any], model: Path, commands: Path) -> int | None:
+    """LoRA and full training by batch, length, rank and checkpointing; no quantisation, no Liger."""
+    if case["liger"] or case["quantization"] or case["data"] == "packed":
+        return None
+    text = run([
+        str(commands / "vramcalc"), "estimate", str(model), "--train", "--dtype", "bf16", "--json",
+        "--overhead-gb", "0", "--batch", str(case["micro_batch"]), "--seq", str(case["length"]), "--attn", "sdpa",
+        "--precision", "amp" if case["method"] == "full" else "pure",
+        *(["--lora", str(case["rank"])] if case["method"] == "lora" else []),
+        *(["--grad-checkpoint"] if case["checkpointing"] else []),
+    ])  # fmt: skip
+    return int(json.loads(text)["estimate"]["total"]) if text else None
+
+
+PEERS: dict[str, Peer] = {
+    "accelerate estimate-memory": ask_accelerate,
+    "hf-vram-calc": ask_hf_vram_calc,
+    "qmemcalc": ask_qmemcalc,
+    "vramcalc": ask_vramcalc,
+}
+
+
+def write_models(folder: Path) -> None:
+    """A config.json of each model, all that the calculators read."""
+    for name in MODELS:
+        config = hf_config(name)
+        (folder / name).mkdir()
+        text = json.dumps({**config, "architectures": [_CLASSES[config["model_type"]]], "torch_dtype": "bfloat16"})
+        (folder / name / "config.json").write_text(text, encoding="utf-8")
+
+
+def ask_all(record: dict[str, Any], models: Path, commands: Path) -> dict[str, Any]:
+    """One configuration: what was measured, what lfwrap says, what the others say."""
+    case = record["case"]
+    answers = {name: ask(case, models / case["model"], commands) for name, ask in PEERS.items()}
+    own = {"lfwrap": compare(record)["predicted"]}
+    return {"id": record["id"], "split": case["split"], "measured": record["peak_allocated"], **own, **answers}
+
+
+def summary(rows: list[dict[str, Any]], name: str) -> str:
+    """One line of the table."""
+    pairs = [(row[name], row["measured"]) for row in rows if row[name] is not None]
+    if not pairs:
+        return f"| {name} | 0 of {len(rows)} | | | | |"
+    errors = [predicted / measured - 1 for predicted, measured in pairs]
+    sizes = [abs(error) for error in errors]
+    within = [sum(size <= limit for size in sizes) for limit in (0.05, 0.10)]
+    worst = max(errors, key=abs)
+    return (
+        f"| {name} | {len(pairs)} of {len(rows)} | {within[0]} | {within[1]} | {statistics.median(sizes):.1%} |"
+        f" {worst:+.0%} |"
+    )
+
+
+def main() -> None:
+    """Ask, print the table, keep the answers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=Path, required=True, help="folder of the calculators' commands")
+    parser.add_argument("--out", type=Path, help="JSONL file for the answers")
+    parser.add_argument("--half", choices=["calibration", "held-out", "all"], default="held-out")
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    records = [record for record in load_records(options.half) if record["status"] == "ok"]
+    records = [record for record in records if record["case"]["world_size"] == 1]
+    with tempfile.TemporaryDirectory() as folder:
+        models = Path(folder)
+        write_models(models)
+        with ThreadPoolExecutor(options.jobs) as pool:
+            rows = list(pool.map(lambda record: ask_all(record, models, options.bin), records))
+    if options.out:
+        options.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    print("| calculator | answered | within 5% | within 10% | median error | worst |\n|---|---|---|---|---|---|")
+    for name in ("lfwrap", *PEERS):
+        print(summary(rows, name))
+
+
+if __name__ == "__main__":
+    main()
