@@ -41,7 +41,8 @@ def check_push(engine: Engine, push: Push, environ: Mapping[str, str] = os.envir
 
     Raises:
         UsageError: the name is none of a hub's.
-        PreflightError: the package or a token is missing, the hub refuses the token, or the repository holds files.
+        PreflightError: the package or a token is missing, the hub refuses the token, the repository holds files, or is
+            public where a private one was wanted.
     """
     if not _REPOSITORY.match(push.repository):
         raise UsageError(f"--push {push.repository}: no repository name", hint="Write it as ORG/NAME.")
@@ -49,7 +50,8 @@ def check_push(engine: Engine, push: Push, environ: Mapping[str, str] = os.envir
         raise PreflightError("huggingface_hub is not installed", hint=f"{engine.python} -m pip install huggingface_hub")
     if environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         raise PreflightError("HF_HUB_OFFLINE forbids the upload", hint="Unset it, or leave --push out.")
-    _ask(engine, {"op": "check", "repository": push.repository, "replace": push.replace})
+    wish = {"repository": push.repository, "private": push.private, "replace": push.replace}
+    _ask(engine, {"op": "check", **wish})
 
 
 def push_folder(engine: Engine, folder: Path, push: Push) -> str:

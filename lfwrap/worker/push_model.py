@@ -1,8 +1,8 @@
 """Upload a folder to a model hub; run by the engine's Python, not imported.
 
-Reads one JSON object from stdin: ``{"op": "check", "repository", "replace"}`` asks whose token this is and whether the
-repository may be written to; ``{"op": "push", "repository", "private", "folder"}`` uploads. Writes one JSON line. The
-token is huggingface_hub's own affair; what it says is cleaned of it.
+Reads one JSON object from stdin: ``{"op": "check", "repository", "private", "replace"}`` asks whose token this is and
+whether the repository may be written to; ``{"op": "push", "repository", "private", "folder"}`` uploads. Writes one JSON
+line. The token is huggingface_hub's own affair; what it says is cleaned of it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ def check(job: dict[str, Any]) -> dict[str, Any]:
     api = HfApi()
     try:
         user = api.whoami()["name"]
-        files = set(api.list_repo_files(job["repository"])) - _OWN_FILES
+        found = api.model_info(job["repository"])
     except RepositoryNotFoundError:
         return {"user": user}
     except HfHubHTTPError as error:
         return {"refused": f"{type(error).__name__}: {error}"}
+    if job["private"] and not found.private:
+        return {"refused": f"{job['repository']} is public (--public says that this one may be)"}
+    files = {sibling.rfilename for sibling in found.siblings or ()} - _OWN_FILES
     if files and not job["replace"]:
         return {"refused": f"{job['repository']} holds {len(files)} files (--force replaces them)"}
     return {"user": user}
