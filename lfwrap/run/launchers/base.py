@@ -126,7 +126,7 @@ def common_environment(request: LaunchRequest) -> dict[str, str]:
         if request.devices and request.devices.replace(",", "").isdecimal():
             # The driver counts GPUs by slot, CUDA by speed: on a mixed machine the numbers would mean others.
             added.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    if (request.nodes.is_rendezvous or request.nodes.max_restarts) and request.batch is not None:
+    if request.nodes.is_rendezvous and request.batch is not None:
         added[RESTART_VARIABLE] = json.dumps(
             {"micro": request.batch[0], "effective": request.batch[1], "output": str(request.root / "output")}
         )

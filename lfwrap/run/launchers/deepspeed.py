@@ -38,7 +38,7 @@ class DeepspeedLauncher:
             UsageError: the devices are named by UUID, or nodes are to come and go.
         """
         nodes = request.nodes
-        if nodes.is_rendezvous or nodes.max_restarts or request.by_engine:
+        if nodes.is_rendezvous or request.by_engine:
             raise UsageError(
                 "--launcher deepspeed: can't start lost processes again and isn't the engine's own command.",
                 hint="Use --launcher torchrun for --nnodes LEAST:MOST, --max-restarts, --rdzv-id and --engine-cli.",

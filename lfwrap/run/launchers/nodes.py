@@ -59,8 +59,11 @@ class Nodes:
 
     @property
     def is_rendezvous(self) -> bool:
-        """Whether the nodes meet by torch's c10d rendezvous, which survives the loss of one."""
-        return bool(self.rendezvous) or self.is_elastic or (self.count > 1 and self.max_restarts > 0)
+        """Whether the processes meet by torch's c10d rendezvous.
+
+        Started again after the static one, torch 2.9's processes look for each other at the places of the first start.
+        """
+        return bool(self.rendezvous) or self.is_elastic or self.max_restarts > 0
 
     @property
     def meeting(self) -> str:

@@ -25,7 +25,7 @@ class RayLauncher:
             UsageError: nodes are to come and go, or the engine's own command is wanted.
         """
         nodes = request.nodes
-        if nodes.is_rendezvous or nodes.max_restarts or request.by_engine:
+        if nodes.is_rendezvous or request.by_engine:
             raise UsageError(
                 "--launcher ray: the engine's Ray training has a fixed number of processes and is not started by hand.",
                 hint="Leave out --max-restarts, --rdzv-id and --engine-cli; Ray finds its nodes itself.",

@@ -46,11 +46,9 @@ class TorchrunLauncher:
 
 def _static(request: LaunchRequest) -> tuple[str, ...]:
     nodes = request.nodes
-    restarts = ("--max_restarts", str(nodes.max_restarts)) if nodes.max_restarts else ()
     return (
         *("--nnodes", str(nodes.count), "--node_rank", str(nodes.rank)),
         *("--master_addr", nodes.address, "--master_port", str(request.meeting_port)),
-        *restarts,
     )
 
 

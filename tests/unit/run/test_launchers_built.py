@@ -57,9 +57,11 @@ def test_an_elastic_torchrun_meets_by_rendezvous_and_keeps_the_batch() -> None:
     assert "is_host=1" in build("torchrun", nodes=dataclasses.replace(nodes, rank=0)).quoted
 
 
-def test_restarts_on_one_node_need_no_rendezvous() -> None:
+def test_restarts_on_one_node_meet_by_rendezvous_too() -> None:
+    """With the static one, processes that are started again look for those that are gone."""
     command = build("torchrun", nodes=Nodes(max_restarts=2))
-    assert "--nnodes 1 --node_rank 0 --master_addr 127.0.0.1 --master_port 1234 --max_restarts 2" in command.quoted
+    assert "--nnodes 1 --max_restarts 2 --rdzv_id lfwrap" in command.quoted
+    assert "--rdzv_endpoint 127.0.0.1:1234" in command.quoted
     assert "LFWRAP_RESTART" in command.environment
     assert command.launch == {}
 

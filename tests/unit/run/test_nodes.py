@@ -78,7 +78,7 @@ def test_a_hostfile_without_hosts_is_refused(tmp_path: Path, content: str | None
         (Nodes(count=2, least=1, address="a", port=7), True, "lfwrap@a:7"),
         (Nodes(count=2, least=2, address="a", port=7, rendezvous="x"), True, "x@a:7"),
         (Nodes(count=2, least=2, address="a", port=7, max_restarts=1), True, "lfwrap@a:7"),
-        (Nodes(max_restarts=1), False, "127.0.0.1:29500"),
+        (Nodes(max_restarts=1), True, "lfwrap@127.0.0.1:29500"),
     ],
 )
 def test_how_and_where_nodes_meet(nodes: Nodes, is_rendezvous: bool, meeting: str) -> None:
