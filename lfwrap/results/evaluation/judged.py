@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lfwrap.results.evaluation.cases import Case
-from lfwrap.results.evaluation.tool_calls import Judgement, ReadAnswer, read_leniently, read_strictly
+from lfwrap.results.evaluation.tool_calls import Judgement, ReadAnswer, Reading, read_leniently, read_strictly
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +53,6 @@ def _verdict(answer: ReadAnswer, judgement: Judgement) -> dict[str, Any]:
 def judge_answer(case: Case, answer: Mapping[str, Any]) -> JudgedAnswer:
     """Read an answer (``text``, and the ``calls`` that the engine found in it) in both ways, and judge it."""
     strict = read_strictly(answer["text"], answer["calls"])
-    lenient = read_leniently(answer["text"], case.offered)
+    # Whatever the template's reader finds is a call in any format, too.
+    lenient = strict if strict.reading is Reading.CALLS else read_leniently(answer["text"], case.offered)
     return JudgedAnswer(case, answer, (strict, lenient), case.judge(strict), case.judge(lenient))

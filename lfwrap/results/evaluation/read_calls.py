@@ -1,8 +1,8 @@
 """Tool calls in a model's text, read leniently: whatever format the model took to.
 
 The template's own format is read by the engine (`lfwrap.worker.engine_model`); this finds calls also where the model
-wrote them in another one: JSON with a name and arguments, fenced or in tags, ``Action:`` lines, ``name {…}``, and
-``[name(key=value)]``.
+wrote them in another one: JSON with a name and arguments, fenced or in tags, ``<function=…>`` with parameters in tags,
+``Action:`` lines, ``name {…}``, and ``[name(key=value)]``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ _SIGNS = re.compile(
     r"</?tool_calls?\b|\[TOOL_CALLS\]|<\|tool_call|<\|python_tag\|>|<｜tool|<function[=_]|function_call"
     r"|\bAction(?: Input)?:|[\"'](?:arguments|parameters)[\"']\s*:"
 )
+_FUNCTION = re.compile(
+    r"<(?:function=|invoke name=)\"?(?P<name>[^\s<>\"]+)\"?>?(?P<inner>.*?)</(?:function|invoke)>", re.DOTALL
+)
+_PARAMETER = re.compile(r"<parameter(?:=| name=)\"?(?P<key>[^\s<>\"]+)\"?>(?P<value>.*?)</parameter>", re.DOTALL)
 _ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
 _DECODER = json.JSONDecoder(strict=False)
 # A model that repeats an opening bracket for ever must not cost for ever.
@@ -39,7 +43,7 @@ def read_calls(text: str, names: Collection[str] = ()) -> tuple[ToolCall, ...]:
         names: the tools that were offered: ``name {…}`` and ``name(key=value)`` are calls only of one of them.
     """
     text = _THOUGHT.sub("", text)
-    for reader in (_json_calls, _action_calls):
+    for reader in (_tagged_calls, _json_calls, _action_calls):
         if found := tuple(reader(text)):
             return found
     return tuple(_named_calls(text, names)) or _bracket_calls(text, names)
@@ -48,6 +52,22 @@ def read_calls(text: str, names: Collection[str] = ()) -> tuple[ToolCall, ...]:
 def shows_call(text: str) -> bool:
     """Whether a text has a mark that only calls have, be it a whole call or not."""
     return _SIGNS.search(_THOUGHT.sub("", text)) is not None
+
+
+def _tagged_calls(text: str) -> Iterator[ToolCall]:
+    """``<function=name><parameter=key>value</parameter></function>``, and the same with ``<invoke name="…">``."""
+    if "</parameter>" not in text and "</function>" not in text:
+        return
+    for found in _FUNCTION.finditer(text):
+        values = {one["key"]: _plain_or_json(one["value"].strip("\n")) for one in _PARAMETER.finditer(found["inner"])}
+        yield ToolCall(found["name"], values)
+
+
+def _plain_or_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _json_calls(text: str) -> Iterator[ToolCall]:

@@ -9,6 +9,7 @@ from lfwrap.results.evaluation.read_calls import read_calls, shows_call
 NAMES = ("get_tides", "parcel-track", "ledger.record_expense")
 ONE = [("get_tides", {"port": "Heron Creek", "days": 2})]
 CALL = '{"name": "get_tides", "arguments": {"port": "Heron Creek", "days": 2}}'
+TAGGED = "<parameter=port>\nHeron Creek\n</parameter>\n<parameter=days>\n2\n</parameter>\n"
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,8 @@ CALL = '{"name": "get_tides", "arguments": {"port": "Heron Creek", "days": 2}}'
         'I call get_tides({"port": "Heron Creek", "days": 2}) now.',
         '[get_tides(port="Heron Creek", days=2)]',
         'get_tides(port="Heron Creek", days=2)',
+        f"<tool_call>\n<function=get_tides>\n{TAGGED}</function>\n</tool_call>",
+        '<invoke name="get_tides">\n' + TAGGED.replace("=port", ' name="port"') + "</invoke>",
     ],
 )
 def test_one_call_is_read_in_many_formats(text):
