@@ -43,11 +43,18 @@ def reason_against(trainer: Any, model: Any) -> str:
 
 
 def longest_rows(dataset: Any, count: int) -> list[int] | None:
-    """The numbers of the ``count`` longest rows; None for a stream, or for rows without ``input_ids``.
-
-    Lengths are read from the Arrow table, without decoding a row.
-    """
+    """The numbers of the ``count`` longest rows; None for a stream, or for rows without ``input_ids``."""
     import numpy as np
+
+    lengths = row_lengths(dataset)
+    return None if lengths is None else [int(row) for row in np.argsort(-lengths, kind="stable")[:count]]
+
+
+def row_lengths(dataset: Any) -> Any:
+    """The tokens of each row, as an array; None for a stream, or for rows without ``input_ids``.
+
+    They are read from the Arrow table, without decoding a row.
+    """
     import pyarrow.compute as pc
 
     table = getattr(dataset, "data", None)
@@ -55,9 +62,7 @@ def longest_rows(dataset: Any, count: int) -> list[int] | None:
         return None
     lengths = pc.list_value_length(table.column("input_ids")).to_numpy()
     order = getattr(dataset, "_indices", None)
-    if order is not None:
-        lengths = lengths[order.column(0).to_numpy()]
-    return [int(row) for row in np.argsort(-lengths, kind="stable")[:count]]
+    return lengths if order is None else lengths[order.column(0).to_numpy()]
 
 
 def _try_longest(trainer: Any, model: Any, step: Callable[..., Any], num_items_in_batch: Any) -> dict[str, Any]:
