@@ -11,27 +11,26 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from lfwrap import fsio
-from lfwrap.data.blocks import Layout, NotUtf8Error, Span
+from lfwrap.data.blocks import NotUtf8Error
 from lfwrap.data.convert import Conversion
 from lfwrap.data.detect import Look, inspect_file, inspect_table
-from lfwrap.data.formats.base import ConvertOptions, SourceRecord
+from lfwrap.data.formats.base import ConvertOptions
 from lfwrap.data.gather import Gatherer, split_lines
 from lfwrap.data.mix import Part, Shaping, parse_part
 from lfwrap.data.parallel import Workers, usable_cpus
 from lfwrap.data.registry import LOCK_NAME, check_name, dataset_entry, read_registry
 from lfwrap.data.report import FileReport, Report
+from lfwrap.data.source_file import SourceFile
 from lfwrap.data.sources import TABLE_SUFFIXES, expand_sources, open_text, suffix_of
-from lfwrap.data.spans import LARGEST_SPAN_BYTES, SPAN_BYTES, cut
+from lfwrap.data.spans import SPAN_BYTES
 from lfwrap.data.split import ValSize
 from lfwrap.data.staging import commit, staging_folder
 from lfwrap.data.templates import template_facts
-from lfwrap.data.work import Task
 from lfwrap.errors import DataError, Finding, PreflightError
 
 if TYPE_CHECKING:
     from lfwrap.data.engine_check import EngineCheck
 
-_BATCH_ROWS = 512
 _SMALL_BYTES = 8 << 20
 _SMALL_WITH_DISTRACTORS_BYTES = 1 << 20  # rows grow tenfold
 _SHOWN_REJECTS = 5
@@ -245,12 +244,12 @@ class _Attempt:
         for step in self._source(look, options).steps():
             yield from split_lines(step.outcome.lines)
 
-    def _source(self, look: Look, options: ConvertOptions) -> _Source:
+    def _source(self, look: Look, options: ConvertOptions) -> SourceFile:
         request = self.request
         conversion = Conversion(
             look.format, options, request.template, options.seed, last_exchange=request.shaping.last_exchange
         )
-        return _Source(look, conversion, self.workers, request.span_bytes)
+        return SourceFile(look, conversion, self.workers, request.span_bytes)
 
     def _look(self, name: str, part: Part, file: FileReport) -> tuple[Look, ConvertOptions]:
         request, suffix = self.request, suffix_of(name)
@@ -268,64 +267,6 @@ class _Attempt:
             look = inspect_file(text, options, format_name=format_name, delimiter=delimiter)
         file.format, file.evidence, file.note = look.format, look.evidence, look.note
         return look, options
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    outcome: Any
-    rows_before: int
-    lines_before: int
-
-
-class _Source:
-    """One file's spans through the workers, read on from where a record really ended."""
-
-    def __init__(self, look: Look, conversion: Conversion, workers: Workers, span_bytes: int) -> None:
-        self.look = look
-        self.conversion = conversion
-        self.workers = workers
-        self.span_bytes = span_bytes
-
-    def steps(self) -> Iterator[_Step]:
-        """Outcomes in order, with the rows and lines before each."""
-        plan, rows, lines = self.look.plan, 0, self.look.plan.first_line
-        if plan.layout is Layout.RECORDS:
-            for _, outcome in self.workers.ordered(self._batches(plan.path)):
-                yield _Step(outcome, rows, 0)
-                rows += outcome.rows
-            return
-        start, span_bytes = plan.start, self.span_bytes
-        while start < plan.size:
-            for task, outcome in self.workers.ordered(self._tasks(start, span_bytes)):
-                yield _Step(outcome, rows, lines)
-                rows += outcome.rows
-                lines += outcome.line_count
-                start = task.span.start + outcome.consumed_bytes
-                if start < task.span.end:
-                    break
-            else:
-                return
-            span_bytes = self._next_span_bytes(span_bytes, task.span, outcome.consumed_bytes)
-
-    def _next_span_bytes(self, span_bytes: int, span: Span, consumed_bytes: int) -> int:
-        if consumed_bytes:
-            return self.span_bytes
-        if span_bytes > LARGEST_SPAN_BYTES:
-            raise DataError(
-                f"{span.path}: no record ends within {span_bytes:,} bytes from byte {span.start:,} on",
-                hint="Look for a quote or a bracket there that is never closed.",
-            )
-        return 2 * span_bytes
-
-    def _tasks(self, start: int, span_bytes: int) -> Iterator[Task]:
-        for span in cut(self.look.plan, start, span_bytes):
-            yield Task(span, self.conversion, self.look.shape)
-
-    def _batches(self, path: Path) -> Iterator[Task]:
-        records: Iterator[SourceRecord] = self.look.records or iter(())
-        while batch := tuple(itertools.islice(records, _BATCH_ROWS)):
-            span = Span(Layout.RECORDS, path, 0, 0, final=False, records=batch)
-            yield Task(span, self.conversion, None)
 
 
 def _options_of(request: Request) -> dict[str, Any]:
