@@ -15,6 +15,9 @@ from lfwrap.run.stacks import describe_processes
 from lfwrap.run.stall import OnStall, Stall, StallPolicy, StallWatch
 from lfwrap.run.supervisor import Ending, Patience, StopLevel, StopRequests, supervise
 
+_LOOK_EVERY_S = 0.25
+"""Between two looks at the logs; the child itself and wishes to stop are looked at more often."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:
@@ -46,6 +49,7 @@ class Follower:
         self._policy = policy
         self._monitor = RunMonitor(run, attempt)
         self._watch = StallWatch(run, attempt, policy.limit_s)
+        self._looked_s = float("-inf")
         self.stalls: list[Stall] = []
 
     @property
@@ -65,15 +69,19 @@ class Follower:
         )
 
     def _look(self, child: Child, requests: StopRequests) -> None:
+        now_s = time.monotonic()
+        if now_s - self._looked_s < _LOOK_EVERY_S and child.poll() is None:
+            return
+        self._looked_s = now_s
         for news in self._monitor.poll():
             if isinstance(news, Progress):
-                self._watch.note_step(news.step, time.monotonic())
+                self._watch.note_step(news.step, now_s)
                 self._listener.on_progress(news)
             else:
                 self._listener.on_phase(news)
         if self._monitor.phase == TRAINING:
-            self._watch.note_training(time.monotonic())
-            quiet_s = self._watch.check(time.monotonic())
+            self._watch.note_training(now_s)
+            quiet_s = self._watch.check(now_s)
             if quiet_s is not None and child.poll() is None:
                 self._handle_stall(quiet_s, child, requests)
         self._listener.on_tick()
