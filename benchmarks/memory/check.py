@@ -1,6 +1,7 @@
 """Compare the planner's memory and step time with what was measured, each half for itself.
 
-    python benchmarks/memory/check.py [--half calibration|held-out|all] [--markdown]
+    python benchmarks/memory/check.py [--half calibration|held-out|all]
+    python benchmarks/memory/check.py --write      put the tables into docs/explanation/memory.md
 
 The calibration half is what the planner's few constants were fitted on; the held-out half was not looked at.
 """
@@ -21,6 +22,8 @@ from lfwrap.plan.memory import estimate_memory
 from lfwrap.plan.throughput import estimate_speed
 
 _FOLDER = Path(__file__).parent
+PAGE = _FOLDER.parents[1] / "docs" / "explanation" / "memory.md"
+BEGIN, END = "<!-- benchmarks/memory/check.py begins -->", "<!-- benchmarks/memory/check.py ends -->"
 _FILES = ("h100.jsonl", "h100-second.jsonl", "h200x2.jsonl")
 _FEWER_LAYERS = "-4-layers"
 _GPUS = {"NVIDIA H100 80GB HBM3": "h100-80gb", "NVIDIA H200": "h200"}
@@ -119,36 +122,51 @@ def summary(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def show(rows: list[dict[str, Any]], *, markdown: bool) -> None:
-    """Print the table."""
-    if markdown:
-        columns = ["case", "widest moment", "predicted GB", "measured GB", "error", "device predicted", "measured"]
-        print(f"| {' | '.join([*columns, 's predicted', 's measured'])} |")
-        print("|---|---|---|---|---|---|---|---|---|")
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows as Markdown."""
+    columns = ["case", "widest moment", "predicted GB", "measured GB", "error", "device predicted", "measured"]
+    lines = [f"| {' | '.join([*columns, 's predicted', 's measured'])} |", "|---|---|---|---|---|---|---|---|---|"]
     for row in sorted(rows, key=lambda row: row["id"]):
         figures = [row[key] / GB for key in ("predicted", "measured", "device_predicted", "device_measured")]
         cells = [
             row["id"], row["moment"], f"{figures[0]:.2f}", f"{figures[1]:.2f}", f"{row['error']:+.2%}",
             f"{figures[2]:.2f}", f"{figures[3]:.2f}", f"{row['step_predicted']:.2f}", f"{row['step_measured']:.2f}",
         ]  # fmt: skip
-        if markdown:
-            print(f"| {' | '.join(cells)} |")
-        else:
-            print(f"{cells[0]:<56} {cells[1]:<18} " + " ".join(f"{cell:>8}" for cell in cells[2:]))
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def out_of_memory() -> str:
+    """What ran out of memory, and what had been predicted of it."""
+    lines = []
+    for record in all_records():
+        if record["status"] == "oom":
+            memory = estimate_memory(case_model(record["case"]), case_choices(record["case"]))
+            share = memory.device_bytes / record["device_total"]
+            lines.append(f"{record['id']} (predicted to need {share:.0%} of the card)")
+    return f"Ran out of memory: {'; '.join(lines) or 'none'}."
+
+
+def render(half: str = "all") -> str:
+    """The tables and their summaries."""
+    parts = []
+    for name in ["calibration", "held-out"] if half == "all" else [half]:
+        rows = [compare(record) for record in load_records(name)]
+        parts.append("\n".join([f"### {name}", "", *table(rows), "", summary(rows)]))
+    return "\n\n".join([*parts, out_of_memory()])
 
 
 def main() -> None:
-    """Print both halves, or one."""
+    """Print both halves, or one; or put them into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--half", choices=["calibration", "held-out", "all"], default="all")
-    parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    halves = ["calibration", "held-out"] if options.half == "all" else [options.half]
-    for half in halves:
-        rows = [compare(record) for record in load_records(half)]
-        print(f"\n### {half}\n")
-        show(rows, markdown=options.markdown)
-        print(f"\n{summary(rows)}")
+    if not options.write:
+        print(render(options.half))
+        return
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{render()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What other calculators predict of the measured configurations, and how far off they are.
 
-    python benchmarks/memory/peers.py --bin DIR [--out FILE]
+    python benchmarks/memory/peers.py --bin DIR    ask them all, and keep the answers in peers.jsonl
+    python benchmarks/memory/peers.py              print the table of the answers that are kept
+    python benchmarks/memory/peers.py --write      put it into docs/explanation/memory.md
 
 DIR holds the commands of accelerate, hf-vram-calc, qmemcalc and vramcalc, in an environment of their own: they want
 other versions of torch than the engine. Each is asked with the settings that it knows, told as much as it takes; where
@@ -18,13 +20,14 @@ import statistics
 import subprocess
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from check import compare, load_records
+from check import PAGE, all_records, compare, load_records
 from make_cases import MODELS, hf_config
 
+ANSWERS = Path(__file__).with_name("peers.jsonl")
+BEGIN, END = "<!-- benchmarks/memory/peers.py begins -->", "<!-- benchmarks/memory/peers.py ends -->"
 GIB = 2**30
 _CLASSES = {
     "qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM",
@@ -139,11 +142,10 @@ def write_models(folder: Path) -> None:
 
 
 def ask_all(record: dict[str, Any], models: Path, commands: Path) -> dict[str, Any]:
-    """One configuration: what was measured, what lfwrap says, what the others say."""
+    """One configuration: what was measured, and what each says."""
     case = record["case"]
     answers = {name: ask(case, models / case["model"], commands) for name, ask in PEERS.items()}
-    own = {"lfwrap": compare(record)["predicted"]}
-    return {"id": record["id"], "split": case["split"], "measured": record["peak_allocated"], **own, **answers}
+    return {"id": record["id"], "measured": record["peak_allocated"], **answers}
 
 
 def summary(rows: list[dict[str, Any]], name: str) -> str:
@@ -161,26 +163,38 @@ def summary(rows: list[dict[str, Any]], name: str) -> str:
     )
 
 
-def main() -> None:
-    """Ask, print the table, keep the answers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin", type=Path, required=True, help="folder of the calculators' commands")
-    parser.add_argument("--out", type=Path, help="JSONL file for the answers")
-    parser.add_argument("--half", choices=["calibration", "held-out", "all"], default="held-out")
-    parser.add_argument("--jobs", type=int, default=2)
-    options = parser.parse_args()
-    records = [record for record in load_records(options.half) if record["status"] == "ok"]
-    records = [record for record in records if record["case"]["world_size"] == 1]
+def render() -> str:
+    """The table of the answers that are kept; lfwrap's own are made anew."""
+    rows = [json.loads(line) for line in ANSWERS.read_text(encoding="utf-8").splitlines()]
+    records = {record["id"]: record for record in all_records()}
+    rows = [{**row, "lfwrap": compare(records[row["id"]])["predicted"]} for row in rows]
+    head = ["| calculator | answered | within 5% | within 10% | median error | worst |", "|---|---|---|---|---|---|"]
+    return "\n".join([*head, *(summary(rows, name) for name in ("lfwrap", *PEERS))])
+
+
+def ask_everyone(commands: Path) -> None:
+    """All calculators on all held-out cases of one GPU; the answers are kept."""
+    records = [record for record in load_records("held-out") if record["case"]["world_size"] == 1]
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder)
         write_models(models)
-        with ThreadPoolExecutor(options.jobs) as pool:
-            rows = list(pool.map(lambda record: ask_all(record, models, options.bin), records))
-    if options.out:
-        options.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    print("| calculator | answered | within 5% | within 10% | median error | worst |\n|---|---|---|---|---|---|")
-    for name in ("lfwrap", *PEERS):
-        print(summary(rows, name))
+        rows = [ask_all(record, models, commands) for record in records]
+    ANSWERS.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def main() -> None:
+    """Ask, print the table, or put it into the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=Path, help="folder of the calculators' commands")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    if options.bin:
+        ask_everyone(options.bin)
+    if not options.write:
+        print(render())
+        return
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{render()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

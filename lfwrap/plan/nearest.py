@@ -75,7 +75,7 @@ def _shared(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
 def _shorter(request: PlanRequest, prefix: str) -> Iterator[tuple[str, PlanRequest]]:
     cutoff = request.rows.longest_tokens // 2
     while cutoff >= _SHORTEST_CUTOFF:
-        rows = replace(request.rows, longest_tokens=cutoff)
+        rows = request.rows.cut(cutoff)
         yield (
             f"{prefix}cutoff_len={cutoff}",
             replace(request, rows=rows, values={**request.values, "cutoff_len": cutoff}),

@@ -1,0 +1,186 @@
+r"""Export of a 7B model with a LoRA adapter, timed against writing its bytes.
+
+    python benchmarks/export_7b.py --work /tmp/export7b --rounds 3
+
+Makes a Qwen2.5-7B-shaped model with random weights (15.2 GB in bf16) and a rank 64 adapter on all of its linear layers
+once, then times, round after round on the same disk: writing as many bytes to a file from memory (once through the page
+cache as `export` does, with an fsync at the end of both), `lfwrap export` without and with parity, and once the
+engine's own `llamafactory-cli export` (``--merger engine``). Prints one JSON object with the ratios. Needs the engine,
+no network, 3 × the model on the disk and about 40 GB of memory for the page cache; ``--layers 2`` tries it anywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_CHUNK_BYTES = 64 << 20
+
+# Runs in the engine's Python. Weights are written one after the other, in files of 4 GB, as a model hub has them.
+_MAKE_MODEL = """
+import json, sys, torch
+from pathlib import Path
+from safetensors.torch import save_file
+out, layers = Path(sys.argv[1]), int(sys.argv[2])
+hidden, wide, kv, vocab = 3584, 18944, 512, 152064
+torch.manual_seed(0)
+def matrix(*shape): return torch.empty(shape, dtype=torch.bfloat16).normal_(0, 0.02)
+def tensors():
+    yield "model.embed_tokens.weight", matrix(vocab, hidden)
+    for n in range(layers):
+        p = f"model.layers.{n}."
+        yield p + "input_layernorm.weight", torch.ones(hidden, dtype=torch.bfloat16)
+        for name, rows, columns in (("q", hidden, hidden), ("k", kv, hidden), ("v", kv, hidden)):
+            yield p + f"self_attn.{name}_proj.weight", matrix(rows, columns)
+            yield p + f"self_attn.{name}_proj.bias", torch.zeros(rows, dtype=torch.bfloat16)
+        yield p + "self_attn.o_proj.weight", matrix(hidden, hidden)
+        yield p + "post_attention_layernorm.weight", torch.ones(hidden, dtype=torch.bfloat16)
+        yield p + "mlp.gate_proj.weight", matrix(wide, hidden)
+        yield p + "mlp.up_proj.weight", matrix(wide, hidden)
+        yield p + "mlp.down_proj.weight", matrix(hidden, wide)
+    yield "model.norm.weight", torch.ones(hidden, dtype=torch.bfloat16)
+    yield "lm_head.weight", matrix(vocab, hidden)
+part, size, number, index = {}, 0, 1, {}
+def flush():
+    global part, size, number
+    name = f"model-{number:05}.safetensors"
+    save_file(part, out / name, metadata={"format": "pt"})
+    index.update({key: name for key in part})
+    part, size, number = {}, 0, number + 1
+for name, tensor in tensors():
+    if part and size + tensor.nbytes > 4e9: flush()
+    part[name] = tensor; size += tensor.nbytes
+flush()
+(out / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+config = dict(architectures=["Qwen2ForCausalLM"], model_type="qwen2", hidden_size=hidden, intermediate_size=wide,
+    num_hidden_layers=layers, num_attention_heads=28, num_key_value_heads=4, vocab_size=vocab, rms_norm_eps=1e-6,
+    max_position_embeddings=32768, rope_theta=1000000.0, tie_word_embeddings=False, torch_dtype="bfloat16",
+    bos_token_id=0, eos_token_id=2, hidden_act="silu")
+(out / "config.json").write_text(json.dumps(config))
+(out / "generation_config.json").write_text('{"eos_token_id": 2}')
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+words = special + sorted(pre_tokenizers.ByteLevel.alphabet())
+tokenizer = Tokenizer(models.BPE(vocab={word: n for n, word in enumerate(words)}, merges=[]))
+tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+tokenizer.decoder = decoders.ByteLevel()
+tokenizer.add_special_tokens(special)
+named = dict(eos_token="<|im_end|>", pad_token="<|endoftext|>")
+PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named).save_pretrained(out)
+adapter = Path(sys.argv[3]); adapter.mkdir()
+rank, pairs = 64, {}
+shapes = {"self_attn.q_proj": (hidden, hidden), "self_attn.k_proj": (kv, hidden), "self_attn.v_proj": (kv, hidden),
+    "self_attn.o_proj": (hidden, hidden), "mlp.gate_proj": (wide, hidden), "mlp.up_proj": (wide, hidden),
+    "mlp.down_proj": (hidden, wide)}
+for n in range(layers):
+    for name, (rows, columns) in shapes.items():
+        stem = f"base_model.model.model.layers.{n}.{name}."
+        pairs[stem + "lora_A.weight"] = torch.randn(rank, columns) * 0.01
+        pairs[stem + "lora_B.weight"] = torch.randn(rows, rank) * 0.01
+save_file(pairs, adapter / "adapter_model.safetensors")
+targets = sorted(name.split(".")[1] for name in shapes)
+settings = dict(peft_type="LORA", r=rank, lora_alpha=128, lora_dropout=0.0, target_modules=targets, bias="none",
+    task_type="CAUSAL_LM", base_model_name_or_path=str(out.resolve()), inference_mode=True, fan_in_fan_out=False)
+(adapter / "adapter_config.json").write_text(json.dumps(settings))
+"""
+
+
+def make_model(python: Path, work: Path, layers: int) -> tuple[Path, Path]:
+    """The model and its adapter below ``work``; made once."""
+    model, adapter = work / f"model-{layers}", work / f"adapter-{layers}"
+    if not (adapter / "adapter_config.json").is_file():
+        shutil.rmtree(adapter, ignore_errors=True)
+        model.mkdir(parents=True, exist_ok=True)
+        subprocess.run([str(python), "-c", _MAKE_MODEL, str(model), str(layers), str(adapter)], check=True)
+    return model, adapter
+
+
+def read_through(folder: Path) -> int:
+    """Read every weight file once, so that all rounds find it in the page cache; returns the bytes."""
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb", buffering=0) as source:
+            while chunk := source.read(_CHUNK_BYTES):
+                total += len(chunk)
+    return total
+
+
+def time_write(path: Path, size_bytes: int) -> float:
+    """Seconds to write as many bytes to one file and have them on the disk."""
+    chunk = memoryview(os.urandom(_CHUNK_BYTES))
+    started_s = time.monotonic()
+    with path.open("wb", buffering=0) as sink:
+        left = size_bytes
+        while left:
+            left -= sink.write(chunk[: min(left, _CHUNK_BYTES)])
+        os.fsync(sink.fileno())
+    seconds = time.monotonic() - started_s
+    path.unlink()
+    return seconds
+
+
+def time_export(adapter: Path, out: Path, *options: str) -> tuple[float, dict]:
+    """Seconds of one `lfwrap export`, its files on the disk, and what it reports."""
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "lfwrap", "export", str(adapter), "--template", "qwen", "--out", str(out)]
+    started_s = time.monotonic()
+    done = subprocess.run([*command, "--json", *options], check=True, stdout=subprocess.PIPE)
+    for path in out.glob("*.safetensors"):
+        with path.open("rb") as written:
+            os.fsync(written.fileno())
+    seconds = time.monotonic() - started_s
+    shutil.rmtree(out)
+    return seconds, json.loads(done.stdout)
+
+
+def main() -> None:
+    """Time everything and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--layers", type=int, default=28)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", choices=["cpu", "auto"], default="cpu", help="for the engine's own merge")
+    parser.add_argument("--skip-engine", action="store_true")
+    parser.add_argument("--skip-parity", action="store_true")
+    asked = parser.parse_args()
+    from lfwrap.engine.locate import locate_engine
+
+    model, adapter = make_model(locate_engine().python, asked.work, asked.layers)
+    size = read_through(model)
+    times: dict[str, list[float]] = {"write": [], "export": []}
+    merges: list[float] = []
+    for _ in range(asked.rounds):
+        times["write"].append(time_write(asked.work / "bytes", size))
+        seconds, report = time_export(adapter, asked.work / "out", "--no-parity")
+        times["export"].append(seconds)
+        merges.append(report["seconds"])
+    if not asked.skip_parity:
+        seconds, report = time_export(adapter, asked.work / "out")
+        times["export_with_parity"] = [seconds]
+        parity = {key: report["parity"][key] for key in ("passed", "same_answers", "questions", "device", "seconds")}
+    if not asked.skip_engine:
+        options = ("--no-parity", "--merger", "engine", "--device", asked.device)
+        times["export_by_the_engine"] = [time_export(adapter, asked.work / "out", *options)[0]]
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    result = {
+        "weights_bytes": size,
+        "seconds": {name: [round(value, 2) for value in values] for name, values in times.items()},
+        "merge_seconds": merges,
+        "write_bytes_per_s": round(size / medians["write"]),
+        "ratio_to_writing": {name: round(value / medians["write"], 2) for name, value in medians.items()},
+        "parity": None if asked.skip_parity else parity,
+        "cores": os.cpu_count(),
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The best plans for the paper recipe on four machines, with their reasons: what docs/how-to/plan.md shows.
+
+    python benchmarks/plans/best.py            print them
+    python benchmarks/plans/best.py --write    put them into the page
+
+The rows are 999 Alpaca rows, whose lengths stand in alpaca_lengths.json (counted with SmolLM2's tokenizer and the
+template qwen; Qwen's own makes them about as long). tests/docs holds the page to what this prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from lfwrap.engine.facts import load_engine_facts
+from lfwrap.errors import PlanError
+from lfwrap.hardware.profile import load_hardware
+from lfwrap.plan.plan import Plan
+from lfwrap.plan.rows import Rows
+from lfwrap.recipe.planning import Machine, plan_training
+from lfwrap.recipe.recipe import load_recipe
+from lfwrap.units import format_bytes, format_duration
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "how-to" / "plan.md"
+BEGIN, END = "<!-- benchmarks/plans/best.py begins -->", "<!-- benchmarks/plans/best.py ends -->"
+MACHINES = {
+    "h100-80gb": ("one H100, 80 GB", ()),
+    "2x-h200": ("two H200", ()),
+    "rtx-4090": ("RTX 4090, 24 GB", ()),
+    "t4": ("T4, 16 GB", ()),
+    "t4 ": ("T4 with `quantization_bit=4`", ("quantization_bit=4",)),
+}
+
+
+def load_rows() -> Rows:
+    """The rows that are planned for."""
+    lengths = tuple(json.loads((Path(__file__).with_name("alpaca_lengths.json")).read_text(encoding="utf-8")))
+    return Rows(max(lengths), sum(lengths) / len(lengths), len(lengths), lengths, "999 Alpaca rows")
+
+
+def make_best(machine: str, overrides: tuple[str, ...]) -> Plan | PlanError:
+    """The plan that `lfwrap train` follows there, or why there is none."""
+    hardware = load_hardware(machine.strip())
+    recipe = load_recipe(ROOT / "recipes" / "paper.yaml", overrides, environ={})
+    try:
+        planned = plan_training(recipe, load_engine_facts(), Machine(hardware, hardware.world_size), load_rows())
+    except PlanError as error:
+        return error
+    assert planned.plan is not None
+    return planned.plan
+
+
+def row(title: str, plan: Plan | PlanError) -> str:
+    """One line of the table."""
+    if isinstance(plan, PlanError):
+        return f"| {title} | does not fit | | | | |"
+    option = plan.option
+    assert option.speed is not None
+    assert plan.duration_s is not None
+    kind = f"packs of {option.choices.seq_len_tokens}" if option.choices.packing else "rows"
+    memory = f"{format_bytes(option.memory.device_bytes)} of {format_bytes(option.limit_bytes)}"
+    return (
+        f"| {title} | {option.batch} {kind} | {option.rows_per_update:.1f} | {memory} |"
+        f" {option.speed.tokens_per_s:,.0f} | {plan.steps} in {format_duration(plan.duration_s)} |"
+    )
+
+
+def reasons(title: str, plan: Plan | PlanError) -> list[str]:
+    """Why, and what the nearest other ways would have cost."""
+    if isinstance(plan, PlanError):
+        return [f"- **{title}**: {plan.message} {plan.hint}"]
+    said = {f"`{key}: {str(value).lower()}`": reason for key, (value, reason) in plan.option.changes.items()}
+    merged: dict[str, list[str]] = {}
+    for key, reason in said.items():
+        merged.setdefault(reason, []).append(key)
+    lines = [f"- **{title}**: " + " ".join(f"{', '.join(keys)}: {reason}" for reason, keys in merged.items())]
+    lines += [f"  - not {each.settings}: {each.why}" for each in plan.rejected if "grouped" not in each.settings][:4]
+    return lines
+
+
+def render() -> str:
+    """The block of the page."""
+    plans = {title: make_best(machine, overrides) for machine, (title, overrides) in MACHINES.items()}
+    lines = [
+        "| machine | micro-batch × accumulation × GPUs | rows an update | device memory | tokens/s | updates |",
+        "|---|---|---|---|---|---|",
+        *(row(title, plan) for title, plan in plans.items()),
+        "",
+        *(line for title, plan in plans.items() for line in reasons(title, plan)),
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the block, or put it into the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true")
+    if not parser.parse_args().write:
+        print(render())
+        return
+    text = PAGE.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n{render()}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
