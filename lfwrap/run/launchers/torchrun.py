@@ -33,6 +33,9 @@ class TorchrunLauncher:
                 hint="Leave --engine-cli out, or give --nnodes one number.",
             )
         environment = distributed_environment(request)
+        if request.nodes.is_rendezvous:
+            # torch 2.9 keeps one store for all starts: processes would look for those of the start before.
+            environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
         if request.by_engine:
             argv = (str(request.engine.cli), "train", str(request.engine_yaml), *request.arguments)
             environment |= _engine_variables(request)

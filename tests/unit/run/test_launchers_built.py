@@ -63,6 +63,7 @@ def test_restarts_on_one_node_meet_by_rendezvous_too() -> None:
     assert "--nnodes 1 --max_restarts 2 --rdzv_id lfwrap" in command.quoted
     assert "--rdzv_endpoint 127.0.0.1:1234" in command.quoted
     assert "LFWRAP_RESTART" in command.environment
+    assert command.environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] == "1"
     assert command.launch == {}
 
 
