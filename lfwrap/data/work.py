@@ -163,12 +163,12 @@ def _warnings(rows: Rows, places: Mapping[int, Place]) -> dict[str, Warned]:
             entry = warned.setdefault(rule, Warned())
             entry.count += 1
             if len(entry.examples) < _EXAMPLES_PER_RULE:
-                entry.examples.append((places[position], redact(message)))
+                entry.examples.append((places[position], _printable(message)))
     return warned
 
 
 def _rejected(block: Block, position: int, place: Place, reject: Reject) -> RejectedRow:
-    return RejectedRow(place, reject.rule, redact(reject.reason), _excerpt(block, position))
+    return RejectedRow(place, reject.rule, _printable(reject.reason), _excerpt(block, position))
 
 
 def _excerpt(block: Block, position: int) -> dict[str, str]:
@@ -195,7 +195,12 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def _printable(text: str) -> str:
+    """A text without secrets that can be written as UTF-8."""
+    return redact(text).encode(errors="backslashreplace").decode()
+
+
 def shorten(text: str) -> str:
     """A text of at most 120 characters that can be written as UTF-8, without secrets."""
-    text = redact(text).encode(errors="backslashreplace").decode()
+    text = _printable(text)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

@@ -172,7 +172,8 @@ def _readable_parameters(schema: dict[str, Any]) -> dict[str, Any]:
 
     What it prints stays the same: an enum's values as text, and the type of an array's items.
     """
-    properties = {name: _readable(field) for name, field in schema.get("properties", {}).items()}
+    given = schema.get("properties")
+    properties = {name: _readable(field) for name, field in given.items()} if isinstance(given, Mapping) else {}
     return {**schema, "properties": properties}
 
 

@@ -69,6 +69,8 @@ def _add_item(builder: TurnBuilder, item: Any, what: str, notes: RowNotes) -> No
         builder.result(text, call_id=as_id(item.get("call_id")), is_error=is_error)
     elif kind == "reasoning":
         parts = item.get("summary") or item.get("content") or []
+        if not isinstance(parts, list):
+            raise Reject("structure", f"{what}: a reasoning item's summary is no list")
         builder.assistant(thought="\n".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping)))
     elif "role" in item:
         add_message(builder, item, what, notes)
