@@ -131,14 +131,18 @@ def explain(
     from lfwrap.recipe.check import require_valid
     from lfwrap.recipe.planning import dataset_folder, find_machine, plan_training
     from lfwrap.recipe.render import render_recipe
+    from lfwrap.run.job import resolved_recipe
+    from lfwrap.run.tuned import use_lock
 
     loaded, facts, profile = _load(recipe, overrides, hardware)
     if profile is None:
         raise click.BadParameter("names no machine", param_hint="--hardware")
     require_valid(loaded, _all_findings(loaded, facts, profile))
     folder, processes = dataset_folder(loaded), choose_world_size(world_size, profile)
-    machine = find_machine(profile, processes, find_engine(), folder, is_here=hardware == "auto")
-    planned = plan_training(loaded, facts, machine)
+    engine = find_engine()
+    machine = find_machine(profile, processes, engine, folder, is_here=hardware == "auto")
+    locked = use_lock(loaded, resolved_recipe(loaded), facts, machine, engine=engine, cwd=Path.cwd())
+    planned = locked.way.planned if locked.way else plan_training(loaded, facts, machine)
     rendered = render_recipe(
         loaded,
         facts,
@@ -155,7 +159,8 @@ def explain(
     _print_values(values, facts)
     if rendered.batch is not None:
         output.result(f"\nmicro-batch × accumulation × processes: {rendered.batch}")
-    for note in (*rendered.notes, *planned.notes):
+    about_lock = [locked.note] if locked.note and locked.way is None else []
+    for note in (*about_lock, *rendered.notes, *planned.notes):
         output.say(f"note: {note}")
 
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 @node_options
 @click.option("--dry-run", is_flag=True, help="Show the rendered files and the exact command; write nothing.")
 @click.option("--force", is_flag=True, help="Train a model of more than 1 B parameters on a CPU all the same.")
+@click.option("--no-lock", is_flag=True, help="Plan anew, whatever `lfwrap tune` has measured for this recipe.")
 @click.option("--show-example", is_flag=True, help="Keep the training example that the engine prints, in the log.")
 @supervision_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
@@ -89,6 +90,7 @@ def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> i
         launch=launch,
         force=options["force"],
         is_dry=options["dry_run"],
+        use_lock=not options["no_lock"],
     )
     surroundings = Surroundings(Path.cwd(), dict(os.environ))
     if options["resume"]:

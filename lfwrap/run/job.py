@@ -14,6 +14,7 @@ from lfwrap.engine.locate import Engine, locate_engine, package_version
 from lfwrap.errors import Finding, PlanError, PreflightError, Severity
 from lfwrap.fsio import canonical_json
 from lfwrap.hardware.profile import HardwareProfile, choose_world_size, load_hardware
+from lfwrap.recipe.candidates import Way
 from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.datasets import find_dataset_dir
 from lfwrap.recipe.layers import Reasoned
@@ -31,10 +32,12 @@ from lfwrap.run.launch import (
 )
 from lfwrap.run.launchers import choose_launcher
 from lfwrap.run.launchers.base import Launcher
+from lfwrap.run.lock import LockEntry
 from lfwrap.run.paths import RunPaths, run_name
 from lfwrap.run.preflight import PreflightContext, PreflightReport, check_preflight
 from lfwrap.run.record import DEFAULT_RUNS_DIR
 from lfwrap.run.trackers import tracker_values
+from lfwrap.run.tuned import LockUse, use_lock
 from lfwrap.yamlio import dump_yaml
 
 # What supervision and resuming need, where the recipe says nothing about it.
@@ -65,6 +68,7 @@ class TrainRequest:
         launch: the nodes, and what a scheduler is told.
         force: train a large model on a CPU all the same.
         is_dry: only show what would be run.
+        use_lock: take what `lfwrap tune` has measured, where it holds.
     """
 
     recipe: str
@@ -77,6 +81,7 @@ class TrainRequest:
     launch: LaunchOptions = field(default_factory=LaunchOptions)
     force: bool = False
     is_dry: bool = False
+    use_lock: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,7 @@ class Job:
         engine: the engine, None when there is none (shown only, never started).
         planned: the plan that the run follows.
         launch: the nodes, and what a scheduler is told.
+        tuned: the measurements that are followed.
     """
 
     recipe: Recipe
@@ -121,6 +127,7 @@ class Job:
     engine: Engine | None
     planned: Planned
     launch: LaunchOptions = field(default_factory=LaunchOptions)
+    tuned: LockEntry | None = None
 
     @property
     def trained_by(self) -> str:
@@ -155,8 +162,17 @@ def propose_name(recipe: Recipe, request: TrainRequest, now: datetime) -> str:
     return run_name(request.name or recipe.name, canonical_json(resolved_recipe(recipe)), now)
 
 
-def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings: Surroundings) -> Job:
+def prepare_job(
+    request: TrainRequest, recipe: Recipe, root: Path, surroundings: Surroundings, way: Way | None = None
+) -> Job:
     """Render the recipe for the machine and check everything; writes nothing, starts nothing.
+
+    Args:
+        request: what the person asked for.
+        recipe: the recipe.
+        root: the folder that the run would get.
+        surroundings: where it is prepared.
+        way: the way to run it; None takes the lock's or the plan's.
 
     Raises:
         UsageError: an option makes no sense.
@@ -165,8 +181,7 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
     engine, missing = _find_engine(surroundings.environ)
     facts = load_engine_facts(engine)
     hardware = load_hardware(request.hardware)
-    options = dataclasses.replace(request.launch, extended=recipe.intent.speed == "max")
-    nodes = options.nodes
+    nodes = request.launch.nodes
     node_processes = choose_world_size(request.gpus, hardware)
     world_size = count_processes(node_processes, nodes)
     paths = RunPaths(root)
@@ -175,7 +190,11 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
     is_elsewhere = request.is_dry and request.hardware != "auto"  # where nothing is known to be missing
     folder = Path(data.path) if data.path else None
     machine = find_machine(hardware, world_size, engine, folder, is_here=not is_elsewhere)
-    planned = plan_job(request, recipe, facts, machine, found)
+    locked = LockUse(way)
+    if way is None:
+        locked = choose_way(request, recipe, facts, machine, found=found, engine=engine, surroundings=surroundings)
+    way = locked.way or Way(Planned())
+    planned, options = way.planned, dataclasses.replace(request.launch, extended=way.extended)
     rendered = render_recipe(
         recipe,
         facts,
@@ -223,7 +242,37 @@ def prepare_job(request: TrainRequest, recipe: Recipe, root: Path, surroundings:
         values=rendered.engine,
     )
     command = launcher.build(launch)
-    return Job(recipe, rendered, paths, command, hardware, launcher, report, engine, planned, options)
+    return Job(recipe, rendered, paths, command, hardware, launcher, report, engine, planned, options, locked.entry)
+
+
+def choose_way(
+    request: TrainRequest,
+    recipe: Recipe,
+    facts: EngineFacts,
+    machine: Machine,
+    *,
+    found: list[Finding],
+    engine: Engine | None,
+    surroundings: Surroundings,
+) -> LockUse:
+    """The way that the recipe's lock names, else the plan's, with what is to be said of the lock.
+
+    Raises:
+        PlanError: the effective batch can't be made, or nothing fits the GPUs.
+    """
+    is_sound = not any(finding.severity is Severity.ERROR for finding in found)
+    locked = LockUse()
+    if request.use_lock and is_sound:
+        resolved = resolved_recipe(recipe)
+        locked = use_lock(
+            recipe, resolved, facts, machine, engine=engine, cwd=surroundings.cwd, environ=surroundings.environ
+        )
+    if locked.way is not None:
+        return locked
+    planned = plan_job(request, recipe, facts, machine, found)
+    if locked.note:
+        planned = dataclasses.replace(planned, notes=(locked.note, *planned.notes))
+    return LockUse(Way(planned, recipe.intent.speed == "max"), locked.note)
 
 
 def plan_job(

@@ -15,6 +15,7 @@ from lfwrap.run.command import is_secret
 from lfwrap.run.environment import dataset_entries, describe_environment, hash_inputs, hub_commits, seeds
 from lfwrap.run.job import Job, Surroundings, TrainRequest, load_request, prepare_job, propose_name
 from lfwrap.run.launch import launch_path
+from lfwrap.run.lock import lock_paths, write_entries
 from lfwrap.run.paths import RunPaths, create_run_folder
 from lfwrap.run.record import Run, RunRecord, RunState, prepare_record, utc_now
 from lfwrap.run.versions import installed_versions
@@ -71,6 +72,8 @@ def _write_run(job: Job, surroundings: Surroundings) -> Run:
     if job.planned.plan is not None:
         write_json(paths.plan, job.planned.plan.to_json())
     write_json(launch_path(paths), job.launch.to_json())
+    if job.tuned is not None:  # beside the run's recipe, so that doing it again follows the same measurements
+        write_entries(lock_paths(paths.recipe)[0], [job.tuned])
     for path, text in job.command.files.items():
         write_text(path, text)
     environment = {**surroundings.environ, **job.command.environment}
