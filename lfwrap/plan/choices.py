@@ -185,20 +185,15 @@ def read_choices(
         padded: whether rows differ in length.
         fused_attention: whether the GPU has fused kernels for grouped queries.
     """
-    method = "full" if values.get("finetuning_type", "lora") in {"full", "freeze"} else "lora"
     packing = bool(values.get("packing") or values.get("neat_packing"))
     return Choices(
-        method=method,
+        **_adapter_settings(values),
         micro_batch=micro_batch,
         seq_len_tokens=seq_len_tokens,
         accumulation=accumulation,
         world_size=world_size,
         quantization_bit=int(values.get("quantization_bit") or 0),
         double_quantization=bool(values.get("double_quantization", True)),
-        rank=int(values.get("lora_rank", 8)) if method == "lora" else 0,
-        target=read_target(values.get("lora_target", "all")),
-        dropout=float(values.get("lora_dropout", 0.0)),
-        use_dora=bool(values.get("use_dora")),
         precision=_precision(values, is_sharded=(zero_stage or 0) > 1),
         liger=bool(values.get("enable_liger_kernel")),
         checkpointing=not values.get("disable_gradient_checkpointing"),
@@ -210,6 +205,18 @@ def read_choices(
         offload=offload,
         fused_attention=fused_attention,
     )
+
+
+def _adapter_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is trained: all weights, or an adapter of this kind."""
+    method = "full" if values.get("finetuning_type", "lora") in {"full", "freeze"} else "lora"
+    return {
+        "method": method,
+        "rank": int(values.get("lora_rank", 8)) if method == "lora" else 0,
+        "target": read_target(values.get("lora_target", "all")),
+        "dropout": float(values.get("lora_dropout", 0.0)),
+        "use_dora": bool(values.get("use_dora")),
+    }
 
 
 def read_target(value: Any) -> str:

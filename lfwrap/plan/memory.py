@@ -85,7 +85,12 @@ def _outside_terms(model: ModelFacts, choices: Choices, kind: DeviceKind, peak_b
     """What the device must have besides live tensors."""
     if kind in {DeviceKind.CPU, DeviceKind.MPS}:
         slack = MemoryTerm(
-            "slack", int(peak_bytes * _SLACK_SHARE), f"{_SLACK_SHARE:.0%} of the peak", "assumed", NOT_MEASURED, in_peak=False
+            "slack",
+            int(peak_bytes * _SLACK_SHARE),
+            f"{_SLACK_SHARE:.0%} of the peak",
+            "assumed",
+            NOT_MEASURED,
+            in_peak=False,
         )
         return [slack]
     logits = 0 if choices.liger else 2 * choices.tokens * model.vocab_size

@@ -71,9 +71,9 @@ def render_recipe(
 ) -> Rendered:
     """Render a checked recipe for a machine.
 
-    Layers, the weakest first: template (what lfwrap sets for every training) < hardware < plan < recipe < MODEL_PATH <
-    command line < the plan's batch < what the ``lfwrap:`` block asks for < what the hardware can't do otherwise < run.
-    A recipe without the block gets only its own values and the run's.
+    Layers, the weakest first: template < hardware < plan < recipe < MODEL_PATH < command line < what the hardware can't
+    do otherwise < what the ``lfwrap:`` block asks for, and the plan's batch < run. Without the block there are only the
+    recipe's own values and the run's.
 
     Args:
         recipe: the recipe, found right by `check_recipe`.
@@ -95,13 +95,27 @@ def render_recipe(
     if STAGE_KEY in plan:
         recipe = replace(recipe, intent=replace(recipe.intent, zero_stage=plan.pop(STAGE_KEY)[0]))
     layers = _own_layers(recipe, facts, hardware, plan)
-    deepspeed, notes = None, []
+    deepspeed: dict[str, Any] | None = None
     if recipe.has_intent:
         _lay_intent(recipe, layers, hardware, plan, processes)
         deepspeed = _lay_deepspeed(recipe, layers, processes, hardware, deepspeed_path)
-        notes = adapt.hardware_notes(recipe, layers, hardware)
+    notes = adapt.hardware_notes(recipe, layers, hardware) if recipe.has_intent else []
     layers.lay(Source.RUN, _run_layer(output_dir, dataset_dir))
     layers.lay(Source.RUN, run_values or {})
+    rendered = _rendered(recipe, facts, layers, processes, deepspeed, with_text=with_text)
+    return replace(rendered, notes=(*notes, *rendered.notes))
+
+
+def _rendered(
+    recipe: Recipe,
+    facts: EngineFacts,
+    layers: Layers,
+    processes: int,
+    deepspeed: dict[str, Any] | None,
+    *,
+    with_text: bool,
+) -> Rendered:
+    """The layers as the engine takes them, with a note on each value set by hand that was replaced."""
     values, batch = _ordered(layers, facts), _batch(layers, facts, processes)
     return Rendered(
         engine={value.key: value.value for value in values},
@@ -111,7 +125,7 @@ def render_recipe(
         world_size=processes,
         zero_stage=recipe.intent.zero_stage if deepspeed else None,
         values=values,
-        notes=(*notes, *adapt.change_notes(values)),
+        notes=tuple(adapt.change_notes(values)),
     )
 
 
