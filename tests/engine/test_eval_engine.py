@@ -12,10 +12,10 @@ import pytest
 from lfwrap.data.registry import dataset_entry
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
-from lfwrap.results.answers import GenerationSettings
-from lfwrap.results.contestants import BASE, Contestant, with_base
-from lfwrap.results.evaluation.evaluate import EvalSettings, Material, evaluate
+from lfwrap.results.contestants import BASE
 from lfwrap.results.evaluation.rows import EvalRows, LabelSettings, load_rows, validation_rows
+from lfwrap.results.evaluation.session import EvalSession
+from lfwrap.results.evaluation.tally import tally_losses
 from lfwrap.results.target import resolve_target
 from lfwrap.run.paths import RunPaths
 from lfwrap.run.record import Run, RunRecord, RunState
@@ -86,25 +86,31 @@ def engine_losses(tiny_model, adapter, data, tmp_path_factory) -> dict[str, floa
     return dict(zip(jobs, json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
-def losses_of(found: EvalRows, adapter: Path, out: Path, **labels) -> dict[str, dict]:
+@pytest.fixture(scope="module")
+def session(adapter):
     target = resolve_target(str(adapter), load_engine_facts(), template="qwen")
-    settings = EvalSettings(LabelSettings(CUTOFF_LEN, **labels), GenerationSettings(8))
-    everyone = with_base([Contestant("one", target)])
-    report = evaluate(locate_engine(), everyone, Material(found.name, found.digest, found.rows), settings, out)
-    return {model["name"]: model["loss"] for model in report["models"]}
+    with EvalSession(locate_engine(), target, adapters={"one": adapter}) as session:
+        yield session
 
 
-def test_losses_are_the_engine_s_own(engine_losses, adapter, data, tmp_path):
-    found = losses_of(load_rows("mixed", data, "qwen"), adapter, tmp_path)
-    assert found["one"]["loss_of_rows"] == pytest.approx(engine_losses["one row"], rel=1e-5)
-    assert found["one"]["loss"] == pytest.approx(engine_losses["all rows"], rel=1e-5)
-    assert found[BASE]["loss"] == pytest.approx(engine_losses["base"], rel=1e-5)
-    assert found["one"]["loss"] != pytest.approx(found[BASE]["loss"], rel=1e-2)
-    assert (found["one"]["rows"], found["one"]["rows_cut"]) == (10, 2)
+def losses_of(session, found: EvalRows, adapter: str | None, **labels) -> dict:
+    return tally_losses(session.losses(found.rows, adapter, LabelSettings(CUTOFF_LEN, **labels)))
+
+
+def test_losses_are_the_engine_s_own(engine_losses, session, data):
+    found = load_rows("mixed", data, "qwen")
+    tuned, base = losses_of(session, found, "one"), losses_of(session, found, None)
+    assert tuned["loss_of_rows"] == pytest.approx(engine_losses["one row"], rel=1e-6)
+    assert tuned["loss"] == pytest.approx(engine_losses["all rows"], rel=1e-6)
+    assert base["loss"] == pytest.approx(engine_losses["base"], rel=1e-6)
+    assert tuned["loss"] != pytest.approx(base["loss"], rel=1e-3)
+    assert (tuned["rows"], tuned["rows_cut"]) == (10, 2)
+    last_turns = losses_of(session, found, "one", mask_history=True)
+    assert last_turns["loss_of_rows"] == pytest.approx(engine_losses["last turn"], rel=1e-6)
 
 
 def test_what_val_size_splits_off_is_measured_as_the_engine_splits_it(
-    engine_losses, adapter, data, tiny_model, tmp_path
+    engine_losses, session, data, tiny_model, tmp_path
 ):
     paths = RunPaths(tmp_path / "runs" / "x")
     paths.root.mkdir(parents=True)
@@ -112,13 +118,7 @@ def test_what_val_size_splits_off_is_measured_as_the_engine_splits_it(
     record = RunRecord("x", RunState.SUCCEEDED, "x", "", "", str(tiny_model), "lora", "sft", "qwen", ("mixed",))
     kept_back = validation_rows(Run(paths, record), locate_engine())
     assert len(kept_back.rows) == 3
-    found = losses_of(kept_back, adapter, tmp_path / "out")
-    assert found["one"]["loss_of_rows"] == pytest.approx(engine_losses["split"], rel=1e-5)
-
-
-def test_only_the_last_turn_counts_where_the_training_says_so(engine_losses, adapter, data, tmp_path):
-    found = losses_of(load_rows("mixed", data, "qwen"), adapter, tmp_path, mask_history=True)
-    assert found["one"]["loss_of_rows"] == pytest.approx(engine_losses["last turn"], rel=1e-5)
+    assert losses_of(session, kept_back, "one")["loss_of_rows"] == pytest.approx(engine_losses["split"], rel=1e-6)
 
 
 def test_tuning_on_tool_calls_raises_their_accuracy(tool_run, tmp_path):
