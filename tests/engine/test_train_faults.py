@@ -180,6 +180,8 @@ def test_a_lost_rank_fails_the_run_and_leaves_nothing(recipe: Path) -> None:
     assert process.returncode == 7, errors
     assert_nothing_left(run)
     assert load_run(run.paths.root).record.state is RunState.FAILED
+    assert "(lost-rank)" in errors
+    assert [rank.number for rank in run.paths.attempt(0).ranks() if rank.stderr.is_file()] == [0, 1]
 
 
 def test_the_deepspeed_launcher_trains_with_zero_2(tmp_path: Path, tiny_model: Path, tiny_data: Path) -> None:
