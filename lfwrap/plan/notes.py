@@ -28,7 +28,7 @@ def plan_notes(request: PlanRequest, option: Option) -> Iterator[str]:
         runs = ", ".join(each.run for each in request.measured[-3:])
         yield f"Corrected by what was measured on this kind of GPU with these versions: {runs}."
     if option.speed is None:
-        yield "The machine's rates are unknown, or it has no GPU: no estimate of time."
+        yield "Nothing is known of this machine's pace: no estimate of time, and as little as possible is changed."
 
 
 def _packing_note(request: PlanRequest, option: Option) -> str:
@@ -49,8 +49,9 @@ def _rows_note(request: PlanRequest) -> str:
     rows = request.rows
     if rows.mean_tokens is None:
         return (
-            "Row lengths are not known: planned as if every row had the longest length, without packing."
-            " `lfwrap data stats` counts them; give --mean-row, --longest-row and --rows."
+            "Row lengths are not known: memory is planned as if every row had the longest length, time as if they had a"
+            " quarter of it, and nothing is packed. `lfwrap data stats` counts them; give --mean-row, --longest-row and"
+            " --rows."
         )
     how = f" ({rows.basis})" if rows.basis else ""
     said = f"Rows have {rows.mean_tokens:,.0f} tokens on average; planned for {rows.longest_tokens:,}{how}."

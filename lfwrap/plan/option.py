@@ -17,6 +17,8 @@ from lfwrap.plan.rows import Packs, padded_row_tokens
 from lfwrap.plan.throughput import SpeedEstimate, estimate_speed
 
 MARGIN_SHARE = 0.05
+# Where the rows' lengths are unknown, time is planned as if their mean were this part of the longest.
+_UNKNOWN_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,12 @@ def device_limit_bytes(hardware: HardwareProfile) -> int:
     return int(free - MARGIN_SHARE * hardware.device_memory_bytes)
 
 
-def slowest_gpu(hardware: HardwareProfile) -> Gpu | None:
-    """The GPU that sets the pace."""
-    return min(hardware.gpus, key=lambda gpu: gpu.compute_flops, default=None)
+def paced_gpu(hardware: HardwareProfile) -> Gpu | None:
+    """The GPU that sets the pace; None where nothing is known of it (no CUDA or ROCm, or no published rates)."""
+    if hardware.kind not in {DeviceKind.CUDA, DeviceKind.ROCM}:
+        return None
+    slowest = min(hardware.gpus, key=lambda gpu: gpu.compute_flops, default=None)
+    return slowest if slowest is not None and slowest.compute_flops else None
 
 
 def evaluate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: BatchPlan) -> Option:
@@ -75,7 +80,7 @@ def evaluate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: Batch
     memory = estimate_memory(request.model, choices, request.hardware.kind)
     memory = correct_memory(memory, request.measured, request.model, choices)
     typical, real_share = _typical(request, choices, packs, grouped=values.get(SAMPLING_KEY) == "group_by_length")
-    gpu, link = slowest_gpu(request.hardware), request.hardware.interconnect
+    gpu, link = paced_gpu(request.hardware), request.hardware.interconnect
     speed = estimate_speed(request.model, typical, gpu, real_share=real_share, interconnect=link)
     speed = correct_speed(speed, request.measured, request.model, choices)
     return Option(dict(changes), choices, batch, packs, memory, speed, device_limit_bytes(request.hardware))
@@ -100,12 +105,11 @@ def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> 
 
 def _typical(request: PlanRequest, choices: Choices, packs: Packs | None, *, grouped: bool) -> tuple[Choices, float]:
     """The settings with the length of a typical micro-batch, and the part of it that is no padding."""
-    mean = request.rows.mean_tokens
     if choices.packing:
         return choices, packs.filled if packs else 1.0
+    rows = request.rows
+    mean = rows.mean_tokens or max(1.0, _UNKNOWN_SHARE * rows.longest_tokens)
     update_rows = choices.micro_batch * choices.accumulation
-    padded = padded_row_tokens(request.rows, choices.micro_batch, update_rows, grouped=grouped)
-    if mean is None or padded is None:
-        return choices, 1.0
-    length = max(1, round(padded))
-    return replace(choices, seq_len_tokens=min(length, choices.seq_len_tokens)), min(1.0, mean / length)
+    padded = padded_row_tokens(replace(rows, mean_tokens=mean), choices.micro_batch, update_rows, grouped=grouped)
+    length = min(max(1, round(padded or mean)), choices.seq_len_tokens)
+    return replace(choices, seq_len_tokens=length), min(1.0, mean / length)

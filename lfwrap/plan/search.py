@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.plan.batch import BatchPlan, solve_batch
-from lfwrap.plan.option import Option, evaluate, slowest_gpu
+from lfwrap.plan.option import Option, evaluate, paced_gpu
 from lfwrap.plan.packing import pack_capacities, packs_per_update, request_packs
 from lfwrap.plan.request import (
     ACCUMULATION_KEY,
@@ -142,8 +142,7 @@ def _packing_settings(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
 def _micro_limit(request: PlanRequest) -> int:
     """The largest micro-batch to try; on a machine whose pace is unknown, the one that is taken without a plan."""
     limit = request.micro_limit or _LARGEST_MICRO_BATCH
-    gpu = slowest_gpu(request.hardware)
-    return limit if gpu and gpu.compute_flops else min(limit, request.batch.micro_batch)
+    return limit if paced_gpu(request.hardware) else min(limit, request.batch.micro_batch)
 
 
 def _is_open(request: PlanRequest, *keys: str) -> bool:

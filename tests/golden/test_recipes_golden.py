@@ -3,6 +3,7 @@ writes them anew; read the difference before you commit it."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from lfwrap.engine.facts import load_engine_facts
+from lfwrap.errors import PlanError
 from lfwrap.hardware.profile import load_hardware
 from lfwrap.recipe.library import bundled_recipes
+from lfwrap.recipe.planning import Machine, Planned, dataset_folder, plan_training
 from lfwrap.recipe.recipe import build_recipe, load_recipe
 from lfwrap.recipe.render import render_recipe
 from lfwrap.yamlio import parse_yaml
@@ -25,16 +28,33 @@ CASES = sorted(
 )
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def planned(recipe, hardware) -> Planned:
+    """What `lfwrap train` plans there; nothing where nothing fits, and it would say so instead."""
+    folder = dataset_folder(recipe, Path("/"))
+    try:
+        return plan_training(recipe, FACTS, Machine(hardware, hardware.world_size, dataset_dir=folder))
+    except PlanError:
+        return Planned()
+
+
 def render(name: str, machine: str):
-    recipe = load_recipe(name, environ={})
-    return render_recipe(
+    recipe, hardware = load_recipe(name, environ={}), load_hardware(machine)
+    plan = planned(recipe, hardware)
+    rendered = render_recipe(
         recipe,
         FACTS,
-        load_hardware(machine),
+        hardware,
         output_dir="/run/output",
         dataset_dir="/data",
+        plan_values=plan.values,
         deepspeed_path="/run/ds.json",
     )
+    return dataclasses.replace(rendered, notes=(*rendered.notes, *plan.notes))
 
 
 def text_of(rendered) -> str:
