@@ -55,6 +55,7 @@ class Choices:
         zero_stage: DeepSpeed's ZeRO stage; None for plain training or DDP.
         offload: whether ZeRO keeps optimizer states (and weights, stage 3) in main memory.
         fused_attention: whether the GPU has fused attention kernels for grouped queries.
+        attended_tokens: how far a token looks where rows that share a sequence attend to themselves alone; else 0.
     """
 
     method: str
@@ -78,6 +79,7 @@ class Choices:
     zero_stage: int | None = None
     offload: bool = False
     fused_attention: bool = True
+    attended_tokens: int = 0
 
     @property
     def is_sharded(self) -> bool:

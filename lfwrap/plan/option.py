@@ -105,11 +105,20 @@ def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> 
 
 def _typical(request: PlanRequest, choices: Choices, packs: Packs | None, *, grouped: bool) -> tuple[Choices, float]:
     """The settings with the length of a typical micro-batch, and the part of it that is no padding."""
+    rows = request.rows
+    if request.speed == "max" and rows.mean_tokens is not None:
+        return _without_padding(choices, packs, rows.mean_tokens)
     if choices.packing:
         return choices, packs.filled if packs else 1.0
-    rows = request.rows
     mean = rows.mean_tokens or max(1.0, _UNKNOWN_SHARE * rows.longest_tokens)
     update_rows = choices.micro_batch * choices.accumulation
     padded = padded_row_tokens(replace(rows, mean_tokens=mean), choices.micro_batch, update_rows, grouped=grouped)
     length = min(max(1, round(padded or mean)), choices.seq_len_tokens)
     return replace(choices, seq_len_tokens=length), min(1.0, mean / length)
+
+
+def _without_padding(choices: Choices, packs: Packs | None, mean_tokens: float) -> tuple[Choices, float]:
+    """With lfwrap's extension: no padding, and each row attends to itself. Memory is planned as without it."""
+    row = max(1, round(mean_tokens))
+    length = round(choices.seq_len_tokens * packs.filled) if packs else min(row, choices.seq_len_tokens)
+    return replace(choices, seq_len_tokens=max(1, length), attended_tokens=row), 1.0

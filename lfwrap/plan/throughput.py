@@ -159,7 +159,10 @@ def _adapter_flops(model: ModelFacts, choices: Choices) -> float:
 
 def _attention_flops(model: ModelFacts, choices: Choices) -> float:
     """Scores and values, half of them where the causal half is skipped; backward takes 2.5 times the forward."""
-    length = choices.seq_len_tokens * (1.0 if choices.has_mask else 0.5)
+    if choices.attended_tokens:
+        length = 0.5 * choices.attended_tokens
+    else:
+        length = choices.seq_len_tokens * (1.0 if choices.has_mask else 0.5)
     return 4.0 * choices.tokens * length * model.q_size * model.num_layers * (_passes(choices) + 1.5)
 
 

@@ -214,3 +214,12 @@ def test_layer_inputs_wait_in_main_memory_where_that_alone_fits():
     plan = make_plan(request("rtx-3090", rows=Rows(12288), values=values, batch=BatchPlan(1, 128, 1)))
     assert OFFLOADED_CHECKPOINTS_KEY in plan.option.changes
     assert "use_unsloth_gc=true" in plan.overrides
+
+
+def test_with_the_extension_time_is_planned_without_padding_and_memory_as_without_it():
+    auto = make_plan(request(rows=ALPACA)).option
+    extended = make_plan(request(rows=ALPACA, speed="max")).option
+    assert extended.speed.tokens_per_s > auto.speed.tokens_per_s
+    fixed = [predict_plan(request(rows=ALPACA, speed=speed)).option for speed in ("auto", "max")]
+    assert fixed[0].memory == fixed[1].memory
+    assert fixed[1].speed.tokens_per_s == pytest.approx(fixed[1].speed.padded_tokens_per_s)
