@@ -206,30 +206,21 @@ def prepare_job(
         run_values={**run_values(recipe, facts, engine), **tracker_values(recipe.engine_values, paths)},
         deepspeed_path=str(paths.deepspeed),
     )
-    launcher = choose_launcher(
-        request.launcher, world_size=world_size, uses_deepspeed=bool(rendered.engine.get("deepspeed")), nodes=nodes
-    )
-    require_nodes(nodes, launcher)
-    require_exact_batches(nodes, node_processes, rendered.batch)
-    context = PreflightContext(
-        recipe=recipe,
-        values=rendered.engine,
-        hardware=hardware,
-        runs_dir=request.runs_dir,
-        cwd=surroundings.cwd,
+    launcher = _choose_launcher(request, rendered, node_processes)
+    checked = _check_job(
+        request,
+        recipe,
+        rendered,
+        launcher,
+        options,
         engine=engine,
-        splits_at_spaces=launcher.splits_at_spaces,
-        world_size=node_processes,
-        is_dry=request.is_dry or launcher.is_scheduler,
-        allow_large_on_cpu=request.force,
-        environ=surroundings.environ,
+        hardware=hardware,
+        surroundings=surroundings,
+        node_processes=node_processes,
     )
-    checked = check_preflight(context)
     # Where no folder registers the data sets, that is said once, and nothing can be said of their files.
     about_data = data.findings if data.path is None and data.findings else checked.data
-    zero_stage = rendered.zero_stage or 0
-    about_launch = tuple(check_launch(launcher, options, engine, hardware, zero_stage=zero_stage))
-    report = PreflightReport(tuple(found), about_data, (*missing, *checked.machine, *about_launch))
+    report = PreflightReport(tuple(found), about_data, (*missing, *checked.machine))
     launch = launch_request(
         engine,
         hardware,
@@ -273,6 +264,55 @@ def choose_way(
     if locked.note:
         planned = dataclasses.replace(planned, notes=(locked.note, *planned.notes))
     return LockUse(Way(planned, recipe.intent.speed == "max"), locked.note)
+
+
+def _choose_launcher(request: TrainRequest, rendered: Rendered, node_processes: int) -> Launcher:
+    """The launcher, which can start what was rendered on the nodes asked for.
+
+    Raises:
+        UsageError: it can't.
+        PlanError: an elastic run could not keep its batch.
+    """
+    nodes = request.launch.nodes
+    uses_deepspeed = bool(rendered.engine.get("deepspeed"))
+    launcher = choose_launcher(
+        request.launcher, world_size=rendered.world_size, uses_deepspeed=uses_deepspeed, nodes=nodes
+    )
+    require_nodes(nodes, launcher)
+    require_exact_batches(nodes, node_processes, rendered.batch)
+    return launcher
+
+
+def _check_job(
+    request: TrainRequest,
+    recipe: Recipe,
+    rendered: Rendered,
+    launcher: Launcher,
+    options: LaunchOptions,
+    *,
+    engine: Engine | None,
+    hardware: HardwareProfile,
+    surroundings: Surroundings,
+    node_processes: int,
+) -> PreflightReport:
+    """The preflight of data, model, machine and launcher."""
+    checked = check_preflight(
+        PreflightContext(
+            recipe=recipe,
+            values=rendered.engine,
+            hardware=hardware,
+            runs_dir=request.runs_dir,
+            cwd=surroundings.cwd,
+            engine=engine,
+            splits_at_spaces=launcher.splits_at_spaces,
+            world_size=node_processes,
+            is_dry=request.is_dry or launcher.is_scheduler,
+            allow_large_on_cpu=request.force,
+            environ=surroundings.environ,
+        )
+    )
+    about_launch = check_launch(launcher, options, engine, hardware, zero_stage=rendered.zero_stage or 0)
+    return PreflightReport((), checked.data, (*checked.machine, *about_launch))
 
 
 def plan_job(
