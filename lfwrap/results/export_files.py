@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lfwrap.engine.locate import Engine
 from lfwrap.fsio import write_json
@@ -84,29 +84,45 @@ class ExportFiles:
         _set_stop_ids(folder, self.stop_ids)
 
 
-def write_export_files(engine: Engine, target: Target, folder: Path) -> ExportFiles:
-    """Let the engine write tokenizer and template of a target into a new folder.
+class FilesJob:
+    """The engine at work on the files of a target, beside whatever else goes on. Use it as a context."""
 
-    Raises:
-        EngineError: the tokenizer can't be loaded, or the engine knows no such template.
-    """
-    folder.mkdir(parents=True)
-    environment = child_environment(model_is_local=target.model_is_local)
-    arguments = target.engine_arguments(quantized=False)
-    arguments.pop("adapter_name_or_path", None)
-    with WorkerProcess(engine.python, "export_files.py", environment=environment) as worker:
-        worker.send({"arguments": arguments, "out": str(folder)})
-        found = worker.receive()
-    template = found["chat_template"]
-    return ExportFiles(
-        folder,
-        ChatTemplate(template["source"], tuple(template["same"]), tuple(template["differences"])),
-        tuple(found["stop_ids"]),
-        tuple(found["stop_words"]),
-        found["default_system"],
-        found["ollama"]["template"],
-        found["ollama"]["has_tools"],
-    )
+    def __init__(self, engine: Engine, target: Target, folder: Path) -> None:
+        """Start it; ``folder`` is made. Raises PreflightError when the engine's Python can't be started."""
+        folder.mkdir(parents=True)
+        self._folder = folder
+        arguments = target.engine_arguments(quantized=False)
+        arguments.pop("adapter_name_or_path", None)
+        environment = child_environment(model_is_local=target.model_is_local)
+        self._worker = WorkerProcess(engine.python, "export_files.py", environment=environment)
+        self._job = {"arguments": arguments, "out": str(folder)}
+
+    def __enter__(self) -> Self:
+        """Hand it the job."""
+        try:
+            self._worker.send(self._job)
+        except BaseException:
+            self._worker.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the child."""
+        self._worker.close()
+
+    def result(self) -> ExportFiles:
+        """Wait for the files. Raises EngineError: no tokenizer can be loaded, or the engine knows no such template."""
+        found = self._worker.receive()
+        template = found["chat_template"]
+        return ExportFiles(
+            self._folder,
+            ChatTemplate(template["source"], tuple(template["same"]), tuple(template["differences"])),
+            tuple(found["stop_ids"]),
+            tuple(found["stop_words"]),
+            found["default_system"],
+            found["ollama"]["template"],
+            found["ollama"]["has_tools"],
+        )
 
 
 def write_model_config(target: Target, folder: Path, dtype: str) -> None:

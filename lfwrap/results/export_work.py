@@ -12,7 +12,7 @@ from typing import Any
 from lfwrap.engine.locate import Engine
 from lfwrap.fsio import write_json, write_text
 from lfwrap.results.adapter_only import name_base, write_adapter
-from lfwrap.results.export_files import ExportFiles, write_export_files
+from lfwrap.results.export_files import ExportFiles, FilesJob
 from lfwrap.results.export_options import CARD, FORMATS, NOTE, Export, ExportOptions
 from lfwrap.results.gguf import GgufTools, write_gguf
 from lfwrap.results.gguf_parity import GgufReport, measure_gguf, require_gguf
@@ -75,9 +75,11 @@ class ExportWork:
 
     def run(self) -> Export:
         """Make every format, compare, and write what is to be known of it."""
-        for format_name in FORMATS:
-            if format_name in self._options.formats:
-                getattr(self, f"_make_{format_name}")()
+        # Tokenizer and template take the engine's start of some seconds: meanwhile the weights are merged.
+        with FilesJob(self._engine, self._target, self._scratch / "files") as self._files_job:
+            for format_name in FORMATS:
+                if format_name in self._options.formats:
+                    getattr(self, f"_make_{format_name}")()
         parity, comparisons = self._compare() if self._options.parity else (None, {})
         return self._note(parity, comparisons)
 
@@ -90,7 +92,7 @@ class ExportWork:
     @cached_property
     def files(self) -> ExportFiles:
         """Tokenizer, chat template and what other runtimes ask; written by the engine."""
-        files = write_export_files(self._engine, self._target, self._scratch / "files")
+        files = self._files_job.result()
         self._say(files.chat_template.summary())
         return files
 

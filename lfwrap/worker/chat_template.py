@@ -105,14 +105,14 @@ def _conversations(template: Any) -> tuple[Conversation, ...]:
 
 
 def expected_ids(template: Any, tokenizer: Any, conversation: Conversation) -> list[int] | None:
-    """The prompt's tokens as training has them; None where the engine's template can't say it."""
+    """The prompt's tokens as training has them; None where the template or the tokenizer can't say it."""
     messages = [turn._asdict() for turn in conversation.turns] + [{"role": "assistant", "content": ""}]
     tools = json.dumps(conversation.tools, ensure_ascii=False) if conversation.tools else None
     try:
         prompt, _ = template.encode_oneturn(tokenizer, messages, conversation.system, tools)
     except (ValueError, RuntimeError, NotImplementedError, KeyError, TypeError):
         return None
-    return list(prompt)
+    return None if None in prompt else list(prompt)  # a tokenizer without one of the template's tokens
 
 
 def _message(turn: Turn) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
@@ -19,9 +18,6 @@ from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import EngineError
 from lfwrap.results.answers import TUNED, AnswerSession, GenerationSettings
-from lfwrap.results.export import ExportOptions, export_model
-from lfwrap.results.merge_check import read_shapes
-from lfwrap.results.parity import measure_parity
 from lfwrap.results.questions import Question, ask
 from lfwrap.results.target import resolve_target
 
@@ -157,50 +153,3 @@ def test_a_model_that_does_not_load_says_why(tiny_model, tmp_path):
     broken_target = resolve_target(str(broken), load_engine_facts(), template="qwen")
     with pytest.raises(EngineError, match=r"no_such_type|Unrecognized"), AnswerSession(locate_engine(), broken_target):
         pass
-
-
-@pytest.mark.parametrize(("dtype", "width_bytes"), [("float32", 4), ("bfloat16", 2)])
-def test_the_merged_model_answers_as_the_adapter(target, tmp_path, dtype, width_bytes):
-    export = export_model(locate_engine(), target, tmp_path / "merged", ExportOptions(dtype), lambda _: None)
-    assert export.parity is not None
-    assert export.parity.problems() == []
-    assert len(export.parity.rows) == 3
-    note = json.loads((tmp_path / "merged" / "export.json").read_text())
-    assert note["parity"]["passed"] is True
-    elements = sum(a * b for a, b in (shape for shape in _matrices(tmp_path / "merged")))
-    assert export.weights_bytes == pytest.approx(elements * width_bytes, rel=0.05)
-
-
-def _matrices(folder: Path) -> list[tuple[int, ...]]:
-    return [shape for shape in read_shapes(folder / "model.safetensors").values() if len(shape) == 2]
-
-
-def test_a_merge_that_did_nothing_is_an_error_with_the_first_differing_token(target, tmp_path):
-    """The fault of LF#6105: what was exported is the base."""
-    cli = tmp_path / "llamafactory-cli"
-    cli.write_text(
-        f"#!{sys.executable}\nimport re, shutil, sys\ntext = open(sys.argv[2]).read()\n"
-        "value = lambda key: re.search(key + r': \"?([^\"\\n]*)', text).group(1)\n"
-        "shutil.copytree(value('model_name_or_path'), value('export_dir'))\n"
-    )
-    cli.chmod(0o755)
-    engine = dataclasses.replace(locate_engine(), cli=cli)
-    with pytest.raises(EngineError, match=r"the answers part at token \d+: .* before, .* exported") as caught:
-        export_model(engine, target, tmp_path / "merged", ExportOptions(), lambda _: None)
-    assert "logits differ by" in caught.value.message
-    assert not (tmp_path / "merged").exists()
-
-
-def test_parity_sees_another_template(target, tiny_model, tmp_path):
-    """A tokenizer that renders the same question otherwise gives another prompt."""
-    changed = tmp_path / "changed"
-    changed.mkdir()
-    for path in tiny_model.iterdir():
-        (changed / path.name).write_bytes(path.read_bytes())
-    tokenizer = json.loads((changed / "tokenizer.json").read_text())
-    vocabulary = tokenizer["model"]["vocab"]
-    vocabulary["a"], vocabulary["e"] = vocabulary["e"], vocabulary["a"]
-    (changed / "tokenizer.json").write_text(json.dumps(tokenizer))
-    whole = dataclasses.replace(target, adapter=None)
-    report = measure_parity(locate_engine(), whole, str(changed), "float32", questions=("a, e",), max_new_tokens=4)
-    assert any("another prompt" in problem for problem in report.problems())
