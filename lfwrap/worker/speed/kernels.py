@@ -40,8 +40,8 @@ def project_down(x: torch.Tensor, a: torch.Tensor, seed: torch.Tensor | None, p:
     out = torch.empty(tokens, rank, dtype=x.dtype, device=x.device)
     rows = 64 if tokens >= 64 * _TILES_WANTED // 2 else 32
     _down_kernel[(triton.cdiv(tokens, rows),)](
-        x, a, out, seed, tokens, width, rank, dropout.threshold(p), R=_padded(rank), BT=rows, BK=128,
-        num_warps=4, num_stages=4,
+        x, a, out, seed, tokens, width, rank, dropout.threshold(p), R=_padded(rank), BT=rows, BK=64,
+        num_warps=4, num_stages=3,
     )  # fmt: skip
     return out
 
