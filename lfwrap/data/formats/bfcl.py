@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +82,31 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
         if not isinstance(turn, Mapping) or "role" not in turn:
             raise Reject("structure", f"message {number} has no role")
         add_message(builder, turn, f"message {number}", notes)
-    builder.assistant(calls=[_call(answer) for answer in truth])
+    builder.assistant(calls=[_call(answer, _required(record.get("function"))) for answer in truth])
     return builder.build(parse_tools(record.get("function"), notes))
 
 
-def _call(answer: Any) -> ToolCall:
+def _required(functions: Any) -> Mapping[str, Sequence[Any]]:
+    """Function → the arguments that it requires; its answers may say of one that it can be left out, which it can't."""
+    declared = [each for each in functions if isinstance(each, Mapping)] if isinstance(functions, list) else []
+    schemas = {str(each.get("name")): each.get("parameters") for each in declared}
+    required = {name: schema.get("required") for name, schema in schemas.items() if isinstance(schema, Mapping)}
+    return {name: keys for name, keys in required.items() if isinstance(keys, list)}
+
+
+def _call(answer: Any, required: Mapping[str, Sequence[Any]]) -> ToolCall:
     if not isinstance(answer, Mapping) or len(answer) != 1:
         raise Reject("call", "an accepted answer is no {name: {argument: [values]}}")
     name, accepted = next(iter(answer.items()))
     if not isinstance(accepted, Mapping):
         raise Reject("arguments", f"the accepted arguments of {name!r} are no object")
-    chosen = {key: first_accepted(values) for key, values in accepted.items()}
+    needed = required.get(name, ())
+    chosen = {key: first_accepted(_given(values) if key in needed else values) for key, values in accepted.items()}
     return ToolCall(str(name), {key: value for key, value in chosen.items() if value is not _OMITTED})
+
+
+def _given(values: Any) -> Any:
+    return [value for value in values if value != ""] if isinstance(values, list) else values
 
 
 _OMITTED = object()

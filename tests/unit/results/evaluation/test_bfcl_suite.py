@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,12 @@ def test_missing_files_are_errors(tmp_path, what):
         (folder / "BFCL_v4_simple_python.possible_answer.json").unlink()
     with pytest.raises(DataError, match="no accepted answers beside it" if what == "answers" else "no BFCL_v"):
         load_bfcl(tmp_path, "qwen")
+
+
+def test_a_required_argument_is_expected_even_where_the_answers_say_it_may_be_left_out(tmp_path, monkeypatch):
+    """Case simple_python_200 as published: the checker demands the argument all the same."""
+    case = ("emit", {"km": NUMBER, "rate": {"type": "float"}}, ["km", "rate"], {"km": [5], "rate": ["", 25.0]})
+    monkeypatch.setattr(sys.modules[__name__], "CASES", [case])
+    suite = load_bfcl(write_cases(tmp_path), "qwen")
+    assert known(suite) == {"simple_python_0": {"name": "emit", "arguments": {"km": 5, "rate": 25.0}}}
+    assert scored(suite, {key: json.dumps(call) for key, call in known(suite).items()}) == 1.0
