@@ -75,11 +75,11 @@ def make_rows(count: int, source: list[Path]) -> Iterator[dict[str, str]]:
 
 
 def made_up(draw: random.Random) -> dict[str, str]:
-    """A row of about the length of Alpaca's, every other one Chinese."""
+    """A row of about 950 bytes, as in the Alpaca sets at hand; every other one is Chinese."""
     if draw.random() < 0.5:
-        texts = ["".join(draw.choices(HAN, k=draw.randint(8, 60))) for _ in range(draw.randint(2, 8))]
+        texts = ["".join(draw.choices(HAN, k=draw.randint(8, 60))) for _ in range(draw.randint(3, 10))]
     else:
-        texts = [" ".join(draw.choices(WORDS, k=draw.randint(8, 40))) for _ in range(draw.randint(2, 8))]
+        texts = [" ".join(draw.choices(WORDS, k=draw.randint(8, 40))) for _ in range(draw.randint(3, 10))]
     return {"instruction": texts[0], "input": texts[1][:40] if draw.random() < 0.3 else "", "output": "\n".join(texts)}
 
 
