@@ -1,11 +1,13 @@
 """Copy the engine's stdout into a log, without the rows of training data that the engine prints in it.
 
 A process of its own, so that the engine can go on writing (and save a checkpoint) when lfwrap is killed. It ends when
-the last writer has closed the pipe. Stands alone: ``python log_filter.py LOG [--show-example]`` with the pipe as stdin.
+the last writer has closed the pipe, and by no signal that asks: a scheduler sends its own to every process, and the
+engine still has a checkpoint to write. Stands alone: ``python log_filter.py LOG [--show-example]`` with the pipe as stdin.
 """
 
 import os
 import re
+import signal
 import sys
 
 LEFT_OUT = b"[lfwrap] the engine's training example is left out of this log (--show-example keeps it)\n"
@@ -60,6 +62,9 @@ def _write(sink: int, content: bytes) -> None:
 
 def main(log: str, *options: str) -> None:
     """Copy stdin to the end of ``log`` until it closes."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     lines = None if "--show-example" in options else ExampleFilter()
     while chunk := os.read(0, _CHUNK_BYTES):
