@@ -2,7 +2,9 @@
 
 A process of its own, so that the engine can go on writing (and save a checkpoint) when lfwrap is killed. It ends when
 the last writer has closed the pipe, and by no signal that asks: a scheduler sends its own to every process, and the
-engine still has a checkpoint to write. Stands alone: ``python log_filter.py LOG [--show-example]`` with the pipe as stdin.
+engine still has a checkpoint to write.
+
+Stands alone: ``python log_filter.py LOG [--show-example]`` with the pipe as stdin.
 """
 
 import os
