@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from lfwrap.model.facts import ModelFacts
 from lfwrap.plan.choices import Choices
-from lfwrap.plan.terms import MEASURED, NOT_MEASURED, MemoryTerm
+from lfwrap.plan.terms import MEASURED, MEASURED_ON_TWO, MemoryTerm
 
 INT8 = 8
 GRADIENTS_SHARED = 2  # the ZeRO stage from which processes share gradients and optimizer states
 WEIGHTS_SHARED = 3
 # Fitted on the calibration half of benchmarks/memory.
 _WORKSPACE_BYTES = 72_000_000
-# As the DeepSpeed files that lfwrap renders say.
-_ZERO_BUCKET_ELEMENTS = 500_000_000
-_ZERO3_LIVE_ELEMENTS = 1_000_000_000
 _ZERO_PAPER = "DeepSpeed's documentation of ZeRO"
 
 
@@ -43,7 +40,7 @@ def shards(choices: Choices, stage: int) -> int:
 
 def lasting_terms(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
     """What lives from the first update to the last."""
-    holds = NOT_MEASURED if choices.is_sharded else MEASURED
+    holds = MEASURED_ON_TWO if choices.is_sharded else MEASURED
     in_ram = choices.offload and choices.zero_stage == WEIGHTS_SHARED
     parts = shards(choices, WEIGHTS_SHARED)
     weights = 0 if in_ram else weights_bytes(model, choices) // parts
@@ -68,7 +65,7 @@ def _optimizer_term(model: ModelFacts, choices: Choices) -> MemoryTerm:
         return MemoryTerm("optimizer states", int(size), formula, source)
     size = 0 if choices.offload else size
     formula += ", fp32 weights included, ÷ processes"
-    return MemoryTerm("optimizer states", int(size), formula, _ZERO_PAPER, NOT_MEASURED)
+    return MemoryTerm("optimizer states", int(size), formula, _ZERO_PAPER, MEASURED_ON_TWO)
 
 
 def gradient_terms(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
@@ -78,25 +75,16 @@ def gradient_terms(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
     parts = shards(choices, GRADIENTS_SHARED)
     formula = f"{choices.trainable_bytes} bytes a trainable number" + (" ÷ processes" if parts > 1 else "")
     size = choices.trainable_bytes * choices.trainable_parameters(model) // parts
-    holds = NOT_MEASURED if choices.world_size > 1 else f"{MEASURED}; kept over accumulated micro-batches"
+    holds = MEASURED_ON_TWO if choices.world_size > 1 else f"{MEASURED}; kept over accumulated micro-batches"
     return [MemoryTerm("gradients", size, formula, "autograd", holds)]
 
 
 def _communication_terms(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
-    """Buckets that gradients travel in, and weights gathered for the layer at work."""
-    trainable, stage = choices.trainable_parameters(model), choices.zero_stage or 0
-    if choices.world_size == 1:
+    """DDP's buckets: a copy of all gradients. What ZeRO takes comes and goes, and stands with the moments."""
+    if choices.world_size == 1 or choices.is_sharded:
         return []
-    elements = min(trainable, _ZERO_BUCKET_ELEMENTS) if stage >= GRADIENTS_SHARED else trainable
-    source = "DeepSpeed: reduce_bucket_size" if stage else "torch DDP: gradient buckets"
-    terms = [
-        MemoryTerm("gradient buckets", elements * choices.trainable_bytes, "one copy in flight", source, NOT_MEASURED)
-    ]
-    if stage == WEIGHTS_SHARED:
-        live = min(2 * _ZERO3_LIVE_ELEMENTS, weights_bytes(model, choices))
-        formula = "stage3_max_live_parameters × 2 bytes"
-        terms.append(MemoryTerm("gathered weights", live, formula, _ZERO_PAPER, NOT_MEASURED))
-    return terms
+    size = choices.trainable_parameters(model) * choices.trainable_bytes
+    return [MemoryTerm("gradient buckets", size, "a copy of all gradients", "torch DDP", MEASURED_ON_TWO)]
 
 
 def _weights_formula(choices: Choices) -> str:

@@ -14,15 +14,16 @@ from lfwrap.model.facts import ModelFacts
 from lfwrap.plan.choices import Choices, Precision
 from lfwrap.plan.lasting import lasting_terms
 from lfwrap.plan.moments import memory_moments
-from lfwrap.plan.terms import NOT_MEASURED, MemoryTerm
+from lfwrap.plan.terms import MEASURED_ON_TWO, NOT_MEASURED, MemoryTerm
 
 SLACK_TERM, CONTEXT_TERM = "allocator slack", "CUDA context"
 # Fitted on the calibration half (benchmarks/memory/check.py prints what comes of them).
 _CONTEXT_BYTES = 870_000_000
 _SLACK_SHARE = 0.08
 _LEAST_SLACK_BYTES, _MOST_SLACK_BYTES = 600_000_000, 4_000_000_000
-# Assumed, not yet measured.
-_NCCL_BYTES = 1_000_000_000
+# On two H200s: what the driver gave out besides the context, and what the allocator held more of under each ZeRO stage.
+_NCCL_BYTES, _DEEPSPEED_BYTES = 850_000_000, 500_000_000
+_ZERO_SLACK_BYTES = {2: 1_000_000_000, 3: 2_000_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ def _outside_terms(model: ModelFacts, choices: Choices, kind: DeviceKind, peak_b
         )
         return [slack]
     logits = 0 if choices.liger else 2 * choices.tokens * model.vocab_size
-    slack_bytes = logits + min(_MOST_SLACK_BYTES, max(_LEAST_SLACK_BYTES, int(_SLACK_SHARE * peak_bytes)))
+    gathered = _ZERO_SLACK_BYTES.get(choices.zero_stage or 0, 0)
+    slack_bytes = logits + gathered + min(_MOST_SLACK_BYTES, max(_LEAST_SLACK_BYTES, int(_SLACK_SHARE * peak_bytes)))
     terms = [
         MemoryTerm(
             SLACK_TERM,
@@ -107,6 +109,6 @@ def _outside_terms(model: ModelFacts, choices: Choices, kind: DeviceKind, peak_b
         MemoryTerm(CONTEXT_TERM, _CONTEXT_BYTES, "kernels and libraries", "fitted", in_peak=False),
     ]
     if choices.world_size > 1:
-        holds = NOT_MEASURED
-        terms.append(MemoryTerm("NCCL", _NCCL_BYTES, "buffers of its channels", "assumed", holds, in_peak=False))
+        size = _NCCL_BYTES + (0 if choices.zero_stage is None else _DEEPSPEED_BYTES)
+        terms.append(MemoryTerm("NCCL", size, "buffers of its channels", "fitted", MEASURED_ON_TWO, in_peak=False))
     return terms

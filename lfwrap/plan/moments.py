@@ -5,10 +5,16 @@ from __future__ import annotations
 from lfwrap.model.facts import ModelFacts
 from lfwrap.plan.activations import layer_bytes, mask_bytes, square_bytes
 from lfwrap.plan.choices import Choices, Precision
-from lfwrap.plan.lasting import GRADIENTS_SHARED, gradient_terms, shards
-from lfwrap.plan.terms import MEASURED, NOT_MEASURED, MemoryTerm
+from lfwrap.plan.lasting import WEIGHTS_SHARED, gradient_terms, weights_bytes
+from lfwrap.plan.terms import MEASURED, MEASURED_ON_TWO, NOT_MEASURED, MemoryTerm
 
 _FP32 = 4
+# As the DeepSpeed files that lfwrap renders say.
+_ZERO2_BUCKET_ELEMENTS = 500_000_000
+_ZERO3_LIVE_ELEMENTS = 1_000_000_000
+_ZERO3_GROUP_ELEMENTS = 1_000_000_000
+# Fitted on two H200s: what an update takes besides the states, a number.
+_UPDATE_BYTES = 6
 _AUTOGRAD = "what autograd keeps of each operation"
 
 
@@ -22,12 +28,50 @@ def memory_moments(model: ModelFacts, choices: Choices) -> dict[str, list[Memory
         moments["loss backward"] = _logits_moment(model, choices, backward=True)
     if not choices.is_lora:
         moments["embedding gradient"] = _embedding_moment(model, choices)
+    if choices.is_sharded:
+        return _with_shared(model, choices, moments)
     if choices.optimizer == "adamw_torch":
-        size = choices.trainable_bytes * choices.trainable_parameters(model) // shards(choices, GRADIENTS_SHARED)
+        size = choices.trainable_bytes * choices.trainable_parameters(model)
         formula = f"{choices.trainable_bytes} bytes a trainable number: roots of the second moments"
         holds = "foreach implementation; not yet measured here"
         moments["update"] = [MemoryTerm("update's temporaries", size, formula, "torch.optim.AdamW", holds)]
     return moments
+
+
+def _with_shared(
+    model: ModelFacts, choices: Choices, moments: dict[str, list[MemoryTerm]]
+) -> dict[str, list[MemoryTerm]]:
+    """The moments with what ZeRO has in hand at each, and the update of a process's share."""
+    shared: dict[str, list[MemoryTerm]] = {}
+    for name, terms in moments.items():
+        has_gradients = name in {"layer", "embedding gradient"}
+        if choices.zero_stage == WEIGHTS_SHARED:
+            extra = _gathered_term(model, choices, has_gradients=has_gradients)
+        else:
+            size = 2 * _ZERO2_BUCKET_ELEMENTS if has_gradients else 0
+            extra = MemoryTerm("gradient bucket", size, "reduce_bucket_size × 2 bytes", "DeepSpeed", MEASURED_ON_TWO)
+        shared[name] = [*terms, extra]
+    elements = choices.trainable_parameters(model) // choices.world_size
+    if choices.zero_stage == WEIGHTS_SHARED:
+        elements = min(elements, _ZERO3_GROUP_ELEMENTS)
+    size = 0 if choices.offload else _UPDATE_BYTES * elements
+    formula = f"{_UPDATE_BYTES} bytes a number of its share: fp32 gradients, new weights"
+    shared["update"] = [MemoryTerm("update's temporaries", size, formula, "DeepSpeed", MEASURED_ON_TWO)]
+    return shared
+
+
+def _gathered_term(model: ModelFacts, choices: Choices, *, has_gradients: bool) -> MemoryTerm:
+    """Weights gathered from the other processes: a few layers' at a time.
+
+    Going backward, frozen layers are not given back: at the first layer all of them are gathered.
+    """
+    if choices.is_lora and has_gradients:
+        size = choices.weight_bytes * (model.linear_weights + model.expert_parameters)
+        formula = "all layers: frozen ones stay gathered in the backward pass"
+    else:
+        size = min(2 * _ZERO3_LIVE_ELEMENTS, weights_bytes(model, choices))
+        formula = "stage3_max_live_parameters × 2 bytes"
+    return MemoryTerm("gathered weights", size, formula, "DeepSpeed", MEASURED_ON_TWO)
 
 
 def _kept_term(model: ModelFacts, choices: Choices) -> MemoryTerm:
@@ -73,6 +117,8 @@ def _layer_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
     working = tokens * layer.working
     if choices.quantization_bit:
         working = max(working, _quantized_working(model, choices, widest))
+    elif choices.is_lora and not choices.casts_inputs and not choices.dropout:
+        working = max(working, _gradients_side_by_side(model, choices))
     if not choices.is_lora:
         working += widest * (choices.compute_bytes + (4 if choices.precision is Precision.MIXED else 0))
     terms = [_kept_term(model, choices), _mask_term(choices)]
@@ -106,9 +152,12 @@ def _quantized_working(model: ModelFacts, choices: Choices, widest: int) -> int:
     """
     width, hidden = model.intermediate_size, model.hidden_size
     restored = 2 * widest + choices.compute_bytes * choices.tokens * (width + hidden)
-    if choices.dropout:
-        return restored
-    return max(restored, choices.compute_bytes * choices.tokens * (2 * width + hidden))
+    return restored if choices.dropout else max(restored, _gradients_side_by_side(model, choices))
+
+
+def _gradients_side_by_side(model: ModelFacts, choices: Choices) -> int:
+    """What the base and the adapter each give back to the MLP's product, and the gradient that both come from."""
+    return choices.compute_bytes * choices.tokens * (2 * model.intermediate_size + model.hidden_size)
 
 
 def _head_gradient_term(model: ModelFacts, choices: Choices) -> MemoryTerm:

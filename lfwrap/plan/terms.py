@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MEASURED = "measured on an H100"
+MEASURED_ON_TWO = "measured on two H200s"
 NOT_MEASURED = "not yet measured here"
 
 

@@ -39,9 +39,8 @@ _LOGIT_TRAFFIC = 30
 _NF4_TRAFFIC = 2.5
 _UPDATE_TRAFFIC = 28
 _CAST_TRAFFIC, _GRADIENT_TRAFFIC = 6, 14
-# From one run on two H200s (7B, LoRA: 5.5k tokens/s with ZeRO-3 where DDP made 14.1k): seconds to gather one tensor for
-# a pass through its layer, whatever its size.
-_GATHER_S = 0.87e-3
+# Fitted on two H200s: seconds to gather one tensor for a pass through its layer, whatever its size.
+_GATHER_S = 0.52e-3
 # Assumed, not yet measured: bytes a second between GPUs.
 _LINK_BYTES_PER_S = {"nvlink": 150e9, "pcie": 12e9}
 
@@ -182,7 +181,8 @@ def _moved_bytes(model: ModelFacts, choices: Choices) -> float:
 
 def _launch_s(model: ModelFacts, choices: Choices) -> float:
     each = _ADAPTER_LAUNCH_S + (_INT8_LAUNCH_S if choices.quantization_bit == INT8 else 0.0)
-    extra = each * len(choices.targets(model)) if choices.is_lora else _TRAINED_LAUNCH_S * len(model.linears)
+    casts = 0.0 if choices.precision is Precision.PURE else _TRAINED_LAUNCH_S * len(model.linears)
+    extra = each * len(choices.targets(model)) if choices.is_lora else casts
     return model.num_layers * _passes(choices) * (_LAYER_LAUNCH_S + extra)
 
 

@@ -12,7 +12,7 @@ import pytest
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.model.facts import catalog_model
 from lfwrap.plan.choices import Choices, Precision, read_choices
-from lfwrap.plan.lasting import adapter_bytes, weights_bytes
+from lfwrap.plan.lasting import adapter_bytes, lasting_terms, weights_bytes
 from lfwrap.plan.memory import estimate_memory
 from lfwrap.plan.option import MARGIN_SHARE
 
@@ -127,13 +127,13 @@ def test_one_micro_batch_an_update_keeps_no_gradients_at_the_loss():
 
 
 @pytest.mark.parametrize(("stage", "shared"), [(2, {"gradients", "optimizer states"}), (3, {"base weights"})])
-def test_zero_shares_what_its_stage_says_and_says_it_is_not_measured(stage, shared):
+def test_zero_shares_what_its_stage_says_and_where_it_was_measured(stage, shared):
     two = dataclasses.replace(PAPER, world_size=2, zero_stage=stage, precision=Precision.PURE)
     eight = dataclasses.replace(two, world_size=8)
     for name in shared:
         small, large = terms(QWEN_7B, eight)[name], terms(QWEN_7B, two)[name]
         assert small.bytes == pytest.approx(large.bytes / 4, rel=1e-6)
-        assert "not yet measured" in small.holds
+        assert "two H200s" in small.holds
 
 
 def test_zero_offload_takes_states_and_weights_off_the_gpu():
@@ -193,3 +193,17 @@ def test_deepspeed_from_stage_2_on_holds_16_bit_models():
 def test_checkpoints_in_main_memory_leave_one_layers_input():
     kept = terms(QWEN_7B, dataclasses.replace(PAPER, offload_checkpoints=True))["kept layer inputs"].bytes
     assert kept * QWEN_7B.num_layers == terms(QWEN_7B, PAPER)["kept layer inputs"].bytes
+
+
+def test_frozen_layers_stay_gathered_under_zero_3_and_trained_ones_do_not():
+    sharded = dataclasses.replace(PAPER, world_size=2, zero_stage=3, precision=Precision.PURE, liger=True)
+    assert terms(QWEN_7B, sharded)["gathered weights"].bytes == 2 * QWEN_7B.linear_weights
+    full = dataclasses.replace(sharded, method="full", rank=0)
+    moments = estimate_memory(QWEN_7B, full).moments
+    assert moments["update"] - sum(term.bytes for term in lasting_terms(QWEN_7B, full)) == 6 * 10**9
+
+
+def test_the_bucket_of_zero_2_comes_with_the_first_gradient():
+    sharded = dataclasses.replace(PAPER, world_size=2, zero_stage=2, precision=Precision.PURE)
+    assert "gradient bucket" not in terms(QWEN_7B, sharded)  # widest at the loss
+    assert terms(QWEN_7B, dataclasses.replace(sharded, liger=True))["gradient bucket"].bytes == 10**9

@@ -117,12 +117,12 @@ def test_gpus_refuse_what_does_not_fit_and_a_cpu_warns():
 
 
 def test_a_zero_stage_of_the_plan_reaches_deepspeed():
-    text = MODEL.replace("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-72B-Instruct")
-    planned, rendered = plan(text + "lfwrap: {effective_batch_size: 128, speed: auto}", hardware="8x-h100-80gb")
-    assert planned.values[STAGE_KEY][0] == rendered.zero_stage == 3
-    assert rendered.deepspeed["zero_optimization"]["stage"] == 3
+    text = MODEL.replace("lora\n", "full\n") + "lfwrap: {effective_batch_size: 128, speed: auto"
+    planned, rendered = plan(text + "}", hardware="4x-h100-80gb")
+    assert planned.values[STAGE_KEY][0] == rendered.zero_stage == 2
+    assert rendered.deepspeed["zero_optimization"]["stage"] == 2
     assert STAGE_KEY not in rendered.engine
-    chosen, _ = plan(text + "lfwrap: {effective_batch_size: 128, speed: auto, zero_stage: 3}", hardware="8x-h100-80gb")
+    chosen, _ = plan(text + ", zero_stage: 3}", hardware="4x-h100-80gb")
     assert STAGE_KEY not in chosen.values
 
 
