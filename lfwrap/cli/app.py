@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prepare-data": ("prepare_data", "Turn Alpaca, CSV and other files into an exact LLaMA-Factory data set."),
     "data": ("data", "List formats, collect tools, count and show what data sets hold."),
     "plan": ("plan", "Find the fastest way to run a recipe that fits a machine, and say why."),
+    "tune": ("tune", "Measure which way of running a recipe is the fastest on this machine."),
     "train": ("train", "Train a recipe: check, render, launch, follow, record."),
     "compare": ("compare", "Ask base, adapters and checkpoints the same questions, side by side."),
     "chat": ("chat", "Talk to a tuned model: interactive, one question, or a file of them."),

@@ -1,0 +1,251 @@
+"""Measure a recipe's ways on this machine: short real trainings of the plan's best, the fastest into its lock.
+
+The first is always what ``speed: auto`` chooses by itself, so that the winner is never slower than that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lfwrap.engine.facts import load_engine_facts
+from lfwrap.engine.locate import Engine, locate_engine
+from lfwrap.errors import EngineError, UsageError
+from lfwrap.fsio import write_json
+from lfwrap.hardware.profile import choose_world_size, load_hardware
+from lfwrap.plan.request import ACCUMULATION_KEY
+from lfwrap.recipe.candidates import Way, find_ways
+from lfwrap.recipe.check import check_recipe, require_valid
+from lfwrap.recipe.planning import dataset_folder, find_machine
+from lfwrap.results.child import engine_failure
+from lfwrap.results.trial_team import EngineStart, TrialTeam
+from lfwrap.results.trial_values import choose_winner, describe_way, judge_trials, read_trial, timed_slots, trial_values
+from lfwrap.run.job import Job, Surroundings, TrainRequest, load_request, prepare_job, resolved_recipe
+from lfwrap.run.lock import LockEntry, LockKey, Trial, choose_lock_path, describe_key, save_entry
+from lfwrap.run.process import MARKER
+from lfwrap.run.record import utc_now
+from lfwrap.run.tuned import data_values
+
+_LEAST_S = 20.0  # no trial is begun with less of the budget left
+_LOG_BYTES = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Everything that is going to be tried.
+
+    Attributes:
+        jobs: the ways as they would be trained, ``speed: auto``'s own first, each with its way.
+        key: what the measurements will hold for.
+        engine: the engine.
+        rows: rows of an epoch; None where their number is unknown.
+        lock: the file that the result goes to.
+    """
+
+    jobs: tuple[tuple[Way, Job], ...]
+    key: LockKey
+    engine: Engine
+    rows: int | None
+    lock: Path
+
+
+Listener = Callable[[int, int, str, Trial | None], None]
+"""Told the trial's number, how many there are, its way, and what became of it (None: it begins)."""
+
+
+def prepare_tuning(request: TrainRequest, surroundings: Surroundings, count: int) -> Tuning:
+    """Find the ways that are worth a trial, and check everything; starts nothing.
+
+    Raises:
+        UsageError: the recipe leaves nothing to choose, or the machine is another one.
+        LfwrapError: the recipe can't be trained here.
+    """
+    if request.hardware not in {"auto", "cpu"}:
+        raise UsageError(
+            f"--hardware {request.hardware}: trials are made on the machine that one is at.",
+            hint="Leave --hardware out; lfwrap plan answers for other machines.",
+        )
+    recipe = load_request(request, surroundings)
+    engine = locate_engine(surroundings.environ)
+    facts, hardware = load_engine_facts(engine), load_hardware(request.hardware)
+    require_valid(recipe, check_recipe(recipe, facts, hardware))
+    world_size = choose_world_size(request.gpus, hardware)
+    machine = find_machine(hardware, world_size, engine, dataset_folder(recipe, surroundings.cwd), is_here=True)
+    ways = find_ways(recipe, facts, machine, count)
+    root = surroundings.cwd / "RUN"
+    jobs = tuple((way, prepare_job(request, recipe, root, surroundings, way)) for way in ways)
+    jobs[0][1].report.require_none()
+    plan = ways[0].planned.plan
+    key = describe_key(resolved_recipe(recipe), data_values(recipe, machine), machine, engine, surroundings.cwd)
+    lock = choose_lock_path(recipe.path, surroundings.environ)
+    return Tuning(jobs, key, engine, plan.rows.count if plan else None, lock)
+
+
+def tune(tuning: Tuning, surroundings: Surroundings, budget_s: float, listener: Listener) -> LockEntry:
+    """Try the ways one after another until the time is up; the result stands in the lock.
+
+    Raises:
+        EngineError: none of them could be trained; with the first one's fault.
+        PreflightError: the engine can't be started, or the lock can't be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="lfwrap-tune-") as scratch:
+        course = _Trials(tuning, surroundings, Path(scratch), time.monotonic() + budget_s)
+        try:
+            trials = course.run(listener)
+        finally:
+            course.close()
+        winner = choose_winner(trials)
+        if winner is None:
+            raise course.failure(trials)
+    entry = LockEntry(tuning.key, utc_now(), winner, judge_trials(trials, winner))
+    save_entry(tuning.lock, entry)
+    return entry
+
+
+class _Trials:
+    """The trials at work: one team of processes makes one, the next team imports the engine meanwhile."""
+
+    def __init__(self, tuning: Tuning, surroundings: Surroundings, scratch: Path, deadline_s: float) -> None:
+        self._tuning, self._scratch, self._deadline_s = tuning, scratch, deadline_s
+        job = tuning.jobs[0][1]
+        added = {name: value for name, value in job.command.environment.items() if name not in {MARKER, "LFWRAP_SPEED"}}
+        self._size = job.rendered.world_size
+        environment = {**surroundings.environ, **added}
+        self._log = scratch / "engine.log"
+        self._start = EngineStart(tuning.engine.python, self._size, environment, surroundings.cwd, self._log)
+        self._team: TrialTeam | None = None
+        self._next: TrialTeam | None = None
+        self._longest_s = 0.0
+
+    def run(self, listener: Listener) -> list[Trial]:
+        """All that there is time for."""
+        trials: list[Trial] = []
+        count = len(self._tuning.jobs)
+        for number, (way, job) in enumerate(self._tuning.jobs):
+            listener(number, count, describe_way(way), None)
+            best_s = min((trial.epoch_s for trial in trials if trial.status == "ok" and trial.epoch_s), default=0.0)
+            left_s = self._deadline_s - time.monotonic()
+            if trials and left_s < max(_LEAST_S, self._longest_s):
+                trial = dataclasses.replace(read_trial(way, None, None), status="skipped", why="no time was left")
+            else:
+                trial = self._try(number, way, job, best_s, is_last=number + 1 == count)
+            trials.append(trial)
+            listener(number, count, trial.way, trial)
+        return trials
+
+    def _try(self, number: int, way: Way, job: Job, best_s: float, *, is_last: bool) -> Trial:
+        began_s = time.monotonic()
+        # The first trial has all the time: without it there is nothing to compare with.
+        deadline_s = self._deadline_s if number else began_s + 2 * max(60.0, self._deadline_s - began_s)
+        team = self._take_team()
+        if not team.wait_ready(deadline_s):
+            self._drop_team()
+            return read_trial(way, None, None)
+        if not team.forks and not is_last:
+            self._next = TrialTeam(self._start)
+        requests = self._requests(number, way, job, best_s)
+        in_time = team.run(requests, deadline_s)
+        if not (team.forks and in_time):
+            self._drop_team()
+        self._longest_s = max(self._longest_s, time.monotonic() - began_s)
+        found = _collect([Path(request["result"]) for request in requests])
+        if found is None and not in_time:
+            found = {"status": "slower" if best_s else "failed", "error": "no result in time"}
+            return dataclasses.replace(read_trial(way, found, self._tuning.rows), why="no result in time")
+        return read_trial(way, found, self._tuning.rows)
+
+    def _take_team(self) -> TrialTeam:
+        if self._team is None:
+            self._team = self._next or TrialTeam(self._start)
+            self._next = None
+        return self._team
+
+    def _drop_team(self) -> None:
+        if self._team is not None:
+            self._team.close()
+        self._team = None
+
+    def close(self) -> None:
+        """End every process."""
+        for team in (self._team, self._next):
+            if team is not None:
+                team.close()
+        self._team = self._next = None
+
+    def _requests(self, number: int, way: Way, job: Job, best_s: float) -> list[dict[str, Any]]:
+        """What each process is asked for."""
+        folder = self._scratch / str(number)
+        folder.mkdir()
+        values = trial_values(job.rendered.engine, str(folder / "output"))
+        if job.rendered.deepspeed is not None:
+            values["deepspeed"] = str(folder / "deepspeed.json")
+            write_json(folder / "deepspeed.json", job.rendered.deepspeed)
+        accumulation, port = int(job.rendered.engine[ACCUMULATION_KEY]), _free_port()
+        return [
+            {
+                "values": values,
+                "environment": self._rank_environment(rank, port),
+                "extended": way.extended,
+                "accumulation": accumulation,
+                "slots": timed_slots(accumulation),
+                "best_epoch_s": best_s,
+                "result": str(folder / f"result-{rank}.json"),
+                "log": str(folder / f"log-{rank}.txt"),
+            }
+            for rank in range(self._size)
+        ]
+
+    def _rank_environment(self, rank: int, port: int) -> Mapping[str, str]:
+        if self._size == 1 and self._tuning.jobs[0][1].rendered.deepspeed is None:
+            return {}
+        size = str(self._size)
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, **meeting}
+
+    def failure(self, trials: list[Trial]) -> EngineError:
+        """Why there is no result: the first way's fault, from its log."""
+        texts = []
+        for path in (self._scratch / "0" / "log-0.txt", self._log):
+            with contextlib.suppress(OSError):
+                texts.append(path.read_bytes()[-_LOG_BYTES:].decode(errors="replace"))
+        error = engine_failure(f"None of the {len(trials)} ways could be trained", "\n".join(reversed(texts)), 1)
+        if trials[0].status == "oom":
+            hint = "`lfwrap plan` says what would fit; a smaller cutoff_len or quantization_bit=4 need less."
+            return EngineError(f"{error.message} ({trials[0].why})", hint=hint)
+        return error
+
+
+def _collect(results: list[Path]) -> dict[str, Any] | None:
+    """One answer from those of all processes: the first's times, the worst status, the most memory."""
+    found: list[dict[str, Any]] = []
+    for path in results:
+        with contextlib.suppress(OSError, ValueError):
+            found.append(orjson.loads(path.read_bytes()))
+    if not found:
+        return None
+    worst = next((each for status in ("oom", "failed") for each in found if each["status"] == status), None)
+    if worst is not None:
+        return worst
+    if len(found) < len(results):
+        return None
+    peaks = {
+        key: max((each[key] for each in found if each[key] is not None), default=None)
+        for key in ("peak_allocated_bytes", "peak_reserved_bytes")
+    }
+    return {**found[0], **peaks}
+
+
+def _free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
