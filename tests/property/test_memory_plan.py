@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -10,10 +12,12 @@ from lfwrap.hardware.profile import catalog_names, load_hardware
 from lfwrap.model.facts import catalog_model
 from lfwrap.plan.batch import solve_batch
 from lfwrap.plan.option import device_limit_bytes
+from lfwrap.plan.packing import PACKED_ROWS_TOLERANCE
 from lfwrap.plan.plan import make_plan
 from lfwrap.plan.request import PlanRequest
 from lfwrap.plan.rows import Rows
 
+LENGTHS = tuple(random.Random(7).choices(range(20, 480), k=300))  # noqa: S311
 GPUS = [name for name in catalog_names() if load_hardware(name).gpus]
 
 
@@ -27,10 +31,12 @@ GPUS = [name for name in catalog_names() if load_hardware(name).gpus]
     bits=st.sampled_from([None, 4, 8]),
     longest=st.sampled_from([128, 1024, 8192]),
     mean=st.sampled_from([None, 100.0]),
-    speed=st.sampled_from(["auto", "exact", "off"]),
+    lengths=st.sampled_from([(), LENGTHS]),
+    speed=st.sampled_from(["auto", "max", "exact", "off"]),
+    stages=st.sampled_from([(), (2, 3)]),
 )
 def test_a_plan_never_exceeds_its_machine_and_keeps_the_batch(
-    *, name, count, model, effective, rank, bits, longest, mean, speed
+    *, name, count, model, effective, rank, bits, longest, mean, lengths, speed, stages
 ):
     single = load_hardware(name)
     machine = load_hardware(f"{count}x-{name}") if single.kind == "cuda" else single
@@ -41,10 +47,11 @@ def test_a_plan_never_exceeds_its_machine_and_keeps_the_batch(
         values={"lora_rank": rank, "quantization_bit": bits, "cutoff_len": longest, "bf16": machine.supports_bf16},
         hardware=machine,
         world_size=machine.world_size,
-        rows=Rows(longest, mean),
+        rows=(Rows(max(LENGTHS), mean, len(LENGTHS), lengths) if lengths else Rows(longest, mean)).cut(longest),
         batch=solve_batch(effective, machine.world_size),
         effective_batch=effective,
         speed=speed,
+        open_stages=stages if machine.world_size > 1 else (),
     )
     try:
         plan = make_plan(request)
@@ -54,5 +61,7 @@ def test_a_plan_never_exceeds_its_machine_and_keeps_the_batch(
     assert plan.option.memory.device_bytes <= device_limit_bytes(machine) < machine.device_memory_bytes
     if plan.option.choices.packing:
         assert plan.option.batch.effective % machine.world_size == 0
+        assert abs(plan.option.rows_per_update / effective - 1) <= PACKED_ROWS_TOLERANCE
+        assert plan.option.choices.seq_len_tokens >= request.rows.longest_tokens
     else:
         assert plan.option.batch.effective == effective
