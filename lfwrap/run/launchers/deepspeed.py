@@ -46,8 +46,9 @@ class DeepspeedLauncher:
         several = nodes.count > 1
         hostfile = request.root / "hostfile"
         where = _on_nodes(request, hostfile) if several else _on_this_node(request)
-        first = nodes.address or (nodes.hosts[0].name if nodes.hosts else "127.0.0.1")
-        meeting = ("--master_addr", first, "--master_port", str(request.meeting_port))
+        # With a hostfile and no address, DeepSpeed asks the first host for its own: its name may only be known to ssh.
+        address = () if nodes.hosts and not nodes.address else ("--master_addr", nodes.address)
+        meeting = (*address, "--master_port", str(request.meeting_port))
         runner = (str(_RUNNER),) if nodes.hosts else ("-m", "deepspeed.launcher.runner")
         argv = (str(request.engine.python), *runner, "--no_local_rank", *where, *meeting, *training_command(request))
         environment = distributed_environment(request)

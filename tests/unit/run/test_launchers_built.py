@@ -87,7 +87,7 @@ def test_deepspeed_on_each_node_names_as_many_hosts_as_there_are() -> None:
 def test_deepspeed_with_a_hostfile_starts_all_from_here() -> None:
     hosts = (Host("a", 8), Host("b", 4))
     command = build("deepspeed", world_size=12, nodes=Nodes(count=2, least=2, address="", hosts=hosts))
-    assert "deepspeed_hosts.py --no_local_rank --hostfile /runs/r1/hostfile --master_addr a" in command.quoted
+    assert "deepspeed_hosts.py --no_local_rank --hostfile /runs/r1/hostfile --master_port 29500" in command.quoted
     assert command.files == {Path("/runs/r1/hostfile"): "a slots=8\nb slots=4\n"}
     assert command.launch == {}
 
