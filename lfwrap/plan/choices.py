@@ -9,6 +9,7 @@ from typing import Any
 
 from lfwrap.model.facts import LinearShape, ModelFacts
 
+EVAL_BATCH_KEY, DEFAULT_EVAL_BATCH = "per_device_eval_batch_size", 8
 _ATTENTION = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"})
 # Bytes that AdamW and its kin keep for a trainable number; Adam keeps two moments of the parameter's type.
 _OPTIMIZER_BYTES: dict[str, float] = {
@@ -55,6 +56,7 @@ class Choices:
         zero_stage: DeepSpeed's ZeRO stage; None for plain training or DDP.
         offload: whether ZeRO keeps optimizer states (and weights, stage 3) in main memory.
         fused_attention: whether the GPU has fused attention kernels for grouped queries.
+        eval_batch: rows that one process evaluates at a time; 0 where nothing is evaluated.
         attended_tokens: how far a token looks where rows that share a sequence attend to themselves alone; else 0.
     """
 
@@ -79,6 +81,7 @@ class Choices:
     zero_stage: int | None = None
     offload: bool = False
     fused_attention: bool = True
+    eval_batch: int = 0
     attended_tokens: int = 0
 
     @property
@@ -206,7 +209,15 @@ def read_choices(
         zero_stage=zero_stage,
         offload=offload,
         fused_attention=fused_attention,
+        eval_batch=_eval_batch(values),
     )
+
+
+def _eval_batch(values: Mapping[str, Any]) -> int:
+    """Rows that are evaluated at a time, 8 unless the engine is told otherwise."""
+    has_set = bool(values.get("val_size") or values.get("eval_dataset"))
+    is_asked = values.get("eval_strategy") not in {None, "no", False} or bool(values.get("do_eval"))
+    return int(values.get(EVAL_BATCH_KEY) or DEFAULT_EVAL_BATCH) if has_set and is_asked else 0
 
 
 def _adapter_settings(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,8 @@ def memory_moments(model: ModelFacts, choices: Choices) -> dict[str, list[Memory
         moments["loss backward"] = _logits_moment(model, choices, backward=True)
     if not choices.is_lora:
         moments["embedding gradient"] = _embedding_moment(model, choices)
+    if choices.eval_batch:
+        moments["evaluation"] = [_evaluation_term(model, choices)]
     if choices.is_sharded:
         return _with_shared(model, choices, moments)
     if choices.optimizer == "adamw_torch":
@@ -210,6 +212,14 @@ def _fused_loss_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
     if not choices.is_lora:
         terms.append(_head_gradient_term(model, choices))
     return terms
+
+
+def _evaluation_term(model: ModelFacts, choices: Choices) -> MemoryTerm:
+    """All logits of the rows that are evaluated together: Liger's fused loss is for training only."""
+    each = 8 if choices.compute_bytes == _FP32 else choices.compute_bytes + 8
+    logits = choices.eval_batch * choices.seq_len_tokens * model.vocab_size
+    formula = f"{choices.eval_batch} rows × tokens × vocabulary × {each} bytes"
+    return MemoryTerm("logits", logits * each, formula, "transformers' loss", "as going forward in training")
 
 
 def _embedding_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:

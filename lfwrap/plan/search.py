@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.plan.batch import BatchPlan, solve_batch
-from lfwrap.plan.option import Option, evaluate, paced_gpu
+from lfwrap.plan.choices import DEFAULT_EVAL_BATCH, EVAL_BATCH_KEY
+from lfwrap.plan.option import Option, device_limit_bytes, evaluate, paced_gpu
 from lfwrap.plan.packing import pack_capacities, packs_per_update, request_packs
 from lfwrap.plan.request import (
     ACCUMULATION_KEY,
@@ -40,12 +41,13 @@ def fixed_option(request: PlanRequest) -> Option:
 
 def options(request: PlanRequest) -> list[Option]:
     """Every way that the request leaves open, fitting or not; sharing between GPUs only where nothing fits without."""
-    found = list(_ways(request, {}))
+    evaluation = _evaluation_setting(request)
+    found = list(_ways(request, evaluation))
     for stage in request.open_stages:
         if any(option.fits for option in found):
             break
         reason = "Does not fit otherwise: " + _SHARED[stage]
-        found += _ways(request, {STAGE_KEY: (stage, reason)})
+        found += _ways(request, {**evaluation, STAGE_KEY: (stage, reason)})
     return found
 
 
@@ -83,7 +85,9 @@ def rank_options(ways: Iterable[Option], count: int, alike: int = 2) -> list[Opt
 
 
 def _rank(option: Option) -> tuple[float, float]:
-    cost = 1 - _WORTHWHILE * len({key for key in option.changes if key not in {PACKING_KEYS[1], CUTOFF_KEY}})
+    cost = 1 - _WORTHWHILE * len(
+        {key for key in option.changes if key not in {PACKING_KEYS[1], CUTOFF_KEY, EVAL_BATCH_KEY}}
+    )
     if option.speed is None:  # nothing is known of the machine's pace: as little as possible is changed
         return cost, float(option.choices.micro_batch)
     return option.speed.tokens_per_s * cost, -float(option.memory.device_bytes)
@@ -103,6 +107,21 @@ def _settings(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
         matters.append([as_it_is, *_checkpointing_settings(request)])
     matters.append([as_it_is, *_length_settings(request)])
     return matters
+
+
+def _evaluation_setting(request: PlanRequest) -> dict[str, Reasoned]:
+    """Fewer rows at a time while evaluating, where the engine's 8 would not fit beside weights and states."""
+    if request.speed == "off" or request.effective_batch is None or not _is_open(request, EVAL_BATCH_KEY):
+        return {}
+    smallest = BatchPlan(1, request.effective_batch, request.world_size)
+    for size in (DEFAULT_EVAL_BATCH, 4, 2, 1):
+        reason = "Evaluation makes all logits at once, with Liger, too: so many rows fit."
+        setting: dict[str, Reasoned] = {} if size == DEFAULT_EVAL_BATCH else {EVAL_BATCH_KEY: (size, reason)}
+        memory = evaluate(request, setting, smallest).memory
+        outside = memory.device_bytes - memory.peak_allocated_bytes
+        if memory.moments.get("evaluation", 0) + outside <= device_limit_bytes(request.hardware) or size == 1:
+            return setting
+    return {}
 
 
 def _checkpointing_settings(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:

@@ -11,6 +11,7 @@ from lfwrap.errors import PlanError
 from lfwrap.hardware.profile import load_hardware
 from lfwrap.model.facts import catalog_model
 from lfwrap.plan.batch import BatchPlan
+from lfwrap.plan.choices import EVAL_BATCH_KEY
 from lfwrap.plan.option import device_limit_bytes
 from lfwrap.plan.plan import make_plan, predict_plan
 from lfwrap.plan.request import (
@@ -232,3 +233,23 @@ def test_with_the_extension_time_is_planned_without_padding_and_memory_as_withou
     fixed = [predict_plan(request(rows=ALPACA, speed=speed)).option for speed in ("auto", "max")]
     assert fixed[0].memory == fixed[1].memory
     assert fixed[1].speed.tokens_per_s == pytest.approx(fixed[1].speed.padded_tokens_per_s)
+
+
+EVALUATED = {"val_size": 0.1, "eval_strategy": "steps"}
+
+
+def test_evaluation_takes_fewer_rows_at_a_time_where_its_logits_would_not_fit():
+    rows = Rows(2048, 600.0)
+    plan = make_plan(request("rtx-4090", rows=rows, values=EVALUATED, speed="exact"))
+    size = plan.option.changes[EVAL_BATCH_KEY][0]
+    assert size < 8
+    assert plan.option.memory.moments["evaluation"] < plan.option.memory.device_bytes <= plan.option.limit_bytes
+    roomy = make_plan(request("h200", rows=rows, values=EVALUATED))
+    assert EVAL_BATCH_KEY not in roomy.option.changes
+    own = make_plan(request("h200", rows=rows, values={**EVALUATED, EVAL_BATCH_KEY: 2}))
+    assert own.option.choices.eval_batch == 2
+
+
+@pytest.mark.parametrize("values", [{}, {"val_size": 0.1}, {"eval_strategy": "epoch"}])
+def test_what_is_not_evaluated_takes_nothing(values):
+    assert "evaluation" not in make_plan(request(values=values)).option.memory.moments
