@@ -85,9 +85,7 @@ def rank_options(ways: Iterable[Option], count: int, alike: int = 2) -> list[Opt
 
 
 def _rank(option: Option) -> tuple[float, float]:
-    cost = 1 - _WORTHWHILE * len(
-        {key for key in option.changes if key not in {PACKING_KEYS[1], CUTOFF_KEY, EVAL_BATCH_KEY}}
-    )
+    cost = 1 - _WORTHWHILE * len(option.changes.keys() - {PACKING_KEYS[1], CUTOFF_KEY, EVAL_BATCH_KEY})
     if option.speed is None:  # nothing is known of the machine's pace: as little as possible is changed
         return cost, float(option.choices.micro_batch)
     return option.speed.tokens_per_s * cost, -float(option.memory.device_bytes)

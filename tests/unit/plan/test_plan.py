@@ -240,7 +240,7 @@ EVALUATED = {"val_size": 0.1, "eval_strategy": "steps"}
 
 def test_evaluation_takes_fewer_rows_at_a_time_where_its_logits_would_not_fit():
     rows = Rows(2048, 600.0)
-    plan = make_plan(request("rtx-4090", rows=rows, values=EVALUATED, speed="exact"))
+    plan = make_plan(request("rtx-4090", model="llama-3.2-3b", rows=rows, values=EVALUATED))
     size = plan.option.changes[EVAL_BATCH_KEY][0]
     assert size < 8
     assert plan.option.memory.moments["evaluation"] < plan.option.memory.device_bytes <= plan.option.limit_bytes
