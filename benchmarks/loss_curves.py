@@ -1,10 +1,10 @@
 """Do two sets of loss curves differ by more than their runs differ among themselves?
 
 Each set holds the curves of several runs that differ in their seed only. At every update of the first set the losses
-are compared at equal rows seen, by Welch's t-test (two-sided, unequal variances); so are the means of whole curves, which
-see a small lasting difference that single updates don't. The p-values are corrected by Holm's method. The curves agree
-when none is below 5%. A test can't prove that two ways are the same: the verdict says how large a difference it could
-have seen.
+are compared at equal rows seen, by Welch's t-test (two-sided, unequal variances); so are the means of whole curves,
+which see a small lasting difference that single updates don't. The p-values are corrected by Holm's method. The curves
+agree when none is below 5%. A test can't prove that two ways are the same: the verdict says how large a difference it
+could have seen.
 """
 
 from __future__ import annotations

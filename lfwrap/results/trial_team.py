@@ -45,6 +45,7 @@ class TrialTeam:
     def __init__(self, start: EngineStart) -> None:
         """Start them; they import the engine and wait. Raises PreflightError when they can't be started."""
         self.forks = False
+        self._is_ready = False
         self._pending: dict[int, bytes] = {}
         command = [str(start.python), "-u", str(_SCRIPT)]
         self._members: list[subprocess.Popen[bytes]] = []
@@ -69,9 +70,11 @@ class TrialTeam:
 
     def wait_ready(self, deadline_s: float) -> bool:
         """Whether all have imported the engine by this time of `time.monotonic`."""
-        events = [self._receive(member, deadline_s) for member in self._members]
-        self.forks = all(event is not None and event["forks"] for event in events)
-        return all(event is not None for event in events)
+        if not self._is_ready:
+            events = [self._receive(member, deadline_s) for member in self._members]
+            self.forks = all(event is not None and event["forks"] for event in events)
+            self._is_ready = all(event is not None for event in events)
+        return self._is_ready
 
     def run(self, requests: Sequence[Mapping[str, Any]], deadline_s: float) -> bool:
         """Make one trial, a request for each process; whether all of them ended by then."""
