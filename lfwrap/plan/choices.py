@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -143,10 +144,7 @@ class Choices:
         """The linear layers of a decoder layer that carry an adapter."""
         if not self.is_lora:
             return ()
-        if self.target.strip() == "all":
-            return model.linears
-        names = {name.strip().rsplit(".", 1)[-1] for name in self.target.split(",")}
-        return tuple(linear for linear in model.linears if linear.name in names)
+        return _targets(model.linears, self.target)
 
     def adapter_parameters(self, model: ModelFacts) -> int:
         """Trainable numbers of the adapter: rank × (in + out) a layer, with DoRA one magnitude an output."""
@@ -158,6 +156,15 @@ class Choices:
     def trainable_parameters(self, model: ModelFacts) -> int:
         """Numbers that are trained."""
         return self.adapter_parameters(model) if self.is_lora else model.text_parameters
+
+
+@functools.lru_cache(maxsize=64)
+def _targets(linears: tuple[LinearShape, ...], target: str) -> tuple[LinearShape, ...]:
+    """`Choices.targets`: a plan asks thousands of times."""
+    if target.strip() == "all":
+        return linears
+    names = {name.strip().rsplit(".", 1)[-1] for name in target.split(",")}
+    return tuple(linear for linear in linears if linear.name in names)
 
 
 def is_attention(linear: LinearShape) -> bool:

@@ -40,20 +40,31 @@ def fixed_option(request: PlanRequest) -> Option:
 
 
 def options(request: PlanRequest) -> list[Option]:
-    """Every way that the request leaves open, fitting or not; sharing between GPUs only where nothing fits without."""
+    """Every way that the request leaves open, fitting or not; what costs speed only where nothing fits without."""
     evaluation = _evaluation_setting(request)
     found = list(_ways(request, evaluation))
-    for stage in request.open_stages:
+    for resort in _last_resorts(request):
         if any(option.fits for option in found):
             break
-        reason = "Does not fit otherwise: " + _SHARED[stage]
-        found += _ways(request, {**evaluation, STAGE_KEY: (stage, reason)})
+        found += _ways(request, {**evaluation, **resort})
     return found
+
+
+def _last_resorts(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
+    """Layer inputs in main memory, with the very same results; then sharing between the GPUs."""
+    is_open = _is_open(request, NO_CHECKPOINTING_KEY, OFFLOADED_CHECKPOINTS_KEY) and request.zero_stage is None
+    if request.is_free and is_open and request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}:
+        reason = "Does not fit otherwise: kept layer inputs wait in main memory (the engine's own code, no Unsloth)."
+        yield {OFFLOADED_CHECKPOINTS_KEY: (True, reason)}
+    for stage in request.open_stages:
+        yield {STAGE_KEY: (stage, "Does not fit otherwise: " + _SHARED[stage])}
 
 
 def _ways(request: PlanRequest, given: Mapping[str, Reasoned]) -> Iterator[Option]:
     for settings in itertools.product(*_settings(request)):
         changes = {**given, **{key: value for setting in settings for key, value in setting.items()}}
+        if {OFFLOADED_CHECKPOINTS_KEY, NO_CHECKPOINTING_KEY} <= changes.keys():
+            continue
         for batch in _batches(request, changes):
             option = evaluate(request, changes, batch)
             yield option
@@ -101,8 +112,9 @@ def _settings(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
     if request.is_free and on_gpu and _is_open(request, LIGER_KEY):
         reason = "Liger's fused loss and kernels: the same arithmetic without all logits at once."
         matters.append([as_it_is, {LIGER_KEY: (True, reason)}])
-    if on_gpu:
-        matters.append([as_it_is, *_checkpointing_settings(request)])
+    if on_gpu and _is_open(request, NO_CHECKPOINTING_KEY):
+        reason = "Activations fit: nothing has to be computed twice."
+        matters.append([as_it_is, {NO_CHECKPOINTING_KEY: (True, reason)}])
     matters.append([as_it_is, *_length_settings(request)])
     return matters
 
@@ -120,16 +132,6 @@ def _evaluation_setting(request: PlanRequest) -> dict[str, Reasoned]:
         if memory.moments.get("evaluation", 0) + outside <= device_limit_bytes(request.hardware) or size == 1:
             return setting
     return {}
-
-
-def _checkpointing_settings(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
-    """No recomputation; or kept layer inputs in main memory, where the same is computed with less GPU memory."""
-    if not _is_open(request, NO_CHECKPOINTING_KEY):
-        return
-    yield {NO_CHECKPOINTING_KEY: (True, "Activations fit: nothing has to be computed twice.")}
-    if request.is_free and _is_open(request, OFFLOADED_CHECKPOINTS_KEY) and request.zero_stage is None:
-        reason = "Kept layer inputs wait in main memory (the engine's own code, Unsloth is not needed)."
-        yield {OFFLOADED_CHECKPOINTS_KEY: (True, reason)}
 
 
 def _length_settings(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
