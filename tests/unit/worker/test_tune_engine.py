@@ -1,0 +1,100 @@
+"""Which micro-batches a trial takes: the longest first, then typical ones of the run's own order."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import lfwrap.worker
+from lfwrap.results.trial_values import WARM_UP_UPDATES
+
+pa = pytest.importorskip("pyarrow")
+FOLDER = Path(lfwrap.worker.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def tune_engine():
+    kept_path, kept_modules = list(sys.path), set(sys.modules)
+    sys.path.insert(0, str(FOLDER))
+    spec = importlib.util.spec_from_file_location("lfwrap_tune_engine", FOLDER / "tune_engine.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.path[:] = kept_path
+    for name in set(sys.modules) - kept_modules:
+        if str(FOLDER) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def test_it_warms_up_for_as_many_updates_as_lfwrap_asks_for(tune_engine):
+    assert tune_engine.WARM_UPS == WARM_UP_UPDATES
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_wherever_one_stops_the_mean_is_near_that_of_all(tune_engine, count):
+    costs = [float(number) for number in range(1, 401)]
+    chosen = [costs[number] for number in tune_engine.choose_slots(costs, count)]
+    assert len(set(chosen)) == count
+    for taken in range(2, count + 1, 2):
+        assert sum(chosen[:taken]) / taken == pytest.approx(200.5, rel=0.02)
+
+
+def test_few_micro_batches_come_more_than_once(tune_engine):
+    assert sorted(tune_engine.choose_slots([5.0, 1.0], 4)) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(("padded", "tokens"), [(True, 3 * 16), (False, 14)])
+def test_padding_counts_where_there_is_padding(tune_engine, padded, tokens):
+    assert tune_engine.batch_cost([3, 9, 2], padded=padded) == tokens
+
+
+class Rows(list):
+    """A data set of rows of these lengths."""
+
+    def __init__(self, lengths, masks=None):
+        super().__init__(lengths)
+        labels = [[-100] + [1] * (length - 1) for length in lengths]
+        columns = {"input_ids": [[1] * length for length in lengths], "labels": labels}
+        self.data = pa.table({**columns, **({"attention_mask": masks} if masks else {})})
+        self._indices = None
+
+
+def make_trainer(micro, accumulation, world_size=1):
+    args = SimpleNamespace(
+        train_batch_size=micro, gradient_accumulation_steps=accumulation, world_size=world_size
+    )  # fmt: skip
+    return SimpleNamespace(args=args)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_two_updates_begin_with_the_longest_rows_and_the_rest_is_of_the_runs_own_order(tune_engine, world_size):
+    rows = Rows([5] * 30 + [40, 39])
+    course = tune_engine.Course({"accumulation": 16, "slots": 4, "extended": False})
+    trainer, seen = make_trainer(2, 2, world_size), []
+
+    def sampler(dataset):
+        seen.append(trainer.args.gradient_accumulation_steps)
+        return range(len(dataset))
+
+    order = course.order_rows(trainer, sampler, rows)
+    width = 2 * world_size
+    assert seen == [16]  # the sampler that groups by length has to know the run's own
+    assert trainer.args.gradient_accumulation_steps == 2
+    assert len(order) == width * (2 * tune_engine.WARM_UPS + 4)
+    assert order[:width] == order[2 * width : 3 * width] == [30, 31] * world_size
+    assert course.facts["micro_batches"] == 32 / width
+    assert course.facts["updates"] == 32 / width / 16
+    assert course.facts["longest_row_tokens"] == 40
+
+
+def test_tokens_of_an_epoch_leave_out_the_padding_of_packs(tune_engine):
+    rows = Rows([8, 8], masks=[[1, 1, 1, 2, 2, 2, 0, 0], [1] * 8])
+    assert tune_engine.count_tokens(rows, [8, 8]) == {"tokens": 14, "supervised_tokens": 14}
+
+
+def test_supervised_tokens_are_counted(tune_engine):
+    assert tune_engine.count_tokens(Rows([3, 5]), [3, 5]) == {"tokens": 8, "supervised_tokens": 6}
