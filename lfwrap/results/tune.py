@@ -101,9 +101,12 @@ def tune(tuning: Tuning, surroundings: Surroundings, budget_s: float, listener: 
         course = _Trials(tuning, surroundings, Path(scratch), time.monotonic() + budget_s)
         try:
             trials = course.run(listener)
+            winner = choose_winner(trials)
+            if winner and trials[0].status == "ok":
+                trials = course.repeat(trials, winner, listener)
+                winner = choose_winner(trials)
         finally:
             course.close()
-        winner = choose_winner(trials)
         if winner is None:
             raise course.failure(trials)
     entry = LockEntry(tuning.key, utc_now(), winner, judge_trials(trials, winner))
@@ -141,6 +144,24 @@ class _Trials:
             trials.append(trial)
             listener(number, count, trial.way, trial)
         return trials
+
+    def repeat(self, trials: list[Trial], winner: int, listener: Listener) -> list[Trial]:
+        """Once more ``speed: auto``'s own and the fastest, if there is time: another program may have been in the way.
+
+        The better time of each counts.
+        """
+        again = list(trials)
+        count = len(trials)
+        for place, number in enumerate((0, winner)):
+            if self._deadline_s - time.monotonic() < max(_LEAST_S, self._longest_s):
+                break
+            way, job = self._tuning.jobs[number]
+            listener(number, count, f"{describe_way(way)}, again", None)
+            trial = self._try(count + place, way, job, 0.0, is_last=bool(place))
+            listener(number, count, trial.way, trial)
+            if trial.status == "ok" and (trial.epoch_s or 0.0) < (again[number].epoch_s or 0.0):
+                again[number] = trial
+        return again
 
     def _try(self, number: int, way: Way, job: Job, best_s: float, *, is_last: bool) -> Trial:
         began_s = time.monotonic()
