@@ -79,7 +79,8 @@ def build(template: Any, tokenizer: Any) -> OllamaTemplate:
     system = f"{{{{ if {opened} }}}}{emit(template.format_system.slots, tokenizer, system_content)}{{{{ end }}}}"
     fused = isinstance(template, Llama2Template)
     content = "{{ .Content }}"
-    user_content = f"{{{{ if eq $index 0 }}}}{system}{{{{ end }}}}{content}" if fused else content
+    # Ollama keeps a system message among the others: the first user's turn need not be the first message.
+    user_content = f"{{{{ if not $said }}}}{{{{ $said = true }}}}{system}{{{{ end }}}}{content}" if fused else content
     assistant = emit(template.format_assistant.slots, tokenizer, content)
     if calls is not None and has_tools:
         spoken = emit(template.format_function.slots, tokenizer, content + calls_text(calls))
@@ -87,7 +88,7 @@ def build(template: Any, tokenizer: Any) -> OllamaTemplate:
     text = "".join(
         (
             emit(template.format_prefix.slots, tokenizer, ""),
-            "" if fused else system,
+            "{{ $said := false }}" if fused else system,
             '{{ range $index, $message := .Messages }}{{ if eq .Role "user" }}',
             emit(template.format_user.slots, tokenizer, user_content),
             '{{ else if eq .Role "assistant" }}',
