@@ -68,5 +68,5 @@ def tool_run(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def _lfwrap(cwd: Path, *arguments: str | Path) -> None:
     command = [sys.executable, "-m", "lfwrap", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=1200)
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ from lfwrap.results.target import resolve_target
 from lfwrap.run.paths import RunPaths
 from lfwrap.run.record import Run, RunRecord, RunState
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
 
 HERE = Path(__file__).parent
 CUTOFF_LEN = 160
@@ -100,13 +100,13 @@ def losses_of(session, found: EvalRows, adapter: str | None, **labels) -> dict:
 def test_losses_are_the_engine_s_own(engine_losses, session, data):
     found = load_rows("mixed", data, "qwen")
     tuned, base = losses_of(session, found, "one"), losses_of(session, found, None)
-    assert tuned["loss_of_rows"] == pytest.approx(engine_losses["one row"], rel=1e-6)
-    assert tuned["loss"] == pytest.approx(engine_losses["all rows"], rel=1e-6)
-    assert base["loss"] == pytest.approx(engine_losses["base"], rel=1e-6)
+    assert tuned["loss_of_rows"] == pytest.approx(engine_losses["one row"], rel=1e-5)
+    assert tuned["loss"] == pytest.approx(engine_losses["all rows"], rel=1e-5)
+    assert base["loss"] == pytest.approx(engine_losses["base"], rel=1e-5)
     assert tuned["loss"] != pytest.approx(base["loss"], rel=1e-3)
     assert (tuned["rows"], tuned["rows_cut"]) == (10, 2)
     last_turns = losses_of(session, found, "one", mask_history=True)
-    assert last_turns["loss_of_rows"] == pytest.approx(engine_losses["last turn"], rel=1e-6)
+    assert last_turns["loss_of_rows"] == pytest.approx(engine_losses["last turn"], rel=1e-5)
 
 
 def test_what_val_size_splits_off_is_measured_as_the_engine_splits_it(
@@ -118,7 +118,7 @@ def test_what_val_size_splits_off_is_measured_as_the_engine_splits_it(
     record = RunRecord("x", RunState.SUCCEEDED, "x", "", "", str(tiny_model), "lora", "sft", "qwen", ("mixed",))
     kept_back = validation_rows(Run(paths, record), locate_engine())
     assert len(kept_back.rows) == 3
-    assert losses_of(session, kept_back, "one")["loss_of_rows"] == pytest.approx(engine_losses["split"], rel=1e-6)
+    assert losses_of(session, kept_back, "one")["loss_of_rows"] == pytest.approx(engine_losses["split"], rel=1e-5)
 
 
 def test_tuning_on_tool_calls_raises_their_accuracy(tool_run, tmp_path):
@@ -132,7 +132,7 @@ def test_tuning_on_tool_calls_raises_their_accuracy(tool_run, tmp_path):
         "48",
         "--json",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=800)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     base, tuned = report["models"]
