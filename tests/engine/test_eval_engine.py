@@ -29,7 +29,7 @@ TOOLS = json.dumps([{"type": "function", "function": {"name": "add", "descriptio
 
 
 def rows() -> list[dict]:
-    """Short and long rows, several turns, a system prompt; the two with tools are longer than the cutoff."""
+    """Short and long rows, several turns, a system prompt; three are longer than the cutoff."""
     found = []
     for number in range(10):
         turns = [
@@ -104,7 +104,7 @@ def test_losses_are_the_engine_s_own(engine_losses, session, data):
     assert tuned["loss"] == pytest.approx(engine_losses["all rows"], rel=1e-5)
     assert base["loss"] == pytest.approx(engine_losses["base"], rel=1e-5)
     assert tuned["loss"] != pytest.approx(base["loss"], rel=1e-3)
-    assert (tuned["rows"], tuned["rows_cut"]) == (10, 2)
+    assert (tuned["rows"], tuned["rows_cut"]) == (10, 3)
     last_turns = losses_of(session, found, "one", mask_history=True)
     assert last_turns["loss_of_rows"] == pytest.approx(engine_losses["last turn"], rel=1e-5)
 
@@ -129,7 +129,7 @@ def test_tuning_on_tool_calls_raises_their_accuracy(tool_run, tmp_path):
         "eval",
         f"tuned={tool_run.paths.root}",
         "--max-new-tokens",
-        "48",
+        "64",
         "--json",
     ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=800)
