@@ -224,7 +224,8 @@ class ExportWork:
     def _note(self, parity: ParityReport | None, comparisons: dict[str, Any]) -> Export:
         """Write the model card and ``export.json``."""
         name, base = self._name, name_base(self._target, self._options.base_name)
-        lines = [*self._parity_lines, self.files.chat_template.summary()]
+        compared = [] if self._options.parity else ["the weights were not compared (`--no-parity`)"]
+        lines = [*self._parity_lines, *compared, self.files.chat_template.summary()]
         card = render_card(
             self._target, self.stage, name=name, base=base, products=self._products, parity=lines,
             notes=self._notes, evaluation=self._options.evaluation,

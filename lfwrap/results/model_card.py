@@ -80,7 +80,7 @@ def render_card(
         data=list(_data(paths)) if paths else [],
         recipe=_recipe(paths) if paths else "",
         evaluation=_evaluation(evaluation) if evaluation else None,
-        parity=list(parity) or ["It was not compared (`--no-parity`)."],
+        parity=parity,
         notes=[_without_folders(note) for note in notes],
     )
 

@@ -86,7 +86,9 @@ def test_the_model_appears_whole_with_its_note(engine, target, tmp_path):
     modelfile = (out / "Modelfile").read_text()
     assert 'PARAMETER stop "\\""' in modelfile
     assert 'SYSTEM """Be kind."""' in modelfile
-    assert str(tmp_path) not in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert str(tmp_path) not in card
+    assert "not compared (`--no-parity`)" in card
 
 
 def test_the_trainings_stop_tokens_join_those_of_the_base(engine, build, facts, tmp_path):
