@@ -1,4 +1,4 @@
-"""What a training took of the GPU's memory, for `lfwrap plan --calibrate`: written after the third update and at the end.
+"""What a training took of the GPU's memory, for `lfwrap plan --calibrate`: written after three updates and at the end.
 
 Imported by ``train_engine.py``, and written in every rank that lfwrap keeps a folder for.
 """

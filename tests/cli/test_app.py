@@ -39,7 +39,7 @@ def test_an_unknown_command_suggests_the_nearest():
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [["--nope"], ["train"], ["prepare-data"]])
+@pytest.mark.parametrize("arguments", [["--nope"], ["plan"], ["prepare-data"]])
 def test_a_wrong_line_is_a_usage_error_with_the_way_to_help(arguments):
     done = lfwrap(*arguments)
     assert done.returncode == 2

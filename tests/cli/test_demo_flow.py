@@ -63,7 +63,8 @@ def train_to(monkeypatch: pytest.MonkeyPatch, state: RunState, reason: str = "")
         record = RunRecord("demo", RunState.PREPARED, "demo", utc_now(), "", "m", "lora", "sft", "qwen")
         job = SimpleNamespace(
             report=SimpleNamespace(warnings=()),
-            rendered=SimpleNamespace(notes=("a note",), batch=None, engine={}),
+            rendered=SimpleNamespace(batch=None, engine={}),
+            notes=("a note",),
             paths=paths,
             command=None,
         )
