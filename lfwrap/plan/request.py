@@ -36,7 +36,7 @@ class PlanRequest:
         zero_stage: DeepSpeed's stage, if DeepSpeed is used.
         offload: whether ZeRO offloads.
         effective_batch: rows an update shall see; None leaves the batch as rendered.
-        speed: what may be changed: ``auto``, ``max``, ``exact`` or ``off``.
+        speed: what may be changed: ``auto``, ``max``, ``exact`` or ``none``.
         given: keys that the person set: they stay.
         fixed: those of them that not even an equal way may replace: the command line's.
         micro_limit: the largest micro-batch to try; None for the usual.
@@ -53,7 +53,7 @@ class PlanRequest:
     zero_stage: int | None = None
     offload: bool = False
     effective_batch: int | None = None
-    speed: str = "off"
+    speed: str = "none"
     given: frozenset[str] = field(default_factory=frozenset)
     fixed: frozenset[str] = field(default_factory=frozenset)
     micro_limit: int | None = None

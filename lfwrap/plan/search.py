@@ -105,7 +105,7 @@ def _rank(option: Option) -> tuple[float, float]:
 def _settings(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
     """What may be set otherwise: for each matter the ways, the first of them leaving it as it is."""
     as_it_is: dict[str, Reasoned] = {}
-    if request.speed == "off" or request.effective_batch is None:
+    if request.speed == "none" or request.effective_batch is None:
         return [[as_it_is]]
     matters = []
     on_gpu = request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}
@@ -121,7 +121,7 @@ def _settings(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
 
 def _evaluation_setting(request: PlanRequest) -> dict[str, Reasoned]:
     """Fewer rows at a time while evaluating, where the engine's 8 would not fit beside weights and states."""
-    if request.speed == "off" or request.effective_batch is None or not _is_open(request, EVAL_BATCH_KEY):
+    if request.speed == "none" or request.effective_batch is None or not _is_open(request, EVAL_BATCH_KEY):
         return {}
     smallest = BatchPlan(1, request.effective_batch, request.world_size)
     for size in (DEFAULT_EVAL_BATCH, 4, 2, 1):
@@ -170,7 +170,7 @@ def _is_open(request: PlanRequest, *keys: str) -> bool:
 
 def _batches(request: PlanRequest, changes: Mapping[str, Reasoned]) -> Iterator[BatchPlan]:
     """The batches to try: exact products of the effective batch; of packs, the number whose rows come nearest to it."""
-    if request.effective_batch is None or request.speed == "off" or ACCUMULATION_KEY in request.given:
+    if request.effective_batch is None or request.speed == "none" or ACCUMULATION_KEY in request.given:
         if PACKING_KEYS[0] not in changes:
             yield request.batch
         return

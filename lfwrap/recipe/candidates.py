@@ -49,7 +49,7 @@ def find_ways(recipe: Recipe, facts: EngineFacts, machine: Machine, count: int) 
     speed = recipe.intent.speed
     if not recipe.has_intent or speed not in FREE:
         raise UsageError(
-            f"{recipe.path}: lfwrap.speed is {speed if recipe.has_intent else 'off'}: there is nothing to choose.",
+            f"{recipe.path}: lfwrap.speed is {speed if recipe.has_intent else 'none'}: there is nothing to choose.",
             hint="Write speed: auto (or max) into its lfwrap: block, or add lfwrap.speed=auto here and to `train`.",
         )
     asked = _ask(recipe, facts, machine)

@@ -56,8 +56,8 @@ FIELDS: tuple[IntentField, ...] = (
         ("str",),
         "What the plan may change for speed. auto: anything that fits, packing and kernels included, at the same rows"
         " an update (2% off at most under packing); max: that, with lfwrap's own extension of the engine; exact, the"
-        " default: only what leaves the numbers as they are (micro-batch × accumulation, recomputation); off: nothing.",
-        choices=("auto", "max", "exact", "off"),
+        " default: only what leaves the numbers as they are (micro-batch × accumulation, recomputation); none: nothing.",
+        choices=("auto", "max", "exact", "none"),
     ),
     IntentField(
         "checkpoint_every_epoch_frac",

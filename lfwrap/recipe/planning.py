@@ -67,7 +67,7 @@ class Planned:
 def plan_training(recipe: Recipe, facts: EngineFacts, machine: Machine, rows: Rows | None = None) -> Planned:
     """The plan that a training of this recipe follows on this machine.
 
-    A recipe without the ``lfwrap:`` block, or with ``speed: off``, is left as it is: only a warning where it would not
+    A recipe without the ``lfwrap:`` block, or with ``speed: none``, is left as it is: only a warning where it would not
     fit. So is one whose model is unknown, or a training of a kind that is not modelled.
 
     Args:
@@ -141,7 +141,7 @@ def unavailable_keys(engine: Engine | None) -> frozenset[str]:
 
 def may_change(request: PlanRequest) -> bool:
     """Whether the recipe leaves anything to the plan."""
-    return request.effective_batch is not None and request.speed != "off"
+    return request.effective_batch is not None and request.speed != "none"
 
 
 def _predicted(request: PlanRequest) -> Planned:

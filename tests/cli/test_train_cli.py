@@ -127,7 +127,7 @@ def test_errors_are_said_before_the_engine_starts(folder: Path, capsys: pytest.C
 
 
 def test_bf16_on_a_cpu_is_found_or_mended(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = write_recipe(folder, PLAIN.replace("use_cpu: true", "bf16: true") + "lfwrap:\n  speed: 'off'\n")
+    recipe = write_recipe(folder, PLAIN.replace("use_cpu: true", "bf16: true") + "lfwrap:\n  speed: none\n")
     code, out, _ = train(capsys, recipe, "--dry-run", "--json", "--hardware", "cpu")
     assert code == 0
     engine = json.loads(out)["engine"]

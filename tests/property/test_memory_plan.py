@@ -32,7 +32,7 @@ GPUS = [name for name in catalog_names() if load_hardware(name).gpus]
     longest=st.sampled_from([128, 1024, 8192]),
     mean=st.sampled_from([None, 100.0]),
     lengths=st.sampled_from([(), LENGTHS]),
-    speed=st.sampled_from(["auto", "max", "exact", "off"]),
+    speed=st.sampled_from(["auto", "max", "exact", "none"]),
     stages=st.sampled_from([(), (2, 3)]),
 )
 def test_a_plan_never_exceeds_its_machine_and_keeps_the_batch(

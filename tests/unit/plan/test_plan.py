@@ -96,7 +96,7 @@ def test_exact_leaves_the_rows_of_an_update_as_they_are():
 
 
 def test_off_changes_nothing():
-    plan = make_plan(request(rows=Rows(512), speed="off"))
+    plan = make_plan(request(rows=Rows(512), speed="none"))
     assert plan.option.changes == {}
     assert plan.overrides == ()
     assert plan.option.batch == BatchPlan(16, 8, 1)
@@ -136,7 +136,7 @@ def test_a_gpu_in_use_counts_only_what_is_free():
         ({"hardware": "rtx-4060-ti-16gb"}, "quantization_bit=4"),
         ({"hardware": "h100-80gb", "values": {"finetuning_type": "full"}}, "finetuning_type=lora"),
         ({"hardware": "h100-80gb", "model": "qwen2.5-72b"}, "quantization_bit=4"),
-        ({"hardware": "h100-80gb", "speed": "off", "batch": BatchPlan(128, 1, 1)}, "left open"),
+        ({"hardware": "h100-80gb", "speed": "none", "batch": BatchPlan(128, 1, 1)}, "left open"),
     ],
 )
 def test_when_nothing_fits_the_nearest_that_does_is_named(changes, suggestion):

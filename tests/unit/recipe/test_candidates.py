@@ -51,7 +51,7 @@ def test_with_max_autos_own_way_comes_first_and_without_the_extension():
     assert ways[0].values == find_ways(recipe("auto"), FACTS, machine(), 4)[0].values
 
 
-@pytest.mark.parametrize("speed", ["exact", '"off"', None])
+@pytest.mark.parametrize("speed", ["exact", "none", None])
 def test_where_nothing_may_be_chosen_nothing_is_measured(speed):
     with pytest.raises(UsageError, match="nothing to choose"):
         find_ways(recipe(speed), FACTS, machine(), 4)

@@ -64,10 +64,10 @@ def test_exact_is_the_default_and_changes_no_number(speed):
     assert sources(rendered)[MICRO] is Source.PLAN
 
 
-def test_off_and_recipes_without_the_block_stay_as_they_are():
-    off, _ = plan(MODEL + 'lfwrap: {effective_batch_size: 128, speed: "off"}')
+def test_none_and_recipes_without_the_block_stay_as_they_are():
+    untouched, _ = plan(MODEL + "lfwrap: {effective_batch_size: 128, speed: none}")
     plain, rendered = plan(MODEL + "stage: sft\n")
-    assert off.values == plain.values == {}
+    assert untouched.values == plain.values == {}
     assert Source.PLAN not in sources(rendered).values()
 
 
