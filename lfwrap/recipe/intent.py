@@ -56,7 +56,7 @@ FIELDS: tuple[IntentField, ...] = (
         ("str",),
         "What the plan may change for speed. auto: anything that fits, packing and kernels included, at the same rows"
         " an update (2% off at most under packing); max: that, with lfwrap's own extension of the engine; exact, the"
-        " default: only what leaves the numbers as they are (micro-batch × accumulation, recomputation); none: nothing.",
+        " default: what leaves the numbers as they are (micro-batch × accumulation, recomputation); none: nothing.",
         choices=("auto", "max", "exact", "none"),
     ),
     IntentField(
