@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -10,10 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from lfwrap.run.monitor import load_history
@@ -57,6 +59,15 @@ def recipe(tmp_path: Path, tiny_model: Path, tiny_data: Path) -> Callable[..., P
         return path
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outlives_a_failed_test(tmp_path: Path) -> Iterator[None]:
+    yield
+    for root in (tmp_path / "runs").glob("2*"):
+        for process in run_processes(str(root)):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
 
 
 def lfwrap(*arguments: str | Path, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
