@@ -205,6 +205,7 @@ def test_a_detached_run_outlives_its_watcher_and_a_hung_rank_ends_it_with_all_st
     done = lfwrap("train", path, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     root = Path(done.stdout.strip())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would the child
     watcher = subprocess.Popen([*LFWRAP, "runs", "watch", str(root)], stderr=subprocess.PIPE, text=True)
     run = wait_for_step(tmp_path / "runs", 5)
     watcher.send_signal(signal.SIGINT)
