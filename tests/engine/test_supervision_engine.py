@@ -205,7 +205,7 @@ def test_a_detached_run_outlives_its_watcher_and_a_hung_rank_ends_it_with_all_st
     done = lfwrap("train", path, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     root = Path(done.stdout.strip())
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would the child
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background would have it ignored
     watcher = subprocess.Popen([*LFWRAP, "runs", "watch", str(root)], stderr=subprocess.PIPE, text=True)
     run = wait_for_step(tmp_path / "runs", 5)
     watcher.send_signal(signal.SIGINT)
@@ -225,7 +225,7 @@ def test_a_detached_run_outlives_its_watcher_and_a_hung_rank_ends_it_with_all_st
     stacks = ended.paths.attempt(0).stall(0).read_text(encoding="utf-8")
     assert "state=stopped" in stacks
     assert stacks.count("== rank ") == 2
-    assert "training_step" in stacks or "all_reduce" in stacks or "backward" in stacks
+    assert "_inner_training_loop" in stacks  # whatever they wait in, a collective or a product
     assert all(rank.stderr.is_file() for rank in ended.paths.attempt(0).ranks())
     assert "going on from checkpoint-" in lfwrap("runs", "resume", root, "--dry-run", cwd=tmp_path).stderr
 
