@@ -37,6 +37,28 @@ def fetch_tools(command: str, *, timeout_s: float = 60.0) -> list[Tool]:
     return list(ask_server(command, timeout_s=timeout_s).tools)
 
 
+def find_server(command: str) -> tuple[Any, Any, str]:
+    """The client's package, the parameters it starts the server with, and the program's name as it may be shown.
+
+    Raises:
+        PreflightError: the ``mcp`` package or the server's program is missing.
+    """
+    try:
+        import mcp
+    except ImportError as error:
+        raise PreflightError(
+            "--mcp-server needs the 'mcp' package", hint="Install it with: pip install 'lfwrap[mcp]'"
+        ) from error
+    words = server_words(command)
+    shown = secrets.redact(words[0])
+    if shutil.which(words[0]) is None:
+        raise PreflightError(
+            f"--mcp-server: there is no command {shown!r}",
+            hint="Name the program that starts the server, with its path where PATH doesn't lead to it.",
+        )
+    return mcp, mcp.StdioServerParameters(command=words[0], args=words[1:]), shown
+
+
 def ask_server(command: str, *, timeout_s: float = 60.0) -> LiveServer:
     """Start a server, list its tools, stop it.
 
@@ -51,20 +73,7 @@ def ask_server(command: str, *, timeout_s: float = 60.0) -> LiveServer:
         PreflightError: the ``mcp`` package is missing, or the server can't be started or doesn't answer.
         DataError: a tool that the server names can't be understood.
     """
-    try:
-        import mcp
-    except ImportError as error:
-        raise PreflightError(
-            "--mcp-server needs the 'mcp' package", hint="Install it with: pip install 'lfwrap[mcp]'"
-        ) from error
-    words = server_words(command)
-    server = mcp.StdioServerParameters(command=words[0], args=words[1:])
-    shown = secrets.redact(words[0])
-    if shutil.which(words[0]) is None:
-        raise PreflightError(
-            f"--mcp-server: there is no command {shown!r}",
-            hint="Name the program that starts the server, with its path where PATH doesn't lead to it.",
-        )
+    mcp, server, shown = find_server(command)
     try:
         info, listed = asyncio.run(_list_tools(mcp, server, timeout_s))
     except TimeoutError as error:

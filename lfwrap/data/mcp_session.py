@@ -13,7 +13,7 @@ from lfwrap.data.conversation import Tool
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.schemas import parse_tool
 from lfwrap.data.formats.texts import mcp_result
-from lfwrap.data.mcp_client import innermost, server_words
+from lfwrap.data.mcp_client import find_server, innermost
 from lfwrap.errors import DataError, PreflightError
 
 _MAX_PAGES = 1000
@@ -79,16 +79,9 @@ def open_mcp_session(command: str, *, timeout_s: float = 60.0) -> Iterator[McpSe
         PreflightError: the ``mcp`` package is missing, or the server can't be started or doesn't answer.
         DataError: a tool that the server names can't be understood.
     """
-    try:
-        import mcp
-        from anyio.from_thread import start_blocking_portal
-    except ImportError as error:
-        raise PreflightError(
-            "--mcp-server needs the 'mcp' package", hint="Install it with: pip install 'lfwrap[mcp]'"
-        ) from error
-    words = server_words(command)
-    server = mcp.StdioServerParameters(command=words[0], args=words[1:])
-    shown = secrets.redact(words[0])
+    mcp, server, shown = find_server(command)
+    from anyio.from_thread import start_blocking_portal
+
     ourselves = mcp.Implementation(name="lfwrap", version=__version__)
     with contextlib.ExitStack() as stack:
         try:

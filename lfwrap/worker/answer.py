@@ -24,7 +24,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +38,18 @@ def take_stdout() -> IO[str]:
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     return channel
+
+
+def run_job(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+    """Do the one request that stdin holds and answer with its event, or with what went wrong; returns the exit code."""
+    channel = take_stdout()
+    try:
+        event = work(next(read_requests(sys.stdin)))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
+        event = {"event": "error", "message": f"{type(error).__name__}: {error}", "fatal": True}
+    with channel:
+        channel.write(json.dumps(event, ensure_ascii=False) + "\n")
+    return 0
 
 
 def read_requests(source: IO[str]) -> Iterator[dict[str, Any]]:

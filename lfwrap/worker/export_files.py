@@ -8,11 +8,10 @@ what other runtimes ask about the template. No weights are read.
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
-from answer import read_requests, take_stdout  # type: ignore[import-not-found]  # beside this script
+from answer import run_job  # type: ignore[import-not-found]  # beside this script
 
 
 def write_files(job: dict[str, Any]) -> dict[str, Any]:
@@ -48,17 +47,5 @@ def write_files(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    """Run one job."""
-    channel = take_stdout()
-    try:
-        event = write_files(next(read_requests(sys.stdin)))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
-        event = {"event": "error", "message": f"{type(error).__name__}: {error}", "fatal": True}
-    with channel:
-        channel.write(json.dumps(event, ensure_ascii=False) + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(write_files))

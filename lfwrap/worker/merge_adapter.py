@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from answer import read_requests, take_stdout  # type: ignore[import-not-found]  # beside this script
+from answer import run_job  # type: ignore[import-not-found]  # beside this script
 
 _LENGTH_BYTES = 8
 _ALIGNMENT_BYTES = 8
@@ -185,17 +185,5 @@ def _write_index(out: Path, names: list[str], shards: list[list[Tensor]]) -> Non
     (out / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def main() -> int:
-    """Run one job."""
-    channel = take_stdout()
-    try:
-        event = merge(next(read_requests(sys.stdin)))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
-        event = {"event": "error", "message": f"{type(error).__name__}: {error}", "fatal": True}
-    with channel:
-        channel.write(json.dumps(event, ensure_ascii=False) + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(merge))

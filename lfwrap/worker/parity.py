@@ -14,12 +14,11 @@ keeps its own types.
 from __future__ import annotations
 
 import gc
-import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from answer import read_requests, take_stdout  # type: ignore[import-not-found]  # beside this script
+from answer import run_job  # type: ignore[import-not-found]  # beside this script
 
 if TYPE_CHECKING:
     from lfwrap.worker.engine_model import EngineModel
@@ -170,17 +169,5 @@ def compare(job: dict[str, Any]) -> dict[str, Any]:
     return {"event": "parity", "reference": comparison.reference, "sides": sides, "seconds": seconds, **found}
 
 
-def main() -> int:
-    """Run one comparison."""
-    channel = take_stdout()
-    try:
-        event = compare(next(read_requests(sys.stdin)))  # and end when lfwrap does
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
-        event = {"event": "error", "message": f"{type(error).__name__}: {error}", "fatal": True}
-    with channel:
-        channel.write(json.dumps(event, ensure_ascii=False) + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(compare))

@@ -47,7 +47,7 @@ def test_a_server_that_dies_in_a_call_is_a_result_too():
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("/nonexistent/server", "No such file"),
+        ("/nonexistent/server", "there is no command"),
         (shlex.join([sys.executable, "-c", "raise SystemExit(3)"]), "closed"),
         ("", "empty"),
     ],
