@@ -1,16 +1,19 @@
-"""What the host did to a run behind its back: a full disk, the kernel's out-of-memory killer."""
+"""What the host does to a run behind its back: a full disk, the kernel's out-of-memory killer, other busy programs."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 _MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 _RESERVE_BYTES = 256 << 10
 _FULL_BYTES = 1 << 20
+_LOOK_S = 0.2
+_BUSY_CORES = 0.3
 
 
 def oom_kills(events: Path = _MEMORY_EVENTS) -> int:
@@ -26,6 +29,18 @@ def oom_kills(events: Path = _MEMORY_EVENTS) -> int:
 def is_disk_full(folder: Path) -> bool:
     """Whether not even a log would fit on this folder's disk any more."""
     return shutil.disk_usage(folder).free < _FULL_BYTES
+
+
+def has_busy_neighbours(look_s: float = _LOOK_S) -> bool:
+    """Whether other programs use a good part of a core, by what the machine did in a fifth of a second."""
+    import psutil
+
+    before = psutil.cpu_times()
+    time.sleep(look_s)
+    after = psutil.cpu_times()
+    idle_s = sum(getattr(after, name, 0.0) - getattr(before, name, 0.0) for name in ("idle", "iowait"))
+    busy_s = sum(after) - sum(before) - idle_s
+    return busy_s > _BUSY_CORES * look_s
 
 
 @contextlib.contextmanager

@@ -118,9 +118,6 @@ class Launcher(Protocol):
 def common_environment(request: LaunchRequest) -> dict[str, str]:
     """The variables that every launcher adds."""
     added = dict(_COMMON) | dict(request.environment)
-    if not request.on_gpu:
-        # Threads that spin at barriers while another program has their core slow each other down several times.
-        added.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if request.devices is not None:
         added["CUDA_VISIBLE_DEVICES"] = request.devices
         if request.devices and request.devices.replace(",", "").isdecimal():
