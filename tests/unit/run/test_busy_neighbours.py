@@ -34,7 +34,7 @@ def policy(hardware: HardwareProfile, folder: Path, environ: Mapping[str, str]) 
         (GPU, True, {}, None),
     ],
 )
-def test_threads_sleep_at_barriers_when_others_are_busy(
+def test_threads_sleep_at_barriers_when_others_are_busy(  # noqa: PLR0917 - a table's columns and two fixtures
     hardware: HardwareProfile,
     busy: bool,
     environ: Mapping[str, str],
