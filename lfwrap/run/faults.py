@@ -62,8 +62,8 @@ FAULTS: tuple[Fault, ...] = (
     ),
     _fault(
         "cuda-mismatch",
-        r"no kernel image is available|CUDA_HOME|undefined symbol: .*(?:cuda|nccl|cublas)|libcud\w+\.so[.\d]*: cannot"
-        r"|CUDAMismatchException|Torch not compiled with CUDA",
+        r"no kernel image is available|CUDA_HOME environment variable is not set|libcud\w+\.so[.\d]*: cannot"
+        r"|undefined symbol: .*(?:cuda|nccl|cublas)|CUDAMismatchException|Torch not compiled with CUDA",
         "torch, CUDA and the GPU do not fit together.",
         "`lfwrap doctor` shows the versions; install a torch built for this GPU and driver.",
     ),
@@ -160,6 +160,13 @@ FAULTS: tuple[Fault, ...] = (
         "Start again: lfwrap looks for a free port each time.",
     ),
     _fault(
+        "deepspeed-build",
+        r"Error building extension|CUDA_HOME does not exist|Unable to JIT load",
+        "DeepSpeed could not compile one of its operators.",
+        "It needs a C++ compiler (g++), ninja and, for a GPU, CUDA's nvcc (CUDA_HOME); optim: adamw_torch does without "
+        "its own Adam.",
+    ),
+    _fault(
         "lost-rank",
         r"Signal \d+ \(SIG(?:KILL|SEGV|BUS|ABRT|ILL)\) received|exitcode\s*: -(?:9|11|7|6|4)\b|"
         r"exits with return code = -(?:9|11|7|6|4)\b|Connection (?:closed|reset) by peer",
@@ -188,12 +195,6 @@ FAULTS: tuple[Fault, ...] = (
         r"requires? the following packages|is required for a normal functioning|Please run `pip install .*` to fix",
         "A package has a version that the engine refuses.",
         "Install the version it names; `lfwrap doctor` lists them all.",
-    ),
-    _fault(
-        "deepspeed-build",
-        r"Error building extension|CUDA_HOME does not exist|Unable to JIT load",
-        "DeepSpeed could not compile one of its operators.",
-        "It needs a C++ compiler (g++) and ninja; optim: adamw_torch does without its own Adam.",
     ),
     _fault(
         "missing-package",

@@ -68,6 +68,25 @@ def test_the_cause_comes_before_what_it_brings_about() -> None:
     assert diagnose([log], 1).rule == "gpu-out-of-memory"
 
 
+NO_RUNTIME = "W1122 09:21:44.584000 10364 torch/utils/cpp_extension.py:117] No CUDA runtime is found, using CUDA_HOME="
+NOT_SET = "OSError: CUDA_HOME environment variable is not set. Please set it to your CUDA install root."
+NO_NVCC = "op_builder.builder.MissingCUDAException: CUDA_HOME does not exist, unable to compile CUDA op(s)"
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        pytest.param(f"{NO_RUNTIME}'/usr/local'", "lost-rank", id="a warning on each machine without a GPU"),
+        pytest.param(NOT_SET, "cuda-mismatch", id="wanted and not there"),
+        pytest.param(NO_NVCC, "deepspeed-build", id="DeepSpeed wants to compile"),
+    ],
+)
+def test_a_word_on_cuda_home_is_a_cause_only_where_it_stopped_something(line: str, rule: str) -> None:
+    gone = "[rank0]: RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] Read error "
+    log = f"{line}\n{gone}[127.0.0.1]:26511: Connection reset by peer\n"
+    assert diagnose([log], 1).rule == rule
+
+
 @pytest.mark.parametrize(
     ("exit_code", "rule"), [(-9, "killed"), (-11, "crashed"), (-6, "crashed"), (1, "unknown"), (0, "unknown")]
 )
