@@ -12,12 +12,14 @@ import argparse
 import dataclasses
 import json
 import statistics
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from lfwrap.hardware.profile import load_hardware
+from lfwrap.hardware.profile import Gpu, load_hardware
 from lfwrap.model.facts import ModelFacts, catalog_model
 from lfwrap.plan.choices import Choices, read_choices
+from lfwrap.plan.constants import FITTED, SpeedConstants
 from lfwrap.plan.memory import estimate_memory
 from lfwrap.plan.throughput import estimate_speed
 
@@ -88,23 +90,32 @@ def compare(record: dict[str, Any]) -> dict[str, Any]:
         "error": memory.peak_allocated_bytes / record["peak_allocated"] - 1,
         "device_predicted": memory.device_bytes,
         "device_measured": record["peak_reserved"] + record["device_in_use"] - record["reserved_now"],
-        "step_predicted": _step_s(record, model, choices),
+        "step_predicted": predicted_s(*timed_case(record)[:4]),
         "step_measured": record["step_s"],
     }
 
 
-def _step_s(record: dict[str, Any], model: ModelFacts, choices: Choices) -> float:
-    """Seconds of a micro-step as they are measured: from the first update's end, over batches as long as they were."""
-    hardware = load_hardware(_GPUS[record["device"]])
+def timed_case(record: dict[str, Any]) -> tuple[ModelFacts, Choices, Gpu, Counter[int], float]:
+    """Model, choices, GPU, how many of the timed micro-steps were so long, and the seconds of one."""
+    choices = case_choices(record["case"])
+    gpu = load_hardware(_GPUS[record["device"]]).smallest_gpu
+    assert gpu is not None
     shapes = [micro["shape"] for micro in record["micro"][choices.accumulation :]]
-    lengths = [shape[1] for shape in shapes if len(shape) > 1] or [choices.seq_len_tokens]
-    steps = []
-    for length in lengths:
+    lengths = Counter(shape[1] for shape in shapes if len(shape) > 1) or Counter([choices.seq_len_tokens])
+    return case_model(record["case"]), choices, gpu, lengths, record["step_s"]
+
+
+def predicted_s(
+    model: ModelFacts, choices: Choices, gpu: Gpu, lengths: Counter[int], constants: SpeedConstants = FITTED
+) -> float:
+    """Seconds of a micro-step, its share of the update included, over batches as long as they were."""
+    total = 0.0
+    for length, count in lengths.items():
         batch = dataclasses.replace(choices, seq_len_tokens=length)
-        speed = estimate_speed(model, batch, hardware.smallest_gpu, interconnect="nvlink")
+        speed = estimate_speed(model, batch, gpu, interconnect="nvlink", constants=constants)
         assert speed is not None
-        steps.append(speed.step_s / choices.accumulation)
-    return statistics.mean(steps)
+        total += count * speed.step_s / choices.accumulation
+    return total / lengths.total()
 
 
 def summary(rows: list[dict[str, Any]]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from lfwrap.model.facts import LinearShape, ModelFacts
 
+NF4, INT8 = 4, 8  # what quantization_bit stands for
 EVAL_BATCH_KEY, DEFAULT_EVAL_BATCH = "per_device_eval_batch_size", 8
 _ATTENTION = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"})
 # Bytes that AdamW and its kin keep for a trainable number; Adam keeps two moments of the parameter's type.
@@ -21,6 +22,9 @@ _OPTIMIZER_BYTES: dict[str, float] = {
     "lion_8bit": 1.03,
     "adafactor": 0.01,
 }
+
+
+_WEIGHTS_SHARED = 3
 
 
 class Precision(StrEnum):
@@ -59,6 +63,7 @@ class Choices:
         fused_attention: whether the GPU has fused attention kernels for grouped queries.
         eval_batch: rows that one process evaluates at a time; 0 where nothing is evaluated.
         attended_tokens: how far a token looks where rows that share a sequence attend to themselves alone; else 0.
+        is_extended: whether lfwrap's extension takes part (`speed: max`).
     """
 
     method: str
@@ -84,6 +89,7 @@ class Choices:
     fused_attention: bool = True
     eval_batch: int = 0
     attended_tokens: int = 0
+    is_extended: bool = False
 
     @property
     def is_sharded(self) -> bool:
@@ -102,8 +108,14 @@ class Choices:
 
     @property
     def has_mask(self) -> bool:
-        """Whether attention gets a mask of its own; unpadded rows need none."""
-        return self.packing or (self.padded and self.micro_batch > 1)
+        """Whether attention gets a mask of its own; unpadded rows need none, nor do rows that attend to themselves."""
+        return not self.attended_tokens and (self.packing or (self.padded and self.micro_batch > 1))
+
+    @property
+    def fuses_adapters(self) -> bool:
+        """Whether the extension computes the LoRA branch: over 16-bit and NF4 weights that lie whole."""
+        is_known = self.quantization_bit in {0, NF4} and not self.use_dora and (self.zero_stage or 0) < _WEIGHTS_SHARED
+        return self.is_extended and self.is_lora and is_known
 
     @property
     def compute_bytes(self) -> int:
@@ -200,19 +212,13 @@ def read_choices(
     packing = bool(values.get("packing") or values.get("neat_packing"))
     return Choices(
         **_adapter_settings(values),
+        **_computing_settings(values, is_sharded=(zero_stage or 0) > 1),
         micro_batch=micro_batch,
         seq_len_tokens=seq_len_tokens,
         accumulation=accumulation,
         world_size=world_size,
-        quantization_bit=int(values.get("quantization_bit") or 0),
-        double_quantization=bool(values.get("double_quantization", True)),
-        precision=_precision(values, is_sharded=(zero_stage or 0) > 1),
-        liger=bool(values.get("enable_liger_kernel")),
-        checkpointing=not values.get("disable_gradient_checkpointing"),
-        offload_checkpoints=bool(values.get("use_unsloth_gc")),
         packing=packing,
         padded=padded and not packing,
-        optimizer=str(values.get("optim", "adamw_torch_fused")),
         zero_stage=zero_stage,
         offload=offload,
         fused_attention=fused_attention,
@@ -236,6 +242,19 @@ def _adapter_settings(values: Mapping[str, Any]) -> dict[str, Any]:
         "target": read_target(values.get("lora_target", "all")),
         "dropout": float(values.get("lora_dropout", 0.0)),
         "use_dora": bool(values.get("use_dora")),
+    }
+
+
+def _computing_settings(values: Mapping[str, Any], *, is_sharded: bool) -> dict[str, Any]:
+    """How it is computed: number formats, kernels, recomputation, optimizer."""
+    return {
+        "quantization_bit": int(values.get("quantization_bit") or 0),
+        "double_quantization": bool(values.get("double_quantization", True)),
+        "precision": _precision(values, is_sharded=is_sharded),
+        "liger": bool(values.get("enable_liger_kernel")),
+        "checkpointing": not values.get("disable_gradient_checkpointing"),
+        "offload_checkpoints": bool(values.get("use_unsloth_gc")),
+        "optimizer": str(values.get("optim", "adamw_torch_fused")),
     }
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from lfwrap.model.facts import ModelFacts
-from lfwrap.plan.choices import Choices
+from lfwrap.plan.choices import INT8, Choices
 from lfwrap.plan.terms import MEASURED, MEASURED_ON_TWO, MemoryTerm
 
-INT8 = 8
 GRADIENTS_SHARED = 2  # the ZeRO stage from which processes share gradients and optimizer states
 WEIGHTS_SHARED = 3
 # Fitted on the calibration half of benchmarks/memory.

@@ -1,7 +1,9 @@
 """Seconds of a micro-step and of an update. Pure arithmetic, fitted on the calibration half of benchmarks/memory.
 
 A micro-step takes the longer of two: what the GPU computes and moves, and what Python takes to launch it (both overlap;
-the fourth power joins them smoothly). The GPU's part is scaled to other GPUs by their published rates, which is said.
+the fourth power joins them smoothly). The GPU's part is the sum of products, at a part of its peak rate, and of all
+that passes through its memory between them, at a part of its bandwidth (`traffic`), so other GPUs are scaled by their
+published rates, which is said.
 """
 
 from __future__ import annotations
@@ -11,36 +13,23 @@ from typing import Any
 
 from lfwrap.hardware.profile import Gpu
 from lfwrap.model.facts import ModelFacts
-from lfwrap.plan.activations import layer_bytes, square_bytes
-from lfwrap.plan.choices import Choices, Precision
-from lfwrap.plan.lasting import INT8, WEIGHTS_SHARED, weights_bytes
+from lfwrap.plan.choices import INT8, Choices
+from lfwrap.plan.constants import FITTED, SpeedConstants
+from lfwrap.plan.lasting import GRADIENTS_SHARED, WEIGHTS_SHARED, shards, weights_bytes
+from lfwrap.plan.launching import launch_s
+from lfwrap.plan.traffic import (
+    Passes,
+    fused_loss_rows,
+    fused_loss_traffic,
+    layer_traffic,
+    logits_traffic,
+    square_traffic,
+    update_traffic,
+    weight_traffic,
+)
 
 MEASURED_GPU = "NVIDIA H100 80GB HBM3"
-_NF4 = 4
 _OVERLAP = 4
-# Fitted: how many times as long as at the GPU's peak rate each kind of work takes.
-_MATRICES = 1.45
-_ADAPTERS = 22.3
-_ATTENTION = 2.29
-_TRAFFIC = 3.56
-_LOGITS = 5.18
-_RESTORING = 3.06
-_INT8_EXTRA = 3.84
-_UPDATE = 0.35
-_CASTS = 1.03
-# Fitted: seconds in which Python launches one pass through one layer, and each of its adapters (int8: more).
-_LAYER_LAUNCH_S = 3.61e-3
-_ADAPTER_LAUNCH_S = 0.366e-3
-_INT8_LAUNCH_S = 0.023e-3
-_TRAINED_LAUNCH_S = 0.051e-3
-# Bytes that pass through memory: of a logit, of a restored NF4 weight, of a trained number at an update, of an fp32
-# weight that is cast for a pass, and of its gradient as it is cast back and added.
-_LOGIT_TRAFFIC = 30
-_NF4_TRAFFIC = 2.5
-_UPDATE_TRAFFIC = 28
-_CAST_TRAFFIC, _GRADIENT_TRAFFIC = 6, 14
-# Fitted on two H200s: seconds to gather one tensor for a pass through its layer, whatever its size.
-_GATHER_S = 0.52e-3
 # Assumed, not yet measured: bytes a second between GPUs.
 _LINK_BYTES_PER_S = {"nvlink": 150e9, "pcie": 12e9}
 
@@ -75,7 +64,13 @@ class SpeedEstimate:
 
 
 def estimate_speed(
-    model: ModelFacts, choices: Choices, gpu: Gpu | None, *, real_share: float = 1.0, interconnect: str = "none"
+    model: ModelFacts,
+    choices: Choices,
+    gpu: Gpu | None,
+    *,
+    real_share: float = 1.0,
+    interconnect: str = "none",
+    constants: SpeedConstants = FITTED,
 ) -> SpeedEstimate | None:
     """Estimate the time of an update whose rows are as long as ``choices.seq_len_tokens``.
 
@@ -85,15 +80,15 @@ def estimate_speed(
         gpu: the slowest GPU.
         real_share: the part of the tokens that is no padding.
         interconnect: how the GPUs are linked.
+        constants: how fast this kind of work goes.
 
     Returns:
         None where the GPU's rates are unknown.
     """
     if gpu is None or not gpu.compute_flops or not gpu.bandwidth_bytes_per_s:
         return None
-    micro_s = micro_step_s(model, choices, gpu)
-    update_s = _UPDATE * _UPDATE_TRAFFIC * choices.trainable_parameters(model) / gpu.bandwidth_bytes_per_s
-    update_s += _communication_s(model, choices, interconnect)
+    micro_s = micro_step_s(model, choices, gpu, constants)
+    update_s = _update_s(model, choices, gpu, constants) + _communication_s(model, choices, interconnect)
     step_s = choices.accumulation * micro_s + update_s
     padded = choices.world_size * choices.accumulation * choices.tokens / step_s
     basis = f"fitted on {MEASURED_GPU}"
@@ -104,18 +99,73 @@ def estimate_speed(
     return SpeedEstimate(micro_s, step_s, padded * real_share, padded, basis)
 
 
-def micro_step_s(model: ModelFacts, choices: Choices, gpu: Gpu) -> float:
+def micro_step_s(model: ModelFacts, choices: Choices, gpu: Gpu, constants: SpeedConstants = FITTED) -> float:
     """Seconds of one micro-batch, without the update.
+
+    LLM.int8 asks at each layer of a forward pass whether there are outliers, and waits for the answer: there, launching
+    and computing do not overlap.
 
     Raises:
         ZeroDivisionError: the GPU's rates are unknown.
     """
-    gpu_s, launch_s = _gpu_s(model, choices, gpu), _launch_s(model, choices)
-    return (
-        float((gpu_s**_OVERLAP + launch_s**_OVERLAP) ** (1 / _OVERLAP))
-        + _offload_s(model, choices)
-        + _gather_s(model, choices)
-    )
+    passes = 2 if choices.checkpointing else 1
+    work = _passes_s(model, choices, gpu, constants)
+    chunks = -(-choices.tokens // fused_loss_rows(model, choices)) if choices.liger else 0
+    launch = launch_s(model, choices, forward_passes=passes, chunks=chunks, constants=constants)
+    forward, backward = passes * work.forward, work.backward + _loss_s(model, choices, gpu, constants)
+    if choices.quantization_bit == INT8:
+        compute = forward + launch.forward + _longer(backward, launch.backward)
+    else:
+        compute = _longer(forward + backward, launch.forward + launch.backward)
+    return compute + _offload_s(model, choices) + _gather_s(model, choices, passes, constants)
+
+
+def _longer(gpu_s: float, python_s: float) -> float:
+    return float((gpu_s**_OVERLAP + python_s**_OVERLAP) ** (1 / _OVERLAP))
+
+
+def _passes_s(model: ModelFacts, choices: Choices, gpu: Gpu, constants: SpeedConstants) -> Passes:
+    """Seconds that the GPU takes for one forward pass through all layers, and for the backward pass.
+
+    Two operations a weight and token forward, two backward, two more where the weight is trained. Attention's backward
+    pass takes 2.5 times the forward one's.
+    """
+    weights, tokens = _layer_weights(model), choices.tokens
+    product = 2.0 * tokens * constants.matrices * weights
+    adapter = 2.0 * tokens * constants.matrices * choices.adapter_parameters(model)
+    kernel = constants.masked_attention if choices.has_mask and not model.attention_softcap else constants.attention
+    attention = kernel * _attention_operations(model, choices)
+    trained = 1 if choices.is_lora else 2
+    operations = Passes(product + adapter + attention, trained * product + 2 * adapter + 2.5 * attention)
+    moved = layer_traffic(model, choices).times(constants.traffic * tokens * model.num_layers)
+    moved += square_traffic(model, choices).times(constants.traffic * model.num_layers)
+    restored = constants.restoring if choices.quantization_bit else constants.traffic
+    moved += weight_traffic(model, choices, weights).times(restored)
+    return operations.times(1 / gpu.compute_flops) + moved.times(1 / gpu.bandwidth_bytes_per_s)
+
+
+def _loss_s(model: ModelFacts, choices: Choices, gpu: Gpu, constants: SpeedConstants) -> float:
+    """The output layer and the loss: chunks too small for the GPU's units are bound by reading the layer's weights."""
+    trained = 2 if choices.is_lora else 3
+    compute = 2.0 * trained * choices.tokens * model.embedding_parameters * constants.matrices / gpu.compute_flops
+    if choices.liger:
+        return max(compute, constants.traffic * fused_loss_traffic(model, choices) / gpu.bandwidth_bytes_per_s)
+    return compute + constants.logits * logits_traffic(model, choices) / gpu.bandwidth_bytes_per_s
+
+
+def _layer_weights(model: ModelFacts) -> int:
+    """Weights of all layers that a token is multiplied with."""
+    linear = model.num_layers * sum(layer.weights for layer in model.linears)
+    return linear + (model.expert_parameters * model.experts_per_token // model.num_experts if model.is_moe else 0)
+
+
+def _attention_operations(model: ModelFacts, choices: Choices) -> float:
+    """Scores and values of one forward pass, half of them where the kernel skips what comes later."""
+    if choices.attended_tokens:
+        length = 0.5 * choices.attended_tokens
+    else:
+        length = choices.seq_len_tokens * (1.0 if choices.has_mask else 0.5)
+    return 4.0 * choices.tokens * length * model.q_size * model.num_layers
 
 
 def _offload_s(model: ModelFacts, choices: Choices) -> float:
@@ -126,72 +176,23 @@ def _offload_s(model: ModelFacts, choices: Choices) -> float:
     return moved / _LINK_BYTES_PER_S["pcie"]
 
 
-def _passes(choices: Choices) -> int:
-    """Passes through the layers: forward, backward, and forward again under checkpointing."""
-    return 3 if choices.checkpointing else 2
+def _gather_s(model: ModelFacts, choices: Choices, forward_passes: int, constants: SpeedConstants) -> float:
+    """ZeRO-3 gathers every tensor of a layer before each pass, one after the other.
 
-
-def _layer_weights(model: ModelFacts) -> int:
-    """Weights of all layers that a token is multiplied with."""
-    linear = model.num_layers * sum(layer.weights for layer in model.linears)
-    return linear + (model.expert_parameters * model.experts_per_token // model.num_experts if model.is_moe else 0)
-
-
-def _gpu_s(model: ModelFacts, choices: Choices, gpu: Gpu) -> float:
-    flops = _MATRICES * _matrix_flops(model, choices) + _ADAPTERS * _adapter_flops(model, choices)
-    flops += _ATTENTION * _attention_flops(model, choices)
-    if choices.quantization_bit == INT8:
-        flops += _INT8_EXTRA * 2 * choices.tokens * _layer_weights(model) * (_passes(choices) - 1)
-    return flops / gpu.compute_flops + _moved_bytes(model, choices) / gpu.bandwidth_bytes_per_s
-
-
-def _matrix_flops(model: ModelFacts, choices: Choices) -> float:
-    """Two a weight and token each pass, two more where weights are trained; the output layer is not recomputed."""
-    trained = 0 if choices.is_lora else 1
-    layers = _layer_weights(model) * (_passes(choices) + trained)
-    return 2.0 * choices.tokens * (layers + model.embedding_parameters * (2 + trained))
-
-
-def _adapter_flops(model: ModelFacts, choices: Choices) -> float:
-    return 2.0 * choices.tokens * choices.adapter_parameters(model) * (_passes(choices) + 1)
-
-
-def _attention_flops(model: ModelFacts, choices: Choices) -> float:
-    """Scores and values, half of them where the causal half is skipped; backward takes 2.5 times the forward."""
-    if choices.attended_tokens:
-        length = 0.5 * choices.attended_tokens
-    else:
-        length = choices.seq_len_tokens * (1.0 if choices.has_mask else 0.5)
-    return 4.0 * choices.tokens * length * model.q_size * model.num_layers * (_passes(choices) + 1.5)
-
-
-def _moved_bytes(model: ModelFacts, choices: Choices) -> float:
-    layer = layer_bytes(model, choices)
-    square = square_bytes(model, choices) if model.attention_softcap else 0
-    kept = choices.tokens * (layer.saved + layer.working) + square
-    moved = _TRAFFIC * model.num_layers * kept * _passes(choices)
-    if not choices.is_lora and choices.precision is Precision.MIXED:
-        moved += _CASTS * model.text_parameters * (_CAST_TRAFFIC * _passes(choices) + _GRADIENT_TRAFFIC)
-    if not choices.liger:
-        moved += _LOGITS * _LOGIT_TRAFFIC * choices.tokens * model.vocab_size
-    if choices.quantization_bit == _NF4:
-        moved += _RESTORING * _NF4_TRAFFIC * model.linear_weights * _passes(choices)
-    return moved
-
-
-def _launch_s(model: ModelFacts, choices: Choices) -> float:
-    each = _ADAPTER_LAUNCH_S + (_INT8_LAUNCH_S if choices.quantization_bit == INT8 else 0.0)
-    casts = 0.0 if choices.precision is Precision.PURE else _TRAINED_LAUNCH_S * len(model.linears)
-    extra = each * len(choices.targets(model)) if choices.is_lora else casts
-    return model.num_layers * _passes(choices) * (_LAYER_LAUNCH_S + extra)
-
-
-def _gather_s(model: ModelFacts, choices: Choices) -> float:
-    """ZeRO-3 gathers every tensor of a layer before each pass, one after the other."""
+    Frozen ones stay gathered from the forward pass (the recomputed one) through the backward pass.
+    """
     if choices.zero_stage != WEIGHTS_SHARED or choices.world_size == 1:
         return 0.0
-    tensors = sum(1 + linear.bias for linear in model.linears) + model.norms_per_layer + 2 * len(choices.targets(model))
-    return _GATHER_S * model.num_layers * _passes(choices) * tensors
+    tensors = sum(1 + linear.bias for linear in model.linears) + model.norms_per_layer
+    adapters = 2 * len(choices.targets(model))
+    frozen_passes = forward_passes + (0 if choices.is_lora else 1)
+    return constants.gather_s * model.num_layers * (tensors * frozen_passes + adapters * (forward_passes + 1))
+
+
+def _update_s(model: ModelFacts, choices: Choices, gpu: Gpu, constants: SpeedConstants) -> float:
+    """AdamW over what is trained, or a process's share of it."""
+    moved = update_traffic(model, choices) / shards(choices, GRADIENTS_SHARED)
+    return constants.traffic * moved / gpu.bandwidth_bytes_per_s
 
 
 def _communication_s(model: ModelFacts, choices: Choices, interconnect: str) -> float:
@@ -201,5 +202,6 @@ def _communication_s(model: ModelFacts, choices: Choices, interconnect: str) -> 
     link = _LINK_BYTES_PER_S.get(interconnect, _LINK_BYTES_PER_S["pcie"])
     moved = 2.0 * choices.trainable_bytes * choices.trainable_parameters(model)
     if choices.zero_stage == WEIGHTS_SHARED:
-        moved += weights_bytes(model, choices) * _passes(choices) * choices.accumulation
+        passes = 3 if choices.checkpointing else 2
+        moved += weights_bytes(model, choices) * passes * choices.accumulation
     return moved * (choices.world_size - 1) / choices.world_size / link
