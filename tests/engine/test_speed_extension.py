@@ -146,33 +146,69 @@ def test_the_fused_adapter_gives_pefts_loss_and_gradients(speed):
     batch = padded_batch()
     batch["attention_mask"] = (batch["attention_mask"] != 0).long()
     expected = gradients(model, batch)
-    assert speed.adapters.install(model) == {"fused": 14}
+    assert speed.adapters.install(model) == {"fused": 14, "joined": 10}
     loss, grads = gradients(model, batch)
     torch.testing.assert_close(loss, expected[0])
     torch.testing.assert_close(grads, expected[1], rtol=1e-4, atol=1e-6)
 
 
+LANES = {"q_proj": 0, "k_proj": 1, "v_proj": 2, "o_proj": 0, "gate_proj": 0, "up_proj": 1, "down_proj": 0}
+
+
 def test_with_dropout_the_gradient_is_that_of_the_masks_drawn(speed, monkeypatch):
-    """peft with the very masks that the fused layer draws."""
+    """peft with the very masks that the fused layers draw: one seed for all that read the same input, a lane each."""
     model = with_adapter(tiny("qwen2"), dropout=0.5)
     batch = padded_batch()
     batch["attention_mask"] = (batch["attention_mask"] != 0).long()
+    lanes = {
+        dropout: LANES[name.rpartition(".")[2]]
+        for name, module in model.named_modules()
+        if hasattr(module, "lora_dropout")
+        for dropout in module.lora_dropout.values()
+    }
+    seeds = []
 
     def same_mask(module, x):
-        seed = speed.dropout.new_seed(x.device)
+        if lanes[module] == 0:
+            seeds.append(speed.dropout.new_seed(x.device))
         rows = x.reshape(-1, x.shape[-1])
-        ones = speed.dropout.drop(torch.ones_like(rows), seed, module.p).view_as(x)
+        ones = speed.dropout.drop(torch.ones_like(rows), seeds[-1], module.p, lanes[module]).view_as(x)
         return x * ones / (1 - module.p)
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.nn.Dropout, "forward", same_mask)
         torch.manual_seed(3)
         expected = gradients(model, batch)
+    assert len(seeds) == 8
     speed.adapters.install(model)
     torch.manual_seed(3)
     loss, grads = gradients(model, batch)
     torch.testing.assert_close(loss, expected[0])
     torch.testing.assert_close(grads, expected[1], rtol=1e-4, atol=1e-6)
+
+
+def test_layers_that_do_not_read_the_same_are_computed_one_by_one(speed):
+    """A model that asks only one of three, and another that gives each an input of its own."""
+    model = with_adapter(tiny("qwen2"))
+    attention = model.base_model.model.model.layers[0].self_attn
+    one, other = torch.randn(2, 5, 32)
+    expected = [attention.q_proj(one), attention.k_proj(other), attention.q_proj(other), attention.v_proj(other)]
+    speed.adapters.install(model)
+    found = [attention.q_proj(one), attention.k_proj(other), attention.q_proj(other), attention.v_proj(other)]
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_adapters_of_different_ranks_stay_apart(speed):
+    from peft import LoraConfig, get_peft_model
+
+    targets = ["q_proj", "k_proj", "v_proj"]
+    model = get_peft_model(tiny("qwen2"), LoraConfig(r=4, rank_pattern={"v_proj": 8}, target_modules=targets)).train()
+    batch = padded_batch()
+    batch["attention_mask"] = (batch["attention_mask"] != 0).long()
+    expected = gradients(model, batch)
+    assert speed.adapters.install(model) == {"fused": 6, "joined": 0}
+    torch.testing.assert_close(gradients(model, batch), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_checkpointing_draws_the_same_masks_again(speed):
@@ -193,14 +229,23 @@ def test_checkpointing_draws_the_same_masks_again(speed):
 def test_dropout_drops_the_share_and_the_same_for_the_same_seed(speed):
     x = torch.ones(1000, 100)
     seed = speed.dropout.new_seed(x.device)
-    once, twice = (speed.dropout.drop(x, seed, 0.1) for _ in range(2))
-    assert torch.equal(once, twice)
-    assert abs(once.mean().item() - 0.9) < 0.005
-    assert not torch.equal(once, speed.dropout.drop(x, seed + 1, 0.1))
+    lanes = [speed.dropout.drop(x, seed, 0.1, lane) for lane in range(speed.dropout.LANES)]
+    assert torch.equal(lanes[0], speed.dropout.drop(x, seed, 0.1))
+    assert not torch.equal(lanes[0], speed.dropout.drop(x, seed + 1, 0.1))
+    for lane in lanes:
+        assert abs(lane.mean().item() - speed.dropout.kept_share(0.1)) < 0.005
+    pairs = [(one * other).mean().item() for i, one in enumerate(lanes) for other in lanes[:i]]
+    assert max(abs(both - 0.81) for both in pairs) < 0.005, "lanes drop independently of each other"
+    neighbours = (lanes[0][:, 1:] * lanes[0][:, :-1]).mean().item()
+    assert abs(neighbours - 0.81) < 0.005
 
 
 def test_layers_that_do_not_qualify_keep_pefts_forward_and_are_named(speed):
     from peft import LoraConfig, get_peft_model
 
     model = get_peft_model(tiny("qwen2"), LoraConfig(r=4, target_modules=["q_proj"], use_dora=True))
-    assert speed.adapters.install(model) == {"fused": 0, "left": {"several adapters, or a variant of LoRA": 2}}
+    assert speed.adapters.install(model) == {
+        "fused": 0,
+        "joined": 0,
+        "left": {"several adapters, or a variant of LoRA": 2},
+    }

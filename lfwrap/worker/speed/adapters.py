@@ -1,12 +1,14 @@
-"""The LoRA branch of a frozen linear layer as one autograd function.
+"""The LoRA branches of frozen linear layers as one autograd function.
 
 peft computes ``y = W x + s · B A dropout(x)`` as it reads: the input is cast to the adapter's fp32, dropped out there,
-cast back for each product, and the branch is scaled and added in passes of their own. Here the adapter is cast instead,
-which is smaller; both additions happen inside matrix products; for the backward pass only x (which the layers of an
-attention or MLP block share) and A·dropout(x) are kept. Trainable weights stay fp32, their gradients too.
+cast back for each product, and the branch is scaled and added in passes of its own. Here the adapter is cast instead,
+which is smaller; the branch comes first and the frozen product is added to it where that is made, in place of a pass
+for each; for the backward pass only x (which the layers of an attention or MLP block share) and A·dropout(x) are kept.
+Layers that read the same x (q, k and v; gate and up) are one function: x is read once for all of their branches, and
+its gradient is summed in the products. Trainable weights stay fp32, their gradients too.
 
-    forward   h = D(x) Aᵀ,  y = x Wᵀ + b + α h Bᵀ                              with α = s / keep
-    backward  dB = α dyᵀ h,  dh = α dy B,  dA = dhᵀ D(x),  dx = dy W + D(dh A)    D drops, unscaled
+    forward   hₙ = Dₙ(x) Aₙᵀ,  yₙ = α hₙ Bₙᵀ + b + x Wₙᵀ                          with α = s / keep
+    backward  dBₙ = α dyₙᵀ hₙ,  dhₙ = α dyₙ Bₙ,  dAₙ = dhₙᵀ Dₙ(x),  dx = Σ Dₙ(dhₙ Aₙ) + dyₙ Wₙ     Dₙ drops, unscaled
 """
 
 from __future__ import annotations
@@ -17,46 +19,100 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from . import dropout, kernels
 
+_SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
-class LoraLinear(torch.autograd.Function):  # type: ignore[misc]  # torch has no types here
-    """y = W x + bias + scaling · B A dropout(x) with W and bias frozen; shapes (…, in) → (…, out)."""
+
+class LoraLinears(torch.autograd.Function):  # type: ignore[misc]  # torch has no types here
+    """yₙ = Wₙ x + bₙ + sₙ · Bₙ Aₙ dropout(x), W and b frozen, for layers of one input; (…, in) → N × (…, outₙ)."""
 
     @staticmethod
-    def forward(  # noqa: PLR0917 - autograd passes them by position
-        ctx: Any, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, layer: Any, scaling: float, p: float
-    ) -> torch.Tensor:
-        """Keep x, h and the seed."""
-        weight = frozen_weight(layer)
-        rows = x.reshape(-1, x.shape[-1]).to(weight.dtype).contiguous()
+    def forward(
+        ctx: Any, x: torch.Tensor, layers: list[Any], scalings: list[float], p: float, *pairs: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Keep x, h and the seed; ``pairs`` are A and B of each layer, in turn."""
+        dtype = frozen_weight(layers[0]).dtype
+        rows = x.reshape(-1, x.shape[-1]).to(dtype).contiguous()
         seed = dropout.new_seed(x.device) if p > 0 else None
-        alpha = scaling / (1 - p)
-        h = kernels.project_down(rows, a.to(weight.dtype), seed, p)
-        bias = None if layer.bias is None else layer.bias.to(weight.dtype)
-        y = functional.linear(rows, weight, bias)
-        y.addmm_(h, b.to(weight.dtype).T, alpha=alpha)
-        ctx.save_for_backward(rows, h, a, b, seed)
-        ctx.layer, ctx.alpha, ctx.p, ctx.shape, ctx.dtype = layer, alpha, p, x.shape, x.dtype
-        return y.view(*x.shape[:-1], y.shape[-1])
+        alphas = [scaling / dropout.kept_share(p) for scaling in scalings]
+        h = kernels.project_down(rows, _stacked(pairs[::2], dtype), seed, p)
+        results = []
+        for layer, branch, b, alpha in zip(layers, h, pairs[1::2], alphas, strict=True):
+            up = (b * alpha).to(dtype).T
+            y = branch @ up if layer.bias is None else torch.addmm(layer.bias.to(dtype), branch, up)
+            y.addmm_(rows, frozen_weight(layer).T)
+            results.append(y.view(*x.shape[:-1], y.shape[-1]))
+        ctx.save_for_backward(rows, h, seed, *pairs)
+        ctx.layers, ctx.alphas, ctx.p, ctx.shape, ctx.dtype = layers, alphas, p, x.shape, x.dtype
+        return tuple(results)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """The gradients of x, A and B."""
-        rows, h, a, b, seed = ctx.saved_tensors
-        weight = frozen_weight(ctx.layer)
-        dy = grad.reshape(-1, grad.shape[-1]).to(weight.dtype)
-        dh = (dy @ b.to(weight.dtype)).mul_(ctx.alpha)
-        db = (dy.T @ h).to(b.dtype).mul_(ctx.alpha)
-        da = kernels.grad_of_down(dh, rows, seed, ctx.p).to(a.dtype)
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """The gradients of x, and of each A and B."""
+        rows, h, seed, *pairs = ctx.saved_tensors
+        dys = [grad.reshape(-1, grad.shape[-1]).to(rows.dtype) for grad in grads]
+        dh = torch.empty_like(h)
+        dbs = []
+        for dy, b, alpha, kept, place in zip(dys, pairs[1::2], ctx.alphas, h, dh, strict=True):
+            torch.mm(dy, (b * alpha).to(rows.dtype), out=place)
+            dbs.append((dy.T @ kept).to(b.dtype).mul_(alpha))
+        das = kernels.grad_of_down(dh, rows, seed, ctx.p).to(pairs[0].dtype)
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = dy @ weight
-            kernels.add_dropped(dx, dh, a.to(weight.dtype), seed, ctx.p)
+            dx = kernels.spread_dropped(dh, _stacked(pairs[::2], rows.dtype), seed, ctx.p)
+            for dy, layer in zip(dys, ctx.layers, strict=True):
+                dx.addmm_(dy, frozen_weight(layer))
             dx = dx.to(ctx.dtype).view(ctx.shape)
-        return dx, da, db, None, None, None
+        return dx, None, None, None, *(grad for pair in zip(das, dbs, strict=True) for grad in pair)
+
+
+def _stacked(matrices: tuple[torch.Tensor, ...], dtype: torch.dtype) -> torch.Tensor:
+    return torch.stack([matrix.to(dtype) for matrix in matrices])
+
+
+class Group:
+    """Layers of one block that read the same input: the first one asked computes all, the others take their share."""
+
+    def __init__(self, members: list[Any]) -> None:
+        """Begin with the layers in the order of their lanes."""
+        self._members = members
+        self._ready: dict[int, torch.Tensor] = {}
+        self._x: torch.Tensor | None = None
+
+    def forward(self, module: Any, x: torch.Tensor) -> torch.Tensor:
+        """The output of one of the layers: (…, in) → (…, out)."""
+        if x is self._x and id(module) in self._ready:
+            return self._take(module)
+        if self._ready:  # somebody did not come for its share: these layers do not always read the same
+            self._members = [module]
+        members = self._members if module in self._members else [module]
+        self._x, self._ready = x, dict(zip(map(id, members), _compute(members, x), strict=True))
+        return self._take(module)
+
+    def _take(self, module: Any) -> torch.Tensor:
+        y = self._ready.pop(id(module))
+        if not self._ready:
+            self._x = None
+        return y
+
+
+def _compute(members: list[Any], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    names = [module.active_adapters[0] for module in members]
+    pairs = [
+        matrix.weight
+        for module, name in zip(members, names, strict=True)
+        for matrix in (module.lora_A[name], module.lora_B[name])
+    ]
+    scalings = [module.scaling[name] for module, name in zip(members, names, strict=True)]
+    layers = [module.base_layer for module in members]
+    results: tuple[torch.Tensor, ...] = LoraLinears.apply(x, layers, scalings, _dropout(members[0]), *pairs)
+    return results
+
+
+def _dropout(module: Any) -> float:
+    return float(getattr(module.lora_dropout[module.active_adapters[0]], "p", 0.0))
 
 
 def frozen_weight(layer: Any) -> torch.Tensor:
@@ -73,17 +129,43 @@ def frozen_weight(layer: Any) -> torch.Tensor:
 def install(model: Any) -> dict[str, Any]:
     """Give every layer that qualifies the function above; returns how many, and why others were left."""
     left: Counter[str] = Counter()
-    done = 0
+    fit = []
     for module in model.modules():
-        if not hasattr(module, "lora_A") or not hasattr(module, "base_layer"):
-            continue
-        reason = _unfit(module)
-        if reason is None:
-            done += 1
-            module.forward = MethodType(functools.partial(_forward, original=module.forward), module)
-        else:
-            left[reason] += 1
-    return {"fused": done, **({"left": dict(left)} if left else {})}
+        if hasattr(module, "lora_A") and hasattr(module, "base_layer"):
+            reason = _unfit(module)
+            if reason is None:
+                fit.append(module)
+            else:
+                left[reason] += 1
+    groups = _groups(model, fit)
+    for group in groups:
+        shared = Group(group)
+        for module in group:
+            module.forward = MethodType(functools.partial(_forward, original=module.forward, group=shared), module)
+    joined = sum(len(group) for group in groups if len(group) > 1)
+    return {"fused": len(fit), "joined": joined, **({"left": dict(left)} if left else {})}
+
+
+def _groups(model: Any, fit: list[Any]) -> list[list[Any]]:
+    """The layers that read the same input, where one pass may serve them; each of the others by itself."""
+    alone = dict(zip(map(id, fit), fit, strict=True))
+    groups = []
+    for parent in model.modules():
+        for names in _SIBLINGS:
+            members = [alone.get(id(getattr(parent, name, None))) for name in names]
+            if all(member is not None for member in members) and _alike(members):
+                groups.append(members)
+                for member in members:
+                    del alone[id(member)]
+    return groups + [[module] for module in alone.values()]
+
+
+def _alike(members: list[Any]) -> bool:
+    """Whether adapters have the same shape and dropout, and one pass may serve them."""
+    shapes = {module.lora_A[module.active_adapters[0]].weight.shape for module in members}
+    return (
+        len(shapes) == 1 and len(set(map(_dropout, members))) == 1 and kernels.can_join(len(members), shapes.pop()[0])
+    )
 
 
 def _unfit(module: Any) -> str | None:
@@ -114,12 +196,10 @@ def _unfit(module: Any) -> str | None:
     return None
 
 
-def _forward(module: Any, x: torch.Tensor, *args: Any, original: Any, **kwargs: Any) -> torch.Tensor:
+def _forward(module: Any, x: torch.Tensor, *args: Any, original: Any, group: Group, **kwargs: Any) -> torch.Tensor:
     """Train by the function above; answer by peft's own forward."""
     # Without gradients, too: a checkpointed layer's first pass must draw the same mask as its second.
     if args or kwargs or not module.training or module.disable_adapters or module.merged:
-        return original(x, *args, **kwargs)
-    name = module.active_adapters[0]
-    p = getattr(module.lora_dropout[name], "p", 0.0)
-    a, b = module.lora_A[name].weight, module.lora_B[name].weight
-    return LoraLinear.apply(x, a, b, module.base_layer, module.scaling[name], p)
+        output: torch.Tensor = original(x, *args, **kwargs)
+        return output
+    return group.forward(module, x)
