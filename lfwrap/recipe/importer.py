@@ -11,7 +11,7 @@ from typing import Any
 
 from lfwrap.engine.facts import EngineFacts, KeyFact
 from lfwrap.errors import RecipeError
-from lfwrap.recipe.intent import BLOCK
+from lfwrap.recipe.intent import BLOCK, FIELDS, parse_intent
 from lfwrap.recipe.keys import has_type
 from lfwrap.recipe.recipe import MODEL_KEY
 from lfwrap.yamlio import dump_yaml, parse_scalar
@@ -49,6 +49,12 @@ _NAMES: dict[str, str] = {
     "use_liger_kernel": "enable_liger_kernel",
     "system_prompt": "default_system",
 }
+# Keys of the lfwrap: block by the names that they have elsewhere.
+_INTENTS: dict[str, str] = {
+    **{each.name: each.name for each in FIELDS},
+    **dict.fromkeys(("global_batch_size", "total_batch_size"), "effective_batch_size"),
+}
+_EPOCH_PART = "checkpoint_every_epoch_frac"
 _ATTENTION = {"flash_attention_2": "fa2", "flash_attention_3": "fa3", "sdpa": "sdpa", "eager": "disabled"}
 _DATA_KEYS = ("data_path", "dataset_path", "dataset_name", "train_file", "train_data", "data_file", "dataset")
 # Keys that say what holds anyway, or what lfwrap decides.
@@ -75,11 +81,13 @@ class Imported:
 
     Attributes:
         values: the recipe's keys.
+        intent: those of its ``lfwrap:`` block.
         unmapped: key → why it was not carried over.
         notes: what the person has to do or to know.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
+    intent: dict[str, Any] = field(default_factory=dict)
     unmapped: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -111,6 +119,8 @@ def import_config(config: Mapping[str, Any], facts: EngineFacts) -> Imported:
         handler = _HANDLERS.get(key)
         if handler is not None:
             handler(imported, value)
+        elif key in _INTENTS:
+            _import_intent(imported, key, value)
         elif key in _DATA_KEYS:
             _import_dataset(imported, value)
         else:
@@ -154,6 +164,16 @@ def _import_plain(imported: Imported, key: str, value: Any, facts: EngineFacts) 
         imported.unmapped[key] = f"{value!r} does not fit {name} ({fact.type})."
     else:
         imported.values[name] = fitting
+
+
+def _import_intent(imported: Imported, key: str, value: Any) -> None:
+    name = _INTENTS[key]
+    fitting = parse_scalar(value) if isinstance(value, str) else value
+    _, problems = parse_intent({name: fitting})
+    if problems:
+        imported.unmapped[key] = problems[0].message
+    else:
+        imported.intent[name] = fitting
 
 
 def _fit(value: Any, fact: KeyFact) -> Any:
@@ -269,12 +289,13 @@ def _complete(imported: Imported, facts: EngineFacts) -> None:
     template = facts.template_for(model) if isinstance(model, str) else None
     if template and "template" not in values:
         values["template"] = template
-    if "per_device_train_batch_size" in values:
+    if "per_device_train_batch_size" in values and "effective_batch_size" not in imported.intent:
         micro, accumulation = values["per_device_train_batch_size"], values.pop("gradient_accumulation_steps", 1)
-        values[BLOCK] = {"effective_batch_size": micro * accumulation}
+        imported.intent["effective_batch_size"] = micro * accumulation
         imported.notes.append(f"An update sees {micro} × {accumulation} rows, as on one GPU, on any number of them.")
-    else:
-        values[BLOCK] = {}
+    if values.get("max_steps", 0) > 0 and imported.intent.pop(_EPOCH_PART, None) is not None:
+        imported.unmapped[_EPOCH_PART] = "max_steps leaves the length of an epoch open; write save_steps."
+    values[BLOCK] = imported.intent
     for key in ("bf16", "fp16"):
         if values.pop(key, None):
             _dtype(imported, key)

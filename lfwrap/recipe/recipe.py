@@ -17,6 +17,7 @@ from lfwrap.yamlio import Document, load_yaml, parse_scalar
 
 MODEL_PATH_VARIABLE = "MODEL_PATH"
 MODEL_KEY = "model_name_or_path"
+_TASK_KEYS = ("do_train", "do_eval", "do_predict")
 
 
 class Source(StrEnum):
@@ -73,6 +74,15 @@ class Recipe:
     def datasets(self) -> tuple[str, ...]:
         """The names of the training and evaluation sets."""
         return split_names(self.engine_values.get("dataset")) + split_names(self.engine_values.get("eval_dataset"))
+
+    @property
+    def trains_unasked(self) -> bool:
+        """Whether it names data and no task, as files that were started by other means do; the engine would do nothing.
+
+        A block makes every recipe a training.
+        """
+        says_what = any(self.engine_values.get(key) is not None for key in _TASK_KEYS)
+        return bool(split_names(self.engine_values.get("dataset"))) and not says_what and not self.has_intent
 
 
 def split_names(value: Any) -> tuple[str, ...]:

@@ -353,6 +353,8 @@ def run_values(recipe: Recipe, facts: EngineFacts, engine: Engine | None) -> dic
     """What supervision needs, for the keys that the recipe leaves open and this engine knows."""
     given = recipe.engine_values
     values = {key: reasoned for key, reasoned in _RUN_DEFAULTS.items() if key not in given and key in facts.keys}
+    if recipe.trains_unasked:
+        values["do_train"] = (True, "The recipe names data and leaves out what to do with them.")
     if engine is not None and "plot_loss" not in given and package_version(engine, "matplotlib"):
         values["plot_loss"] = (True, "The loss curve is drawn into the output folder.")
     is_small = given.get("finetuning_type", "lora") in _ADAPTER_METHODS

@@ -97,6 +97,17 @@ def test_a_plain_recipe_stays_what_it_is(folder: Path, capsys: pytest.CaptureFix
     }
 
 
+def test_data_without_a_task_are_trained_on_and_that_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The engine itself would load the model and end."""
+    code, out, said = train(capsys, write_recipe(folder, PLAIN.replace("do_train: true\n", "")), "--dry-run")
+    assert code == 0
+    assert "do_train: true" in out
+    assert "info: r.yaml" in said.replace(f"{folder}/", "")
+    assert "do_train: is not written; `lfwrap train` trains all the same." in said
+    _, out, said = train(capsys, write_recipe(folder, PLAIN.replace("do_train: true", "do_predict: true")), "--dry-run")
+    assert "do_train" not in out + said
+
+
 # Each row of the table "Errors as the engine gives them": said before the engine starts, with place and remedy.
 ERRORS: dict[str, tuple[list[str], str | None, int, list[str]]] = {
     "unknown key": (["lora_rnak=8"], None, 3, ["lora_rnak", "lora_rank"]),

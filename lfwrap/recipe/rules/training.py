@@ -53,8 +53,11 @@ def learning_rate(view: View) -> Iterator[Finding]:
 
 
 def nothing_to_do(view: View) -> Iterator[Finding]:
-    """Without a switch the engine loads the model and ends, exit 0."""
-    if not view.trains and not view.on("do_eval") and not view.on("do_predict"):
+    """Without a switch the engine loads the model and ends, exit 0; lfwrap switches the training on where none is."""
+    if view.recipe.trains_unasked:
+        message = "do_train: is not written; `lfwrap train` trains all the same."
+        yield view.info("do-train-added", "do_train", message, "Write `do_train: true` to use the file without lfwrap.")
+    elif not view.trains and not view.on("do_eval") and not view.on("do_predict"):
         message = "do_train: is not on; LLaMA-Factory would load the model and end."
         yield view.warning("nothing-to-do", "do_train", message, "Write `do_train: true`.")
 

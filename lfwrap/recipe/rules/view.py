@@ -67,7 +67,8 @@ class View:
     @property
     def trains(self) -> bool:
         """Whether the engine will train."""
-        return self.on("do_train") or (self.recipe.has_intent and not self.has("do_train"))
+        by_block = self.recipe.has_intent and not self.has("do_train")
+        return self.on("do_train") or by_block or self.recipe.trains_unasked
 
     @property
     def zero_stage(self) -> int | None:

@@ -173,7 +173,8 @@ WARNINGS = [
     ({"neat_packing": "true", "lfwrap": "{effective_batch_size: 8}"}, "packed-batch", "packs, not rows", "plan"),
     ({"neat_packing": "true", "flash_attn": "disabled"}, "packing-attention", "neat_packing", "sdpa"),
     ({"learning_rate": "0.1"}, "learning-rate-high", "far above", "1.0e-04"),
-    ({"do_train": None}, "nothing-to-do", "load the model and end", "do_train: true"),
+    ({"do_train": "false"}, "nothing-to-do", "load the model and end", "do_train: true"),
+    ({"do_train": None, "dataset": None}, "nothing-to-do", "load the model and end", "do_train: true"),
     ({"max_steps": "10", "num_train_epochs": "3.0"}, "steps-and-epochs", "no effect", "Keep one"),
     ({"val_size": "0.1"}, "split-without-eval", "never evaluated", "eval_strategy: epoch"),
     ({"warmup_ratio": "0.1", "warmup_steps": "5"}, "warmup-twice", "no effect", "Keep one"),
@@ -225,6 +226,13 @@ def test_machine(lines, hardware, rule, hint):
     assert hint in by_rule(check(lines, hardware))[rule].hint
     assert rule not in by_rule(check(lines))
     assert rule not in by_rule(check(lines, "h100-80gb"))
+
+
+def test_data_without_a_task_are_trained_on_and_that_is_said():
+    (finding,) = check({"do_train": None})
+    assert (finding.severity, finding.rule) == (Severity.INFO, "do-train-added")
+    assert "`lfwrap train` trains all the same" in finding.message
+    assert check({"do_train": None, "lfwrap": "{}"}) == []
 
 
 def test_a_block_lets_lfwrap_adapt_the_precision():

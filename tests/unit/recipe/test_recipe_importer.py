@@ -50,6 +50,10 @@ def imported(**config):
         ({"lora": {"r": 8}, "training": {"lr": 1e-4}}, {"lora_rank": 8, "learning_rate": 1e-4}),
         ({"data_path": "data/rows of mine.jsonl"}, {"dataset": "rows_of_mine"}),
         ({"early_stopping_patience": 3}, {"early_stopping_steps": 3}),
+        ({"checkpoint_every_epoch_frac": "0.1"}, {"lfwrap": {"checkpoint_every_epoch_frac": 0.1}}),
+        ({"training": {"checkpoint_every_epoch_frac": 1.0}}, {"lfwrap": {"checkpoint_every_epoch_frac": 1.0}}),
+        ({"checkpoint_every_epoch_frac": 0.1, "max_steps": 9}, {"lfwrap": {}, "max_steps": 9}),
+        ({"global_batch_size": 128, "batch_size": 4}, {"lfwrap": {"effective_batch_size": 128}}),
     ],
 )
 def test_keys(config, expected):
@@ -65,6 +69,8 @@ def test_keys(config, expected):
         ({"optim": "adamw_hf"}, "does not fit optim"),
         ({"bias": "all"}, "no biases"),
         ({"init_lora_weights": "olora"}, "'olora'"),
+        ({"checkpoint_every_epoch_frac": 2}, "out of range (0.001 to 1.0)"),
+        ({"checkpoint_every_epoch_frac": 0.1, "max_steps": 9}, "the length of an epoch"),
     ],
 )
 def test_what_can_not_be_carried_over_is_named(config, part):
