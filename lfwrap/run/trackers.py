@@ -44,7 +44,7 @@ def tracker_values(values: Mapping[str, Any], paths: RunPaths) -> dict[str, Reas
 def tracker_environment(values: Mapping[str, Any], paths: RunPaths, environ: Mapping[str, str]) -> dict[str, str]:
     """Variables for the trackers that are asked for; one that is set already stays as it is.
 
-    A resumed run goes on in the same Weights & Biases run and the same TensorBoard curves.
+    A resumed run goes on in the same Weights & Biases or SwanLab run and the same TensorBoard curves.
     """
     folder = paths.trackers
     wanted: dict[str, dict[str, str]] = {
@@ -55,7 +55,12 @@ def tracker_environment(values: Mapping[str, Any], paths: RunPaths, environ: Map
             "WANDB_RESUME": "allow",
             "WANDB_NOTES": str(paths.root),
         },
-        "swanlab": {"SWANLAB_LOG_DIR": str(folder / "swanlab")},
+        "swanlab": {
+            "LFWRAP_SWANLAB": "1",
+            "SWANLAB_LOG_DIR": str(folder / "swanlab"),
+            "SWANLAB_RUN_ID": paths.name,
+            "SWANLAB_RESUME": "allow",
+        },
         "mlflow": {"MLFLOW_TAGS": orjson.dumps({"lfwrap.run": str(paths.root)}).decode()},
         "trackio": {},
     }

@@ -7,6 +7,7 @@ Runs in the engine's Python, in every rank. Beside that it tries the longest bat
 leaves logs, heartbeats and errors of each rank (``rank_files.py``) when lfwrap has asked for them.
 """
 
+import importlib
 import importlib.util
 import os
 import signal
@@ -19,6 +20,7 @@ import longest_batch  # type: ignore[import-not-found]  # beside this script
 import memory_report  # type: ignore[import-not-found]
 import rank_files  # type: ignore[import-not-found]
 import restart  # type: ignore[import-not-found]
+import swanlab_start  # type: ignore[import-not-found]
 
 if TYPE_CHECKING:
     from lfwrap.worker.rank_files import RankFolder
@@ -115,6 +117,7 @@ def train_rank(train: Callable[[list[Any]], None], is_asked: Callable[[], bool] 
     try:
         read_cpu_checkpoints()
         meet_by_deepspeed()
+        let_swanlab_start()
         callbacks = [make_stop_callback(is_asked)]
         if folder is not None:
             callbacks.append(make_heartbeat_callback(folder))
@@ -136,6 +139,12 @@ def meet_by_deepspeed() -> None:
         import deepspeed
 
         deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
+
+
+def let_swanlab_start() -> None:
+    """Where the run is reported to SwanLab, keep its callback from failing at the start."""
+    if os.environ.get(swanlab_start.VARIABLE):
+        swanlab_start.allow_no_run(importlib.import_module("swanlab"))
 
 
 def train_here(callbacks: list[Any]) -> None:

@@ -14,6 +14,7 @@ from lfwrap.model.facts import ModelFacts, load_model_facts
 from lfwrap.recipe.recipe import MODEL_KEY
 from lfwrap.run.command import is_secret
 from lfwrap.run.preflight.context import PreflightContext
+from lfwrap.run.preflight.trackers import check_trackers
 from lfwrap.run.versions import refused_versions
 from lfwrap.units import GIB, MIB, format_bytes, plural
 
@@ -34,7 +35,6 @@ _NEEDS = (
     ("use_apollo", "apollo-torch", None),
     ("use_badam", "badam", None),
     ("use_adam_mini", "adam-mini", None),
-    ("use_swanlab", "swanlab", None),
     ("plot_loss", "matplotlib", None),
 )
 
@@ -47,6 +47,7 @@ def check_machine(context: PreflightContext) -> Iterator[Finding]:
     if context.engine is not None:
         yield from _check_versions(context.engine)
         yield from _check_packages(context, context.engine)
+        yield from check_trackers(context, context.engine)
     if not context.is_dry:
         yield from _check_gpus(context)
         yield from _check_disk(context)

@@ -55,6 +55,11 @@ def test_variables_keep_files_with_the_run_and_a_resume_in_the_same_run(paths):
         "MLFLOW_TAGS": json.dumps({"lfwrap.run": str(paths.root)}, separators=(",", ":")),
     }
     assert tracker_environment({"report_to": "none"}, paths, {}) == {}
+    assert tracker_environment({"use_swanlab": True}, paths, {"SWANLAB_LOG_DIR": "/mine"}) == {
+        "LFWRAP_SWANLAB": "1",
+        "SWANLAB_RUN_ID": paths.name,
+        "SWANLAB_RESUME": "allow",
+    }
 
 
 def test_links_are_those_that_the_trackers_print(paths):
