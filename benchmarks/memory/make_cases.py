@@ -6,11 +6,14 @@ Cases are hand-picked to cover methods, ranks, lengths, micro-batches, kernels a
 per group (model, method, quantisation, GPUs) with the seed below, before anything was measured. SECOND_ROUND was
 written after the first 38 had been measured, with what the planner predicted for it (`expect`), a seed of its own, and
 halves drawn per kind: near the limit of 80 GB and predicted to fit, predicted not to, and what the first round left.
+Of these two rounds, cases.yaml keeps what was measured. The third round, on H200s, was not picked by anyone: every
+setting of it is drawn (THIRD_SEED), and what was predicted of it stood in predicted.jsonl before it was run: `blind`.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +25,7 @@ from lfwrap.model.facts import ModelFacts, catalog_model
 
 SEED = 20261122
 SECOND_SEED = 20261123
+THIRD_SEED = 20261124
 _OUT = Path(__file__).with_name("cases.yaml")
 _MANY_TOKENS = 16_000
 # name → (catalogue model, layers kept; None keeps all). Fewer layers of a mixture of experts fit a small disk.
@@ -187,6 +191,19 @@ qwen3-1.7b   lora r64 16384x1 d0.1 liger
 qwen3-1.7b   q4 r16 1024x16 liger nockpt
 """,
 }
+# The third round: how it is trained (the first word; `max` with lfwrap's extension), on how many GPUs, and what else is
+# drawn. A q8 7B takes half a minute to load, and a 7B trained whole does not fit one GPU: neither is drawn.
+THIRD_ROUND = {
+    1: ("lora", "lora", "lora", "lora", "q4", "q4", "q8", "full", "full", "full", "max", "max", "max", "max q4"),
+    2: ("lora ddp", "lora z3", "full z2", "lora z2"),
+}
+_THIRD_TOKENS = {
+    "qwen2.5-0.5b": (4096, 8192, 16384),
+    "qwen3-1.7b": (2048, 4096, 8192),
+    "llama-3.2-3b": (2048, 4096, 8192),
+    "qwen2.5-7b": (2048, 4096, 8192),
+}
+_THIRD_WARM_UP, _THIRD_UPDATES = 2, 10
 _WORDS: dict[str, dict[str, Any]] = {
     "lora": {"method": "lora"}, "full": {"method": "full", "rank": 0},
     "q4": {"quantization": 4}, "q8": {"quantization": 8},
@@ -200,6 +217,7 @@ _WORDS: dict[str, dict[str, Any]] = {
     "ddp": {"world_size": 2},
     "z0": {"world_size": 2, "zero": 0, "timeout_s": 150}, "z2": {"world_size": 2, "zero": 2, "timeout_s": 150},
     "z3": {"world_size": 2, "zero": 3, "timeout_s": 150},
+    "max": {"extended": True, "liger": True},
 }  # fmt: skip
 
 
@@ -257,6 +275,37 @@ def second_round() -> list[dict[str, Any]]:
     return sorted(cases, key=lambda case: case["model"] in _SECOND_BATCH)
 
 
+def third_round() -> list[dict[str, Any]]:
+    """Cases whose every setting is drawn (models in turns), ten updates each of which the first two do not count."""
+    chance = random.Random(THIRD_SEED)  # noqa: S311 - no secret
+    cases: list[dict[str, Any]] = []
+    deck: list[str] = []
+    for kind in [kind for kinds in THIRD_ROUND.values() for kind in kinds]:
+        fit = [name for name in _THIRD_TOKENS if name != "qwen2.5-7b" or not {"q8", "full"} & set(kind.split())]
+        if not set(fit) & set(deck):
+            deck += chance.sample(list(_THIRD_TOKENS), len(_THIRD_TOKENS))
+        model = next(name for name in deck if name in fit)
+        deck.remove(model)
+        cases.append(_draw(chance, kind, model))
+    assert len({case["id"] for case in cases}) == len(cases)
+    timed = {"updates": _THIRD_UPDATES, "warm_up": _THIRD_WARM_UP, "split": "blind"}
+    return [case | timed for case in sorted(cases, key=lambda case: case["model"] == "qwen2.5-7b")]
+
+
+def _draw(chance: random.Random, kind: str, model: str) -> dict[str, Any]:
+    """One case of the third round."""
+    words = kind.split()
+    length = chance.choice([512, 1024, 2048, 4096])
+    tokens = chance.choice([tokens for tokens in _THIRD_TOKENS[model] if tokens >= length])
+    words.insert(1, f"{length}x{tokens // length}")
+    if "full" not in words:
+        words.insert(1, f"r{chance.choice([8, 16, 32, 64, 128])}")
+        words += chance.choice([[], ["d0.1"]]) + chance.choice([[], [], ["qv"]])
+    words += [] if "max" in words else chance.choice([[], ["liger"]])
+    words += chance.choice([[], ["nockpt"]]) + chance.choice([[], ["padded"], ["packed"]])
+    return parse_case(" ".join([model, *words]))
+
+
 def order(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The first of every group, then the second of every group, …; models of the second batch last."""
     rank: dict[tuple[Any, ...], int] = {}
@@ -296,10 +345,13 @@ def _extra_config(facts: ModelFacts) -> dict[str, Any]:
 
 def main() -> None:
     """Write cases.yaml, one case a line."""
-    cases = first_round() + second_round()
-    assert len({case["id"] for case in cases}) == len(cases)
+    drawn = first_round() + second_round()
+    assert len({case["id"] for case in drawn}) == len(drawn)
+    measured = measured_ids()
+    cases = [case for case in drawn if case["id"] in measured] + third_round()
     text = [
-        f"# Written by make_cases.py (seeds {SEED}, {SECOND_SEED}). Shapes: the catalogue's; cases add to `defaults`.",
+        f"# Written by make_cases.py (seeds {SEED}, {SECOND_SEED}, {THIRD_SEED}).",
+        "# Shapes: the catalogue's; cases add to `defaults`.",
         _line("defaults", DEFAULTS),
         "models:",
         *(f"  {_line(name, hf_config(name))}" for name in MODELS),
@@ -309,6 +361,13 @@ def main() -> None:
     _OUT.write_text("\n".join(text) + "\n", encoding="utf-8")
     halves = [case["split"] for case in cases]
     print(f"{len(cases)} cases: {halves.count('calibration')} calibrate, {halves.count('held-out')} held out")
+
+
+def measured_ids() -> set[str]:
+    """The cases of the first two rounds that were run."""
+    files = [_OUT.with_name(name) for name in ("h100.jsonl", "h100-second.jsonl", "h200x2.jsonl")]
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return {json.loads(line)["id"] for line in lines}
 
 
 def _flow(value: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ The tokenizer has one token a byte plus ChatML's, so a text of n ASCII character
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import sys
@@ -96,18 +97,27 @@ def wait_for_disk(folder: Path, size_bytes: int) -> None:
 
 
 def write_model(name: str, config: dict[str, Any], out: Path, block: bytes) -> None:
-    """One checkpoint folder."""
-    from transformers import AutoConfig
-
+    """One checkpoint folder; another program that writes the same one is waited for."""
     started = time.monotonic()
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
+    with (out / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / ".done").exists():
+            _fill(config, folder, block)
+            print(f"{name}: {time.monotonic() - started:.1f} s", flush=True)
+
+
+def _fill(config: dict[str, Any], folder: Path, block: bytes) -> None:
+    """Configuration, weights, tokenizer, and the mark of completeness."""
+    from transformers import AutoConfig
+
     ids = {"bos_token_id": 256, "eos_token_id": 258, "pad_token_id": 256}
     hf_config = AutoConfig.for_model(**config, **ids)
     hf_config.dtype = "bfloat16"
     hf_config.save_pretrained(folder)
     parts = shards(tensor_shapes({**config, **ids}))
-    wait_for_disk(out, sum(2 * int(np.prod(shape)) for part in parts for shape in part.values()))
+    wait_for_disk(folder, sum(2 * int(np.prod(shape)) for part in parts for shape in part.values()))
     index: dict[str, str] = {}
     for number, part in enumerate(parts, 1):
         file = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
@@ -119,7 +129,6 @@ def write_model(name: str, config: dict[str, Any], out: Path, block: bytes) -> N
     )
     write_tokenizer(folder)
     (folder / ".done").touch()
-    print(f"{name}: {total / 1e9:.2f} GB in {time.monotonic() - started:.1f} s", flush=True)
 
 
 def main() -> None:

@@ -1,11 +1,12 @@
 """Measure peak memory and step time of many configurations on a GPU host, through the engine's own entry point.
 
-    python measure.py --models DIR --out FILE [--only REGEX] [--time-budget SECONDS] [--nproc N] [--cpu]
+    python measure.py --models DIR --out FILE [--only REGEX] [--part K/N] [--time-budget SECONDS] [--nproc N] [--cpu]
 
 Each configuration gets a process of its own, so that no state leaks. Importing the engine takes about 20 s there, so a
 few processes import ahead, while others train, and wait for their case. One JSON line a case is appended to --out as
 soon as it ends (and to --state, which survives where --out does not): cases already there are skipped, so a second
-call goes on.
+call goes on. Several programs may share a host, each with a GPU (CUDA_VISIBLE_DEVICES) and a part of the cases; they
+share the checkpoints.
 Running out of memory is a result, not a failure.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import json
 import os
 import random
@@ -21,6 +23,7 @@ import select
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -233,11 +236,16 @@ def collect(case: dict[str, Any], jobs: list[dict[str, Any]], in_time: bool) -> 
 
 
 def micro_step_seconds(result: dict[str, Any]) -> float | None:
-    """Seconds of one micro-step, its share of the update included: from the first update's end to the last's."""
+    """Seconds of one micro-step, its share of the update included.
+
+    The median of the updates after the case's warm-up; without one, the mean from the first update's end to the last's.
+    """
     done, case = result.get("update_done_s") or [], result["case"]
-    if len(done) < 2:
+    warm_up = case.get("warm_up", 0)
+    timed = [after - before for before, after in itertools.pairwise(done[max(0, warm_up - 1) :])]
+    if not timed:
         return None
-    return (done[-1] - done[0]) / ((len(done) - 1) * case["accumulation"])
+    return (statistics.median(timed) if warm_up else statistics.mean(timed)) / case["accumulation"]
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -359,11 +367,9 @@ def load_cases(options: argparse.Namespace) -> list[dict[str, Any]]:
             done |= {record["id"] for record in records if record["status"] in {"ok", "oom", "not finite"}}
     wanted = re.compile(options.only)
     cases = [{**spec["defaults"], **case} for case in spec["cases"]]
-    return [
-        case
-        for case in cases
-        if wanted.search(case["id"]) and case["id"] not in done and case["world_size"] == options.nproc
-    ]
+    chosen = [case for case in cases if wanted.search(case["id"]) and case["world_size"] == options.nproc]
+    part, parts = map(int, options.part.split("/"))
+    return [case for case in chosen[part - 1 :: parts] if case["id"] not in done]
 
 
 def main() -> None:
@@ -374,6 +380,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="JSONL file to append to")
     parser.add_argument("--state", default="", help="a second JSONL file, for going on in a later call")
     parser.add_argument("--only", default="", help="regular expression on the case's id")
+    parser.add_argument("--part", default="1/1", help="K/N: every N-th case, from the K-th on")
     parser.add_argument("--time-budget", type=float, default=540.0, help="seconds, this program's start to its end")
     parser.add_argument("--reserve", type=float, default=15.0, help="start no case with fewer seconds left")
     parser.add_argument("--warm", type=int, default=4, help="cases whose processes import ahead")

@@ -119,6 +119,10 @@ def wrap_engine(probe: Probe) -> None:
     def measured_loss(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         before = probe.fold_peak()
         micro = {"shape": list(inputs["input_ids"].shape), "before": probe.allocated(), "since_last_peak": before}
+        if "labels" in inputs:
+            micro["supervised"] = int((inputs["labels"] != -100).sum())
+        if inputs.get("cu_seq_lens_q") is not None:
+            micro["row_bounds"] = inputs["cu_seq_lens_q"].tolist()
         mask = inputs.get("attention_mask")
         micro["mask"] = [str(mask.dtype), list(mask.shape)] if mask is not None else None
         loss = compute_loss(self, model, inputs, *args, **kwargs)
@@ -130,6 +134,12 @@ def wrap_engine(probe: Probe) -> None:
     loader.init_adapter = measured_adapter
     workflow.load_model = measured_load
     trainer.CustomSeq2SeqTrainer.compute_loss = measured_loss
+
+
+def load_extension() -> None:
+    """What `speed: max` adds, as lfwrap's own start of the engine loads it."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lfwrap" / "worker"))
+    importlib.import_module("train_engine").load_speed().apply()
 
 
 def make_callback(probe: Probe, updates: int, path: str) -> Any:
@@ -199,6 +209,8 @@ def run_case(job: dict[str, Any]) -> None:
         if probe.cuda:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.reset_peak_memory_stats()
+        if job["case"].get("extended"):
+            load_extension()
         wrap_engine(probe)
         tuner = importlib.import_module("llamafactory.train.tuner")
         probe.record["begin_s"] = time.monotonic() - _STARTED

@@ -59,7 +59,7 @@ def square_bytes(model: ModelFacts, choices: Choices) -> int:
     entries = choices.micro_batch * choices.seq_len_tokens**2
     if model.attention_softcap:
         return (2 * choices.compute_bytes + _FP32) * model.num_heads * entries
-    if choices.packing:
+    if choices.has_block_mask:
         return 0
     mask = choices.compute_bytes * entries if choices.has_mask else 0
     if choices.fused_attention or model.num_kv_heads == model.num_heads:
@@ -70,7 +70,7 @@ def square_bytes(model: ModelFacts, choices: Choices) -> int:
 def mask_bytes(choices: Choices) -> int:
     """The block mask of packed rows, and its copy on the GPU; a mask for padding has a byte an entry."""
     entries = choices.micro_batch * choices.seq_len_tokens**2
-    if choices.packing:
+    if choices.has_block_mask:
         return 2 * choices.compute_bytes * entries
     return entries if choices.has_mask else 0
 
@@ -89,8 +89,8 @@ def _inputs(model: ModelFacts, choices: Choices) -> int:
     """Inputs of linear layers.
 
     PEFT casts the input of each adapted layer to the adapter's fp32, and autocast back: one copy a layer. With
-    bitsandbytes, or all in one type, layers share their input, unless dropout gives each its own. The inputs of o_proj
-    and down_proj are the attention's output and the MLP's product, which others may keep already.
+    bitsandbytes, all in one type, or lfwrap's extension, layers share their input, unless dropout gives each its own.
+    The inputs of o_proj and down_proj are the attention's output and the MLP's product, which others may keep already.
     """
     if not choices.is_lora:
         own_casts = choices.precision is Precision.MIXED
@@ -98,7 +98,7 @@ def _inputs(model: ModelFacts, choices: Choices) -> int:
         return choices.compute_bytes * sum(layer.in_features for layer in (layers if own_casts else _shared(layers)))
     targets = choices.targets(model)
     low_rank = choices.compute_bytes * choices.rank * len(targets)
-    if choices.dropout:
+    if choices.keeps_dropout:
         width = choices.compute_bytes + 1  # the mask has a byte an element
         return low_rank + width * sum(linear.in_features for linear in targets)
     if choices.casts_inputs:
@@ -144,7 +144,7 @@ def _working(model: ModelFacts, choices: Choices) -> int:
     if not choices.is_lora or not adapted:
         return compute * (width + hidden * (1 if choices.precision is not Precision.MIXED else 2))
     if not choices.casts_inputs:
-        return compute * ((width if choices.dropout else 0) + 4 * hidden)
+        return compute * ((width if choices.keeps_dropout else 0) + 4 * hidden)
     after_cast = compute * width + _FP32 * width + 4 * compute * hidden
     in_dropout = compute * width + 2 * _FP32 * width + 2 * compute * hidden
-    return max(after_cast, in_dropout) if choices.dropout else after_cast
+    return max(after_cast, in_dropout) if choices.keeps_dropout else after_cast

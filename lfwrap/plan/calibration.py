@@ -83,6 +83,7 @@ def kind_key(choices: Choices) -> str:
         "liger" if choices.liger else "",
         "checkpointed" if choices.checkpointing else "",
         "packed" if choices.packing else "",
+        "extended" if choices.is_extended else "",
         "dropout" if choices.dropout else "",
         "" if choices.zero_stage is None else f"z{choices.zero_stage}",
     )

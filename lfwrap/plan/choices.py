@@ -63,7 +63,8 @@ class Choices:
         fused_attention: whether the GPU has fused attention kernels for grouped queries.
         eval_batch: rows that one process evaluates at a time; 0 where nothing is evaluated.
         attended_tokens: how far a token looks where rows that share a sequence attend to themselves alone; else 0.
-        is_extended: whether lfwrap's extension takes part (`speed: max`).
+        is_extended: whether lfwrap's extension computes adapters and loss (`speed: max`).
+        is_padding_free: whether it also lays the rows of a micro-batch one behind the other, without padding and masks.
     """
 
     method: str
@@ -90,6 +91,7 @@ class Choices:
     eval_batch: int = 0
     attended_tokens: int = 0
     is_extended: bool = False
+    is_padding_free: bool = False
 
     @property
     def is_sharded(self) -> bool:
@@ -108,8 +110,18 @@ class Choices:
 
     @property
     def has_mask(self) -> bool:
-        """Whether attention gets a mask of its own; unpadded rows need none, nor do rows that attend to themselves."""
-        return not self.attended_tokens and (self.packing or (self.padded and self.micro_batch > 1))
+        """Whether attention gets a mask of its own; unpadded rows need none."""
+        return self.has_block_mask or (self.padded and not self.is_padding_free and self.micro_batch > 1)
+
+    @property
+    def has_block_mask(self) -> bool:
+        """Whether packed rows are kept apart by a mask of length² entries."""
+        return self.packing and not self.is_padding_free
+
+    @property
+    def keeps_dropout(self) -> bool:
+        """Whether dropout gives each adapter an input of its own; the extension draws its mask anew instead."""
+        return self.dropout > 0 and not self.fuses_adapters
 
     @property
     def fuses_adapters(self) -> bool:
@@ -143,7 +155,8 @@ class Choices:
     @property
     def casts_inputs(self) -> bool:
         """Whether PEFT casts each layer's input for an adapter in another type (bitsandbytes' layers do not)."""
-        return self.is_lora and self.precision is Precision.MIXED and not self.quantization_bit
+        is_cast = self.is_lora and self.precision is Precision.MIXED and not self.quantization_bit
+        return is_cast and not self.fuses_adapters
 
     @property
     def optimizer_bytes(self) -> float:

@@ -7,6 +7,7 @@ from lfwrap.plan.activations import layer_bytes, mask_bytes, square_bytes
 from lfwrap.plan.choices import Choices, Precision
 from lfwrap.plan.lasting import WEIGHTS_SHARED, gradient_terms, weights_bytes
 from lfwrap.plan.terms import MEASURED, MEASURED_ON_TWO, NOT_MEASURED, MemoryTerm
+from lfwrap.plan.traffic import fused_loss_rows
 
 _FP32 = 4
 # As the DeepSpeed files that lfwrap renders say.
@@ -119,7 +120,7 @@ def _layer_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
     working = tokens * layer.working
     if choices.quantization_bit:
         working = max(working, _quantized_working(model, choices, widest))
-    elif choices.is_lora and not choices.casts_inputs and not choices.dropout:
+    elif choices.is_lora and not choices.casts_inputs and not choices.keeps_dropout:
         working = max(working, _gradients_side_by_side(model, choices))
     if not choices.is_lora:
         working += widest * (choices.compute_bytes + (4 if choices.precision is Precision.MIXED else 0))
@@ -154,7 +155,7 @@ def _quantized_working(model: ModelFacts, choices: Choices, widest: int) -> int:
     """
     width, hidden = model.intermediate_size, model.hidden_size
     restored = 2 * widest + choices.compute_bytes * choices.tokens * (width + hidden)
-    return restored if choices.dropout else max(restored, _gradients_side_by_side(model, choices))
+    return restored if choices.keeps_dropout else max(restored, _gradients_side_by_side(model, choices))
 
 
 def _gradients_side_by_side(model: ModelFacts, choices: Choices) -> int:
@@ -195,10 +196,10 @@ def _logits_moment(model: ModelFacts, choices: Choices, *, backward: bool) -> li
 
 def _fused_loss_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
     """Liger's fused loss: a slice of the logits at a time, gradients at once."""
-    slices = -(-model.vocab_size // model.hidden_size)
-    rows = min(choices.tokens, 1 << max(0, (-(-choices.tokens // slices) - 1).bit_length()))
+    rows = fused_loss_rows(model, choices)
     logits = rows * model.vocab_size * choices.compute_bytes
-    kept = 2 * choices.tokens * model.hidden_size * choices.residual_bytes
+    states = 3 if choices.is_extended else 2  # those of supervised tokens are copied: all of them, at the most
+    kept = states * choices.tokens * model.hidden_size * choices.residual_bytes
     cast = _matrix_numbers(model, choices) + (
         0 if choices.is_lora else model.embedding_parameters
     )  # its transpose, too
@@ -206,7 +207,7 @@ def _fused_loss_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
         _kept_term(model, choices),
         _mask_term(choices),
         _cast_term(choices, cast),
-        MemoryTerm("last norm", kept, "twice tokens × hidden size: its input, and the gradient", "liger-kernel"),
+        MemoryTerm("last norm", kept, f"{states} × tokens × hidden size: its input, and the gradient", "liger-kernel"),
         MemoryTerm("logits", logits, f"{rows:,} rows × vocabulary × {choices.compute_bytes} bytes", "liger-kernel"),
     ]
     if not choices.is_lora:

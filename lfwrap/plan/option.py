@@ -17,6 +17,9 @@ from lfwrap.plan.rows import Packs, padded_row_tokens
 from lfwrap.plan.throughput import SpeedEstimate, estimate_speed
 
 MARGIN_SHARE = 0.05
+_FP32_BYTES = 4
+# Architectures whose rows lfwrap's extension can lay one behind the other.
+_PADDING_FREE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 # Where the rows' lengths are unknown, time is planned as if their mean were this part of the longest.
 _UNKNOWN_SHARE = 0.25
 
@@ -99,18 +102,28 @@ def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> 
         offload=request.offload,
         fused_attention=request.hardware.kind is not DeviceKind.CUDA or gpu is None or gpu.flash_attention,
     )
+    choices = _extended(request, choices)
     cutoff = int(values.get(CUTOFF_KEY) or request.cutoff)
     return replace(choices, seq_len_tokens=cutoff) if choices.packing else choices
+
+
+def _extended(request: PlanRequest, choices: Choices) -> Choices:
+    """With `speed: max`, what lfwrap's extension does for this model: see lfwrap/worker/speed."""
+    if request.speed != "max" or request.hardware.kind not in {DeviceKind.CUDA, DeviceKind.ROCM}:
+        return choices
+    model = request.model
+    is_known = model.architecture in _PADDING_FREE and not model.sliding_window and choices.compute_bytes < _FP32_BYTES
+    return replace(choices, is_extended=True, is_padding_free=is_known)
 
 
 def _typical(request: PlanRequest, choices: Choices, packs: Packs | None, *, grouped: bool) -> tuple[Choices, float]:
     """The settings with the length of a typical micro-batch, and the part of it that is no padding."""
     rows = request.rows
-    if request.speed == "max" and rows.mean_tokens is not None:
-        return _without_padding(choices, packs, rows.mean_tokens)
+    mean = rows.mean_tokens or max(1.0, _UNKNOWN_SHARE * rows.longest_tokens)
+    if choices.is_padding_free:
+        return _without_padding(choices, packs, mean)
     if choices.packing:
         return choices, packs.filled if packs else 1.0
-    mean = rows.mean_tokens or max(1.0, _UNKNOWN_SHARE * rows.longest_tokens)
     update_rows = choices.micro_batch * choices.accumulation
     padded = padded_row_tokens(replace(rows, mean_tokens=mean), choices.micro_batch, update_rows, grouped=grouped)
     length = min(max(1, round(padded or mean)), choices.seq_len_tokens)
@@ -118,7 +131,7 @@ def _typical(request: PlanRequest, choices: Choices, packs: Packs | None, *, gro
 
 
 def _without_padding(choices: Choices, packs: Packs | None, mean_tokens: float) -> tuple[Choices, float]:
-    """With lfwrap's extension: no padding, and each row attends to itself. Memory is planned as without it."""
+    """With lfwrap's extension: no padding, and each row attends to itself."""
     row = max(1, round(mean_tokens))
     length = round(choices.seq_len_tokens * packs.filled) if packs else min(row, choices.seq_len_tokens)
     return replace(choices, seq_len_tokens=max(1, length), attended_tokens=row), 1.0

@@ -14,6 +14,8 @@ from lfwrap.model.facts import ModelFacts
 from lfwrap.plan.choices import INT8, NF4, Choices, Precision
 
 _FP32 = 4
+# As lfwrap/worker/speed/loss.py asks Liger's fused loss for chunks.
+_EXTENSION_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,13 @@ def logits_traffic(model: ModelFacts, choices: Choices) -> float:
 
 
 def fused_loss_rows(model: ModelFacts, choices: Choices) -> int:
-    """Rows that Liger's fused loss takes at a time: as many logits as the hidden states have numbers."""
-    if choices.is_extended:
-        return min(choices.tokens, _EXTENSION_ROWS)
+    """Rows that Liger's fused loss takes at a time: as many logits as the hidden states have numbers.
+
+    The extension asks for so many times as many that they are 1024 rows at the most, where Liger would not take more.
+    """
     slices = -(-model.vocab_size // model.hidden_size)
-    return min(choices.tokens, 1 << max(0, (-(-choices.tokens // slices) - 1).bit_length()))
-
-
-_EXTENSION_ROWS = 1024
+    rows = 1 << max(0, (-(-choices.tokens // slices) - 1).bit_length())
+    return min(choices.tokens, max(rows, _EXTENSION_ROWS) if choices.is_extended else rows)
 
 
 def fused_loss_traffic(model: ModelFacts, choices: Choices) -> float:

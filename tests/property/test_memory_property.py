@@ -34,6 +34,8 @@ choices = st.builds(
     zero_stage=st.sampled_from([None, 0, 2, 3]),
     offload=st.booleans(),
     fused_attention=st.booleans(),
+    is_extended=st.booleans(),
+    is_padding_free=st.booleans(),
 )
 
 

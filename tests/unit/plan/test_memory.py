@@ -51,6 +51,34 @@ def test_what_was_measured_is_predicted(record):
     assert row["device_predicted"] * 1.05 >= row["device_measured"]
 
 
+EXTENDED = dataclasses.replace(PAPER, liger=True, checkpointing=False, is_extended=True, is_padding_free=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "peak_gib"),
+    [
+        ({"micro_batch": 1, "seq_len_tokens": 4096}, 34.1),
+        ({"micro_batch": 2, "seq_len_tokens": 4096}, 51.2),
+        ({"micro_batch": 3, "seq_len_tokens": 2240, "packing": True}, 45.1),
+        ({"micro_batch": 1, "seq_len_tokens": 4096, "quantization_bit": 4}, 25.1),
+    ],
+)
+def test_the_extension_takes_what_was_measured_and_never_more(changes, peak_gib):
+    """One H100, 7B, profiled and whole runs of `speed: max` (docs/explanation/speed.md, measured.md)."""
+    estimate = estimate_memory(QWEN_7B, dataclasses.replace(EXTENDED, **changes))
+    assert peak_gib <= estimate.peak_allocated_bytes / 2**30 <= 1.03 * peak_gib
+
+
+@pytest.mark.parametrize(
+    "changes", [{"quantization_bit": 8}, {"use_dora": True}, {"zero_stage": 3, "world_size": 2}, {"method": "full"}]
+)
+def test_layers_that_the_extension_leaves_alone_take_as_much_as_without_it(changes):
+    left = dataclasses.replace(EXTENDED, liger=False, is_padding_free=False, **changes)
+    assert not left.fuses_adapters
+    plain = dataclasses.replace(left, is_extended=False)
+    assert estimate_memory(QWEN_7B, left) == estimate_memory(QWEN_7B, plain)
+
+
 def test_what_ran_out_of_memory_was_predicted_not_to_fit():
     """With the margin on, of what the card has; everything else that was measured is in the test above."""
     failed = [record for record in check.all_records() if record["status"] == "oom"]

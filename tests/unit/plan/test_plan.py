@@ -226,13 +226,22 @@ def test_layer_inputs_wait_in_main_memory_where_that_alone_fits():
     assert "use_unsloth_gc=true" in plan.overrides
 
 
-def test_with_the_extension_time_is_planned_without_padding_and_memory_as_without_it():
+def test_with_the_extension_there_is_no_padding_and_less_is_kept():
     auto = make_plan(request(rows=ALPACA)).option
     extended = make_plan(request(rows=ALPACA, speed="max")).option
     assert extended.speed.tokens_per_s > auto.speed.tokens_per_s
-    fixed = [predict_plan(request(rows=ALPACA, speed=speed)).option for speed in ("auto", "max")]
-    assert fixed[0].memory == fixed[1].memory
+    values = {"disable_gradient_checkpointing": True, "enable_liger_kernel": True, "lora_dropout": 0.1}
+    fixed = [predict_plan(request(rows=ALPACA, speed=speed, values=values)).option for speed in ("auto", "max")]
+    assert fixed[1].memory.peak_allocated_bytes < fixed[0].memory.peak_allocated_bytes
+    assert "attention mask" not in {term.name for term in fixed[1].memory.terms}
     assert fixed[1].speed.tokens_per_s == pytest.approx(fixed[1].speed.padded_tokens_per_s)
+
+
+def test_where_the_extension_does_not_know_its_way_plans_are_as_without_it():
+    plans = [predict_plan(request("rtx-4090", model="gemma-2-2b", speed=speed)).option for speed in ("auto", "max")]
+    assert not plans[1].choices.is_padding_free
+    on_a_cpu = predict_plan(request("cpu", speed="max")).option
+    assert not on_a_cpu.choices.is_extended
 
 
 EVALUATED = {"val_size": 0.1, "eval_strategy": "steps"}
