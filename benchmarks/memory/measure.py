@@ -1,6 +1,6 @@
 """Measure peak memory and step time of many configurations on a GPU host, through the engine's own entry point.
 
-    python measure.py --models DIR --out FILE [--only REGEX] [--part K/N] [--time-budget SECONDS] [--nproc N] [--cpu]
+    python measure.py --models DIR --out FILE [--only REGEX] [--split NAME] [--part K/N] [--time-budget SECONDS] …
 
 Each configuration gets a process of its own, so that no state leaks. Importing the engine takes about 20 s there, so a
 few processes import ahead, while others train, and wait for their case. One JSON line a case is appended to --out as
@@ -367,6 +367,7 @@ def load_cases(options: argparse.Namespace) -> list[dict[str, Any]]:
             done |= {record["id"] for record in records if record["status"] in {"ok", "oom", "not finite"}}
     wanted = re.compile(options.only)
     cases = [{**spec["defaults"], **case} for case in spec["cases"]]
+    cases = [case for case in cases if options.split in {"", case.get("split")}]
     chosen = [case for case in cases if wanted.search(case["id"]) and case["world_size"] == options.nproc]
     part, parts = map(int, options.part.split("/"))
     return [case for case in chosen[part - 1 :: parts] if case["id"] not in done]
@@ -380,6 +381,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="JSONL file to append to")
     parser.add_argument("--state", default="", help="a second JSONL file, for going on in a later call")
     parser.add_argument("--only", default="", help="regular expression on the case's id")
+    parser.add_argument("--split", default="", help="only calibration, held-out or blind cases")
     parser.add_argument("--part", default="1/1", help="K/N: every N-th case, from the K-th on")
     parser.add_argument("--time-budget", type=float, default=540.0, help="seconds, this program's start to its end")
     parser.add_argument("--reserve", type=float, default=15.0, help="start no case with fewer seconds left")
