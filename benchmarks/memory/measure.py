@@ -149,8 +149,8 @@ class Team:
     def _wait_one(self, member: subprocess.Popen[bytes]) -> bool:
         text = b""
         while b"READY\n" not in text:
-            left = self.started + _READY_TIMEOUT_S - time.monotonic()
-            if left <= 0 or not select.select([member.stdout], [], [], left)[0]:
+            left = max(0.0, self.started + _READY_TIMEOUT_S - time.monotonic())
+            if not select.select([member.stdout], [], [], left)[0]:
                 return False
             piece = os.read(member.stdout.fileno(), 65536)  # type: ignore[union-attr]
             if not piece:
