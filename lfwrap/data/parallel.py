@@ -1,17 +1,12 @@
-"""Work on spans in several processes, with the results in order and only a few of them waiting."""
+"""Work on spans in several processes, with the outcomes in order and their lines in memory that is shared."""
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
+import functools
 import os
-import signal
-import sys
-import threading
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -19,14 +14,11 @@ from typing import Self
 
 from lfwrap.data.conversation import Tool
 from lfwrap.data.handover import InSlot, Slots, put_in_file, take_from_file
+from lfwrap.data.pool import Pool, calls_in_hand
+from lfwrap.data.processes import quickest_method
 from lfwrap.data.work import Outcome, Task, run_task
-from lfwrap.errors import PreflightError
 
-_AHEAD = 2
 _SLOT_BYTES = 4 << 20
-_PARENT_POLL_S = 1.0
-_CHILD_POLL_S = 0.02
-_GRACE_S = 5.0
 
 
 def usable_cpus() -> int:
@@ -51,7 +43,7 @@ class Workers:
         start_method: str | None = None,
         tools: Mapping[str, Tool] | None = None,
     ) -> None:
-        """Start processes.
+        """Prepare processes; they start with the first task.
 
         Args:
             jobs: how many; with 1 the caller's own does the work.
@@ -60,17 +52,10 @@ class Workers:
             tools: the catalogue that tasks name tools of; it goes to each process once, not with every task.
         """
         self.jobs = jobs
-        self._executor: ProcessPoolExecutor | None = None
-        self._slots: Slots | None = None
-        if jobs > 1:
-            method = start_method or ("fork" if sys.platform == "linux" else "spawn")
-            context = multiprocessing.get_context(method)
-            if method == "fork":
-                self._slots = Slots(jobs + _AHEAD, _SLOT_BYTES)
-            belongings = _Belongings(scratch, tools or {}, self._slots)
-            self._executor = ProcessPoolExecutor(
-                jobs, context, initializer=_start_worker, initargs=(os.getpid(), belongings)
-            )
+        method = start_method or quickest_method()
+        self._slots = Slots(calls_in_hand(jobs), _SLOT_BYTES) if jobs > 1 and method == "fork" else None
+        belongings = _Belongings(scratch, tools or {}, self._slots)
+        self._pool = Pool(jobs, functools.partial(_keep, belongings), method)
 
     def __enter__(self) -> Self:
         return self
@@ -78,11 +63,7 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._executor is None:
-            return
-        self._executor.shutdown(wait=kind is None, cancel_futures=True)
-        if kind is not None:
-            _end_children()
+        self._pool.__exit__(kind, error, trace)
 
     def ordered(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Every task with its outcome, in order; what is still under way when the caller stops is dropped.
@@ -90,66 +71,44 @@ class Workers:
         Raises:
             PreflightError: a worker was killed, most likely for want of memory.
         """
-        if self._executor is None:
+        if self.jobs == 1:
             yield from ((task, run_task(task)) for task in tasks)
             return
-        waiting: deque[_Pending] = deque()
+        waiting: deque[_Call] = deque()
         try:
-            for task in tasks:
-                waiting.append(self._submit(task))
-                if len(waiting) >= self.jobs + _AHEAD:
-                    yield from self._taken(waiting.popleft())
-            while waiting:
-                yield from self._taken(waiting.popleft())
-        except BrokenProcessPool as error:
-            raise PreflightError(
-                "a worker process was killed, most likely for want of memory", hint="Try again with --jobs 1."
-            ) from error
+            with contextlib.closing(self._pool.ordered(_run_task, self._calls(tasks, waiting))) as results:
+                for outcome, place in results:
+                    outcome.lines = self._lines(place)
+                    yield waiting[0].task, outcome
+                    self._release(waiting.popleft())
         finally:
-            for pending in waiting:
-                pending.future.cancel()
-                pending.future.add_done_callback(lambda _, slot=pending.slot: self._release(slot))  # type: ignore[misc]
+            for call in waiting:
+                self._release(call)
 
-    def _submit(self, task: Task) -> _Pending:
-        assert self._executor is not None  # noqa: S101 - `ordered` saw to it
-        slot = self._slots.acquire() if self._slots else None
-        return _Pending(task, slot, self._executor.submit(_run_task, _without_tools(task), slot))
+    def _calls(self, tasks: Iterable[Task], waiting: deque[_Call]) -> Iterator[_Call]:
+        for task in tasks:
+            slot = self._slots.acquire() if self._slots else None
+            waiting.append(_Call(task, slot))
+            yield _Call(_without_tools(task), slot)
 
-    def _taken(self, pending: _Pending) -> Iterator[tuple[Task, Outcome]]:
-        """A task with its outcome, whose lines stand in their slot until the next one is asked for."""
-        try:
-            outcome, place = pending.future.result()
-            if isinstance(place, Path):
-                outcome.lines = take_from_file(place)
-            elif self._slots is not None:
-                outcome.lines = self._slots.view(place)
-            yield pending.task, outcome
-        finally:
-            self._release(pending.slot)
+    def _lines(self, place: InSlot | Path) -> memoryview | bytes:
+        """The lines of an outcome; those in a slot stand there until the next outcome is asked for."""
+        if isinstance(place, Path):
+            return take_from_file(place)
+        assert self._slots is not None  # noqa: S101 - they are in one
+        return self._slots.view(place)
 
-    def _release(self, slot: int | None) -> None:
-        if self._slots is not None and slot is not None:
-            self._slots.release(slot)
-
-
-def _end_children() -> None:
-    """Let workers finish what they are at, then end those that are left.
-
-    One that is ended while it hands over its result leaves half a message, for whose end the executor would wait for
-    ever. One that was being started when a signal came is not known to the executor, and would never be told to end.
-    """
-    deadline = time.monotonic() + _GRACE_S
-    while multiprocessing.active_children() and time.monotonic() < deadline:
-        time.sleep(_CHILD_POLL_S)
-    for child in multiprocessing.active_children():
-        child.terminate()
+    def _release(self, call: _Call) -> None:
+        if self._slots is not None and call.slot is not None:
+            self._slots.release(call.slot)
 
 
 @dataclass(frozen=True, slots=True)
-class _Pending:
+class _Call:
+    """A task, and the slot for its lines."""
+
     task: Task
     slot: int | None
-    future: Future[tuple[Outcome, InSlot | Path]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +120,11 @@ class _Belongings:
     slots: Slots | None
 
 
-_given: list[_Belongings] = []
+_kept: list[_Belongings] = []
+
+
+def _keep(belongings: _Belongings) -> None:
+    _kept.append(belongings)
 
 
 def _without_tools(task: Task) -> Task:
@@ -171,29 +134,13 @@ def _without_tools(task: Task) -> Task:
     return replace(task, conversion=replace(task.conversion, options=replace(options, tools={})))
 
 
-def _run_task(task: Task, slot: int | None) -> tuple[Outcome, InSlot | Path]:
+def _run_task(call: _Call) -> tuple[Outcome, InSlot | Path]:
     """In a worker: an outcome, and where its lines are."""
-    given = _given[0]
-    if given.tools:
-        options = replace(task.conversion.options, tools=given.tools)
+    kept, task = _kept[0], call.task
+    if kept.tools:
+        options = replace(task.conversion.options, tools=kept.tools)
         task = replace(task, conversion=replace(task.conversion, options=options))
     outcome = run_task(task)
     lines, outcome.lines = outcome.lines, b""
-    place = given.slots.fill(slot, lines) if given.slots is not None and slot is not None else None
-    return outcome, place or put_in_file(lines, given.scratch)
-
-
-def _start_worker(parent: int, given: _Belongings) -> None:
-    """Leave signals to the parent, and end when it is gone, however it went."""
-    _given.append(given)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL_S)
-    os._exit(1)
+    place = kept.slots.fill(call.slot, lines) if kept.slots is not None and call.slot is not None else None
+    return outcome, place or put_in_file(lines, kept.scratch)

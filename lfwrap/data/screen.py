@@ -12,8 +12,9 @@ from lfwrap.data.secrets import LITERALS
 from lfwrap.data.templates import template_facts
 
 _MEDIA = ("<image>", "<video>", "<audio>")
-# Vector instructions look for so few at once: three passes for 16 literals each take half as long as one for 46.
-_AT_ONCE = 16
+# Vector instructions compare as many bytes at a place as the shortest literal has: two passes, one for the few short
+# ones, take half as long as three for 16 literals each, and a quarter of one for all.
+_SHORT_BYTES = 3
 
 
 class Screen:
@@ -22,12 +23,13 @@ class Screen:
     def __init__(self, literals: Iterable[str]) -> None:
         written = {orjson.dumps(literal)[1:-1] for literal in literals}
         needles = sorted(written)
+        short = [needle for needle in needles if len(needle) <= _SHORT_BYTES]
+        long = [needle for needle in needles if len(needle) > _SHORT_BYTES]
         # Of overlapping literals one is enough to have the line looked at; this kind of match is by far the quickest.
         self._automata = [
-            ahocorasick_rs.BytesAhoCorasick(
-                needles[first : first + _AT_ONCE], matchkind=ahocorasick_rs.MatchKind.LeftmostFirst
-            )
-            for first in range(0, len(needles), _AT_ONCE)
+            ahocorasick_rs.BytesAhoCorasick(some, matchkind=ahocorasick_rs.MatchKind.LeftmostFirst)
+            for some in (short, long)
+            if some
         ]
 
     def starts_of_lines(self, output: bytes | bytearray) -> list[int]:

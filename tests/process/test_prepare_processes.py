@@ -192,17 +192,17 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, name: str) -> None:
 
 
 def test_an_interrupt_while_workers_start_leaves_none_waiting(tmp_path: Path) -> None:
-    """The pool does not know a worker that was just started: it waited for it for ever."""
+    """The pool does not know a worker that was just started: it must end by itself."""
     source = write_rows(tmp_path / "a.jsonl", 60_000, "a")
     script = """
         import sys
-        from concurrent.futures import process
         from lfwrap.cli.app import run
-        start = process.ProcessPoolExecutor._spawn_process
-        def start_and_interrupt(pool):
-            start(pool)
+        from lfwrap.data import pool
+        start = pool.start
+        def start_and_interrupt(*arguments):
+            start(*arguments)
             raise KeyboardInterrupt
-        process.ProcessPoolExecutor._spawn_process = start_and_interrupt
+        pool.start = start_and_interrupt
         sys.exit(run(sys.argv[1:]))
     """
     arguments = ["prepare-data", str(source), "--out", str(tmp_path / "out"), "--name", "x", "--jobs", "2"]
