@@ -6,7 +6,9 @@ Each way is started by `lfwrap train`, in round n with seed 42 + n (``--same-see
 rounds are its runs for the test of the loss curves (loss_curves.py). Train seconds are the engine's own, without start
 and loading; real tokens are those of the data's rows, rendered by the engine and cut at the cutoff, without padding.
 MFU counts 4 FLOPs a parameter and real token for adapters (forward and backward through a frozen base), 6 for all
-weights. A way that fails, for want of memory say, is reported as failed.
+weights. A way that fails, for want of memory say, is reported as failed. With ``--ahead`` the engine is given what
+`lfwrap train --dry-run` renders, in processes that import it ahead of their turn: sooner done where runs are short.
+Its MFU is that after the first update.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from ahead import Runner, render_case
 from loss_curves import Verdict, compare_curves
 
 from lfwrap.data.rendered import rendered_lengths
@@ -38,6 +41,7 @@ from lfwrap.recipe.recipe import split_names
 from lfwrap.yamlio import load_yaml
 
 FIRST_SEED = 42
+_TIMEOUT_S = 3600.0
 _FLOPS_PER_WEIGHT = {"lora": 4, "full": 6}
 
 
@@ -75,6 +79,8 @@ class Measured:
         peak_reserved_bytes: likewise.
         mfu: share of the GPUs' bf16 peak; None where that is unknown.
         curve: (rows seen, loss) at each update.
+        steady_tokens_per_s: real tokens a second after the first update, which warms kernels up; None where unknown.
+        steady_supervised_tokens_per_s: likewise.
     """
 
     way: str
@@ -89,6 +95,8 @@ class Measured:
     peak_reserved_bytes: int | None = None
     mfu: float | None = None
     curve: list[tuple[float, float]] = field(default_factory=list)
+    steady_tokens_per_s: float | None = None
+    steady_supervised_tokens_per_s: float | None = None
 
 
 def parse_way(text: str) -> Way:
@@ -100,8 +108,8 @@ def parse_way(text: str) -> Way:
     return Way(name, arguments)
 
 
-def train(way: Way, seed: int | None, runs_dir: Path) -> tuple[Path | None, str]:
-    """One run of `lfwrap train`: its folder, or None and why it failed."""
+def train(way: Way, seed: int | None, runs_dir: Path) -> tuple[Measured | None, str]:
+    """One run of `lfwrap train`: what it came to, or None and why it failed."""
     command = [sys.executable, "-m", "lfwrap", "train", *way.arguments, *([f"seed={seed}"] if seed is not None else [])]
     command += ["--runs-dir", str(runs_dir), "--name", way.name, "--quiet", "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -109,7 +117,22 @@ def train(way: Way, seed: int | None, runs_dir: Path) -> tuple[Path | None, str]
         said = json.loads(done.stdout)
     except ValueError:
         return None, f"exit code {done.returncode}"
-    return (Path(said["path"]), "") if done.returncode == 0 else (None, str(said["error"]["message"]))
+    if done.returncode:
+        return None, str(said["error"]["message"])
+    return read_run(Path(said["path"]), way.name, seed), ""
+
+
+def train_ahead(way: Way, seed: int | None, runner: Runner, limit_bytes: int | None) -> tuple[Measured | None, str]:
+    """The same training without lfwrap around it, in a process that has imported the engine ahead, nothing saved."""
+    seeded = [f"seed={seed}"] if seed is not None else []
+    try:
+        case = render_case(f"{way.name}-{seed}", [*way.arguments, *seeded], limit_bytes=limit_bytes)
+    except ValueError as error:
+        return None, str(error)
+    found = runner.run(case, _TIMEOUT_S)
+    if found["status"] != "ok":
+        return None, f"{found['status']}: {found.get('error', '')[:200]}"
+    return read_ahead(found, way.name, seed, case.values, count_rows(case.values)), ""
 
 
 @functools.cache
@@ -170,7 +193,50 @@ def read_run(path: Path, way: str, seed: int | None, data: Data | None = None) -
     )
 
 
-def utilisation(tokens_per_s: float, values: dict[str, Any], world_size: int) -> float | None:
+def read_ahead(found: dict[str, Any], way: str, seed: int | None, values: Mapping[str, Any], rows: int) -> Measured:
+    """What a process of `ahead.py` saw; its tokens are counted in the batches themselves.
+
+    Args:
+        found: its result.
+        way: the way's name.
+        seed: the run's.
+        values: the engine's.
+        rows: rows of an epoch.
+    """
+    updates, train_s = found["updates"], float(found["train_s"])
+    steady = updates[1:]
+    steady_s = sum(update["s"] for update in steady)
+    tokens, supervised = (sum(update[key] for update in updates) for key in ("tokens", "supervised_tokens"))
+    rates = [
+        sum(update[key] for update in steady) / steady_s if steady_s else None
+        for key in ("tokens", "supervised_tokens")
+    ]
+    return Measured(
+        way=way,
+        seed=seed,
+        path="",
+        train_s=train_s,
+        updates=len(updates),
+        rows=(found["losses"][-1][0] if found["losses"] else 0.0) * rows,
+        tokens=tokens,
+        supervised_tokens=supervised,
+        peak_allocated_bytes=found["peak_allocated_bytes"],
+        peak_reserved_bytes=found["peak_reserved_bytes"],
+        mfu=utilisation(rates[0] or tokens / train_s, values, 1),
+        curve=[(epoch * rows, loss) for epoch, loss in found["losses"]],
+        steady_tokens_per_s=rates[0],
+        steady_supervised_tokens_per_s=rates[1],
+    )
+
+
+def count_rows(values: Mapping[str, Any]) -> int:
+    """Rows of an epoch, as they are stored."""
+    most = values.get("max_samples")
+    sets = [find_stored_set(name, Path(str(values["dataset_dir"]))) for name in split_names(str(values["dataset"]))]
+    return sum(min(sum(row.value is not None for row in stored.rows()), most or sys.maxsize) for stored in sets)
+
+
+def utilisation(tokens_per_s: float, values: Mapping[str, Any], world_size: int) -> float | None:
     """Model FLOPs a second, 4 (6) a parameter and token, against the GPUs' bf16 peak; None where either is unknown."""
     facts, gpu = load_model_facts(str(values["model_name_or_path"])), load_hardware("auto").smallest_gpu
     if facts is None or gpu is None or not gpu.compute_flops:
@@ -207,18 +273,25 @@ def summarise(runs: Sequence[Measured]) -> dict[str, Any]:
                 "updates": group[0].updates,
                 "peak_allocated_bytes": max((run.peak_allocated_bytes or 0 for run in group), default=0) or None,
                 "peak_reserved_bytes": max((run.peak_reserved_bytes or 0 for run in group), default=0) or None,
+                "steady_tokens_per_s": _median([run.steady_tokens_per_s for run in group]),
+                "steady_supervised_tokens_per_s": _median([run.steady_supervised_tokens_per_s for run in group]),
                 "mfu": None if group[0].mfu is None else statistics.median(run.mfu or 0.0 for run in group),
-                "last_loss": statistics.fmean(run.curve[-1][1] for run in group if run.curve),
+                "last_loss": statistics.fmean([run.curve[-1][1] for run in group if run.curve] or [float("nan")]),
                 "loss": None if group is base else verdict.to_json(),
             }
         )
     return {"ways": ways, "runs": [asdict(run) for run in runs]}
 
 
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
 def markdown(summary: dict[str, Any]) -> str:
     """The table that the documentation shows."""
     head = ("way", "train s", "times as fast", "tokens/s", "supervised/s", "rows/s", "updates", "peak GiB (reserved)",
-            "MFU", "last loss", "curves")  # fmt: skip
+            "MFU", "last loss", "tokens/s after update 1 (supervised)", "curves")  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(_cells(way)) + " |" for way in summary["ways"]]
     lines += [f"\n{each['way']} failed: {each['why']}" for each in summary.get("failed", [])]
@@ -226,7 +299,7 @@ def markdown(summary: dict[str, Any]) -> str:
 
 
 def _cells(way: dict[str, Any]) -> list[str]:
-    peak, reserved = way["peak_allocated_bytes"], way["peak_reserved_bytes"]
+    peak, reserved, steady = way["peak_allocated_bytes"], way["peak_reserved_bytes"], way["steady_tokens_per_s"]
     return [
         way["way"],
         f"{way['train_s']:.1f} ({way['train_s_range'][0]:.1f}-{way['train_s_range'][1]:.1f})",
@@ -238,6 +311,7 @@ def _cells(way: dict[str, Any]) -> list[str]:
         f"{peak / 2**30:.1f} ({reserved / 2**30:.1f})" if peak and reserved else "-",
         f"{way['mfu']:.1%}" if way["mfu"] is not None else "-",
         f"{way['last_loss']:.4f}",
+        f"{steady:,.0f} ({way['steady_supervised_tokens_per_s']:,.0f})" if steady else "-",
         _agreement(way["loss"]),
     ]
 
@@ -257,25 +331,33 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each way")
     parser.add_argument("--same-seed", action="store_true", help="keep the recipe's seed in every round")
     parser.add_argument("--runs-dir", type=Path, default=Path("throughput-runs"))
+    parser.add_argument("--ahead", action="store_true", help="what `lfwrap train` renders, in processes of ahead.py")
+    parser.add_argument("--limit-bytes", type=int, help="with --ahead: what torch may take of the GPU")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write everything measured, curves included")
     parser.add_argument("--markdown", type=Path, metavar="OUT", help="write the table")
     options = parser.parse_args()
     runs: list[Measured] = []
     failed: list[dict[str, str]] = []
+    runner = Runner(options.runs_dir.resolve()) if options.ahead else None
     for number in range(options.rounds):
         seed = None if options.same_seed else FIRST_SEED + number
         for way in options.ways:
             began_s = time.monotonic()
-            path, why = train(way, seed, options.runs_dir)
-            if path is None:
+            if runner is None:
+                run, why = train(way, seed, options.runs_dir)
+            else:
+                run, why = train_ahead(way, seed, runner, options.limit_bytes)
+            if run is None:
                 failed.append({"way": way.name, "why": why})
                 print(f"round {number + 1}, {way.name}: failed: {why}", file=sys.stderr)
                 continue
-            runs.append(read_run(path, way.name, seed))
+            runs.append(run)
             took_s = time.monotonic() - began_s
             print(f"round {number + 1}, {way.name}: {runs[-1].train_s:.1f} s of {took_s:.1f}", file=sys.stderr)
         if runs:  # after each round: a lease may end before the last
             write_results({**summarise(runs), "failed": failed}, options.json, options.markdown)
+    if runner is not None:
+        runner.close()
     if not runs:
         raise SystemExit("nothing was trained")
     print(markdown({**summarise(runs), "failed": failed}))

@@ -105,56 +105,97 @@ def count_tokens(dataset: Any, lengths: Sequence[int]) -> dict[str, int]:
     return {"tokens": tokens, "supervised_tokens": round(share * supervised)}
 
 
-def make_stopwatch(course: Course, request: dict[str, Any], finish: Any) -> Any:
+class Laps:
+    """The times of a trial's updates, and what they say of the whole epoch.
+
+    From the end of one update to the gradients of the next: micro-batches; from there to its end: the update.
+    """
+
+    def __init__(self, course: Course, best_epoch_s: float) -> None:
+        """Nothing is timed yet.
+
+        Args:
+            course: what is trained on.
+            best_epoch_s: of the best way so far; 0 for none.
+        """
+        self._course, self._best_epoch_s = course, best_epoch_s
+        self._graded_s = self._ended_s = 0.0
+        self._micro_s = self._update_s = 0.0
+        self.timed_updates = 0
+
+    def grade(self, now_s: float) -> None:
+        """An update's gradients are there."""
+        self._graded_s = now_s
+
+    def end(self, now_s: float, *, is_timed: bool) -> None:
+        """An update is done."""
+        if is_timed:
+            self._micro_s += self._graded_s - self._ended_s
+            self._update_s += now_s - self._graded_s
+            self.timed_updates += 1
+        self._ended_s = now_s
+
+    def estimate(self, accumulation: int) -> dict[str, float]:
+        """Seconds of a typical micro-batch, of an update's last part, and of an epoch of both.
+
+        Args:
+            accumulation: micro-batches of the trial's updates.
+        """
+        slots, facts = self.timed_updates * accumulation, self._course.facts
+        typical = self._course.mean_cost * slots / sum(self._course.costs[:slots])
+        micro_s, update_s = typical * self._micro_s / slots, self._update_s / self.timed_updates
+        epoch_s = facts["micro_batches"] * micro_s + facts["updates"] * update_s
+        return {"micro_s": micro_s, "update_s": update_s, "epoch_s": epoch_s, "timed_updates": self.timed_updates}
+
+    def judge(self, accumulation: int, *, is_alone: bool) -> tuple[str | None, dict[str, float]]:
+        """``ok`` once all is timed, ``slower`` when it is no use to go on, None to go on; and the estimate.
+
+        Args:
+            accumulation: micro-batches of the trial's updates.
+            is_alone: whether no other process would wait for this one's next update.
+        """
+        times = self.estimate(accumulation)
+        if self.timed_updates * accumulation >= len(self._course.costs):
+            return "ok", times
+        factor = SLOWER.get(self.timed_updates, SLOWER[max(SLOWER)])
+        if self._best_epoch_s and is_alone and times["epoch_s"] > factor * self._best_epoch_s:
+            return "slower", times
+        return None, times
+
+
+def make_stopwatch(laps: Laps, finish: Any) -> Any:
     """A trainer callback that times updates, waiting for the GPU twice in each, and ends the trial in time.
 
     Args:
-        course: what is trained on.
-        request: the trial.
+        laps: takes the times.
         finish: told the status and the times; does not return.
     """
-    import torch
     from transformers import TrainerCallback
 
-    def now_s() -> float:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.monotonic()
-
     class Stopwatch(TrainerCallback):  # type: ignore[misc]  # the engine has no types
-        """From the end of one update to the gradients of the next: micro-batches; from there to its end: the update."""
-
-        def __init__(self) -> None:
-            self._ended_s = 0.0
-            self._graded_s = 0.0
-            self._micro_s = 0.0
-            self._update_s = 0.0
+        """Reads the clock when the gradients are there, and at the end of an update."""
 
         def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
-            self._graded_s = now_s()
+            laps.grade(gpu_idle_s())
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-            ended_s, timed = now_s(), state.global_step - WARM_UPS
-            if timed > 0:
-                self._micro_s += self._graded_s - self._ended_s
-                self._update_s += ended_s - self._graded_s
-                self._judge(timed, args)
-            self._ended_s = ended_s
-
-        def _judge(self, timed: int, args: Any) -> None:
-            slots = timed * args.gradient_accumulation_steps
-            typical = course.mean_cost * slots / sum(course.costs[:slots])
-            micro_s, update_s = typical * self._micro_s / slots, self._update_s / timed
-            epoch_s = course.facts["micro_batches"] * micro_s + course.facts["updates"] * update_s
-            times = {"micro_s": micro_s, "update_s": update_s, "epoch_s": epoch_s, "timed_updates": timed}
-            best_s, is_last = request["best_epoch_s"], slots >= len(course.costs)
-            factor = SLOWER.get(timed, SLOWER[max(SLOWER)])
-            if best_s and args.world_size == 1 and not is_last and epoch_s > factor * best_s:
-                finish("slower", times)
-            if is_last:
-                finish("ok", times)
+            is_timed = state.global_step > WARM_UPS
+            laps.end(gpu_idle_s(), is_timed=is_timed)
+            if is_timed:
+                status, times = laps.judge(args.gradient_accumulation_steps, is_alone=args.world_size == 1)
+                if status is not None:
+                    finish(status, times)
 
     return Stopwatch()
+
+
+def gpu_idle_s() -> float:
+    """The time when the GPU has done what it was given."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.monotonic()
 
 
 def install_course(course: Course) -> None:
@@ -212,7 +253,7 @@ def run_trial(request: dict[str, Any], began_s: float) -> None:
         install_course(course)
         from llamafactory.train.tuner import run_exp
 
-        run_exp(dict(request["values"]), callbacks=[make_stopwatch(course, request, finish)])
+        run_exp(dict(request["values"]), callbacks=[make_stopwatch(Laps(course, request["best_epoch_s"]), finish)])
         finish("failed", {"error": "the training ended before the trial did"})
     except BaseException as error:  # noqa: BLE001 - whatever the engine raises is this trial's result
         traceback.print_exc()

@@ -98,3 +98,36 @@ def test_tokens_of_an_epoch_leave_out_the_padding_of_packs(tune_engine):
 
 def test_supervised_tokens_are_counted(tune_engine):
     assert tune_engine.count_tokens(Rows([3, 5]), [3, 5]) == {"tokens": 8, "supervised_tokens": 6}
+
+
+def laps_of(tune_engine, best_epoch_s=0.0):
+    """A trial of four micro-batches, two an update; of ten micro-batches and five updates an epoch."""
+    course = SimpleNamespace(costs=[1.0, 3.0, 2.0, 2.0], mean_cost=4.0, facts={"micro_batches": 10, "updates": 5})
+    return tune_engine.Laps(course, best_epoch_s)
+
+
+def run_update(laps, began_s, *, is_timed=True):
+    laps.grade(began_s + 6.0)
+    laps.end(began_s + 7.0, is_timed=is_timed)
+    return began_s + 7.0
+
+
+def test_an_epoch_is_reckoned_from_typical_micro_batches_and_updates(tune_engine):
+    laps = laps_of(tune_engine)
+    now_s = run_update(laps, 100.0, is_timed=False)
+    now_s = run_update(laps, now_s)
+    status, times = laps.judge(2, is_alone=True)
+    # Two micro-batches of mean cost 2 took 6 s; a typical one costs 4, so 6 s each; an update 1 s more.
+    assert (status, times["micro_s"], times["update_s"], times["epoch_s"]) == (None, 6.0, 1.0, 65.0)
+    run_update(laps, now_s)
+    assert laps.judge(2, is_alone=True)[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("best_epoch_s", "is_alone", "status"),
+    [(30.0, True, "slower"), (30.0, False, None), (40.0, True, None), (0.0, True, None)],
+)
+def test_a_slow_way_is_given_up_unless_others_wait_for_it(tune_engine, best_epoch_s, is_alone, status):
+    laps = laps_of(tune_engine, best_epoch_s)
+    run_update(laps, run_update(laps, 0.0, is_timed=False))
+    assert laps.judge(2, is_alone=is_alone)[0] == status
