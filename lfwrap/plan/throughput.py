@@ -28,9 +28,10 @@ from lfwrap.plan.traffic import (
     weight_traffic,
 )
 
-MEASURED_GPU = "NVIDIA H100 80GB HBM3"
+MEASURED_GPUS = frozenset({"NVIDIA H100 80GB HBM3", "NVIDIA H200"})
 _OVERLAP = 4
-# Assumed, not yet measured: bytes a second between GPUs.
+_MEASURED_WORLD = 2
+# Assumed: bytes a second between GPUs. On two H200s (NVLink) it does not decide; PCIe was not measured.
 _LINK_BYTES_PER_S = {"nvlink": 150e9, "pcie": 12e9}
 
 
@@ -91,10 +92,10 @@ def estimate_speed(
     update_s = _update_s(model, choices, gpu, constants) + _communication_s(model, choices, interconnect)
     step_s = choices.accumulation * micro_s + update_s
     padded = choices.world_size * choices.accumulation * choices.tokens / step_s
-    basis = f"fitted on {MEASURED_GPU}"
-    if gpu.name != MEASURED_GPU:
+    basis = "fitted on H100 and H200"
+    if gpu.name not in MEASURED_GPUS:
         basis += f", scaled to {gpu.name} by its published rates: not measured"
-    if choices.world_size > 1:
+    if choices.world_size > _MEASURED_WORLD or (choices.world_size > 1 and interconnect != "nvlink"):
         basis += "; communication assumed"
     return SpeedEstimate(micro_s, step_s, padded * real_share, padded, basis)
 
