@@ -23,7 +23,7 @@ def plan_notes(request: PlanRequest, option: Option) -> Iterator[str]:
         if choices.dropout:
             yield "lora_dropout above 0 turns Unsloth's fast kernels off."
     if choices.world_size > 1:
-        yield "More than one GPU: two H200s of one host were measured; more GPUs and slower links are reckoned from them."
+        yield "More than one GPU: two H200s of one host were measured; more, and slower links, are reckoned from them."
     if request.measured:
         runs = ", ".join(each.run for each in request.measured[-3:])
         yield f"Corrected by what was measured on this kind of GPU with these versions: {runs}."
