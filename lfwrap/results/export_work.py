@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,6 +72,8 @@ class ExportWork:
         self._name = order.options.name or order.out.name
         self._products: list[dict[str, Any]] = []
         self._seconds = 0.0
+        self._started_s = time.monotonic()
+        self._timing: dict[str, Any] = {}
         self._parity_lines: list[str] = []
 
     def run(self) -> Export:
@@ -80,7 +83,9 @@ class ExportWork:
             for format_name in FORMATS:
                 if format_name in self._options.formats:
                     getattr(self, f"_make_{format_name}")()
+        compared_s = time.monotonic()
         parity, comparisons = self._compare() if self._options.parity else (None, {})
+        self._timing["comparison_s"] = time.monotonic() - compared_s
         return self._note(parity, comparisons)
 
     def _folder(self, format_name: str) -> Path:
@@ -92,7 +97,9 @@ class ExportWork:
     @cached_property
     def files(self) -> ExportFiles:
         """Tokenizer, chat template and what other runtimes ask; written by the engine."""
+        waited_s = time.monotonic()
         files = self._files_job.result()
+        self._timing["wait_for_files_s"] = time.monotonic() - waited_s
         self._say(files.chat_template.summary())
         return files
 
@@ -109,7 +116,9 @@ class ExportWork:
         self._say(f"merging into {self.dtype} weights" if self._target.adapter else f"writing {self.dtype} weights")
         options = self._options
         settings = MergeSettings(self.dtype, options.shard_gb, options.device, options.merger)
-        self._how, self._seconds = write_merged(self._engine, self._target, folder, settings, self._scratch)
+        merged = write_merged(self._engine, self._target, folder, settings, self._scratch)
+        self._how, self._seconds = merged.by, merged.seconds
+        self._timing |= {"weights_s": merged.seconds, "weights": dict(merged.timing)}
         folder.mkdir(exist_ok=True)
         (folder / "Modelfile").unlink(missing_ok=True)
         self.files.copy_to(folder)
@@ -239,6 +248,7 @@ class ExportWork:
             "chat_template": self.files.chat_template.to_json(),
             "comparisons": comparisons,
             "summary": self._parity_lines,
+            "timing": self._timing_so_far(),
         }
         files = tuple(sorted({str(path.relative_to(self.stage)) for path in paths} | {NOTE}))
         export = Export(
@@ -246,6 +256,11 @@ class ExportWork:
         )
         write_json(self.stage / NOTE, {"schema": "lfwrap.export/1", **export.to_json()})
         return export
+
+    def _timing_so_far(self) -> dict[str, Any]:
+        """Where the time went, from the end of the checks to the writing of the card."""
+        self._timing["total_s"] = time.monotonic() - self._started_s
+        return {name: round(value, 2) if isinstance(value, float) else value for name, value in self._timing.items()}
 
 
 def _quantization_effect(effect: dict[str, Any]) -> str:

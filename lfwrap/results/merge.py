@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,22 @@ class MergeSettings:
     merger: str = "auto"
 
 
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """How merged weights were written.
+
+    Attributes:
+        by: ``tensor by tensor``, or ``llamafactory-cli export``.
+        seconds: from the start of the child to the last byte.
+        timing: where they went: ``start_s`` until the child works and ``wall_s`` of its work; ``read_s``, ``merge_s``
+            and ``write_s`` are summed over its threads, ``sync_s`` is the wait for the disk at the end.
+    """
+
+    by: str
+    seconds: float
+    timing: Mapping[str, float]
+
+
 def why_not_streamed(target: Target) -> str | None:
     """Why an adapter can't be merged tensor by tensor; None when it can."""
     config = find_config(target.model)
@@ -94,39 +111,44 @@ def _unmatched(target: Target, base: Path, *, tied: bool) -> str | None:
     return None
 
 
-def write_merged(
-    engine: Engine, target: Target, stage: Path, settings: MergeSettings, scratch: Path
-) -> tuple[str, float]:
-    """Write weights and configs into ``stage`` (made here); returns how and the seconds it took.
+def write_merged(engine: Engine, target: Target, stage: Path, settings: MergeSettings, scratch: Path) -> Merged:
+    """Write weights and configs into ``stage`` (made here).
 
     Raises:
-        EngineError: the engine failed.
+        EngineError: the engine failed, or the disk is full.
         PreflightError: it left something out.
     """
     started_s = time.monotonic()
     streamed = settings.merger == "auto" and settings.device == "cpu" and why_not_streamed(target) is None
+    timing: dict[str, float] = {}
     if streamed:
-        _stream(engine, target, stage, settings)
+        timing = _stream(engine, target, stage, settings)
     else:
         _export(engine, merge_settings(target, stage, settings), scratch)
-    return ("tensor by tensor" if streamed else "llamafactory-cli export"), time.monotonic() - started_s
+    seconds = time.monotonic() - started_s
+    if streamed:
+        timing["start_s"] = round(seconds - timing["wall_s"], 2)
+    return Merged("tensor by tensor" if streamed else "llamafactory-cli export", seconds, timing)
 
 
-def _stream(engine: Engine, target: Target, stage: Path, settings: MergeSettings) -> None:
-    stage.mkdir(parents=True)
-    write_model_config(target, stage, settings.dtype)
-    config = load_facts_json(stage / "config.json")
-    job = {
-        "base": target.model,
-        "adapter": str(target.adapter),
-        "out": str(stage),
-        "dtype": settings.dtype,
-        "shard_bytes": settings.shard_gb * _GB,
-        "skip": ["lm_head.weight"] if config.get("tie_word_embeddings") else [],
-    }
-    with WorkerProcess(engine.python, "merge_adapter.py", environment=child_environment(model_is_local=True)) as worker:
-        worker.send(job)
-        worker.receive()
+def _stream(engine: Engine, target: Target, stage: Path, settings: MergeSettings) -> dict[str, float]:
+    environment = child_environment(model_is_local=True)
+    with WorkerProcess(engine.python, "merge_adapter.py", environment=environment) as worker:
+        stage.mkdir(parents=True)
+        write_model_config(target, stage, settings.dtype)
+        config = load_facts_json(stage / "config.json")
+        worker.send(
+            {
+                "base": target.model,
+                "adapter": str(target.adapter),
+                "out": str(stage),
+                "dtype": settings.dtype,
+                "shard_bytes": settings.shard_gb * _GB,
+                "skip": ["lm_head.weight"] if config.get("tie_word_embeddings") else [],
+            }
+        )
+        timing: dict[str, float] = worker.receive()["timing"]
+    return timing
 
 
 def merge_settings(target: Target, stage: Path, settings: MergeSettings) -> dict[str, Any]:

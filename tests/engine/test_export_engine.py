@@ -50,9 +50,8 @@ def test_merging_tensor_by_tensor_gives_the_engines_bytes(target, tmp_path):
     how, bytes_ = {}, {}
     for merger in ("auto", "engine"):
         folder = tmp_path / merger
-        how[merger], _ = write_merged(
-            locate_engine(), target, folder, MergeSettings("bfloat16", 5, merger=merger), tmp_path
-        )
+        settings = MergeSettings("bfloat16", 5, merger=merger)
+        how[merger] = write_merged(locate_engine(), target, folder, settings, tmp_path).by
         path = folder / "model.safetensors"
         header = int.from_bytes(path.read_bytes()[:8], "little")
         bytes_[merger] = {
