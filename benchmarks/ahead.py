@@ -20,6 +20,7 @@ _WORKER = Path(__file__).resolve().parent / "engine_worker.py"
 _LOG_CHARACTERS = 1500
 # What a measurement has no use for: saving, plotting, stopping well.
 _LEFT_OUT = ("enable_jit_checkpoint", "plot_loss", "run_name", "save_steps", "save_total_limit")
+_OWN_VARIABLES = ("LFWRAP_RUN", "CUDA_VISIBLE_DEVICES")  # the run's folder and GPU; here the runner decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def render_case(name: str, arguments: Sequence[str], **more: Any) -> Case:
         said = {"error": {"message": done.stderr[-_LOG_CHARACTERS:]}}
     if "engine" not in said:
         raise ValueError(f"{name}: {said['error']['message']}")
-    environment = {key: value for key, value in said["command"]["environment"].items() if key != "LFWRAP_RUN"}
+    environment = {key: value for key, value in said["command"]["environment"].items() if key not in _OWN_VARIABLES}
     speed = environment.pop("LFWRAP_SPEED", None)
     values = {key: value for key, value in said["engine"].items() if key not in _LEFT_OUT}
     values |= {"save_strategy": "no", "report_to": "none"}
@@ -85,7 +86,7 @@ class Runner:
         """
         scratch.mkdir(parents=True, exist_ok=True)
         self._scratch, self._python, self._ahead = scratch, python, ahead
-        own = {"DISABLE_VERSION_CHECK": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+        own = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(scratch / "datasets")}
         self._environment = {**os.environ, **own, **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
         self._waiting: list[subprocess.Popen[str]] = []
         self.prepare()

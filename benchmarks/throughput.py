@@ -258,7 +258,7 @@ def summarise(runs: Sequence[Measured]) -> dict[str, Any]:
     base = groups[names[0]]
     ways = []
     for name, group in groups.items():
-        verdict = Verdict(None) if group is base else compare_curves([r.curve for r in base], [r.curve for r in group])
+        verdict = Verdict(None) if group is base else compare_curves(_curves(base), _curves(group))
         median_s = statistics.median(run.train_s for run in group)
         ways.append(
             {
@@ -281,6 +281,11 @@ def summarise(runs: Sequence[Measured]) -> dict[str, Any]:
             }
         )
     return {"ways": ways, "runs": [asdict(run) for run in runs]}
+
+
+def _curves(group: Sequence[Measured]) -> list[list[tuple[float, float]]]:
+    """One curve for each seed: doing a run again shows nothing of the noise between runs."""
+    return list({run.seed: run.curve for run in reversed(group)}.values())
 
 
 def _median(values: Sequence[float | None]) -> float | None:
@@ -320,7 +325,7 @@ def _agreement(loss: dict[str, Any] | None) -> str:
     if loss is None:
         return "(compared with this)"
     if loss["agree"] is None:
-        return "not tested: fewer than two runs"
+        return "not tested: fewer than two seeds"
     return f"{'agree' if loss['agree'] else 'DIFFER'} (least p {loss['least_p']:.2g})"
 
 

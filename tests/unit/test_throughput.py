@@ -68,6 +68,24 @@ def test_ratios_are_of_medians_and_curves_are_compared_with_the_first_way(throug
     assert auto["loss"]["agree"] is True
 
 
+def test_a_run_done_again_says_nothing_of_the_noise_between_runs(throughput, make_run):
+    runs = [read(throughput, make_run(f"g{n}", 30.0, [3.0, 2.0]), "guide", seed=42) for n in range(2)]
+    runs += [read(throughput, make_run(f"a{n}", 10.0, [3.1, 2.1]), "auto", seed=42) for n in range(2)]
+    assert throughput.summarise(runs)["ways"][1]["loss"]["agree"] is None
+
+
+def test_figures_of_a_process_that_counts_its_own_tokens(throughput):
+    updates = [{"s": s, "tokens": 100, "supervised_tokens": 40, "tokens_through": 160} for s in (8.0, 2.0, 2.0)]
+    found = {
+        "updates": updates, "losses": [[0.5, 3.0], [1.0, 2.0], [1.5, 1.0]], "train_s": 12.5,
+        "peak_allocated_bytes": None, "peak_reserved_bytes": None,
+    }  # fmt: skip
+    run = throughput.read_ahead(found, "auto", 42, {"model_name_or_path": "nobody/knows"}, rows=10)
+    assert (run.tokens, run.supervised_tokens, run.rows, run.updates) == (300, 120, 15.0, 3)
+    assert (run.steady_tokens_per_s, run.steady_supervised_tokens_per_s) == (50.0, 20.0)
+    assert run.curve == [(5.0, 3.0), (10.0, 2.0), (15.0, 1.0)]
+
+
 def test_the_table_has_a_row_for_each_way_and_says_what_failed(throughput, make_run):
     runs = [read(throughput, make_run("a", 20.0, [3.0, 2.0]), "guide")]
     table = throughput.markdown({**throughput.summarise(runs), "failed": [{"way": "big", "why": "out of memory"}]})
