@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +22,8 @@ def atomic_open(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
     Raises:
         PreflightError: the disk is full or the folder can't be written.
     """
+    import tempfile
+
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,11 +68,15 @@ def canonical_json(value: Any) -> bytes:
 
 def sha256_bytes(content: bytes) -> str:
     """The hexadecimal SHA-256 of some bytes."""
+    import hashlib
+
     return hashlib.sha256(content).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
     """The hexadecimal SHA-256 of a file, read in pieces."""
+    import hashlib
+
     digest = hashlib.sha256()
     with path.open("rb") as source:
         while chunk := source.read(_HASH_CHUNK_BYTES):

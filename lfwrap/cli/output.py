@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +60,9 @@ def show_error(error: LfwrapError, *, as_json: bool) -> int:
 
 def show_bug(error: BaseException, code: int, *, as_json: bool = False) -> int:
     """Keep the traceback of a bug of ours in a file and name it; returns the exit code."""
+    import tempfile
+    import traceback
+
     descriptor, name = tempfile.mkstemp(prefix="lfwrap-crash-", suffix=".log")
     with os.fdopen(descriptor, "w", encoding="utf-8") as sink:
         sink.write("".join(traceback.format_exception(error)))
@@ -81,5 +81,7 @@ def show_bug(error: BaseException, code: int, *, as_json: bool = False) -> int:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``Did you mean 'x'?``, or nothing when no name is near."""
+    import difflib
+
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"Did you mean '{near[0]}'?" if near else ""
