@@ -137,7 +137,6 @@ def _request(**options: Any) -> Request:
     from lfwrap.data.mix import Shaping
     from lfwrap.data.prepare import Request
     from lfwrap.data.split import parse_share, parse_val_size
-    from lfwrap.data.tabular import parse_delimiter
 
     limit, delimiter = options["max_rejects"], options["delimiter"]
     template = _template(options["template"], options["model"])
@@ -154,7 +153,7 @@ def _request(**options: Any) -> Request:
         ),
         format=options["format_name"],
         encoding=options["encoding"],
-        delimiter=parse_delimiter(delimiter) if delimiter else None,
+        delimiter=_delimiter(delimiter) if delimiter else None,
         template=template,
         val_size=parse_val_size(options["val_size"]),
         strict=options["strict"],
@@ -169,6 +168,12 @@ def _request(**options: Any) -> Request:
             last_exchange=options["last_exchange"],
         ),
     )
+
+
+def _delimiter(text: str) -> str:
+    from lfwrap.data.tabular import parse_delimiter
+
+    return parse_delimiter(text)
 
 
 def _engine_check(options: Mapping[str, Any], template: str) -> EngineCheck | None:

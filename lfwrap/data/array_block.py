@@ -7,15 +7,14 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from lfwrap.data.blocks import Span, decode
 from lfwrap.data.formats.arguments import spelled_float, unique_object
 from lfwrap.data.formats.base import Reject
 
 
-@dataclass(slots=True)
-class _Item:
+class _Item(NamedTuple):
     offset: int
     value: Any = None
     reject: Reject | None = None
@@ -133,8 +132,7 @@ def array_items(text: str, limit: int) -> list[Any]:
     return [item.value for item in walk.items if item.reject is None]
 
 
-@dataclass(slots=True)
-class _Twice:
+class _Twice(NamedTuple):
     """Stands in for an object that has a key twice."""
 
     key: str

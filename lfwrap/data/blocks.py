@@ -7,7 +7,6 @@ the last one ended is a record, so by induction all cuts are right, whatever the
 
 from __future__ import annotations
 
-import csv
 import functools
 import io
 import itertools
@@ -172,6 +171,8 @@ class CsvBlock:
     """
 
     def __init__(self, content: bytes, span: Span) -> None:
+        import csv
+
         csv.field_size_limit(sys.maxsize)
         self.content = content
         self.header = span.header
@@ -186,6 +187,8 @@ class CsvBlock:
 
     def reader(self) -> Any:
         """A `csv.reader` over the block and the sentinel."""
+        import csv
+
         lines = io.TextIOWrapper(io.BytesIO(self.content), encoding="utf-8", newline="")
         return csv.reader(itertools.chain(lines, [_SENTINEL]), delimiter=self.delimiter)
 

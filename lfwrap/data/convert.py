@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lfwrap.data import validate, writer
+from lfwrap.data import writer
 from lfwrap.data.conversation import Conversation, Role
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
@@ -37,6 +37,8 @@ def convert_record(record: Any, conversion: Conversion, notes: RowNotes) -> tupl
     Raises:
         Reject: the record can't be used.
     """
+    from lfwrap.data import validate
+
     if not isinstance(record, Mapping):
         raise Reject("not-an-object", f"the row is {_kind(record)}, expected an object with named fields")
     conversation = FORMATS[conversion.format].convert(record, conversion.options, notes)

@@ -22,7 +22,6 @@ from lfwrap.data.formats.base import ConvertOptions, Format, Reject, SourceRecor
 from lfwrap.data.plain import Shape
 from lfwrap.data.sources import CSV_SUFFIXES, TABLE_SUFFIXES, TextFile
 from lfwrap.data.spans import Plan
-from lfwrap.data.tabular import DELIMITERS, read_header, read_parquet, read_xlsx
 from lfwrap.errors import DataError, LfwrapError, UsageError
 
 _SAMPLE_ROWS = 50
@@ -86,6 +85,8 @@ def inspect_file(text: TextFile, options: ConvertOptions, *, format_name: str | 
 
 def inspect_table(path: Path, name: str, suffix: str, options: ConvertOptions, *, format_name: str | None) -> Look:
     """Find out what an XLSX or Parquet file holds. Raises as `inspect_file` does."""
+    from lfwrap.data.tabular import read_parquet, read_xlsx
+
     assert suffix in TABLE_SUFFIXES  # noqa: S101 - the caller's dispatch
     records = read_parquet(path, name) if suffix == ".parquet" else read_xlsx(path, name)
     sample = list(itertools.islice(records, _SAMPLE_ROWS))
@@ -123,6 +124,8 @@ def _own_reader(head: str, format_name: str | None) -> tuple[Format, str] | None
 
 
 def _look_at_csv(text: TextFile, head: str, size: int, delimiter: str | None) -> tuple[Look, list[Any]]:
+    from lfwrap.data.tabular import DELIMITERS, read_header
+
     default = "\t" if text.suffix in {".tsv", ".tab"} else None
     header = read_header(head, delimiter or default, text.name)
     plan = Plan(

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class InSlot:
+class InSlot(NamedTuple):
     """Where lines lie in shared memory."""
 
     slot: int
@@ -28,17 +25,15 @@ class Slots:
     def __init__(self, count: int, size_bytes: int) -> None:
         """Reserve memory; none of it is taken before it is written to."""
         self._pieces = [mmap.mmap(-1, size_bytes) for _ in range(count)]
-        self._free: SimpleQueue[int] = SimpleQueue()
-        for slot in range(count):
-            self._free.put(slot)
+        self._free = list(range(count))
 
     def acquire(self) -> int:
-        """A slot that nobody uses; waits for one."""
-        return self._free.get()
+        """A slot that nobody uses. Raises IndexError when there is none."""
+        return self._free.pop()
 
     def release(self, slot: int) -> None:
         """Let others use a slot."""
-        self._free.put(slot)
+        self._free.append(slot)
 
     def fill(self, slot: int, lines: bytes | bytearray | memoryview) -> InSlot | None:
         """Put lines into a slot; None where they don't fit."""
@@ -55,6 +50,8 @@ class Slots:
 
 def put_in_file(lines: bytes | bytearray | memoryview, folder: Path) -> Path:
     """A new file with these lines."""
+    import tempfile
+
     descriptor, name = tempfile.mkstemp(prefix="lines.", dir=folder)
     with os.fdopen(descriptor, "wb") as sink:
         sink.write(lines)

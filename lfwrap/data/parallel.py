@@ -7,10 +7,10 @@ import functools
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from lfwrap.data.conversation import Tool
 from lfwrap.data.handover import InSlot, Slots, put_in_file, take_from_file
@@ -103,16 +103,14 @@ class Workers:
             self._slots.release(call.slot)
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(NamedTuple):
     """A task, and the slot for its lines."""
 
     task: Task
     slot: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Belongings:
+class _Belongings(NamedTuple):
     """What a worker is given once: it would go with every task otherwise."""
 
     scratch: Path

@@ -6,12 +6,10 @@ import functools
 import gc
 import pickle
 import select
-import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from lfwrap.data.processes import Channel, Child, quickest_method, start
 from lfwrap.errors import PreflightError
@@ -27,16 +25,14 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
+class _Failure(NamedTuple):
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
+class _Member(NamedTuple):
     child: Child
     channel: Channel
-    calls: deque[int] = field(default_factory=deque)
+    calls: deque[int]
 
 
 def calls_in_hand(jobs: int) -> int:
@@ -108,7 +104,7 @@ class Pool:
         while len(self._members) < self._jobs:
             strangers = [member.channel for member in self._members.values()]
             child, channel = start(self._method, serve, strangers)
-            self._members[channel.fileno()] = _Member(child, channel)
+            self._members[channel.fileno()] = _Member(child, channel, deque())
 
     def _send(self, number: int, call: bytes) -> None:
         at_once = _CALLS_AT_ONCE if len(call) <= _SMALL_CALL_BYTES else 1
@@ -177,5 +173,7 @@ def _result(run: Callable[[Any], Any], argument: Any) -> Any:
     try:
         return run(argument)
     except Exception as error:  # noqa: BLE001 - the parent raises it
+        import traceback
+
         error.add_note(f"in a worker process:\n{traceback.format_exc()}")
         return _Failure(error)

@@ -9,8 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 _LENGTH_BYTES = 8
 
@@ -78,8 +77,7 @@ class PipeChannel:
         os.close(self._sink)
 
 
-@dataclass(frozen=True, slots=True)
-class ForkedChild:
+class ForkedChild(NamedTuple):
     """A forked process."""
 
     pid: int

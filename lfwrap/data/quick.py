@@ -12,7 +12,6 @@ from collections.abc import Callable
 import orjson
 import xxhash
 
-from lfwrap.data import validate
 from lfwrap.data.array_block import ArrayBlock
 from lfwrap.data.blocks import Block, CsvBlock, LineBlock, NotUtf8Error
 from lfwrap.data.conversation import Conversation, Message, Role
@@ -196,7 +195,12 @@ def _check_rules(rows: Rows, template: str) -> None:
     """Hold rows against the rules where one of the literals stands that rules look for."""
     output, rejects = rows.output, dict[int, Reject]()
     found: dict[int, RowNotes] = {}
-    for start in rules_screen(template).starts_of_lines(output):
+    starts = rules_screen(template).starts_of_lines(output)
+    if not starts:
+        return
+    from lfwrap.data import validate
+
+    for start in starts:
         index = output.count(b"\n", 0, start) if rows.checked else -1
         if index in rows.checked:
             continue

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +65,8 @@ def _expand(source: str) -> list[str]:
                 hint="Files end in .json, .jsonl, .csv, .tsv, .xlsx, .parquet or .log, perhaps with .gz or .zst.",
             )
         return files
+    import glob
+
     matches = sorted(
         match
         for match in glob.glob(source, recursive=True)  # noqa: PTH207 - keeps what was typed
@@ -137,6 +136,8 @@ def _encoding_without_bom(path: Path, name: str, head: bytes, *, checked: bool) 
 
 
 def _scratch_file(scratch: Path) -> IO[bytes]:
+    import tempfile
+
     return tempfile.NamedTemporaryFile(dir=scratch, prefix="text.", delete=False)
 
 
@@ -159,6 +160,7 @@ def _decompressed(name: str, scratch: Path) -> Path:
 
 def _gunzip(name: str, sink: IO[bytes]) -> None:
     import gzip
+    import shutil
 
     with gzip.open(name) as source:
         shutil.copyfileobj(source, sink, _HEAD_BYTES)

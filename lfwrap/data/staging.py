@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,12 @@ def staging_folder(out: Path) -> Iterator[Path]:
     """A folder for files under way, on the same file system as ``out``; gone afterwards."""
     out.mkdir(parents=True, exist_ok=True)
     finish_interrupted(out)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=out))
+    folder = out / f"{_PREFIX}{os.getpid()}-{time.time_ns()}"
+    folder.mkdir(mode=0o700)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
 def commit(out: Path, folder: Path, names: list[str], removed: list[str], entries: dict[str, Any]) -> None:
@@ -74,6 +74,15 @@ def finish_interrupted(out: Path) -> None:
         with fsio.locked(out / LOCK_NAME):
             if (folder / _COMMIT).exists():
                 _carry_out(out, folder)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:  # there is something left in it
+        import shutil
+
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import resources
 from typing import Any
 
 from lfwrap.errors import UsageError
@@ -86,6 +84,8 @@ ANY_TEMPLATE = TemplateFacts(
 @functools.cache
 def load_table() -> Mapping[str, Any]:
     """The shipped table: ``engine`` (a version) and ``templates`` (name → facts)."""
+    from importlib import resources
+
     text = resources.files("lfwrap.data").joinpath("template_facts.json").read_text(encoding="utf-8")
     table: dict[str, Any] = json.loads(text)
     return table
@@ -102,6 +102,8 @@ def template_facts(name: str) -> TemplateFacts:
         return ANY_TEMPLATE
     templates = load_table()["templates"]
     if name not in templates:
+        import difflib
+
         near = difflib.get_close_matches(name, templates, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else "The engine's documentation lists its templates."
         raise UsageError(f"template {name}: LLaMA-Factory {load_table()['engine']} has none of this name", hint=hint)

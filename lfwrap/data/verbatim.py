@@ -10,7 +10,7 @@ import functools
 import io
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import ahocorasick_rs
 import orjson
@@ -26,8 +26,7 @@ _BEFORE, _BETWEEN, _AFTER = plain_line("\0", "", "\0").split(rb"\u0000")
 _INK = frozenset({*range(0x21, 0x7F), *range(0xC3, 0xE1), *range(0xE4, 0xF5)} - set(b'"\\'))
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """What stands around the texts of a line, as its file spaces it.
 
     Attributes:
