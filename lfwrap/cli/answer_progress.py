@@ -11,7 +11,7 @@ from lfwrap.cli import output
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from lfwrap.results.compare import Listener
+    from lfwrap.results.turns import Listener
 
 _LINES = 10
 
@@ -38,7 +38,7 @@ class AnswerProgress:
 
     def listener(self) -> Listener:
         """What to hand to `compare`."""
-        from lfwrap.results.compare import Listener
+        from lfwrap.results.turns import Listener
 
         return Listener(self.note, self.loading, self.ready, self.advance)
 

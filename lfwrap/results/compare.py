@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from lfwrap.fsio import canonical_json, locked, sha256_bytes
 from lfwrap.results.answer_book import AnswerBook
 from lfwrap.results.answers import DEFAULT_BATCH_SIZE, Answer, AnswerSession, GenerationSettings
 from lfwrap.results.comparison import Column, Comparison
-from lfwrap.results.contestants import Contestant, group_by_load, require_distinct, weights_fingerprint
+from lfwrap.results.contestants import Contestant, require_distinct
 from lfwrap.results.judge import Judge, JudgeAddress, Pair, Verdict, Winner
 from lfwrap.results.question_rows import Question
 from lfwrap.results.text_scores import TextScorer
+from lfwrap.results.turns import Listener, Load, Turn, take_turns
 
 DEFAULT_FOLDER = Path("comparisons")
 _DIGEST_DIGITS = 8
@@ -57,23 +58,6 @@ class CompareRequest:
         return sha256_bytes(canonical_json([question.to_request() for question in self.questions]))
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Who wants to know how far it is.
-
-    Attributes:
-        on_note: a sentence.
-        on_load: a model is loaded now, for these contestants.
-        on_ready: it is there: the worker's ``ready`` event.
-        on_progress: a contestant's name, results it has, results wanted.
-    """
-
-    on_note: Callable[[str], None] = lambda _: None
-    on_load: Callable[[str, Sequence[str]], None] = lambda *_: None
-    on_ready: Callable[[Mapping[str, Any]], None] = lambda _: None
-    on_progress: Callable[[str, int, int], None] = lambda *_: None
-
-
 def default_folder(stem: str, questions: Sequence[Question], settings: GenerationSettings, model: str) -> Path:
     """Where answers go when the user names no folder: the same questions, put in the same way, give the same one."""
     asked = [[question.to_request() for question in questions], settings.to_json(), model]
@@ -97,13 +81,12 @@ def compare(engine: Engine, request: CompareRequest, listener: Listener | None =
     _check_folder(request.out)
     with locked(request.out / ".lock", timeout_s=0), contextlib.ExitStack() as stack:
         books = {each.name: stack.enter_context(_book(engine, request, each)) for each in request.contestants}
-        for group in group_by_load(request.contestants):
-            _answer_group(engine, request, group, books, listener)
+        loads = _answer(engine, request, books, listener)
         verdicts = _judge(request, books, listener)
     columns = [
         Column(
             each,
-            {number: _answer(entry) for number, entry in books[each.name].results.items()},
+            {number: _kept_answer(entry) for number, entry in books[each.name].results.items()},
             _place(books[each.name]),
             verdicts.get(each.name, {}),
         )
@@ -111,7 +94,10 @@ def compare(engine: Engine, request: CompareRequest, listener: Listener | None =
     ]
     judge = {"model": request.judge.model, "url": request.judge.shown_url} if request.judge else None
     scorer = _scorer(request.questions, listener)
-    return Comparison(request.source, request.questions, columns, request.settings, request.must_contain, scorer, judge)
+    return Comparison(
+        request.source, request.questions, columns, request.settings, request.must_contain, scorer, judge,
+        request.batch_size, loads,
+    )  # fmt: skip
 
 
 def _check_folder(out: Path) -> None:
@@ -127,20 +113,16 @@ def _check_folder(out: Path) -> None:
 
 
 def _book(engine: Engine, request: CompareRequest, contestant: Contestant) -> AnswerBook:
-    target = contestant.target
     header = {
         "schema": "lfwrap.compare-answers/1",
-        "engine": engine.version,
-        "load": target.engine_arguments(),
-        "adapter": str(target.adapter) if target.adapter else None,
-        "weights": weights_fingerprint(target),
+        **contestant.fingerprint(engine.version),
         "questions": request.questions_digest,
         "settings": request.settings.to_json(),
     }
     return AnswerBook(request.out / "answers" / f"{contestant.file_stem}.jsonl", header, force=request.force)
 
 
-def _answer(entry: Mapping[str, Any]) -> Answer:
+def _kept_answer(entry: Mapping[str, Any]) -> Answer:
     return Answer.from_event({key: value for key, value in entry.items() if key not in {"device", "dtype"}})
 
 
@@ -150,36 +132,31 @@ def _place(book: AnswerBook) -> dict[str, Any]:
     return {"device": entry.get("device"), "dtype": entry.get("dtype")}
 
 
-def _answer_group(
-    engine: Engine,
-    request: CompareRequest,
-    group: Sequence[Contestant],
-    books: Mapping[str, AnswerBook],
-    listener: Listener,
-) -> None:
-    """One load: everyone in the group answers what it has not answered yet."""
+def _answer(
+    engine: Engine, request: CompareRequest, books: Mapping[str, AnswerBook], listener: Listener
+) -> Sequence[Load]:
+    """Everyone answers what it has not answered yet."""
     left = {
-        each.name: [question for question in request.questions if question.id not in books[each.name].results]
-        for each in group
+        name: [question for question in request.questions if question.id not in book.results]
+        for name, book in books.items()
     }
-    waiting = [each for each in group if left[each.name]]
-    for each in group:
-        done = len(request.questions) - len(left[each.name])
-        if done:
-            listener.on_note(f"{each.name}: {done} of {len(request.questions)} answers were there already")
-    if not waiting:
-        return
-    listener.on_load(waiting[0].target.model, [each.name for each in waiting])
-    adapters = {each.name: each.target.adapter for each in waiting if each.target.adapter is not None}
-    with AnswerSession(engine, waiting[0].target, adapters=adapters, settings=request.settings) as session:
-        listener.on_ready(session.ready)
+    total = len(request.questions)
+    for name, questions in left.items():
+        if len(questions) < total:
+            listener.on_note(f"{name}: {total - len(questions)} of {total} answers were there already")
+
+    def act(turn: Turn[AnswerSession]) -> None:
+        name, session = turn.contestant.name, turn.session
         where = {"device": session.ready.get("device"), "dtype": session.ready.get("dtype")}
-        for each in waiting:
-            adapter = each.name if each.target.adapter is not None else None
-            book = books[each.name]
-            for answer in session.answer_all(left[each.name], adapter, batch_size=request.batch_size):
-                book.add(answer.id, {**answer.to_json(), **where})
-                listener.on_progress(each.name, len(book.results), len(request.questions))
+        for answer in session.answer_all(left[name], turn.adapter, batch_size=request.batch_size):
+            books[name].add(answer.id, {**answer.to_json(), **where})
+            listener.on_progress(name, len(books[name].results), total)
+
+    waiting = [each for each in request.contestants if left[each.name]]
+    return take_turns(
+        lambda target, adapters: AnswerSession(engine, target, adapters=adapters, settings=request.settings),
+        waiting, act, listener,
+    )  # fmt: skip
 
 
 def _judge(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lfwrap.results.answers import Answer, GenerationSettings
+from lfwrap.results.answers import DEFAULT_BATCH_SIZE, Answer, GenerationSettings
 from lfwrap.results.contestants import Contestant
 from lfwrap.results.judge import Verdict, Winner
 from lfwrap.results.question_rows import Question
 from lfwrap.results.text_scores import TextScorer, TextScores, mean, missing_keywords, normal
+from lfwrap.results.turns import Load
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Comparison:
         must_contain: texts that every answer must hold.
         scorer: compares with the references; None where there are none.
         judge: the judge's model and address, without its key; None without one.
+        batch_size: questions at once.
+        loads: what the loads of this call took; none where all answers were there already.
     """
 
     source: str
@@ -52,6 +55,8 @@ class Comparison:
     must_contain: Sequence[str] = ()
     scorer: TextScorer | None = None
     judge: Mapping[str, str] | None = None
+    batch_size: int = DEFAULT_BATCH_SIZE
+    loads: Sequence[Load] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The whole report, as it stands in ``report.json``."""
@@ -60,6 +65,8 @@ class Comparison:
             "source": self.source,
             "questions": len(rows),
             "settings": self.settings.to_json(),
+            "batch_size": self.batch_size,
+            "loads": [asdict(load) for load in self.loads],
             "must_contain": list(self.must_contain),
             "judge": dict(self.judge) if self.judge else None,
             "baseline": self.columns[0].contestant.name,

@@ -11,7 +11,7 @@ from typing import Any
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.errors import RunStateError, UsageError
 from lfwrap.fsio import canonical_json
-from lfwrap.results.target import MODEL_WEIGHTS, Target, TargetKind, resolve_target
+from lfwrap.results.target import MODEL_WEIGHTS, Target, TargetKind, load_facts_json, resolve_target
 from lfwrap.run.record import DEFAULT_RUNS_DIR, Run, load_run
 
 BASE = "base"
@@ -37,6 +37,15 @@ class Contestant:
     def file_stem(self) -> str:
         """The name as the beginning of file names."""
         return _UNSAFE.sub("-", self.name).strip("-.") or "model"
+
+    def fingerprint(self, engine_version: str) -> dict[str, Any]:
+        """What its results depend on, for the header of what is kept of them."""
+        return {
+            "engine": engine_version,
+            "load": self.target.engine_arguments(),
+            "adapter": str(self.target.adapter) if self.target.adapter else None,
+            "weights": weights_fingerprint(self.target),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for reports."""
@@ -119,8 +128,19 @@ def _named_bases(bases: Sequence[Target]) -> Iterator[Contestant]:
 
 
 def load_key(target: Target) -> bytes:
-    """What tells one load of a model from another: model, template and all that shapes both."""
-    return canonical_json(target.engine_arguments())
+    """What tells one load of a model from another: model, template and all that shapes both.
+
+    An adapter whose initialisation took its part out of the base's weights (PiSSA and its like) has a load of its own.
+    """
+    return canonical_json([target.engine_arguments(), str(target.adapter) if _alters_base(target) else None])
+
+
+def _alters_base(target: Target) -> bool:
+    """As the worker judges it, which refuses to share such a base."""
+    if target.adapter is None:
+        return False
+    made = load_facts_json(target.adapter / "adapter_config.json").get("init_lora_weights")
+    return isinstance(made, str) and made.startswith(("pissa", "olora", "corda", "loftq"))
 
 
 def group_by_load(contestants: Sequence[Contestant]) -> list[list[Contestant]]:

@@ -85,9 +85,11 @@ class AnswerServer:
         started_s = time.monotonic()
         from engine_model import EngineModel  # type: ignore[import-not-found]  # beside this script
 
+        phases = {"import_s": round(time.monotonic() - started_s, 2)}
         self._model = EngineModel(request["arguments"], request.get("adapters", {}), request.get("dtype"))
+        phases |= {"base_s": self._model.base_s, "adapters_s": round(sum(self._model.adapter_s.values()), 2)}
         seconds = round(time.monotonic() - started_s, 2)
-        self.emit("ready", device=self._model.device, dtype=self._model.dtype, seconds=seconds)
+        self.emit("ready", device=self._model.device, dtype=self._model.dtype, seconds=seconds, phases=phases)
 
     def handle(self, request: dict[str, Any]) -> None:
         """Answer one request."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from llamafactory.chat import ChatModel
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
 from transformers import (
     GenerationConfig,
     LogitsProcessor,
@@ -29,6 +30,7 @@ from transformers import (
 
 _SEED_STRIDE = 1_000_003  # a prime: questions of one seed do not share the noise of another's
 _SEED_BITS = 63
+_ALTERING = ("pissa", "olora", "corda", "loftq")  # initialisations that take their part out of the base's weights
 
 
 class Generation(NamedTuple):
@@ -98,31 +100,70 @@ class _Noise(LogitsProcessor):  # type: ignore[misc]  # transformers has no type
         return warped - torch.stack(exponential).log()
 
 
+def _alters_base(config: Any) -> bool:
+    """Whether an adapter comes with other weights of the base itself, as its ``init_lora_weights`` says."""
+    made = getattr(config, "init_lora_weights", None)
+    return isinstance(made, str) and made.startswith(_ALTERING)
+
+
 class EngineModel:
-    """A loaded base model, its tokenizer and template, and any number of adapters."""
+    """A loaded base model, its tokenizer and template, and any number of adapters.
+
+    Attributes:
+        base_s: seconds that loading the base took.
+        adapter_s: adapter → seconds that attaching it took.
+    """
 
     def __init__(self, arguments: Mapping[str, Any], adapters: Mapping[str, str], dtype: str | None = None) -> None:
         """Load the base with the engine's arguments, attach adapters (name → folder), cast when ``dtype`` is given."""
+        started_s = time.monotonic()
         engine = ChatModel(dict(arguments)).engine
         self.tokenizer, self.template, self._defaults = engine.tokenizer, engine.template, engine.generating_args
         self.model = engine.model
         if dtype is not None:
             self.model = self.model.to(getattr(torch, dtype))
-        self._internal: dict[str, str] = {}  # peft takes no dots in an adapter's name
+        self.base_s = round(time.monotonic() - started_s, 2)
+        self.adapter_s: dict[str, float] = {}
+        self._internal: dict[str, str] = {}
+        self._altering: str | None = None
         for name, folder in adapters.items():
             self.attach(name, folder)
         self.model.eval()
         self.stop_ids = set(self.template.get_stop_token_ids(self.tokenizer))
 
     def attach(self, name: str, folder: str) -> None:
-        """Put one more adapter beside the base; a name that is taken gets the new one."""
-        internal = f"adapter{len(self._internal)}"
-        if isinstance(self.model, PeftModel):
-            self.model.load_adapter(folder, adapter_name=internal)
-        else:
-            self.model = PeftModel.from_pretrained(self.model, folder, adapter_name=internal)
+        """Put one more adapter beside the base; a name that is taken gets the new one.
+
+        Raises:
+            ValueError: it, or one that is there, alters the base's own weights: neither can share a base.
+        """
+        started_s = time.monotonic()
+        config = PeftConfig.from_pretrained(folder)
+        self._require_sharing(name, config)
+        with self.model.device:  # where peft draws the weights that the file replaces: on a core that takes seconds
+            self._internal[name] = self._load_beside(folder)
         self.model.eval()
-        self._internal[name] = internal
+        if _alters_base(config):
+            self._altering = name
+        self.adapter_s[name] = round(time.monotonic() - started_s, 2)
+
+    def _load_beside(self, folder: str) -> str:
+        """The name by which peft knows the adapter now."""
+        if not isinstance(self.model, PeftModel):
+            self.model = PeftModel.from_pretrained(self.model, folder, "adapter0")
+            return "adapter0"
+        internal = f"adapter{len(self.model.peft_config)}"  # peft takes no dots in an adapter's name
+        self.model.load_adapter(folder, internal)
+        # peft reads the first adapter into fp32, and every further one into the base's type before it makes that fp32:
+        # what was rounded away comes with a second reading.
+        self.model.load_adapter(folder, internal)
+        return internal
+
+    def _require_sharing(self, name: str | None, config: Any = None) -> None:
+        """Raise ValueError where the base's weights are, or would be, no longer those that the others were tuned on."""
+        altering = self._altering or (name if self._internal and _alters_base(config) else None)
+        if altering is not None:
+            raise ValueError(f"{altering}: its initialisation altered the base's weights: nothing else can use them")
 
     @property
     def device(self) -> str:
@@ -141,6 +182,7 @@ class EngineModel:
             self.model.set_adapter(self._internal[adapter])
             yield
         elif isinstance(self.model, PeftModel):
+            self._require_sharing(None)
             with self.model.disable_adapter():
                 yield
         else:

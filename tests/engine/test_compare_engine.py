@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from lfwrap import load_run
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
 from lfwrap.results.answers import AnswerSession, GenerationSettings
+from lfwrap.results.evaluation.rows import EvalRow, LabelSettings
+from lfwrap.results.evaluation.session import EvalSession
 from lfwrap.results.questions import ask
 from lfwrap.results.target import resolve_target
 
@@ -64,6 +67,38 @@ def test_compare_loads_once_and_goes_on_where_it_was_broken_off(adapters, tmp_pa
     second = json.loads((tmp_path / "out" / "report.json").read_bytes())
     assert [row["answers"]["first"]["text"] for row in second["rows"]] == texts[1]
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"report.html", "report.md", "report.csv"}
+
+
+def test_an_adapter_s_weights_do_not_depend_on_which_others_are_there(adapters, tiny_model, tmp_path):
+    """On a bf16 base, as a GPU has it: the loss to the last bit, alone and beside another adapter."""
+    half = write_bf16(tiny_model, tmp_path / "half")
+    target = resolve_target(str(adapters[1]), load_engine_facts(), template="qwen", base_model=str(half))
+    row = EvalRow(
+        1, ({"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "A lien is a claim."})
+    )
+    found = []
+    for others in ({}, {"first": adapters[0]}):
+        with EvalSession(locate_engine(), target, adapters={**others, "one": adapters[1]}) as session:
+            assert session.ready["dtype"] == "bfloat16"
+            found += [loss.loss_sum for loss in session.losses([row], "one", LabelSettings())]
+    assert found[0] == found[1] > 0
+
+
+def write_bf16(model: Path, out: Path) -> Path:
+    """The fp32 checkpoint with the lower half of every number cut off."""
+    shutil.copytree(model, out)
+    raw = (model / "model.safetensors").read_bytes()
+    begin = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:begin])
+    for entry in header.values():
+        if "dtype" in entry:
+            entry |= {"dtype": "BF16", "data_offsets": [at // 2 for at in entry["data_offsets"]]}
+    text = json.dumps(header).encode()
+    upper = memoryview(raw[begin:]).cast("H")[1::2].tobytes()
+    (out / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + upper)
+    config = json.loads((out / "config.json").read_bytes())
+    (out / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+    return out
 
 
 def test_a_batch_answers_as_one_by_one_also_when_it_samples(adapters):

@@ -14,14 +14,14 @@ from lfwrap.engine.locate import Engine
 from lfwrap.fsio import atomic_open, write_json
 from lfwrap.results.answer_book import AnswerBook
 from lfwrap.results.answers import GenerationSettings
-from lfwrap.results.compare import Listener
-from lfwrap.results.contestants import Contestant, group_by_load, weights_fingerprint
+from lfwrap.results.contestants import Contestant
 from lfwrap.results.evaluation.cases import Case
 from lfwrap.results.evaluation.judged import judge_answer
 from lfwrap.results.evaluation.rows import EvalRow, LabelSettings
 from lfwrap.results.evaluation.session import EvalSession
 from lfwrap.results.evaluation.tally import RowLoss, tally_calls, tally_losses
 from lfwrap.results.evaluation.tool_calls import read_leniently
+from lfwrap.results.turns import Listener, Turn, take_turns
 
 REPORT_NAME = "report.json"
 _OWN_FILES = ("*.losses.jsonl", "*.answers.jsonl", "*.judged.jsonl", REPORT_NAME)
@@ -81,8 +81,17 @@ def evaluate(
         books = {
             each.name: stack.enter_context(_Books(folder, engine, each, material, settings)) for each in contestants
         }
-        for group in group_by_load(contestants):
-            _work(engine, group, [books[each.name] for each in group], settings, listener)
+        waiting = [each for each in contestants if books[each.name].rows_left or books[each.name].cases_left]
+
+        def act(turn: Turn[EvalSession]) -> None:
+            book = books[turn.contestant.name]
+            _measure_losses(turn, book, settings, listener)
+            _collect_answers(turn, book, settings, listener)
+
+        take_turns(
+            lambda target, adapters: EvalSession(engine, target, adapters=adapters, settings=settings.generation),
+            waiting, act, listener,
+        )  # fmt: skip
     models = [_figures(each, books[each.name], material, folder) for each in contestants]
     report = {"data": material.name, "digest": material.digest, **_described(material, settings), "models": models}
     write_json(folder / REPORT_NAME, {"schema": "lfwrap.eval/1", **report})
@@ -101,16 +110,8 @@ class _Books:
     def __init__(
         self, folder: Path, engine: Engine, contestant: Contestant, material: Material, settings: EvalSettings
     ) -> None:
-        self.contestant = contestant
         self.material = material
-        target = contestant.target
-        head = {
-            "engine": engine.version,
-            "load": target.engine_arguments(),
-            "adapter": str(target.adapter or ""),
-            "weights": weights_fingerprint(target),
-            "data": material.digest,
-        }
+        head = {**contestant.fingerprint(engine.version), "data": material.digest}
         stem = contestant.file_stem
         self.losses = AnswerBook(folder / f"{stem}.losses.jsonl", head | {"labels": asdict(settings.labels)})
         self.answers = AnswerBook(folder / f"{stem}.answers.jsonl", head | {"generation": asdict(settings.generation)})
@@ -145,43 +146,22 @@ def clear_results(folder: Path) -> None:
             path.unlink()
 
 
-def _work(
-    engine: Engine, group: Sequence[Contestant], books: Sequence[_Books], settings: EvalSettings, listener: Listener
-) -> None:
-    if not any(each.rows_left or each.cases_left for each in books):
-        return
-    adapters = {each.name: each.target.adapter for each in group if each.target.adapter}
-    target = group[0].target
-    listener.on_load(target.model, [each.name for each in group])
-    with EvalSession(engine, target, adapters=adapters, settings=settings.generation) as session:
-        listener.on_ready(session.ready)
-        for book in books:
-            adapter = book.contestant.name if book.contestant.target.adapter else None
-            _measure_losses(session, book, adapter, settings, listener)
-            _collect_answers(session, book, adapter, settings, listener)
-
-
-def _measure_losses(
-    session: EvalSession, book: _Books, adapter: str | None, settings: EvalSettings, listener: Listener
-) -> None:
+def _measure_losses(turn: Turn[EvalSession], book: _Books, settings: EvalSettings, listener: Listener) -> None:
     rows = book.rows_left
     if not rows:
         return
-    for loss in session.losses(rows, adapter, settings.labels):
+    for loss in turn.session.losses(rows, turn.adapter, settings.labels):
         book.losses.add(loss.id, asdict(loss))
-        listener.on_progress(f"{book.contestant.name}: loss", len(book.losses.results), len(book.material.rows))
+        listener.on_progress(f"{turn.contestant.name}: loss", len(book.losses.results), len(book.material.rows))
 
 
-def _collect_answers(
-    session: EvalSession, book: _Books, adapter: str | None, settings: EvalSettings, listener: Listener
-) -> None:
-    cases = book.cases_left
-    if not cases:
+def _collect_answers(turn: Turn[EvalSession], book: _Books, settings: EvalSettings, listener: Listener) -> None:
+    questions = [case.question for case in book.cases_left]
+    if not questions:
         return
-    questions = [case.question for case in cases]
-    for answer in session.answer_all(questions, adapter, batch_size=settings.batch_size):
+    for answer in turn.session.answer_all(questions, turn.adapter, batch_size=settings.batch_size):
         book.answers.add(answer.id, answer.to_json())
-        listener.on_progress(f"{book.contestant.name}: answers", len(book.answers.results), len(book.material.cases))
+        listener.on_progress(f"{turn.contestant.name}: answers", len(book.answers.results), len(book.material.cases))
 
 
 def _described(material: Material, settings: EvalSettings) -> dict[str, Any]:
@@ -190,6 +170,7 @@ def _described(material: Material, settings: EvalSettings) -> dict[str, Any]:
         "cases": len(material.cases),
         "labels": asdict(settings.labels),
         "generation": asdict(settings.generation),
+        "batch_size": settings.batch_size,
         "seen_tools": sorted(material.seen) if material.seen is not None else None,
     }
 

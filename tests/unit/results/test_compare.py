@@ -15,10 +15,11 @@ from lfwrap.errors import EngineError, RunStateError, UsageError
 from lfwrap.fsio import locked
 from lfwrap.results import child
 from lfwrap.results.answers import GenerationSettings
-from lfwrap.results.compare import CompareRequest, Listener, compare, default_folder
+from lfwrap.results.compare import CompareRequest, compare, default_folder
 from lfwrap.results.contestants import TargetWishes, resolve_contestants, with_base
 from lfwrap.results.judge import JudgeAddress
 from lfwrap.results.question_rows import Question, ask
+from lfwrap.results.turns import Listener
 
 _spec = importlib.util.spec_from_file_location(
     "judge_server", Path(__file__).parents[2] / "process" / "judge_server.py"
@@ -35,7 +36,7 @@ requests = (json.loads(line) for line in sys.stdin)
 load = next(requests)
 with (here / "loads").open("a") as sink:
     sink.write(json.dumps([load["arguments"]["template"], sorted(load["adapters"])]) + "\\n")
-emit(event="ready", device="cpu", dtype="float32", seconds=0.1)
+emit(event="ready", device="cpu", dtype="float32", seconds=0.1, phases={"base_s": 0.1})
 for request in requests:
     for number, item in enumerate(request["requests"]):
         if (here / "break").exists() and number == 1:
@@ -80,6 +81,10 @@ def test_one_load_serves_the_base_and_all_adapters(engine, request_, tmp_path):
     assert [target["name"] for target in report["targets"]] == ["base", "a", "b"]
     assert report["rows"][0]["answers"]["a"]["text"] == "a: one"
     assert [row["all_same"] for row in report["rows"]] == [False, True, False]
+    [load] = report["loads"]
+    assert (load["phases"], list(load["turns_s"])) == ({"base_s": 0.1}, ["base", "a", "b"])
+    assert 0 < load["load_s"] < 60
+    assert compare(engine, request_).to_json()["loads"] == []
 
 
 def test_the_figures(engine, request_):
@@ -127,6 +132,14 @@ def test_another_template_is_another_load(engine, request_, tmp_path):
     other = dataclasses.replace(second, target=dataclasses.replace(second.target, template="qwen"))
     compare(engine, dataclasses.replace(request_, contestants=[base, first, other]))
     assert loads(tmp_path) == [["smollm2", ["a"]], ["qwen", ["b"]]]
+
+
+def test_an_adapter_that_altered_its_base_has_a_load_of_its_own(engine, request_, tmp_path):
+    """PiSSA, as the engine saves it."""
+    config = request_.contestants[1].target.adapter / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_bytes()) | {"init_lora_weights": "pissa_niter_16"}))
+    compare(engine, request_)
+    assert loads(tmp_path) == [["smollm2", ["b"]], ["smollm2", ["a"]]]
 
 
 @pytest.mark.parametrize(

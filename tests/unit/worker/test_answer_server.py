@@ -32,13 +32,14 @@ class Answer:
 class EngineModel:
     """Tokens are characters; the answer is the prompt backwards, cut at the limit."""
 
-    device, dtype = "cpu", "float32"
+    device, dtype, base_s = "cpu", "float32", 1.5
     numbers: ClassVar[list[list[int]]] = []
 
     def __init__(self, arguments, adapters, dtype):
         if arguments.get("model_name_or_path") == "broken":
             raise OSError("no such model")
         self.adapters, self.adapter = adapters, None
+        self.adapter_s = dict.fromkeys(adapters, 0.25)
         self.batches = []
         self.numbers.clear()
 
@@ -115,6 +116,7 @@ def test_ready_comes_first_and_says_where_it_runs(talk):
     code, [ready] = talk(LOAD)
     assert code == 0
     assert (ready["event"], ready["device"], ready["dtype"]) == ("ready", "cpu", "float32")
+    assert (ready["phases"]["base_s"], ready["phases"]["adapters_s"]) == (1.5, 0.25)
 
 
 def test_a_model_that_can_not_be_loaded_is_a_fatal_event(talk):

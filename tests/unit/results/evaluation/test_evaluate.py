@@ -12,12 +12,12 @@ from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, UsageError
 from lfwrap.results import child
 from lfwrap.results.answers import GenerationSettings
-from lfwrap.results.compare import Listener
 from lfwrap.results.contestants import BASE, Contestant, with_base
 from lfwrap.results.evaluation.cases import tool_cases
 from lfwrap.results.evaluation.evaluate import EvalSettings, Material, evaluate
 from lfwrap.results.evaluation.rows import EvalRow, EvalRows, LabelSettings
 from lfwrap.results.target import resolve_target
+from lfwrap.results.turns import Listener
 
 # The base never calls; an adapter calls what the last user said. Loads and requests are written down; after LIMIT
 # results the worker dies.
