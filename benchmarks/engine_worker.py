@@ -12,6 +12,8 @@ The process ends with the last update: nothing is saved.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import sys
@@ -196,8 +198,10 @@ def main() -> None:
     import longest_batch  # type: ignore[import-not-found]
     import tune_engine  # type: ignore[import-not-found]
     from llamafactory.train import tuner  # noqa: F401
-    from trl import SFTTrainer  # noqa: F401 - imported late by the engine, and slow
 
+    for name in ("trl", "liger_kernel.transformers", "bitsandbytes", "deepspeed"):  # the engine imports them late
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     line = sys.stdin.readline()
     if line:
         modules = {
