@@ -5,8 +5,10 @@ r"""Export of a 7B model with a LoRA adapter, timed against writing its bytes.
 Makes a Qwen2.5-7B-shaped model with random weights (15.2 GB in bf16) and a rank 64 adapter on all of its linear layers
 once, then times, round after round on the same disk: writing as many bytes to a file from memory (once through the page
 cache as `export` does, with an fsync at the end of both), `lfwrap export` without and with parity, and once the
-engine's own `llamafactory-cli export` (``--merger engine``). Prints one JSON object with the ratios. Needs the engine,
-no network, 3 × the model on the disk and about 40 GB of memory for the page cache; ``--layers 2`` tries it anywhere.
+engine's own `llamafactory-cli export` (``--merger engine``). Prints one JSON object with the ratios and, for each export,
+where its time went, as its export.json says; with ``--report FILE`` it is written anew after each step. Needs the
+engine, no network, 3 × the model on the disk and about 40 GB of memory for the page cache; ``--layers 2`` tries it
+anywhere.
 """
 
 from __future__ import annotations
@@ -142,6 +144,41 @@ def time_export(adapter: Path, out: Path, *options: str) -> tuple[float, dict]:
     return seconds, json.loads(done.stdout)
 
 
+class Report:
+    """What was measured so far, on stdout at the end and in a file after each step."""
+
+    def __init__(self, size_bytes: int, path: Path | None) -> None:
+        self.size_bytes, self.path = size_bytes, path
+        self.seconds: dict[str, list[float]] = {}
+        self.details: list[dict] = []
+
+    def add(self, what: str, seconds: float, export: dict | None = None) -> None:
+        """One more time, and for an export what it says of itself."""
+        self.seconds.setdefault(what, []).append(round(seconds, 2))
+        if export is not None:
+            timing = export["timing"]
+            outside_s = round(seconds - timing["total_s"], 2)  # start of lfwrap, its checks, the fsync afterwards
+            self.details.append({"what": what, "wall_s": round(seconds, 2), "outside_s": outside_s, "timing": timing})
+            if export["parity"]:
+                keys = ("passed", "same_answers", "questions", "device", "compute_dtype", "seconds")
+                self.details[-1]["parity"] = {key: export["parity"][key] for key in keys}
+        if self.path is not None:
+            self.path.write_text(self.text(), encoding="utf-8")
+
+    def text(self) -> str:
+        """All of it as JSON."""
+        medians = {name: statistics.median(values) for name, values in self.seconds.items()}
+        result = {
+            "weights_bytes": self.size_bytes,
+            "cores": os.cpu_count(),
+            "seconds": self.seconds,
+            "write_bytes_per_s": round(self.size_bytes / medians["write"]),
+            "ratio_to_writing": {name: round(value / medians["write"], 2) for name, value in medians.items()},
+            "details": self.details,
+        }
+        return json.dumps(result, indent=1)
+
+
 def main() -> None:
     """Time everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -151,36 +188,22 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "auto"], default="cpu", help="for the engine's own merge")
     parser.add_argument("--skip-engine", action="store_true")
     parser.add_argument("--skip-parity", action="store_true")
+    parser.add_argument("--report", type=Path)
     asked = parser.parse_args()
     from lfwrap.engine.locate import locate_engine
 
     model, adapter = make_model(locate_engine().python, asked.work, asked.layers)
     size = read_through(model)
-    times: dict[str, list[float]] = {"write": [], "export": []}
-    merges: list[float] = []
+    report, out = Report(size, asked.report), asked.work / "out"
     for _ in range(asked.rounds):
-        times["write"].append(time_write(asked.work / "bytes", size))
-        seconds, report = time_export(adapter, asked.work / "out", "--no-parity")
-        times["export"].append(seconds)
-        merges.append(report["seconds"])
+        report.add("write", time_write(asked.work / "bytes", size))
+        report.add("export", *time_export(adapter, out, "--no-parity"))
     if not asked.skip_parity:
-        seconds, report = time_export(adapter, asked.work / "out")
-        times["export_with_parity"] = [seconds]
-        parity = {key: report["parity"][key] for key in ("passed", "same_answers", "questions", "device", "seconds")}
+        report.add("export_with_parity", *time_export(adapter, out))
     if not asked.skip_engine:
         options = ("--no-parity", "--merger", "engine", "--device", asked.device)
-        times["export_by_the_engine"] = [time_export(adapter, asked.work / "out", *options)[0]]
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    result = {
-        "weights_bytes": size,
-        "seconds": {name: [round(value, 2) for value in values] for name, values in times.items()},
-        "merge_seconds": merges,
-        "write_bytes_per_s": round(size / medians["write"]),
-        "ratio_to_writing": {name: round(value / medians["write"], 2) for name, value in medians.items()},
-        "parity": None if asked.skip_parity else parity,
-        "cores": os.cpu_count(),
-    }
-    print(json.dumps(result, indent=2))
+        report.add("export_by_the_engine", *time_export(adapter, out, *options))
+    print(report.text())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from lfwrap.engine.locate import Engine
 from lfwrap.fsio import write_json, write_text
+from lfwrap.model.hf_config import find_config
 from lfwrap.results.adapter_only import name_base, write_adapter
 from lfwrap.results.export_files import ExportFiles, FilesJob
 from lfwrap.results.export_options import CARD, FORMATS, NOTE, Export, ExportOptions
@@ -24,14 +26,16 @@ from lfwrap.results.model_card import render_card
 from lfwrap.results.ollama import ollama_name, write_modelfile
 from lfwrap.results.parity import (
     Comparison,
+    ComparisonJob,
     ParityReport,
     Side,
-    compare_sides,
     exported_side,
     require_parity,
     trained_side,
 )
+from lfwrap.results.spare_gpu import choose_gpu
 from lfwrap.results.target import Target
+from lfwrap.units import format_bytes
 
 Say = Callable[[str], None]
 
@@ -79,14 +83,44 @@ class ExportWork:
     def run(self) -> Export:
         """Make every format, compare, and write what is to be known of it."""
         # Tokenizer and template take the engine's start of some seconds: meanwhile the weights are merged.
-        with FilesJob(self._engine, self._target, self._scratch / "files") as self._files_job:
-            for format_name in FORMATS:
-                if format_name in self._options.formats:
-                    getattr(self, f"_make_{format_name}")()
-        compared_s = time.monotonic()
-        parity, comparisons = self._compare() if self._options.parity else (None, {})
-        self._timing["comparison_s"] = time.monotonic() - compared_s
+        with self._reference() as ahead:
+            with FilesJob(self._engine, self._target, self._scratch / "files") as self._files_job:
+                for format_name in FORMATS:
+                    if format_name in self._options.formats:
+                        getattr(self, f"_make_{format_name}")()
+            compared_s = time.monotonic()
+            parity, comparisons = self._compare(ahead) if self._options.parity else (None, {})
+            self._timing["comparison_s"] = time.monotonic() - compared_s
         return self._note(parity, comparisons)
+
+    @contextlib.contextmanager
+    def _reference(self) -> Iterator[ComparisonJob | None]:
+        """Base + adapter being asked while the weights are merged, where a GPU that nothing else here needs has room.
+
+        On a CPU both would only slow each other down.
+        """
+        busy = self._options.device != "cpu" or "gptq" in self._options.formats
+        devices = self._choose_devices() if self._options.parity and not busy else None
+        if not devices:
+            yield None
+            return
+        with self._comparison_job(devices) as job:
+            yield job
+
+    def _comparison_job(self, devices: str | None) -> ComparisonJob:
+        questions = self._options.questions
+        return ComparisonJob(self._engine, self._target, self.dtype, questions=questions, devices=devices)
+
+    def _choose_devices(self) -> str | None:
+        """The GPU to compare on; empty when none has room, None where there is none."""
+        config = find_config(self._target.model)
+        size = weight_bytes(config.parent) if config else 0
+        devices, free_bytes = choose_gpu(size)
+        if devices == "":
+            self._say(
+                f"no GPU has room for {format_bytes(size)} ({format_bytes(free_bytes)} free): comparing on the CPU"
+            )
+        return devices
 
     def _folder(self, format_name: str) -> Path:
         """Where a format goes: the first takes the folder itself, the others lie in folders of their own."""
@@ -183,12 +217,15 @@ class ExportWork:
     def _relative(self, folder: Path) -> str:
         return str(folder.relative_to(self.stage))
 
-    def _compare(self) -> tuple[ParityReport | None, dict[str, Any]]:
+    def _compare(self, ahead: ComparisonJob | None) -> tuple[ParityReport | None, dict[str, Any]]:
         """Hold everything that was made against base + adapter; raises EngineError for what differs."""
         self._say(f"comparing answers and logits on {len(self._options.questions)} questions")
-        comparison = compare_sides(
-            self._engine, self._target, self._sides(), self.dtype, questions=self._options.questions
-        )
+        if ahead is not None:
+            comparison = ahead.compare(self._sides())
+        else:
+            with self._comparison_job(self._choose_devices()) as job:
+                comparison = job.compare(self._sides())
+        self._timing["comparison"] = dict(comparison.timing)
         merged = comparison.reports.get("merged")
         if merged is not None:
             require_parity(merged)

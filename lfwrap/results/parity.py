@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError
@@ -251,11 +251,19 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The reference's answers, and a report for each side."""
+    """What a comparison found.
+
+    Attributes:
+        reference: the reference's answers.
+        reports: a report for each side.
+        seconds: how long it took, without the wait for what was to be compared.
+        timing: for the reference and each side, the seconds of loading and of answering.
+    """
 
     reference: tuple[ReferenceAnswer, ...]
     reports: Mapping[str, ParityReport]
     seconds: float
+    timing: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def exported_side(target: Target, folder: str, *, quantized: bool = False) -> Side:
@@ -268,6 +276,70 @@ def exported_side(target: Target, folder: str, *, quantized: bool = False) -> Si
 def trained_side(target: Target) -> Side:
     """The adapter on the base as it was while training, quantised where it was."""
     return Side(target.engine_arguments(), str(target.adapter) if target.adapter else None, bool(target.quantization))
+
+
+class ComparisonJob:
+    """The engine at work on a comparison: base + adapter answer as soon as it begins. Use it as a context."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        target: Target,
+        dtype: str,
+        *,
+        questions: Sequence[str] = DEFAULT_QUESTIONS,
+        max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
+        devices: str | None = None,
+    ) -> None:
+        """Start it.
+
+        Args:
+            engine: the engine.
+            target: what is the reference: its adapter on its unquantised base.
+            dtype: the exported type.
+            questions: what all are asked.
+            max_new_tokens: the longest answer.
+            devices: the GPUs to use, as ``CUDA_VISIBLE_DEVICES`` has them; empty for the CPU, None for all there are.
+
+        Raises:
+            PreflightError: the engine's Python can't be started.
+        """
+        environment = child_environment(model_is_local=target.model_is_local)
+        if devices is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = devices
+        reference = Side(target.engine_arguments(quantized=False), str(target.adapter) if target.adapter else None)
+        self._worker = WorkerProcess(engine.python, "parity.py", environment=environment)
+        self._dtype = dtype
+        self._job = {
+            "reference": asdict(reference),
+            "questions": list(questions),
+            "max_new_tokens": max_new_tokens,
+            "dtype": dtype,
+        }
+
+    def __enter__(self) -> Self:
+        """Let the reference be asked."""
+        try:
+            self._worker.send(self._job)
+        except BaseException:
+            self._worker.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the child."""
+        self._worker.close()
+
+    def compare(self, sides: Mapping[str, Side]) -> Comparison:
+        """Hold models against the reference. Raises EngineError: one of them can't be loaded or can't answer."""
+        self._worker.send({"sides": {name: asdict(side) for name, side in sides.items()}})
+        found = self._worker.receive()
+        return Comparison(
+            tuple(ReferenceAnswer.from_json(answer) for answer in found["reference"]),
+            {name: ParityReport.from_side(self._dtype, side) for name, side in found["sides"].items()},
+            found["seconds"],
+            found.get("timing", {}),
+        )
 
 
 def compare_sides(
@@ -284,23 +356,8 @@ def compare_sides(
     Raises:
         EngineError: one of them can't be loaded or can't answer.
     """
-    reference = Side(target.engine_arguments(quantized=False), str(target.adapter) if target.adapter else None)
-    job = {
-        "reference": asdict(reference),
-        "sides": {name: asdict(side) for name, side in sides.items()},
-        "questions": list(questions),
-        "max_new_tokens": max_new_tokens,
-        "dtype": dtype,
-    }
-    environment = child_environment(model_is_local=target.model_is_local)
-    with WorkerProcess(engine.python, "parity.py", environment=environment) as worker:
-        worker.send(job)
-        found = worker.receive()
-    return Comparison(
-        tuple(ReferenceAnswer.from_json(answer) for answer in found["reference"]),
-        {name: ParityReport.from_side(dtype, side) for name, side in found["sides"].items()},
-        found["seconds"],
-    )
+    with ComparisonJob(engine, target, dtype, questions=questions, max_new_tokens=max_new_tokens) as job:
+        return job.compare(sides)
 
 
 def measure_parity(

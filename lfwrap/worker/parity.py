@@ -1,9 +1,10 @@
 """Compare exported models with what they were made from; run by the engine's Python, not imported.
 
-Reads one JSON object from stdin: ``reference`` and, as ``sides``, any number of others by name (each ``{"arguments":
-{…engine keys…}, "adapter": folder or null}``), ``questions``, ``max_new_tokens`` and ``dtype``, the exported type.
-Writes one JSON line: what the reference answered, and for each side a row of figures for each question and the type it
-was computed in.
+Reads two JSON objects from stdin. The first has the ``reference`` (``{"arguments": {…engine keys…}, "adapter": folder
+or null}``), ``questions``, ``max_new_tokens`` and ``dtype``, the exported type: the reference is loaded and asked at
+once, while what it is compared with may still be in the making. The second has ``sides``: any number of others by name.
+Writes one JSON line: what the reference answered, for each side a row of figures for each question and the type it was
+computed in, and where the time went.
 
 The reference is the base model with the adapter attached, not merged. All answer greedily, one question at a time;
 then a side's logits are taken along the reference's answer and compared with the reference's, position by position.
@@ -14,11 +15,13 @@ keeps its own types.
 from __future__ import annotations
 
 import gc
+import json
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from answer import run_job  # type: ignore[import-not-found]  # beside this script
+from answer import read_requests, take_stdout  # type: ignore[import-not-found]  # beside this script
 
 if TYPE_CHECKING:
     from lfwrap.worker.engine_model import EngineModel
@@ -128,46 +131,88 @@ def _gaps(logits: Any) -> list[list[list[float]]]:
     ]
 
 
-def load(side: dict[str, Any], dtype: str) -> EngineModel:
-    """Load one side and cast it to the type to compute in; a quantised one stays as it is."""
-    import engine_model
+class Bench:
+    """The models, one after the other, each loaded once; and the seconds of each step."""
 
-    adapters = {"tuned": side["adapter"]} if side.get("adapter") else {}
-    model: EngineModel = engine_model.EngineModel(side["arguments"], adapters, None if side.get("quantized") else dtype)
-    return model
+    def __init__(self, job: dict[str, Any]) -> None:
+        started_s = time.monotonic()
+        import torch
+        from engine_model import EngineModel
+
+        self._torch, self._kind = torch, EngineModel
+        self._comparison = Comparison(job)
+        self._dtype = job["dtype"] if torch.cuda.is_available() else "float32"
+        self._model: Any = None  # let go before the next one is loaded
+        self._timing: dict[str, dict[str, float]] = {"reference": {"import_s": _since(started_s)}}
+        self._load("reference", job["reference"])
+        self._found = self._computed()
+        self._answer("reference", lambda: self._comparison.answer_reference(self._model))
+
+    def compare(self, sides: dict[str, Any]) -> dict[str, Any]:
+        """Ask the others; returns the event."""
+        found = {}
+        for name, side in sides.items():
+            self._load(name, side)
+            adapter = "tuned" if side.get("adapter") else None
+            rows = self._answer(name, lambda: self._comparison.answer_side(self._model, adapter))  # noqa: B023 - at once
+            seconds = round(sum(self._timing[name].values()), 1)
+            found[name] = {"rows": rows, "seconds": seconds, **self._computed()}
+        return {
+            "event": "parity",
+            "reference": self._comparison.reference,
+            "sides": found,
+            "timing": self._timing,
+            **self._found,
+        }
+
+    def _computed(self) -> dict[str, str]:
+        return {"compute_dtype": self._model.dtype, "device": self._model.device}
+
+    def _load(self, name: str, side: dict[str, Any]) -> None:
+        """Load one side and cast it to the type to compute in; a quantised one stays as it is."""
+        started_s = time.monotonic()
+        self._model = None
+        gc.collect()
+        if self._torch.cuda.is_available():
+            self._torch.cuda.empty_cache()
+        adapters = {"tuned": side["adapter"]} if side.get("adapter") else {}
+        self._model = self._kind(side["arguments"], adapters, None if side.get("quantized") else self._dtype)
+        self._timing.setdefault(name, {})["load_s"] = _since(started_s)
+
+    def _answer(self, name: str, work: Callable[[], Any]) -> Any:
+        started_s = time.monotonic()
+        result = work()
+        self._timing[name]["answer_s"] = _since(started_s)
+        return result
 
 
-def free_memory() -> None:
-    """Give back what the model before used."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def _since(started_s: float) -> float:
+    return round(time.monotonic() - started_s, 2)
 
 
-def compare(job: dict[str, Any]) -> dict[str, Any]:
-    """Load one model after the other, the reference first; returns the event."""
-    import torch
-
+def compare(requests: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    """Both requests, in their order; returns the event."""
     started_s = time.monotonic()
-    dtype = job["dtype"] if torch.cuda.is_available() else "float32"
-    comparison = Comparison(job)
-    model = load(job["reference"], dtype)
-    comparison.answer_reference(model)
-    found = {"compute_dtype": model.dtype, "device": model.device}
-    sides = {}
-    for name, side in job["sides"].items():
-        del model
-        free_memory()
-        side_started_s = time.monotonic()
-        model = load(side, dtype)
-        rows = comparison.answer_side(model, "tuned" if side.get("adapter") else None)
-        seconds = round(time.monotonic() - side_started_s, 1)
-        sides[name] = {"rows": rows, "compute_dtype": model.dtype, "device": model.device, "seconds": seconds}
-    seconds = round(time.monotonic() - started_s, 1)
-    return {"event": "parity", "reference": comparison.reference, "sides": sides, "seconds": seconds, **found}
+    bench = Bench(next(requests))
+    answered_s = time.monotonic()
+    sides = next(requests)["sides"]
+    waited_s = time.monotonic() - answered_s
+    event = bench.compare(sides)
+    # Waiting for what is to be compared is no part of comparing.
+    return event | {"seconds": round(time.monotonic() - started_s - waited_s, 1)}
+
+
+def main() -> int:
+    """Answer with the event, or with what went wrong; returns the exit code."""
+    channel = take_stdout()
+    try:
+        event = compare(read_requests(sys.stdin))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
+        event = {"event": "error", "message": f"{type(error).__name__}: {error}", "fatal": True}
+    with channel:
+        channel.write(json.dumps(event, ensure_ascii=False) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run_job(compare))
+    sys.exit(main())

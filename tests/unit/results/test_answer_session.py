@@ -124,7 +124,7 @@ def test_a_request_that_fails_is_an_engine_error(session):
 
 
 PARITY = """
-exported = load["sides"]["merged"]
+exported = next(requests)["sides"]["merged"]
 assert exported["arguments"]["model_name_or_path"] == "exported" and exported["adapter"] is None, load
 assert "adapter_name_or_path" not in exported["arguments"]
 assert load["reference"]["adapter"].endswith("adapter")
