@@ -72,8 +72,8 @@ class Gatherer:
 
     def _write(self, outcome: Outcome, file: FileReport) -> None:
         keys, seen = outcome.keys, self._seen
-        if not self._threshold and seen.isdisjoint(keys) and len(set(keys)) == len(keys):
-            seen.update(keys)
+        if not self._threshold and len(fresh := set(keys)) == len(keys) and fresh.isdisjoint(seen):
+            seen |= fresh
             self._train_sink.write(outcome.lines)
             self._count(keys)
             return

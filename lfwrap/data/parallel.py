@@ -65,6 +65,10 @@ class Workers:
     ) -> None:
         self._pool.__exit__(kind, error, trace)
 
+    def dismiss(self) -> None:
+        """No more tasks will come: the processes end while their parent goes on."""
+        self._pool.dismiss()
+
     def ordered(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Every task with its outcome, in order; what is still under way when the caller stops is dropped.
 

@@ -56,6 +56,7 @@ class Pool:
         self._setup = setup
         self._method = start_method or quickest_method()
         self._members: dict[int, _Member] = {}
+        self._dismissed: list[Child] = []
         self._results: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -64,7 +65,13 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end(at_once=kind is not None)
+        self._dismiss(at_once=kind is not None)
+        while self._dismissed:
+            self._dismissed.pop().join()
+
+    def dismiss(self) -> None:
+        """No more calls will come: the processes end while their parent goes on."""
+        self._dismiss(at_once=False)
 
     def ordered(
         self, run: Callable[[Argument], Result], arguments: Iterable[Argument]
@@ -92,7 +99,7 @@ class Pool:
                 taken += 1
         except BaseException as error:
             if not isinstance(error, Exception | GeneratorExit):
-                self._end(at_once=True)  # a signal, perhaps in the middle of a message
+                self._dismiss(at_once=True)  # a signal, perhaps in the middle of a message
             raise
         finally:
             while any(member.calls for member in self._members.values()):
@@ -141,19 +148,18 @@ class Pool:
             self._results[member.calls.popleft()] = pickle.loads(answer)  # noqa: S301 - our own child's
 
     def _broken(self) -> PreflightError:
-        self._end(at_once=True)
+        self._dismiss(at_once=True)
         return PreflightError(
             "a worker process was killed, most likely for want of memory", hint="Try again with --jobs 1."
         )
 
-    def _end(self, *, at_once: bool) -> None:
+    def _dismiss(self, *, at_once: bool) -> None:
         members, self._members = self._members, {}
         for member in members.values():
             if at_once:
                 member.child.kill()
             member.channel.close()
-        for member in members.values():
-            member.child.join()
+            self._dismissed.append(member.child)
 
 
 def _make_calls(setup: Callable[[], None], channel: Channel) -> None:

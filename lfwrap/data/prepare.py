@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -175,6 +176,12 @@ def _prepare(request: Request, files: Mapping[str, int], folder: Path, listener:
                 checked.add(attempt.current)  # found too late: this time, decide on all of its bytes
                 continue
             break
+        workers.dismiss()
+        _conclude(request, report, folder, listener)
+    return report
+
+
+def _conclude(request: Request, report: Report, folder: Path, listener: Listener) -> None:
     _judge(request, report, folder)
     if request.engine_check is not None:
         from lfwrap.data.engine_check import check_staged
@@ -183,7 +190,6 @@ def _prepare(request: Request, files: Mapping[str, int], folder: Path, listener:
         listener.checking()
         report.engine_check = check_staged(request.engine_check, folder, {name: n for name, n in rows.items() if n})
     _finish(request, report, folder)
-    return report
 
 
 class _Attempt:
@@ -237,6 +243,7 @@ class _Attempt:
         for step in self._source(look, options).steps():
             gatherer.add(step.outcome, file, rows_before=step.rows_before, lines_before=step.lines_before)
             self.listener.advanced(step.outcome.consumed_bytes)
+            importlib.import_module("filelock")  # for the end: now workers are busy while it takes its time
 
     def _test_lines(self, name: str) -> Iterator[bytes]:
         """The rows of a test file, converted like any other."""

@@ -7,8 +7,6 @@ input. Where something is found, the rows concerned go through the slow lane's c
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import orjson
 import xxhash
 
@@ -20,7 +18,6 @@ from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.lanes import Rows, SlowLane
 from lfwrap.data.plain import QUOTES_IN_OUTPUT, Shape, blank_row, growth, plain_line, plain_texts
 from lfwrap.data.screen import rules_screen
-from lfwrap.data.verbatim import copy_lines, frame_of, lines_to_read
 
 _LINE_START_BYTES = 1 << 10
 
@@ -100,19 +97,7 @@ def _mixed_csv_rows(block: CsvBlock, shape: Shape, slow: SlowLane) -> None:
 
 
 def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:
-    """Rows of a JSONL block: copied where their lines are spelled as ours are, else read."""
-    read = _reader(block, shape, slow)
-    frame = frame_of(block.content, shape)
-    to_read = lines_to_read(block.content, frame) if frame else None
-    if frame is None or to_read is None:
-        for position, raw in block.each():
-            read(position, raw)
-    else:
-        block.size = copy_lines(block.content, frame, to_read, slow, read)
-
-
-def _reader(block: LineBlock, shape: Shape, slow: SlowLane) -> Callable[[int, bytes], None]:
-    """What reads one line: a closure, whose variables are found quicker than attributes."""
+    """Rows of a JSONL block. One long loop: a call for each row would cost a good part of parsing it."""
     ask, more, tell = shape.keys
     fields, quotes, absent = len(shape.names), shape.quotes, shape.absent_input
     loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
@@ -120,8 +105,7 @@ def _reader(block: LineBlock, shape: Shape, slow: SlowLane) -> Callable[[int, by
     output, add_key = slow.rows.output, slow.rows.keys.append
     grown, grown_by_input = growth(block.content[:_LINE_START_BYTES], shape)
     row, asked, answered = blank_row()
-
-    def read(position: int, raw: bytes) -> None:
+    for position, raw in block.each():
         try:
             record = loads(raw)
             question, extra, answer = record[ask], record.get(more, absent), record[tell]
@@ -131,7 +115,7 @@ def _reader(block: LineBlock, shape: Shape, slow: SlowLane) -> Callable[[int, by
                 slow.rows.skipped.append(position)
             else:
                 slow.take(position)
-            return
+            continue
         if (
             type(question) is not str
             or type(answer) is not str
@@ -143,7 +127,7 @@ def _reader(block: LineBlock, shape: Shape, slow: SlowLane) -> Callable[[int, by
             or answer.isspace()
         ):
             slow.take(position)
-            return
+            continue
         asked["value"], answered["value"] = f"{question}\n{extra}" if extra else question, answer
         line = dumps(row, option=newline)
         if len(line) - len(raw) != (grown_by_input if extra else grown) and (
@@ -151,11 +135,9 @@ def _reader(block: LineBlock, shape: Shape, slow: SlowLane) -> Callable[[int, by
             raw.count(b'"') - line.count(b'"') != quotes - QUOTES_IN_OUTPUT or b"\\u0022" in raw
         ):
             slow.take(position)
-            return
-        output.extend(line)
+            continue
+        output += line
         add_key(digest(line, seed))
-
-    return read
 
 
 def _items(block: ArrayBlock, shape: Shape, slow: SlowLane) -> None:
