@@ -2,12 +2,14 @@
 
 Before the second update (the optimizer's state is there then) the longest rows go forward and backward once; their
 gradients are thrown away and the random states put back, so order, masks and losses of the training stay the same.
-Imported by ``train_engine.py``.
+DeepSpeed reduces and splits gradients while they come, and has nothing to throw them away with: there the loss counts
+nothing, so that zeros are added to what the update's own rows give. Imported by ``train_engine.py``.
 """
 
+import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -31,11 +33,13 @@ def install_probe(report: Callable[[dict[str, Any]], None]) -> None:
 
 def reason_against(trainer: Any, model: Any) -> str:
     """Why the probe would leave traces in this training, or can't be made; empty when it can."""
-    if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
-        return "DeepSpeed and FSDP keep gradients of their own, which can't be put back"
+    if trainer.is_fsdp_enabled:
+        return "FSDP keeps gradients of its own, which can't be put back"
     if hasattr(trainer, "_stored_metrics"):
         return "this stage's trainer gathers figures in every forward pass"
-    if any(getattr(parameter, "_post_accumulate_grad_hooks", None) for parameter in model.parameters()):
+    if not trainer.is_deepspeed_enabled and any(
+        getattr(parameter, "_post_accumulate_grad_hooks", None) for parameter in model.parameters()
+    ):
         return "the optimizer updates the weights during the backward pass"
     if longest_rows(trainer.train_dataset, 1) is None:
         return "the lengths of the rows are not known"
@@ -73,12 +77,45 @@ def _try_longest(trainer: Any, model: Any, step: Callable[..., Any], num_items_i
     states = _random_states(torch)
     batch = trainer.data_collator([trainer.train_dataset[row] for row in rows])
     shape = list(batch["input_ids"].shape)
-    with trainer.accelerator.no_sync(model):
-        step(trainer, model, batch, num_items_in_batch)
-    model.zero_grad()
+    if trainer.is_deepspeed_enabled:
+        with weightless(trainer.accelerator):
+            step(trainer, model, batch, num_items_in_batch)
+    else:
+        with trainer.accelerator.no_sync(model):
+            step(trainer, model, batch, num_items_in_batch)
+        model.zero_grad()
     _restore_random_states(torch, states)
     peak_bytes = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     return {"shape": shape, "peak_bytes": peak_bytes, "duration_s": round(time.monotonic() - began_s, 3)}
+
+
+@contextlib.contextmanager
+def weightless(accelerator: Any) -> Iterator[None]:
+    """Backward passes of this block add zeros to the gradients and end no update.
+
+    A loss that is not finite on some rank is not propagated at all: nought times that is no zero.
+    """
+    plain, ends_update = accelerator.backward, accelerator.sync_gradients
+
+    def backward(loss: Any, **options: Any) -> None:
+        if _is_finite_everywhere(loss):
+            plain(loss * 0.0, **options)
+
+    accelerator.backward, accelerator.sync_gradients = backward, False
+    try:
+        yield
+    finally:
+        del accelerator.backward  # the class's own again
+        accelerator.sync_gradients = ends_update
+
+
+def _is_finite_everywhere(loss: Any) -> bool:
+    import torch
+
+    finite = torch.isfinite(loss.detach()).to(torch.int32)
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(finite, op=torch.distributed.ReduceOp.MIN)
+    return bool(finite.item())
 
 
 def _random_states(torch: Any) -> tuple[Any, ...]:

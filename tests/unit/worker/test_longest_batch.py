@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lfwrap.worker.longest_batch import longest_rows, reason_against
+from lfwrap.worker.longest_batch import longest_rows, reason_against, weightless
 
 pa = pytest.importorskip("pyarrow")
 
@@ -46,7 +46,7 @@ def model(hooks: dict[int, Any] | None = None) -> Any:
     ("changes", "hooks", "part"),
     [
         ({}, None, ""),
-        ({"is_deepspeed_enabled": True}, None, "DeepSpeed"),
+        ({"is_deepspeed_enabled": True}, {0: print}, ""),
         ({"is_fsdp_enabled": True}, None, "FSDP"),
         ({"_stored_metrics": {}}, None, "figures"),
         ({}, {0: print}, "updates the weights"),
@@ -59,3 +59,31 @@ def test_nothing_is_tried_where_it_would_leave_a_trace(
     reason = reason_against(trainer(**changes), model(hooks))
     assert part in reason
     assert bool(reason) is bool(part)
+
+
+class Accelerator:
+    """As much of accelerate's as DeepSpeed's way through it needs."""
+
+    def __init__(self) -> None:
+        self.sync_gradients = True
+        self.calls: list[tuple[float, bool]] = []
+
+    def backward(self, loss: Any, **_: Any) -> None:
+        loss.backward()
+        self.calls.append((float(loss.detach()), self.sync_gradients))
+
+
+@pytest.mark.parametrize(("factor", "calls"), [(2.0, 1), (float("nan"), 0), (float("inf"), 0)])
+def test_a_weightless_pass_adds_nothing_and_ends_no_update(factor: float, calls: int) -> None:
+    torch = pytest.importorskip("torch")
+    weight = torch.ones(3, requires_grad=True)
+    accelerator = Accelerator()
+    accelerator.backward((weight * torch.tensor([1.0, 2.0, 3.0])).sum())
+    before = weight.grad.clone()
+    with weightless(accelerator):
+        accelerator.backward((weight * factor).sum())
+    assert accelerator.calls[1:] == [(0.0, False)] * calls
+    assert torch.equal(weight.grad, before)
+    assert accelerator.sync_gradients
+    accelerator.backward((weight * 2).sum())
+    assert torch.equal(weight.grad, before + 2)

@@ -1,0 +1,72 @@
+"""Under DeepSpeed, too, the longest batch is tried early and leaves no trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lfwrap.recipe.templates import render_template
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
+
+SCRIPT = Path(__file__).with_name("probe_deepspeed.py")
+WORKERS = Path(__file__).parents[2] / "lfwrap" / "worker"
+RECIPE = """\
+stage: sft
+do_train: true
+finetuning_type: lora
+lora_rank: 8
+lora_dropout: 0.1
+lora_target: all
+template: qwen
+dataset: tiny
+cutoff_len: 64
+per_device_train_batch_size: 2
+learning_rate: 1.0e-3
+max_steps: 3
+logging_steps: 1
+save_strategy: "no"
+optim: adamw_torch
+use_cpu: true
+seed: 7
+report_to: none
+"""
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_every_stage_has_the_same_losses_with_and_without(
+    tmp_path: Path, tiny_model: Path, tiny_data: Path, accumulation: int
+) -> None:
+    pytest.importorskip("deepspeed")
+    own = f"model_name_or_path: {tiny_model}\ndataset_dir: {tiny_data}\ngradient_accumulation_steps: {accumulation}\n"
+    (tmp_path / "tiny.yaml").write_text(RECIPE + own, encoding="utf-8")
+    for stage in (0, 2, 3):
+        text = render_template(f"deepspeed/ds_z{stage}.json.j2", offload=False, bf16=False)
+        (tmp_path / f"ds_z{stage}.json").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(tmp_path), str(tmp_path / "tiny.yaml")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(WORKERS), "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert sorted(found) == ["ds_z0", "ds_z2", "ds_z3"]
+    for stage in found.values():
+        assert len(stage["with"]) == 3
+        assert stage["with"] == stage["without"]
+        (report,) = stage["reports"]
+        assert report["shape"] == [2, 52]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
