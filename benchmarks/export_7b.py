@@ -5,9 +5,9 @@ r"""Export of a 7B model with a LoRA adapter, timed against writing its bytes.
 Makes a Qwen2.5-7B-shaped model with random weights (15.2 GB in bf16) and a rank 64 adapter on all of its linear layers
 once, then times, round after round on the same disk: writing as many bytes to a file from memory (once through the page
 cache as `export` does, with an fsync at the end of both), `lfwrap export` without and with parity, and once the
-engine's own `llamafactory-cli export` (``--merger engine``). Prints one JSON object with the ratios and, for each export,
-where its time went, as its export.json says; with ``--report FILE`` it is written anew after each step. Needs the
-engine, no network, 3 × the model on the disk and about 40 GB of memory for the page cache; ``--layers 2`` tries it
+engine's own `llamafactory-cli export` (``--merger engine``). Prints one JSON object with the ratios and, for each
+export, where its time went, as its export.json says; with ``--report FILE`` it is written anew after each step. Needs
+the engine, no network, 3 × the model on the disk and about 40 GB of memory for the page cache; ``--layers 2`` tries it
 anywhere.
 """
 
