@@ -134,10 +134,16 @@ def train_rank(train: Callable[[list[Any]], None], is_asked: Callable[[], bool] 
 
 
 def meet_by_deepspeed() -> None:
-    """Let DeepSpeed know the processes on a CPU: accelerate leaves that out with ``use_cpu``, and ZeRO-3 counts one."""
+    """Let DeepSpeed know the processes on a CPU: accelerate leaves that out with ``use_cpu``, and ZeRO-3 counts one.
+
+    They meet by gloo alone. DeepSpeed's own collective through shared memory would be compiled first, half a minute
+    with the compiler that it needs, and again whenever another version of ninja comes first on the PATH.
+    """
     if os.environ.get(DEEPSPEED_ON_CPU) and "RANK" in os.environ:
         import deepspeed
+        from deepspeed.comm import torch as backend
 
+        backend.build_shm_op = lambda: None
         deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
 
 

@@ -1,22 +1,25 @@
-"""Train twice under each ZeRO stage, with and without the longest batch tried early: probe_deepspeed.py FOLDER YAML.
+"""Train under each ZeRO stage with and without the longest batch tried early: probe_deepspeed.py FOLDER YAML.
 
-One process of its own, world size 1: a start of the engine costs more than six such trainings. FOLDER holds
-``ds_z0.json`` and so on; prints one JSON object: stage → the losses of both trainings and the probe's report.
+One process for all, world size 1: a start of the engine costs more than six such trainings. FOLDER holds ``ds_z0.json``
+and so on; prints one JSON object: ``ds_z0x2`` for two micro-batches an update → the losses of both, the probe's report.
 """
 
 import json
 import os
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import longest_batch  # type: ignore[import-not-found]  # on the path by the test
+import train_engine  # type: ignore[import-not-found]
 import yaml
 from accelerate.state import AcceleratorState, PartialState
 from llamafactory.train.tuner import run_exp
 from transformers import Trainer, TrainerCallback
 
 os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+os.environ[train_engine.DEEPSPEED_ON_CPU] = "1"
 
 
 class Losses(TrainerCallback):  # type: ignore[misc]  # the engine has no types
@@ -25,7 +28,7 @@ class Losses(TrainerCallback):  # type: ignore[misc]  # the engine has no types
     def __init__(self) -> None:
         self.seen: list[float] = []
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:  # noqa: ARG002
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """One loss an update."""
         self.seen += [logs["loss"]] if logs and "loss" in logs else []
 
@@ -37,25 +40,26 @@ def train(values: dict[str, Any], *, probe: bool) -> tuple[list[float], list[dic
         longest_batch.install_probe(reports.append)
     run_exp(dict(values), callbacks=[losses])
     Trainer.training_step = plain
-    AcceleratorState._reset_state()  # noqa: SLF001 - the next training has another DeepSpeed configuration
-    PartialState._reset_state()  # noqa: SLF001
+    AcceleratorState._reset_state()
+    PartialState._reset_state()
     return losses.seen, reports
 
 
 def main(folder: str, recipe: str) -> None:
     """Both trainings of each stage."""
-    import deepspeed
     import torch
 
     torch.distributed.destroy_process_group = lambda: None  # the engine does so at its end; DeepSpeed keeps its groups
-    deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
+    train_engine.meet_by_deepspeed()
     values = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
     found = {}
-    for config in sorted(Path(folder).glob("ds_z*.json")):
-        values |= {"deepspeed": str(config), "output_dir": str(Path(folder) / config.stem)}
-        with_probe, reports = train(values, probe=True)
-        without, _ = train(values, probe=False)
-        found[config.stem] = {"with": with_probe, "without": without, "reports": reports}
+    for config, accumulation in product(sorted(Path(folder).glob("ds_z*.json")), (1, 2)):
+        name = f"{config.stem}x{accumulation}"
+        own = {"deepspeed": str(config), "output_dir": str(Path(folder) / name)}
+        chosen = {**values, **own, "gradient_accumulation_steps": accumulation}
+        with_probe, reports = train(chosen, probe=True)
+        without, _ = train(chosen, probe=False)
+        found[name] = {"with": with_probe, "without": without, "reports": reports}
     print("\n" + json.dumps(found))
 
 
