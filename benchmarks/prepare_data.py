@@ -5,7 +5,8 @@ its start included: `lfwrap prepare-data` with all checks and dedup (without the
 bare orjson loop, a csv.reader + orjson loop, and, where they are installed, Hugging Face datasets (load, map, to_json)
 and convmerge (Alpaca to ShareGPT with its checks, a process for each CPU; it looks for duplicates in a second command,
 which is not counted). Prints seconds, MB/s of input, the most resident memory that all processes of a contender had
-together (in a round of its own, which is not timed), and ratios of the medians; above 1 means that lfwrap is quicker.
+together (in a first round, which is not timed), and ratios of the medians; above 1 means that lfwrap is quicker.
+Every contender finds its own modules compiled, as after an installation.
 """
 
 from __future__ import annotations
@@ -98,16 +99,21 @@ def write_inputs(folder: Path, count: int, source: list[Path]) -> tuple[Path, Pa
 def measure_s(command: list[str]) -> float:
     """Wall seconds of a command that succeeds."""
     began = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False, env=environment())
     elapsed_s = time.perf_counter() - began
     if done.returncode:
         sys.exit(f"{command[:3]} failed:\n{done.stderr.decode()[-2000:]}")
     return elapsed_s
 
 
+def environment() -> dict[str, str]:
+    """That of the caller, but compiled modules are kept: where they are not, each start compiles all of lfwrap."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def measure_peak_bytes(command: list[str]) -> int:
     """The most resident memory that a command and its children have together; what they share counts for each."""
-    process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     peak_bytes = 0
     while process.poll() is None:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -151,6 +157,10 @@ def main() -> None:
             for contender, command in contenders(lines, table, folder).items()
             if not options.only or contender in options.only
         }
+        peaks: dict[str, int] = {}
+        for contender, command in commands.items():
+            clear(folder)
+            peaks[contender] = measure_peak_bytes(command)
         seconds: dict[str, list[float]] = {contender: [] for contender in commands}
         for number in range(options.rounds):
             for contender, command in commands.items():
@@ -159,10 +169,6 @@ def main() -> None:
                 clear(folder)
                 seconds[contender].append(measure_s(command))
         load = os.getloadavg()[0]
-        peaks: dict[str, int] = {}
-        for contender, command in commands.items():
-            clear(folder)
-            peaks[contender] = measure_peak_bytes(command)
         sizes = {contender: (table if "csv" in contender else lines).stat().st_size for contender in commands}
     summary = {"rows": options.rows, "cpus": os.cpu_count(), "load": round(load, 2)}
     print(json.dumps({**summary, **summarise(seconds, peaks, sizes)}, indent=2))
@@ -181,8 +187,9 @@ def summarise(seconds: dict[str, list[float]], peaks: dict[str, int], sizes: dic
     return {
         "contenders": {
             contender: {
-                "median_s": round(medians[contender], 2),
-                "seconds": [round(second, 2) for second in taken],
+                "median_s": round(medians[contender], 3),
+                "least_s": round(min(taken), 3),
+                "seconds": [round(second, 3) for second in taken],
                 "mb_per_s": round(sizes[contender] / 1e6 / medians[contender]),
                 "peak_mb": round(peaks[contender] / 1e6),
             }

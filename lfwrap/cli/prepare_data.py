@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -112,6 +113,7 @@ def command(**options: Any) -> None:
         for name, path in report.outputs.items():
             output.result(f"{name}\t{path}")
     _summarise(report, request)
+    gc.freeze()  # at its end, Python would look through everything once more
 
 
 def _mixture(options: Mapping[str, Any]) -> MixtureFile | None:

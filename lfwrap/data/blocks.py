@@ -12,7 +12,7 @@ import io
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -120,7 +120,7 @@ def decode(content: bytes) -> str:
 
 
 class LineBlock:
-    """One JSON value a line. Its size and blank lines are known once `each` or `scan` went over it."""
+    """One JSON value a line. Its size and blank lines are known once `scan`, or the quick lane, went over it."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -138,13 +138,6 @@ class LineBlock:
         """The lines, without their line breaks."""
         lines = self.content.split(b"\n")
         return lines if lines[-1] else lines[:-1]
-
-    def each(self) -> Iterator[tuple[int, bytes]]:
-        """Positions and lines, one at a time: a line that is let go before the next one stays in the CPU's cache."""
-        position = -1
-        for position, raw in enumerate(io.BytesIO(self.content)):
-            yield position, raw
-        self.size = position + 1
 
     def scan(self) -> None:
         """Count the lines and find the blank ones."""

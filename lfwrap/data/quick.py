@@ -7,6 +7,8 @@ input. Where something is found, the rows concerned go through the slow lane's c
 
 from __future__ import annotations
 
+import io
+
 import orjson
 import xxhash
 
@@ -105,39 +107,34 @@ def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:
     output, add_key = slow.rows.output, slow.rows.keys.append
     grown, grown_by_input = growth(block.content[:_LINE_START_BYTES], shape)
     row, asked, answered = blank_row()
-    for position, raw in block.each():
+    position = -1
+    for position, raw in enumerate(io.BytesIO(block.content)):  # a line let go before the next stays in the CPU's cache
         try:
             record = loads(raw)
             question, extra, answer = record[ask], record.get(more, absent), record[tell]
-        except (ValueError, KeyError, TypeError, AttributeError):
+            is_blank = not question or not answer or question.isspace() or answer.isspace()
+        except (ValueError, KeyError, TypeError, AttributeError):  # no JSON, no object, a key too few, no text
             if raw.isspace():
                 block.blanks.append(position)
                 slow.rows.skipped.append(position)
             else:
                 slow.take(position)
             continue
-        if (
-            type(question) is not str
-            or type(answer) is not str
-            or type(extra) is not str
-            or len(record) != fields
-            or not question
-            or not answer
-            or question.isspace()
-            or answer.isspace()
-        ):
+        if is_blank or type(extra) is not str or len(record) != fields:
             slow.take(position)
             continue
         asked["value"], answered["value"] = f"{question}\n{extra}" if extra else question, answer
         line = dumps(row, option=newline)
         if len(line) - len(raw) != (grown_by_input if extra else grown) and (
             # Other spellings or spaces, then; but a key that stands twice shows in the quotation marks.
-            raw.count(b'"') - line.count(b'"') != quotes - QUOTES_IN_OUTPUT or b"\\u0022" in raw
+            raw.count(b'"') != quotes
+            and (raw.count(b'"') - line.count(b'"') != quotes - QUOTES_IN_OUTPUT or b"\\u0022" in raw)
         ):
             slow.take(position)
             continue
         output += line
         add_key(digest(line, seed))
+    block.size = position + 1
 
 
 def _items(block: ArrayBlock, shape: Shape, slow: SlowLane) -> None:

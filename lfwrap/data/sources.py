@@ -15,7 +15,8 @@ CSV_SUFFIXES = {".csv", ".tsv", ".tab"}
 TEXT_SUFFIXES = {".json", ".jsonl", ".ndjson", ".log", ".txt", *CSV_SUFFIXES}
 COMPRESSED_SUFFIXES = {".gz", ".zst"}
 _OUR_OWN = ("dataset_info.json", ".report.json", ".rejects.jsonl")
-_HEAD_BYTES = 1 << 20
+_HEAD_BYTES = 1 << 18
+_COPIED_BYTES = 1 << 20
 _ZEROS_WITHIN_BYTES = 4096
 
 
@@ -163,7 +164,7 @@ def _gunzip(name: str, sink: IO[bytes]) -> None:
     import shutil
 
     with gzip.open(name) as source:
-        shutil.copyfileobj(source, sink, _HEAD_BYTES)
+        shutil.copyfileobj(source, sink, _COPIED_BYTES)
 
 
 def _unzstd(name: str, sink: IO[bytes]) -> None:
