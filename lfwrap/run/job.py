@@ -16,7 +16,7 @@ from lfwrap.fsio import canonical_json
 from lfwrap.hardware.profile import HardwareProfile, choose_world_size, load_hardware
 from lfwrap.recipe.candidates import Way
 from lfwrap.recipe.check import check_recipe
-from lfwrap.recipe.datasets import find_dataset_dir
+from lfwrap.recipe.datasets import DatasetDir, find_dataset_dir
 from lfwrap.recipe.layers import Reasoned
 from lfwrap.recipe.planning import Machine, Planned, find_machine, plan_training
 from lfwrap.recipe.recipe import Recipe, load_recipe
@@ -31,7 +31,7 @@ from lfwrap.run.launch import (
     require_nodes,
 )
 from lfwrap.run.launchers import choose_launcher
-from lfwrap.run.launchers.base import Launcher
+from lfwrap.run.launchers.base import Launcher, LaunchRequest
 from lfwrap.run.lock import LockEntry
 from lfwrap.run.paths import RunPaths, run_name
 from lfwrap.run.preflight import PreflightContext, PreflightReport, check_preflight
@@ -162,6 +162,52 @@ def propose_name(recipe: Recipe, request: TrainRequest, now: datetime) -> str:
     return run_name(request.name or recipe.name, canonical_json(resolved_recipe(recipe)), now)
 
 
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What is wanted and where it shall run, as far as it is known before the plan.
+
+    Attributes:
+        request: what the person asked for.
+        recipe: the recipe.
+        surroundings: where it is prepared.
+        engine: the engine; None where there is none.
+        missing: what is to be said of a missing engine.
+        facts: the engine's keys.
+        hardware: the machine of each node.
+        node_processes: processes on each node.
+        data: where the data sets are registered.
+        machine: what the plan is made for; its world size counts all nodes.
+    """
+
+    request: TrainRequest
+    recipe: Recipe
+    surroundings: Surroundings
+    engine: Engine | None
+    missing: tuple[Finding, ...]
+    facts: EngineFacts
+    hardware: HardwareProfile
+    node_processes: int
+    data: DatasetDir
+    machine: Machine
+
+
+def _survey(request: TrainRequest, recipe: Recipe, surroundings: Surroundings) -> _Setting:
+    engine, missing = _find_engine(surroundings.environ)
+    hardware = load_hardware(request.hardware)
+    node_processes = choose_world_size(request.gpus, hardware)
+    data = find_dataset_dir(recipe, surroundings.cwd)
+    is_elsewhere = request.is_dry and request.hardware != "auto"  # where nothing is known to be missing
+    machine = find_machine(
+        hardware,
+        count_processes(node_processes, request.launch.nodes),
+        engine,
+        Path(data.path) if data.path else None,
+        is_here=not is_elsewhere,
+    )
+    facts = load_engine_facts(engine)
+    return _Setting(request, recipe, surroundings, engine, missing, facts, hardware, node_processes, data, machine)
+
+
 def prepare_job(
     request: TrainRequest, recipe: Recipe, root: Path, surroundings: Surroundings, way: Way | None = None
 ) -> Job:
@@ -178,92 +224,76 @@ def prepare_job(
         UsageError: an option makes no sense.
         PlanError: the effective batch can't be made, or nothing fits the GPUs.
     """
-    engine, missing = _find_engine(surroundings.environ)
-    facts = load_engine_facts(engine)
-    hardware = load_hardware(request.hardware)
-    nodes = request.launch.nodes
-    node_processes = choose_world_size(request.gpus, hardware)
-    world_size = count_processes(node_processes, nodes)
+    setting = _survey(request, recipe, surroundings)
     paths = RunPaths(root)
-    found = check_recipe(recipe, facts, hardware)
-    data = find_dataset_dir(recipe, surroundings.cwd)
-    is_elsewhere = request.is_dry and request.hardware != "auto"  # where nothing is known to be missing
-    folder = Path(data.path) if data.path else None
-    machine = find_machine(hardware, world_size, engine, folder, is_here=not is_elsewhere)
-    locked = LockUse(way)
-    if way is None:
-        locked = choose_way(request, recipe, facts, machine, found=found, engine=engine, surroundings=surroundings)
-    way = locked.way or Way(Planned())
-    planned, options = way.planned, dataclasses.replace(request.launch, extended=way.extended)
-    rendered = render_recipe(
-        recipe,
-        facts,
-        hardware,
-        output_dir=str(paths.output),
-        dataset_dir=data.path,
-        world_size=world_size,
-        plan_values=planned.values,
-        run_values={**run_values(recipe, facts, engine), **tracker_values(recipe.engine_values, paths)},
-        deepspeed_path=str(paths.deepspeed),
-    )
-    launcher = _choose_launcher(request, rendered, node_processes)
-    checked = _check_job(
-        request,
-        recipe,
-        rendered,
-        launcher,
-        options,
-        engine=engine,
-        hardware=hardware,
-        surroundings=surroundings,
-        node_processes=node_processes,
-    )
-    # Where no folder registers the data sets, that is said once, and nothing can be said of their files.
-    about_data = data.findings if data.path is None and data.findings else checked.data
-    report = PreflightReport(tuple(found), about_data, (*missing, *checked.machine))
-    launch = launch_request(
-        engine,
-        hardware,
-        paths,
-        surroundings.cwd,
-        surroundings.environ,
-        world_size=world_size,
-        options=options,
-        batch=rendered.batch,
-        values=rendered.engine,
-    )
-    command = launcher.build(launch)
-    return Job(recipe, rendered, paths, command, hardware, launcher, report, engine, planned, options, locked.entry)
+    found = check_recipe(recipe, setting.facts, setting.hardware)
+    locked = LockUse(way) if way else _choose_way(setting, found)
+    chosen = locked.way or Way(Planned())
+    options = dataclasses.replace(request.launch, extended=chosen.extended)
+    rendered = _render(setting, paths, chosen.planned)
+    launcher = _choose_launcher(request, rendered, setting.node_processes)
+    checked = _check_job(setting, rendered, launcher, options)
+    report = dataclasses.replace(checked, recipe=tuple(found))
+    command = launcher.build(_launch(setting, rendered, options, paths))
+    machine, engine, planned = setting.hardware, setting.engine, chosen.planned
+    return Job(recipe, rendered, paths, command, machine, launcher, report, engine, planned, options, locked.entry)
 
 
-def choose_way(
-    request: TrainRequest,
-    recipe: Recipe,
-    facts: EngineFacts,
-    machine: Machine,
-    *,
-    found: list[Finding],
-    engine: Engine | None,
-    surroundings: Surroundings,
-) -> LockUse:
+def _choose_way(setting: _Setting, found: list[Finding]) -> LockUse:
     """The way that the recipe's lock names, else the plan's, with what is to be said of the lock.
+
+    A recipe with errors is not planned: they end the command.
 
     Raises:
         PlanError: the effective batch can't be made, or nothing fits the GPUs.
     """
-    is_sound = not any(finding.severity is Severity.ERROR for finding in found)
+    if any(finding.severity is Severity.ERROR for finding in found):
+        return LockUse(Way(Planned(), setting.recipe.intent.speed == "max"))
     locked = LockUse()
-    if request.use_lock and is_sound:
-        resolved = resolved_recipe(recipe)
+    if setting.request.use_lock:
         locked = use_lock(
-            recipe, resolved, facts, machine, engine=engine, cwd=surroundings.cwd, environ=surroundings.environ
+            setting.recipe,
+            resolved_recipe(setting.recipe),
+            setting.facts,
+            setting.machine,
+            engine=setting.engine,
+            cwd=setting.surroundings.cwd,
+            environ=setting.surroundings.environ,
         )
     if locked.way is not None:
         return locked
-    planned = plan_job(request, recipe, facts, machine, found)
-    if locked.note:
-        planned = dataclasses.replace(planned, notes=(locked.note, *planned.notes))
-    return LockUse(Way(planned, recipe.intent.speed == "max"), locked.note)
+    planned = _plan(setting)
+    notes = (locked.note, *planned.notes) if locked.note else planned.notes
+    return LockUse(Way(dataclasses.replace(planned, notes=notes), setting.recipe.intent.speed == "max"), locked.note)
+
+
+def _plan(setting: _Setting) -> Planned:
+    """The plan; with ``--force``, what does not fit is tried all the same.
+
+    Raises:
+        PlanError: the effective batch can't be made, or nothing fits the GPUs.
+    """
+    try:
+        return plan_training(setting.recipe, setting.facts, setting.machine)
+    except PlanError as error:
+        if not setting.request.force:
+            raise
+        return Planned(notes=(f"Tried all the same: {error.message}",))
+
+
+def _render(setting: _Setting, paths: RunPaths, planned: Planned) -> Rendered:
+    own = run_values(setting.recipe, setting.facts, setting.engine)
+    return render_recipe(
+        setting.recipe,
+        setting.facts,
+        setting.hardware,
+        output_dir=str(paths.output),
+        dataset_dir=setting.data.path,
+        world_size=setting.machine.world_size,
+        plan_values=planned.values,
+        run_values={**own, **tracker_values(setting.recipe.engine_values, paths)},
+        deepspeed_path=str(paths.deepspeed),
+    )
 
 
 def _choose_launcher(request: TrainRequest, rendered: Rendered, node_processes: int) -> Launcher:
@@ -283,54 +313,44 @@ def _choose_launcher(request: TrainRequest, rendered: Rendered, node_processes: 
     return launcher
 
 
-def _check_job(
-    request: TrainRequest,
-    recipe: Recipe,
-    rendered: Rendered,
-    launcher: Launcher,
-    options: LaunchOptions,
-    *,
-    engine: Engine | None,
-    hardware: HardwareProfile,
-    surroundings: Surroundings,
-    node_processes: int,
-) -> PreflightReport:
+def _check_job(setting: _Setting, rendered: Rendered, launcher: Launcher, options: LaunchOptions) -> PreflightReport:
     """The preflight of data, model, machine and launcher."""
     checked = check_preflight(
         PreflightContext(
-            recipe=recipe,
+            recipe=setting.recipe,
             values=rendered.engine,
-            hardware=hardware,
-            runs_dir=request.runs_dir,
-            cwd=surroundings.cwd,
-            engine=engine,
+            hardware=setting.hardware,
+            runs_dir=setting.request.runs_dir,
+            cwd=setting.surroundings.cwd,
+            engine=setting.engine,
             splits_at_spaces=launcher.splits_at_spaces,
-            world_size=node_processes,
-            is_dry=request.is_dry or launcher.is_scheduler,
-            allow_large_on_cpu=request.force,
-            environ=surroundings.environ,
+            world_size=setting.node_processes,
+            is_dry=setting.request.is_dry or launcher.is_scheduler,
+            allow_large_on_cpu=setting.request.force,
+            by_engine=options.by_engine,
+            environ=setting.surroundings.environ,
         )
     )
-    about_launch = check_launch(launcher, options, engine, hardware, zero_stage=rendered.zero_stage or 0)
-    return PreflightReport((), checked.data, (*checked.machine, *about_launch))
+    about_launch = check_launch(
+        launcher, options, setting.engine, setting.hardware, zero_stage=rendered.zero_stage or 0
+    )
+    # Where no folder registers the data sets, that is said once, and nothing can be said of their files.
+    about_data = setting.data.findings if setting.data.path is None and setting.data.findings else checked.data
+    return PreflightReport((), about_data, (*setting.missing, *checked.machine, *about_launch))
 
 
-def plan_job(
-    request: TrainRequest, recipe: Recipe, facts: EngineFacts, machine: Machine, found: list[Finding]
-) -> Planned:
-    """The plan of a recipe without errors; with ``--force``, what does not fit is tried all the same.
-
-    Raises:
-        PlanError: the effective batch can't be made, or nothing fits the GPUs.
-    """
-    if any(finding.severity is Severity.ERROR for finding in found):
-        return Planned()
-    try:
-        return plan_training(recipe, facts, machine)
-    except PlanError as error:
-        if not request.force:
-            raise
-        return Planned(notes=(f"Tried all the same: {error.message}",))
+def _launch(setting: _Setting, rendered: Rendered, options: LaunchOptions, paths: RunPaths) -> LaunchRequest:
+    return launch_request(
+        setting.engine,
+        setting.hardware,
+        paths,
+        setting.surroundings.cwd,
+        setting.surroundings.environ,
+        world_size=rendered.world_size,
+        options=options,
+        batch=rendered.batch,
+        values=rendered.engine,
+    )
 
 
 def load_request(request: TrainRequest, surroundings: Surroundings) -> Recipe:

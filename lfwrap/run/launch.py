@@ -26,6 +26,7 @@ from lfwrap.run.trackers import tracker_environment
 from lfwrap.run.versions import refused_versions
 
 _FILE = "launch.json"
+_NO_ENGINE = Engine(Path("python"), Path("llamafactory-cli"), Path("llamafactory"), SUPPORTED_VERSION)
 _EXTRAS = {"deepspeed": "lfwrap[deepspeed]", "ray": "lfwrap[ray]"}
 
 
@@ -152,63 +153,65 @@ def launch_request(
     environ: Mapping[str, str],
     *,
     world_size: int,
-    options: LaunchOptions | None = None,
+    options: LaunchOptions = LaunchOptions(),
     arguments: tuple[str, ...] = (),
     batch: BatchPlan | None = None,
     values: Mapping[str, Any] | None = None,
 ) -> LaunchRequest:
     """What a launcher is asked for; without an engine its names stand for it.
 
-    Args:
-        engine: the engine.
-        hardware: this machine.
-        paths: the run.
-        cwd: the folder that relative paths count from.
-        environ: lfwrap's environment.
-        world_size: processes on all nodes together.
-        options: the nodes and the way of starting.
-        arguments: ``key=value`` arguments after the YAML.
-        batch: how the effective batch is made up.
-        values: the engine's values, whose folders another machine would need.
+    ``world_size`` counts the processes of all nodes; ``arguments`` come after the YAML. Of the engine's ``values`` the
+    folders are looked at that another machine would need, and what its trackers want to know.
     """
-    chosen = options or LaunchOptions()
-    shown = engine or Engine(Path("python"), Path("llamafactory-cli"), Path("llamafactory"), SUPPORTED_VERSION)
-    environment = {MARKER: node_marker(paths, chosen.nodes.rank)}
-    if engine is not None and refused_versions(engine):
-        environment["DISABLE_VERSION_CHECK"] = "1"
-    if values and values.get("deepspeed") and values.get("use_cpu"):
-        environment["LFWRAP_DEEPSPEED_ON_CPU"] = "1"
-    if chosen.by_engine:  # it looks for torchrun
-        environment["PATH"] = f"{shown.python.parent}{os.pathsep}{environ.get('PATH', os.defpath)}"
-    if chosen.extended:
-        environment["LFWRAP_SPEED"] = "max"
     on_gpu = hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}
-    if on_gpu:  # peak memory beside each loss, at no cost
-        environment["RECORD_VRAM"] = "1"
-    elif "OMP_WAIT_POLICY" not in environ and has_busy_neighbours():
-        # Threads that spin at barriers while another program has their core slow each other down several times; alone
-        # on the machine they are up to half as fast again as threads that sleep there.
-        environment["OMP_WAIT_POLICY"] = "PASSIVE"
-    environment |= tracker_environment(values or {}, paths, environ)
-    node_processes = max(1, world_size // chosen.nodes.count)
+    node_processes = max(1, world_size // options.nodes.count)
     return LaunchRequest(
-        engine=shown,
+        engine=engine or _NO_ENGINE,
         engine_yaml=paths.engine_yaml,
         cwd=cwd,
         world_size=world_size,
         port=_free_port(),
-        nodes=chosen.nodes,
+        nodes=options.nodes,
         on_gpu=on_gpu,
         devices=choose_devices(hardware, node_processes, environ.get("CUDA_VISIBLE_DEVICES")),
         cpu_cores=hardware.cpu_cores,
         arguments=arguments,
-        environment=environment,
-        by_engine=chosen.by_engine,
+        environment=_added_environment(engine, paths, options, values or {}, environ, on_gpu=on_gpu),
+        by_engine=options.by_engine,
         batch=(batch.micro_batch, batch.effective) if batch else None,
-        options=chosen.job,
+        options=options.job,
         lfwrap=(sys.executable, "-m", "lfwrap"),
         uploads=_folders(values or {}, cwd),
     )
+
+
+def _added_environment(
+    engine: Engine | None,
+    paths: RunPaths,
+    options: LaunchOptions,
+    values: Mapping[str, Any],
+    environ: Mapping[str, str],
+    *,
+    on_gpu: bool,
+) -> dict[str, str]:
+    """The variables that follow from the run, whatever the launcher."""
+    added = {MARKER: node_marker(paths, options.nodes.rank)}
+    if engine is not None and refused_versions(engine):
+        added["DISABLE_VERSION_CHECK"] = "1"
+    if values.get("deepspeed") and values.get("use_cpu"):
+        added["LFWRAP_DEEPSPEED_ON_CPU"] = "1"
+    if options.by_engine:  # it looks for torchrun
+        folder = (engine or _NO_ENGINE).python.parent
+        added["PATH"] = f"{folder}{os.pathsep}{environ.get('PATH', os.defpath)}"
+    if options.extended:
+        added["LFWRAP_SPEED"] = "max"
+    if on_gpu:  # peak memory beside each loss, at no cost
+        added["RECORD_VRAM"] = "1"
+    elif "OMP_WAIT_POLICY" not in environ and has_busy_neighbours():
+        # Threads that spin at barriers while another program has their core slow each other down several times; alone
+        # on the machine they are up to half as fast again as threads that sleep there.
+        added["OMP_WAIT_POLICY"] = "PASSIVE"
+    return added | tracker_environment(values, paths, environ)
 
 
 def node_marker(paths: RunPaths, rank: int) -> str:

@@ -12,17 +12,17 @@ from typing import Any
 
 import orjson
 
-from lfwrap.engine.locate import locate_engine
+from lfwrap.engine.locate import Engine, locate_engine
 from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile, load_hardware
 from lfwrap.plan.batch import BatchPlan
 from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.run.attempt import Attempt
 from lfwrap.run.checkpoints import Checkpoint, find_checkpoints, set_aside
-from lfwrap.run.command import MASK, is_secret, override_arguments
+from lfwrap.run.command import MASK, Command, is_secret, override_arguments
 from lfwrap.run.environment import changed_inputs, dataset_entries
 from lfwrap.run.job import Surroundings, resolved_recipe
-from lfwrap.run.launch import launch_request, load_launch
+from lfwrap.run.launch import LaunchOptions, launch_request, load_launch
 from lfwrap.run.launchers import Nodes, choose_launcher
 from lfwrap.run.process import run_processes
 from lfwrap.run.record import Run, RunState, append_event, save_record
@@ -100,27 +100,48 @@ def plan_resume(
     whole = next((checkpoint for checkpoint in checkpoints if checkpoint.is_whole), None)
     broken = tuple(checkpoint for checkpoint in checkpoints if not checkpoint.is_whole)
     engine = locate_engine(surroundings.environ)
+    command = _command(run, engine, values, options, surroundings, launcher=launcher, checkpoint=whole)
+    attempt = Attempt(command, values, surroundings.environ, show_example)
+    notes = _version_notes(run.record.versions, installed_versions(engine))
+    return ResumePlan(run, attempt, whole, broken, notes, lambda: _clear(run, whole, broken))
+
+
+def _command(
+    run: Run,
+    engine: Engine,
+    values: Mapping[str, Any],
+    options: LaunchOptions,
+    surroundings: Surroundings,
+    *,
+    launcher: str,
+    checkpoint: Checkpoint | None,
+) -> Command:
+    """The run's own command from a checkpoint, or from the beginning.
+
+    Raises:
+        PreflightError: the GPUs it needs are not there.
+        UsageError: the launcher can't do that.
+    """
+    record = run.record
     request = launch_request(
         engine,
         hardware_of(run),
         run.paths,
         surroundings.cwd,
         surroundings.environ,
-        world_size=run.record.world_size,
+        world_size=record.world_size,
         options=options,
-        batch=BatchPlan(run.record.micro_batch_size, run.record.gradient_accumulation_steps, run.record.world_size),
-        arguments=tuple(override_arguments({"resume_from_checkpoint": whole.path}) if whole else ()),
+        batch=BatchPlan(record.micro_batch_size, record.gradient_accumulation_steps, record.world_size),
+        arguments=tuple(override_arguments({"resume_from_checkpoint": checkpoint.path}) if checkpoint else ()),
         values=values,
     )
     chosen = choose_launcher(
-        run.record.launcher if launcher == "auto" else launcher,
-        world_size=run.record.world_size,
+        record.launcher if launcher == "auto" else launcher,
+        world_size=record.world_size,
         uses_deepspeed=bool(values.get("deepspeed")),
         nodes=options.nodes,
     )
-    attempt = Attempt(chosen.build(request), values, surroundings.environ, show_example)
-    notes = _version_notes(run.record.versions, installed_versions(engine))
-    return ResumePlan(run, attempt, whole, broken, notes, lambda: _clear(run, whole, broken))
+    return chosen.build(request)
 
 
 def taken_over(run: Run) -> Run:

@@ -28,6 +28,7 @@ class PreflightContext:
         world_size: processes.
         is_dry: whether nothing will be started: the machine at hand does not matter then.
         allow_large_on_cpu: whether a large model on a CPU is wanted all the same.
+        by_engine: whether the engine's own command starts it, without what lfwrap adds.
         environ: lfwrap's environment.
     """
 
@@ -41,6 +42,7 @@ class PreflightContext:
     world_size: int = 1
     is_dry: bool = False
     allow_large_on_cpu: bool = False
+    by_engine: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
 
     def resolve(self, path: str) -> Path:

@@ -85,6 +85,10 @@ def _check_login(context: PreflightContext, engine: Engine, name: str) -> Iterat
     if remedy:
         message = f"{key}: {name} finds no login, and the engine has no terminal to ask at."
         yield context.finding("tracker-login", key, message, remedy, Severity.WARNING)
+    if name == "swanlab" and context.by_engine and not context.values.get("use_swanlab"):
+        message = "report_to: SwanLab 0.8 and later does not start by transformers' own callback."
+        remedy = "Write `use_swanlab: true`, or leave --engine-cli out."
+        yield context.finding("tracker-by-engine", "report_to", message, remedy, Severity.WARNING)
     if name == "swanlab" and _swanlab_mode(context) == "local" and not package_version(engine, "swanboard"):
         message = f"{key}: SwanLab's local mode shows nothing without its board."
         remedy = f"{engine.python} -m pip install 'swanlab[dashboard]'"
