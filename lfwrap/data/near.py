@@ -5,9 +5,11 @@ Broder, On the resemblance and containment of documents (1997); the sketches and
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -38,34 +40,57 @@ def contamination(test_lines: Iterable[bytes]) -> Callable[[bytes], bool]:
     return lambda line: not asked.isdisjoint(questions_of(orjson.loads(line)))
 
 
-def near_duplicate_finder(threshold: float) -> Callable[[bytes], bool]:
-    """Whether a line is nearly the same as one that was asked about before: about 0.2 ms a row of 600 characters.
+class NearDuplicates:
+    """Rows that were kept, by their sketches; a query takes about 0.05 ms."""
 
-    Args:
-        threshold: Jaccard similarity of two rows' 5-grams from which they are nearly the same; the sketches of 64
-            numbers estimate it to about ±0.05.
+    def __init__(self, threshold: float) -> None:
+        """Begin with no rows.
 
-    Raises:
-        PreflightError: datasketch is not installed.
-    """
-    try:
-        from datasketch import MinHash, MinHashLSH
-    except ImportError as error:
-        raise PreflightError("--near-dedup needs the package datasketch", hint="pip install 'lfwrap[data]'") from error
-    index = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS)
-    blank = MinHash(num_perm=_PERMUTATIONS, hashfunc=int)  # copies share its permutations, which take long to draw
-    kept: list[Any] = []
+        Args:
+            threshold: Jaccard similarity of two rows' 5-grams from which they are nearly the same; the sketches of 64
+                numbers estimate it to about ±0.05.
 
-    def seen(line: bytes) -> bool:
-        sketch = blank.copy()
-        sketch.update_batch(_shingles(line))
-        if any(kept[number].jaccard(sketch) >= threshold for number in index.query(sketch)):
+        Raises:
+            PreflightError: datasketch is not installed.
+        """
+        try:
+            from datasketch import MinHashLSH
+        except ImportError as error:
+            raise PreflightError(
+                "--near-dedup needs the package datasketch", hint="pip install 'lfwrap[data]'"
+            ) from error
+        self._threshold = threshold
+        self._index = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS)
+        self._kept: list[Any] = []
+
+    def has(self, numbers: Any) -> bool:
+        """Whether a row with this sketch is nearly the same as one that was asked about before; else it is kept."""
+        sketch = copy.copy(_blank_sketch())
+        sketch.hashvalues = numbers
+        if any(self._kept[place].jaccard(sketch) >= self._threshold for place in self._index.query(sketch)):
             return True
-        index.insert(len(kept), sketch, check_duplication=False)
-        kept.append(sketch)
+        self._index.insert(len(self._kept), sketch, check_duplication=False)
+        self._kept.append(sketch)
         return False
 
-    return seen
+
+def sketch_lines(lines: Sequence[bytes]) -> list[Any]:
+    """The 64 numbers of each line's sketch: about 0.2 ms a row of 600 characters, so that processes share the work."""
+    return [_sketch(line) for line in lines]
+
+
+def _sketch(line: bytes) -> Any:
+    sketch = copy.copy(_blank_sketch())
+    sketch.update_batch(_shingles(line))
+    return sketch.hashvalues
+
+
+@functools.cache
+def _blank_sketch() -> Any:
+    """A sketch of nothing; copies share its permutations, which take long to draw."""
+    from datasketch import MinHash
+
+    return MinHash(num_perm=_PERMUTATIONS, hashfunc=int)
 
 
 def _shingles(line: bytes) -> set[int]:

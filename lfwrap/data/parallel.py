@@ -6,11 +6,11 @@ import contextlib
 import functools
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 from lfwrap.data.conversation import Tool
 from lfwrap.data.handover import InSlot, Slots, put_in_file, take_from_file
@@ -19,6 +19,9 @@ from lfwrap.data.processes import quickest_method
 from lfwrap.data.work import Outcome, Task, run_task
 
 _SLOT_BYTES = 8 << 20
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 
 def usable_cpus() -> int:
@@ -88,6 +91,18 @@ class Workers:
         finally:
             for call in waiting:
                 self._release(call)
+
+    def map(self, run: Callable[[Argument], Result], arguments: Iterable[Argument]) -> Iterator[Result]:
+        """The result of every call, in order.
+
+        Args:
+            run: what to call, a function of a module.
+            arguments: what to call it with.
+
+        Raises:
+            PreflightError: a worker was killed, most likely for want of memory.
+        """
+        return map(run, arguments) if self.jobs == 1 else self._pool.ordered(run, arguments)
 
     def _calls(self, tasks: Iterable[Task], waiting: deque[_Call]) -> Iterator[_Call]:
         for task in tasks:

@@ -222,16 +222,17 @@ class _Attempt:
     def _choose(
         self, gatherer: Gatherer, parts: Sequence[Part], part_of: Sequence[int], test_lines: Sequence[bytes]
     ) -> None:
-        from lfwrap.data.near import contamination, near_duplicate_finder
+        from lfwrap.data.near import NearDuplicates, contamination, sketch_lines
         from lfwrap.data.select import Choice, choose_rows
 
         near = self.request.shaping.near_duplicates
         choice = Choice(
             parts,
             part_of,
+            lambda batches: self.workers.map(sketch_lines, batches),
             self.request.val_size,
             contamination(test_lines) if test_lines else None,
-            near_duplicate_finder(near) if near is not None else None,
+            NearDuplicates(near) if near is not None else None,
         )
         choose_rows(gatherer, choice)
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from array import array
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lfwrap.data.gather import Gatherer
 from lfwrap.data.mix import Part, chosen_ranks, quotas
+from lfwrap.data.near import NearDuplicates
 from lfwrap.data.split import ValSize
 from lfwrap.errors import DataError
 
 SAMPLED_OUT = "not sampled"
 IN_TEST_SET = "asked in the test set"
 NEAR_DUPLICATE = "near-duplicates"
+_BATCH_LINES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +29,18 @@ class Choice:
     Attributes:
         parts: the sources of the mixture.
         part_of: for each file its part.
+        sketch: sketches batches of lines, in order, for near-duplicates.
         val_size: what is kept for validation, or None.
         in_test_set: whether a line asks what the test set asks, or None.
-        is_near_duplicate: whether a line nearly repeats one that it was asked about before, or None.
+        near_duplicates: finds rows that nearly repeat earlier ones, or None.
     """
 
     parts: Sequence[Part]
     part_of: Sequence[int]
+    sketch: Callable[[Iterable[list[bytes]]], Iterator[list[Any]]]
     val_size: ValSize | None = None
     in_test_set: Callable[[bytes], bool] | None = None
-    is_near_duplicate: Callable[[bytes], bool] | None = None
+    near_duplicates: NearDuplicates | None = None
 
 
 def choose_rows(gathered: Gatherer, choice: Choice) -> None:
@@ -66,8 +73,11 @@ def _kept_rows(gathered: Gatherer, choice: Choice) -> bytearray:
     limits = chosen_ranks(gathered.ranks, owners, quotas(choice.parts, available))
     kept = bytearray()
     with gathered.train.open("rb") as source:
-        for line, rank, part, owner in zip(source, gathered.ranks, owners, gathered.owners, strict=True):
-            reason = _reason_to_leave(line, choice, sampled=part not in limits or rank <= limits[part])
+        looked_at = (
+            (line, _reason_to_leave(line, choice, sampled=part not in limits or rank <= limits[part]))
+            for line, rank, part in zip(source, gathered.ranks, owners, strict=True)
+        )
+        for reason, owner in zip(_with_near_duplicates(looked_at, choice), gathered.owners, strict=True):
             if reason:
                 gathered.report.files[owner].left_out[reason] += 1
             kept.append(not reason)
@@ -79,9 +89,26 @@ def _reason_to_leave(line: bytes, choice: Choice, *, sampled: bool) -> str:
         return SAMPLED_OUT
     if choice.in_test_set is not None and choice.in_test_set(line):
         return IN_TEST_SET
-    if choice.is_near_duplicate is not None and choice.is_near_duplicate(line):
-        return NEAR_DUPLICATE
     return ""
+
+
+def _with_near_duplicates(looked_at: Iterator[tuple[bytes, str]], choice: Choice) -> Iterator[str]:
+    """The reason to leave each line, if there is any; lines that were left before are no one's near-duplicates."""
+    near = choice.near_duplicates
+    if near is None:
+        yield from (reason for _, reason in looked_at)
+        return
+    waiting: deque[list[str]] = deque()
+
+    def batches() -> Iterator[list[bytes]]:
+        while batch := list(itertools.islice(looked_at, _BATCH_LINES)):
+            waiting.append([reason for _, reason in batch])
+            yield [line for line, reason in batch if not reason]
+
+    for sketches in choice.sketch(batches()):
+        fresh = iter(sketches)
+        for reason in waiting.popleft():
+            yield reason or (NEAR_DUPLICATE if near.has(next(fresh)) else "")
 
 
 def _val_limit(ranks: Sequence[int], val_size: ValSize | None) -> int:

@@ -94,6 +94,25 @@ def test_duplicates_are_found_across_sources_and_layouts(tmp_path: Path) -> None
     assert [file.duplicates for file in report.files] == [0, 1]
 
 
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_any_number_of_jobs_leaves_the_same_near_duplicates(tmp_path: Path, jobs: int) -> None:
+    path = tmp_path / "a.jsonl"
+    words = [f"word{n * n % 97}" for n in range(60)]
+    rows = [{"instruction": f"{words[n % 7]} {n % 50}", "output": " ".join(words[n % 40 :])} for n in range(700)]
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    written = []
+    for number in (1, jobs):
+        out = tmp_path / str(number)
+        shaping = Shaping(near_duplicates=0.6)
+        request = Request((f"{path}#300",), out, "x", jobs=number, span_bytes=5000, shaping=shaping)
+        report = prepare(request)
+        assert report.balanced
+        written.append(((out / "x.jsonl").read_bytes(), report.left_out))
+    assert written[0] == written[1]
+    assert all(count > 10 for count in written[0][1].values())
+    assert len(written[0][1]) == 2
+
+
 def test_near_duplicates_go_and_the_rest_stays(tmp_path: Path) -> None:
     pytest.importorskip("datasketch")
     text = "高血压患者平时应该注意低盐饮食，适当运动，按时服药，定期测量血压，保持心情舒畅，避免熬夜和过度劳累。"
