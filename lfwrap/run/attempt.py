@@ -72,14 +72,10 @@ def run_attempt(
     with locked(run.paths.lock, timeout_s=0), StopRequests().listening() as requests:
         if before_start is not None:
             before_start()
-        number = max([*run.paths.attempt_numbers(), run.record.attempt], default=-1) + 1
-        folder = run.paths.attempt(number)
-        folder.root.mkdir(parents=True)
-        command = _command_of(attempt, folder)
-        write_json(folder.command, command.to_json())
-        run = change_state(run, RunState.RUNNING, attempt=number, reason="", exit_code=None, supervisor=probe_process())
-        since_s, kills = time.time(), oom_kills()
+        run, command = _begin(run, attempt)
+        folder = run.paths.attempt(run.record.attempt)
         follower = Follower(run.paths, folder, listener, attempt.stall)
+        since_s, kills = time.time(), oom_kills()
         try:
             with disk_reserve(folder.root):
                 ending = _follow(run, attempt, command, follower, requests)
@@ -87,16 +83,24 @@ def run_attempt(
             reason = f"lfwrap itself stopped: {type(error).__name__}: {error}"
             change_state(run, RunState.FAILED, reason=reason, supervisor=None)
             raise
+        kills = oom_kills() - kills
         outcome = judge(
-            run.paths,
-            folder,
-            ending,
-            attempt.values,
-            since_s=since_s,
-            stalls=follower.stalls,
-            oom_kills=oom_kills() - kills,
+            run.paths, folder, ending, attempt.values, since_s=since_s, stalls=follower.stalls, oom_kills=kills
         )
         return _record(run, folder, ending, outcome, follower)
+
+
+def _begin(run: Run, attempt: Attempt) -> tuple[Run, Command]:
+    """A new attempt's folder with its command in it; the run is running from here on."""
+    number = max([*run.paths.attempt_numbers(), run.record.attempt], default=-1) + 1
+    folder = run.paths.attempt(number)
+    folder.root.mkdir(parents=True)
+    command = _command_of(attempt, folder)
+    write_json(folder.command, command.to_json())
+    supervisor = probe_process()
+    return change_state(
+        run, RunState.RUNNING, attempt=number, reason="", exit_code=None, supervisor=supervisor
+    ), command
 
 
 def _command_of(attempt: Attempt, folder: AttemptPaths) -> Command:

@@ -33,50 +33,61 @@ SPEED = "LFWRAP_SPEED"  # "max": with the extension in the folder speed
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 
+class StopWish:
+    """Whether a SIGTERM to any rank, or somebody else, has asked the training to stop."""
+
+    def __init__(self, is_asked: Callable[[], bool]) -> None:
+        """``is_asked``: another source of the wish than a signal to this process."""
+        self._is_asked = is_asked
+        self._signalled = False
+        self._pid = 0
+
+    def listen(self) -> None:
+        """Take a SIGTERM for a wish from now on; before, it just ends the process, as there is nothing to save."""
+        self._pid = os.getpid()
+        signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, number: int, _frame: Any) -> None:
+        if os.getpid() != self._pid:  # a loader's worker, which has the handler from the fork
+            os._exit(128 + number)
+        self._signalled = True
+
+    def is_agreed(self, device: Any) -> bool:
+        """Whether any rank knows of the wish; called by all ranks at the end of the same update."""
+        from torch import distributed, tensor
+
+        wished = self._signalled or self._is_asked()
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return wished
+        asked = tensor(int(wished), device=device)
+        distributed.all_reduce(asked, op=distributed.ReduceOp.MAX)
+        return bool(asked.item())
+
+
 def make_stop_callback(is_asked: Callable[[], bool] = lambda: False) -> Any:
     """A trainer callback that turns a SIGTERM, or another wish to stop, into a checkpoint at the end of an update."""
-    import torch
     from transformers import TrainerCallback
     from transformers.utils import logging
 
     logger = logging.get_logger("lfwrap.worker.train_engine")
+    wish = StopWish(is_asked)
 
     class StopOnTerminate(TrainerCallback):  # type: ignore[misc]  # the engine has no types
         """Asked on any rank, all ranks stop at the same update."""
 
-        def __init__(self) -> None:
-            self._asked = False
-            self._pid = 0
-
-        def _note(self, number: int, _frame: Any) -> None:
-            if os.getpid() != self._pid:  # a loader's worker, which has the handler from the fork
-                os._exit(128 + number)
-            self._asked = True
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-            """Listen from now on; before, a SIGTERM just ends the process, as there is nothing to save."""
-            self._pid = os.getpid()
-            signal.signal(signal.SIGTERM, self._note)
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            wish.listen()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             """Agree, then save and stop."""
-            if self._all_asked(args.device):
+            if wish.is_agreed(args.device):
                 logger.info("SIGTERM received: saving a checkpoint at step %d", state.global_step)
                 control.should_save = True
                 control.should_training_stop = True
 
-        def _all_asked(self, device: Any) -> bool:
-            distributed = torch.distributed
-            wished = self._asked or is_asked()
-            if not (distributed.is_available() and distributed.is_initialized()):
-                return wished
-            asked = torch.tensor(int(wished), device=device)
-            distributed.all_reduce(asked, op=distributed.ReduceOp.MAX)
-            return bool(asked.item())
-
-        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        def on_train_end(self, *_: Any, **__: Any) -> None:
             """What is left to do is to save the result: let nothing but force stop that."""
-            signal.signal(signal.SIGTERM, self._note)
+            wish.listen()
 
     return StopOnTerminate()
 
@@ -141,9 +152,9 @@ def meet_by_deepspeed() -> None:
     """
     if os.environ.get(DEEPSPEED_ON_CPU) and "RANK" in os.environ:
         import deepspeed
-        from deepspeed.comm import torch as backend
 
-        backend.build_shm_op = lambda: None
+        # By its full name: as an attribute of its package, "torch" is torch itself.
+        importlib.import_module("deepspeed.comm.torch").build_shm_op = lambda: None  # type: ignore[attr-defined]
         deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
 
 
