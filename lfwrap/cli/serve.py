@@ -58,11 +58,12 @@ def command(
       lfwrap serve latest
       LFWRAP_API_KEY=… lfwrap serve latest --port 8080 --parity
     """
-    from lfwrap.results.serve import Server, check_answers, check_backend, reference_answers
+    from lfwrap.results.backends import check_backend
+    from lfwrap.results.serve import Server, check_answers, reference_answers
 
     options, is_new = _options(run, **wishes)
     engine, target = open_target(run, runs_dir, base_model, template)
-    check_backend(engine, options.backend)
+    check_backend(engine, target, options.backend)
     _warn(options)
     reference = None
     if parity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import secrets
 import urllib.error
 import urllib.request
@@ -13,14 +14,14 @@ from typing import Any, Self
 
 import orjson
 
-from lfwrap.engine.locate import Engine, package_version
-from lfwrap.errors import EngineError, PreflightError
+from lfwrap.engine.locate import Engine
+from lfwrap.errors import EngineError
+from lfwrap.results.backends import backend_arguments
 from lfwrap.results.child import WorkerProcess, child_environment
 from lfwrap.results.parity import DEFAULT_QUESTIONS, TOLERANCES, ReferenceAnswer, compare_sides
 from lfwrap.results.target import Target
 
 KEY_VARIABLE = "LFWRAP_API_KEY"
-BACKENDS = ("huggingface", "vllm", "sglang")
 _KEY_BYTES = 24
 _REQUEST_TIMEOUT_S = 600.0
 _TIE = TOLERANCES["bfloat16"].tie
@@ -34,7 +35,7 @@ class ServeOptions:
     Attributes:
         host: the address to listen on.
         port: 0 for any that is free.
-        backend: one of `BACKENDS`.
+        backend: one of `backends.BACKENDS`.
         name: what the model is called in answers.
         api_key: what clients must send; None lets everybody in. Never shown.
         log_requests: emit an event for each request.
@@ -60,22 +61,13 @@ def new_key() -> str:
     return "lfwrap-" + secrets.token_urlsafe(_KEY_BYTES)
 
 
-def check_backend(engine: Engine, backend: str) -> None:
-    """See that an inference backend is installed. Raises PreflightError."""
-    if backend != BACKENDS[0] and package_version(engine, backend) is None:
-        raise PreflightError(
-            f"{backend} is not installed for {engine.python}",
-            hint="Install it there (LLaMA-Factory 0.9.5 works with vllm up to 0.11.0), or leave --backend out.",
-        )
-
-
 def serve_arguments(target: Target, backend: str) -> dict[str, Any]:
     """The engine's keys that load a target for its API."""
     arguments = target.engine_arguments()
     adapters = [*target.prior_adapters, *([str(target.adapter)] if target.adapter else [])]
     if adapters:
         arguments["adapter_name_or_path"] = ",".join(adapters)
-    return arguments | {"infer_backend": backend}
+    return arguments | backend_arguments(target, backend)
 
 
 class Server:
@@ -85,6 +77,8 @@ class Server:
         """Start to load. Raises PreflightError when the engine's Python can't be started."""
         environment = child_environment(model_is_local=target.model_is_local)
         environment |= {"ALLOW_LOCAL_FILES": "0", "API_VERBOSE": "0", "API_MODEL_NAME": options.name}
+        # SGLang's own server is started by the engine as `python3`: the engine's, not whichever comes first.
+        environment["PATH"] = os.pathsep.join([str(engine.python.parent), environment.get("PATH", os.defpath)])
         environment.pop("API_KEY", None)
         environment.pop(KEY_VARIABLE, None)
         if options.api_key:

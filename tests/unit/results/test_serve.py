@@ -9,10 +9,10 @@ import psutil
 import pytest
 
 from lfwrap.engine.locate import Engine
-from lfwrap.errors import EngineError, PreflightError
+from lfwrap.errors import EngineError
 from lfwrap.results import child
 from lfwrap.results.parity import ReferenceAnswer
-from lfwrap.results.serve import ServeOptions, Server, check_answers, check_backend, new_key, serve_arguments
+from lfwrap.results.serve import ServeOptions, Server, check_answers, new_key
 from lfwrap.results.target import resolve_target
 
 ENGINE = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
@@ -109,14 +109,8 @@ def test_addresses_that_others_reach_are_known(host, local):
     assert ServeOptions(host=host).is_local is local
 
 
-def test_a_missing_backend_is_told_before_loading():
-    check_backend(ENGINE, "huggingface")
-    with pytest.raises(PreflightError, match="vllm is not installed"):
-        check_backend(ENGINE, "vllm")
-
-
-def test_a_qlora_run_is_served_on_the_base_it_was_trained_on(build, facts):
-    paths = build.run(build.model("base"), engine_yaml="template: qwen\nquantization_bit: 4\n")
-    arguments = serve_arguments(resolve_target(str(paths.root), facts), "vllm")
-    assert arguments["quantization_bit"] == 4
-    assert (arguments["adapter_name_or_path"], arguments["infer_backend"]) == (str(paths.output), "vllm")
+def test_the_engine_s_python_comes_first_on_the_path(serve):
+    """SGLang's server is started as `python3`."""
+    script = WORKER.replace('"seconds": 0.1', '"seconds": 0.1, "path": os.environ["PATH"]')
+    with serve(script=script) as server:
+        assert server.ready["path"].startswith(f"{Path(sys.executable).parent}:")
