@@ -2,11 +2,12 @@
 
 Makes an Alpaca JSONL file and a CSV file of N distinct rows, then times, in turns and each in a process of its own with
 its start included: `lfwrap prepare-data` with all checks and dedup (without the engine check, which the others lack), a
-bare orjson loop, a csv.reader + orjson loop, and, where they are installed, Hugging Face datasets (load, map, to_json)
-and convmerge (Alpaca to ShareGPT with its checks, a process for each CPU; it looks for duplicates in a second command,
-which is not counted). Prints seconds, MB/s of input, the most resident memory that all processes of a contender had
-together (in a first round, which is not timed), and ratios of the medians; above 1 means that lfwrap is quicker.
-Every contender finds its own modules compiled, as after an installation.
+bare orjson loop, the same loop in two processes with half of the lines each (its output in two files: a bound for what
+parses with orjson on two CPUs), a csv.reader + orjson loop, and, where they are installed, Hugging Face datasets (load,
+map, to_json) and convmerge (Alpaca to ShareGPT with its checks, a process for each CPU; it looks for duplicates in a
+second command, which is not counted). Prints seconds, MB/s of input, the most resident memory that all processes of a
+contender had together (in a first round, which is not timed), and ratios of the medians; above 1 means that lfwrap is
+quicker. Every contender finds its own modules compiled, as after an installation.
 """
 
 from __future__ import annotations
@@ -38,6 +39,30 @@ with open(sys.argv[1], "rb") as source, open(sys.argv[2], "wb") as sink:
         question = row["instruction"] + "\\n" + row["input"] if row["input"] else row["instruction"]
         turns = [{"from": "human", "value": question}, {"from": "gpt", "value": row["output"]}]
         sink.write(orjson.dumps({"conversations": turns, "system": "", "tools": ""}) + b"\\n")
+"""
+ORJSON_HALVES = """
+import os, sys, orjson
+path, middle = sys.argv[1], os.path.getsize(sys.argv[1]) // 2
+def convert(start, end, sink_path):
+    with open(path, "rb") as source, open(sink_path, "wb") as sink:
+        if start:
+            source.seek(start - 1)
+            start += len(source.readline()) - 1
+        for line in source:
+            if start >= end:
+                break
+            start += len(line)
+            row = orjson.loads(line)
+            question = row["instruction"] + "\\n" + row["input"] if row["input"] else row["instruction"]
+            turns = [{"from": "human", "value": question}, {"from": "gpt", "value": row["output"]}]
+            sink.write(orjson.dumps({"conversations": turns, "system": "", "tools": ""}) + b"\\n")
+child = os.fork()
+if child:
+    convert(0, middle, sys.argv[2])
+    os.waitpid(child, 0)
+else:
+    convert(middle, 2 * middle + 1, sys.argv[2] + ".second")
+    os._exit(0)
 """
 CSV_LOOP = """
 import csv, sys, orjson
@@ -130,6 +155,7 @@ def contenders(lines: Path, table: Path, folder: Path) -> dict[str, list[str]]:
     found = {
         "lfwrap jsonl": [*lfwrap, str(lines), "--out", str(folder / "out")],
         "orjson loop": [sys.executable, "-c", ORJSON_LOOP, str(lines), out],
+        "orjson loop, halves": [sys.executable, "-c", ORJSON_HALVES, str(lines), out],
         "lfwrap csv": [*lfwrap, str(table), "--out", str(folder / "out")],
         "csv.reader + orjson": [sys.executable, "-c", CSV_LOOP, str(table), out],
     }
@@ -177,7 +203,8 @@ def main() -> None:
 def clear(folder: Path) -> None:
     """Take away what the last contender wrote."""
     shutil.rmtree(folder / "out", ignore_errors=True)
-    (folder / "out.jsonl").unlink(missing_ok=True)
+    for path in folder.glob("out.jsonl*"):
+        path.unlink()
 
 
 def summarise(seconds: dict[str, list[float]], peaks: dict[str, int], sizes: dict[str, int]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from lfwrap.data.pool import Pool, calls_in_hand
 from lfwrap.data.processes import quickest_method
 from lfwrap.data.work import Outcome, Task, run_task
 
-_SLOT_BYTES = 8 << 20
+_SLOT_BYTES = 4 << 20
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")

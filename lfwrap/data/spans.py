@@ -1,4 +1,4 @@
-"""Where to cut a file: spans of about two MiB that most probably end with a record; their readers make sure."""
+"""Where to cut a file: spans of about a MiB that most probably end with a record; their readers make sure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO
 
 from lfwrap.data.blocks import Layout, Span
 
-SPAN_BYTES = 2 << 20
+SPAN_BYTES = 1 << 20
 LARGEST_SPAN_BYTES = 256 << 20
 _LOOK_BYTES = 1 << 16
 _SEARCH_BYTES = 4 << 20
