@@ -45,6 +45,7 @@ def render_html(report: Report) -> str:
             targets=list(_html_targets(report, table)),
             rows=[_html_row(report, row) for row in report["rows"]],
             orders=list(_orders(report)),
+            mark_sources=list(_mark_sources(report)),
             style=style,
             script=script,
             script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
@@ -68,6 +69,7 @@ def render_markdown(report: Report) -> str:
             parts += ["**reference**", fenced(row["reference"])]
         for name, answer in row["answers"].items():
             badges = [badge["text"] for badge in _badges(report, name, answer)]
+            badges += [f"calls {call['name']}" for call in answer["calls"]]
             parts += [f"**{name}** · {' · '.join([_figures(answer), *badges])}", fenced(answer["text"])]
     return "\n\n".join(parts) + "\n"
 
@@ -147,9 +149,11 @@ def _environment() -> Environment:
 def _html_targets(report: Report, table: Sequence[Sequence[str]]) -> Iterator[dict[str, Any]]:
     header, *lines = table
     best = {
-        title: max(value for target in report["targets"] if (value := _value(target, path)) is not None)
+        title: max(values)
         for title, path, _, which in _FIGURES
-        if which and title in header and len(report["targets"]) > 1
+        if which
+        and title in header
+        and len(values := {value for target in report["targets"] if (value := _value(target, path)) is not None}) > 1
     }
     paths = {title: path for title, path, *_ in _FIGURES}
     for target, line in zip(report["targets"], lines, strict=True):
@@ -172,7 +176,13 @@ def _about(target: Mapping[str, Any]) -> str:
 
 def _html_row(report: Report, row: Mapping[str, Any]) -> dict[str, Any]:
     cells = [
-        {"name": name, "figures": _figures(answer), "text": answer["text"], "badges": _badges(report, name, answer)}
+        {
+            "name": name,
+            "figures": _figures(answer),
+            "text": answer["text"],
+            "calls": [{**call, "arguments": _indented(call["arguments"])} for call in answer["calls"]],
+            "badges": _badges(report, name, answer),
+        }
         for name, answer in row["answers"].items()
     ]
     answers = list(row["answers"].values())
@@ -180,6 +190,18 @@ def _html_row(report: Report, row: Mapping[str, Any]) -> dict[str, Any]:
     longest = max(answer["answer_tokens"] for answer in answers)
     spread = {"spread": round(max(chrf.values()) - min(chrf.values()), 2)} if chrf else {}
     return {**row, "cells": cells, "sort": {"longest": longest, **spread, **chrf}}
+
+
+def _indented(arguments: Any) -> str:
+    return json.dumps(arguments, ensure_ascii=False, indent=2)
+
+
+def _mark_sources(report: Report) -> Iterator[tuple[str, str]]:
+    """What the answers can be held against, the likeliest first."""
+    if any(row["reference"] is not None for row in report["rows"]):
+        yield "reference", "reference"
+    if len(report["targets"]) > 1:
+        yield from ((str(number), target["name"]) for number, target in enumerate(report["targets"]))
 
 
 def _orders(report: Report) -> Iterator[tuple[str, str]]:
@@ -207,10 +229,6 @@ def _badges(report: Report, name: str, answer: Mapping[str, Any]) -> list[dict[s
         badges += [{"kind": "bad", "text": f"lacks “{word}”", "title": ""} for word in answer["missing_keywords"]]
     elif answer["missing_keywords"] is not None:
         badges.append({"kind": "good", "text": "all keywords", "title": ""})
-    badges += [
-        {"kind": "good", "text": f"calls {call['name']}", "title": json.dumps(call["arguments"], ensure_ascii=False)}
-        for call in answer["calls"]
-    ]
     verdict = answer["verdict"]
     if verdict and name != report["baseline"]:
         badges.append(_verdict_badge(verdict, report["baseline"]))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,35 +14,14 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 pytestmark = pytest.mark.browser
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-)  # fmt: skip
+CALL = {"name": "add", "arguments": {"a": 1, "b": {"c": "羊"}}}
 LONG = "Donaudampfschifffahrtsgesellschaft" * 12
 ANSWERS = [  # question, reference, base and its chrF, tuned and its chrF
     ("What is a lien?", "A claim.", ("Money", 5.0), ("A claim on property", 60.0)),
     ("羊驼是什么？", "哺乳动物。", ("same", 40.0), ("same", 40.0)),
     ("<b>markup</b> & more", "None.", ("None", 90.0), (LONG, 10.0)),
-    ("No reference", None, ("x", None), ("y\nz", None)),
+    ("No reference", None, ("x", None), ("y\nz" * 200, None)),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        if os.environ.get("LFWRAP_REQUIRE_BROWSER"):
-            pytest.fail("chromium and chromedriver are needed")
-        pytest.skip("no chromium here")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    yield found
-    found.quit()
 
 
 def cell(text: str, chrf: float | None) -> dict[str, Any]:
@@ -66,7 +42,8 @@ def column(name: str) -> dict[str, Any]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [
         {"id": number, "question": question, "history": [], "system": None, "reference": reference, "must_contain": [],
-         "all_same": base[0] == tuned[0], "answers": {"base": cell(*base), "tuned": cell(*tuned)}}
+         "all_same": base[0] == tuned[0],
+         "answers": {"base": cell(*base), "tuned": cell(*tuned) | {"calls": [CALL] if number == 2 else []}}}
         for number, (question, reference, base, tuned) in enumerate(ANSWERS)
     ]  # fmt: skip
     settings = {"max_new_tokens": 64, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": 42}
@@ -78,15 +55,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def show(browser: Chrome, page: Path, width: int, scheme: str = "light") -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
-    browser.get(page.as_uri())
-
-
 def shown(browser: Chrome) -> list[int]:
     """The numbers of the questions that can be seen, from the top."""
     script = """return [...document.querySelectorAll('.question')].filter(each => each.offsetParent !== null)
@@ -94,10 +62,16 @@ def shown(browser: Chrome) -> list[int]:
     return browser.execute_script(script)
 
 
+def choose(browser: Chrome, name: str, text: str) -> None:
+    """Take one of the choices in a list."""
+    options = browser.find_element("id", name).find_elements("tag name", "option")
+    next(each for each in options if each.text == text).click()
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_runs_over_and_everything_is_legible(browser, page, width, scheme):
-    show(browser, page, width, scheme)
+def test_nothing_runs_over_and_everything_is_legible(browser, show, page, width, scheme):
+    show(page, width, scheme)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     over = """return [...document.querySelectorAll('.answer, .controls > *, td, h1, h2')].filter(each => {
         const box = each.getBoundingClientRect(); return box.width && (box.left < -1 || box.right > innerWidth + 1)
@@ -111,16 +85,16 @@ def test_nothing_runs_over_and_everything_is_legible(browser, page, width, schem
     assert abs(bright[0] - bright[1]) > 150
 
 
-def test_answers_stand_side_by_side_where_there_is_room_and_below_each_other_where_not(browser, page):
+def test_answers_stand_side_by_side_where_there_is_room_and_below_each_other_where_not(browser, show, page):
     tops = "return [...document.querySelector('.answers').children].map(each => each.getBoundingClientRect().top)"
-    show(browser, page, 1280)
+    show(page, 1280)
     assert len(set(browser.execute_script(tops))) == 1
-    show(browser, page, 360)
+    show(page, 360)
     assert len(set(browser.execute_script(tops))) == 3
 
 
-def test_search_narrows_down(browser, page):
-    show(browser, page, 1280)
+def test_search_narrows_down(browser, show, page):
+    show(page, 1280)
     assert shown(browser) == [1, 2, 3, 4]
     box = browser.find_element("id", "search")
     box.send_keys("claim PROPERTY")
@@ -134,8 +108,8 @@ def test_search_narrows_down(browser, page):
     assert shown(browser) == []
 
 
-def test_only_differences_leaves_out_what_is_the_same(browser, page):
-    show(browser, page, 360)
+def test_only_differences_leaves_out_what_is_the_same(browser, show, page):
+    show(page, 360)
     toggle = browser.find_element("id", "differing")
     toggle.click()
     assert shown(browser) == [1, 3, 4]
@@ -150,22 +124,57 @@ def test_only_differences_leaves_out_what_is_the_same(browser, page):
         ("lowest chrF of tuned first", [3, 2, 1, 4]),
         ("highest chrF of base first", [3, 2, 1, 4]),
         ("lowest chrF of base first", [1, 2, 3, 4]),
-        ("longest answers first", [3, 1, 2, 4]),
+        ("longest answers first", [4, 3, 1, 2]),
         ("in the file's order", [1, 2, 3, 4]),
     ],
 )
-def test_sorting(browser, page, text, order):
-    show(browser, page, 1280)
-    select = browser.find_element("id", "order")
-    next(each for each in select.find_elements("tag name", "option") if each.text == text).click()
+def test_sorting(browser, show, page, text, order):
+    show(page, 1280)
+    choose(browser, "order", text)
     assert shown(browser) == order
 
 
-def test_the_page_needs_nobody_and_complains_about_nothing(browser, page):
+def test_the_page_needs_nobody_and_complains_about_nothing(browser, show, page):
     browser.get_log("performance")
-    show(browser, page, 1280)
+    show(page, 1280)
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert browser.find_elements("css selector", ".question h2 b") == []
+
+
+MARKED = """return [...document.querySelectorAll('.question')].map(each =>
+            [...each.querySelectorAll('mark')].map(mark => mark.textContent))"""
+
+
+def test_what_another_answer_lacks_is_marked_and_the_text_stays_as_it_is(browser, show, page):
+    show(page, 1280)
+    before = [each.text for each in browser.find_elements("css selector", "[data-who]")]
+    assert browser.execute_script(MARKED) == [["on property"], [], [], []]  # the reference's "A claim." is the measure
+    choose(browser, "marks", "marked: not in tuned")
+    assert browser.execute_script(MARKED) == [["."], [], [], []]
+    choose(browser, "marks", "no differences marked")
+    assert browser.execute_script(MARKED) == [[], [], [], []]
+    assert [each.text for each in browser.find_elements("css selector", "[data-who]")] == before
+
+
+def test_long_answers_show_their_beginning_and_all_of_it_when_asked_for_or_printed(browser, show, page):
+    height = 'return document.querySelector(\'[data-place="3"] [data-who="1"]\').clientHeight'
+    show(page, 1280)
+    [button] = [each for each in browser.find_elements("css selector", ".more") if each.is_displayed()]
+    assert (browser.execute_script(height) < 450, button.get_attribute("aria-expanded")) == (True, "false")
+    button.click()
+    assert (browser.execute_script(height) > 2000, button.text) == (True, "show less")
+    button.click()
+    assert browser.execute_script(height) < 450
+    show(page, 1280, "dark", media="print")
+    assert browser.execute_script(height) > 2000
+    colours = browser.execute_script("const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]")
+    assert colours == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+
+
+def test_a_call_stands_with_its_arguments_indented(browser, show, page):
+    show(page, 360)
+    [call] = browser.find_elements("css selector", ".call")
+    assert call.text.splitlines() == ["add", "{", '  "a": 1,', '  "b": {', '    "c": "羊"', "  }", "}"]

@@ -3,51 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from lfwrap.report.page import render_page
 from lfwrap.report.run_report import describe_run
 
-if TYPE_CHECKING:
-    from selenium.webdriver import Chrome
-
 pytestmark = pytest.mark.browser
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        if os.environ.get("LFWRAP_REQUIRE_BROWSER"):
-            pytest.fail("chromium and chromedriver are needed")
-        pytest.skip("no chromium here")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(executable_path=driver)
-    found = webdriver.Chrome(options=options, service=service)
-    yield found
-    found.quit()
 
 
 @pytest.fixture
@@ -58,17 +21,9 @@ def page(make_run, tmp_path: Path) -> Path:
     return path
 
 
-def show(browser: Chrome, page: Path, width: int, scheme: str = "light") -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    browser.get(page.as_uri())
-
-
 @pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_overflows_or_overlaps(browser, page, width):
-    show(browser, page, width)
+def test_nothing_overflows_or_overlaps(browser, show, page, width):
+    show(page, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     plots = browser.find_elements("css selector", ".plot")
     assert len(plots) == 2
@@ -86,8 +41,8 @@ def test_nothing_overflows_or_overlaps(browser, page, width):
                     assert before["y"] + before["height"] <= after["y"]
 
 
-def test_the_curves_are_drawn_within_their_plot(browser, page):
-    show(browser, page, 1280)
+def test_the_curves_are_drawn_within_their_plot(browser, show, page):
+    show(page, 1280)
     for plot in browser.find_elements("css selector", ".plot"):
         box = plot.rect
         for path in plot.find_elements("css selector", "path"):
@@ -99,10 +54,10 @@ def test_the_curves_are_drawn_within_their_plot(browser, page):
             assert drawn["y"] + drawn["height"] <= box["y"] + box["height"] + 2
 
 
-def test_values_are_read_with_pointer_and_keys(browser, page):
+def test_values_are_read_with_pointer_and_keys(browser, show, page):
     from selenium.webdriver import ActionChains, Keys
 
-    show(browser, page, 1280)
+    show(page, 1280)
     figure = browser.find_element("css selector", "figure")
     plot, readout = (figure.find_element("css selector", name) for name in (".plot", ".readout"))
     assert readout.text == ""
@@ -117,10 +72,10 @@ def test_values_are_read_with_pointer_and_keys(browser, page):
     assert readout.text.startswith("step 400: ")
 
 
-def test_light_and_dark_differ_and_can_be_read(browser, page):
+def test_light_and_dark_differ_and_can_be_read(browser, show, page):
     seen = set()
     for scheme in ("light", "dark"):
-        show(browser, page, 1280, scheme)
+        show(page, 1280, scheme)
         colours = browser.execute_script(
             "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor].map("
             "c => c.match(/[0-9]+/g).slice(0, 3).map(Number))"
@@ -131,9 +86,9 @@ def test_light_and_dark_differ_and_can_be_read(browser, page):
     assert len(seen) == 2
 
 
-def test_no_network_and_no_complaints(browser, page):
+def test_no_network_and_no_complaints(browser, show, page):
     browser.get_log("browser"), browser.get_log("performance")
-    show(browser, page, 1280)
+    show(page, 1280)
     for summary in browser.find_elements("css selector", "summary"):
         summary.click()
     assert "learning_rate: 0.001" in browser.find_element("css selector", "main").text
