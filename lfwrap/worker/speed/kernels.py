@@ -69,7 +69,7 @@ def grad_of_down(dh: torch.Tensor, x: torch.Tensor, seed: torch.Tensor | None, p
     share = triton.cdiv(triton.cdiv(tokens, parts), 64) * 64
     _grad_kernel[(strips, parts)](
         dh, x, out, seed, tokens, width, rank, share, dropout.threshold(p), N=siblings, R=_padded(rank), BT=64,
-        BK=columns, num_warps=4, num_stages=4 if siblings == 1 else 3,
+        BK=columns, num_warps=8 if siblings == MOST_SIBLINGS else 4, num_stages=4 if siblings == 1 else 3,
     )  # fmt: skip
     return out[0] if parts == 1 else out.sum(0)
 
