@@ -19,7 +19,7 @@ from lfwrap.results.export_files import ExportFiles, FilesJob
 from lfwrap.results.export_options import CARD, FORMATS, NOTE, Export, ExportOptions
 from lfwrap.results.gguf import GgufTools, write_gguf
 from lfwrap.results.gguf_parity import GgufReport, measure_gguf, require_gguf
-from lfwrap.results.gptq import write_gptq
+from lfwrap.results.gptq import readable_on_cpu, write_gptq
 from lfwrap.results.merge import MergeSettings, check_model_folder, move_into, write_merged
 from lfwrap.results.merge_check import weight_bytes
 from lfwrap.results.model_card import render_card
@@ -221,10 +221,11 @@ class ExportWork:
         """Hold everything that was made against base + adapter; raises EngineError for what differs."""
         self._say(f"comparing answers and logits on {len(self._options.questions)} questions")
         if ahead is not None:
-            comparison = ahead.compare(self._sides())
+            comparison = ahead.compare(self._sides(on_gpu=True))
         else:
-            with self._comparison_job(self._choose_devices()) as job:
-                comparison = job.compare(self._sides())
+            devices = self._choose_devices()
+            with self._comparison_job(devices) as job:
+                comparison = job.compare(self._sides(on_gpu=bool(devices)))
         self._timing["comparison"] = dict(comparison.timing)
         merged = comparison.reports.get("merged")
         if merged is not None:
@@ -234,18 +235,19 @@ class ExportWork:
         if "trained" in found:
             self._notes.append(_quantization_effect(found["trained"]))
         if "gptq" in found:
-            self._parity_lines.append(_gptq_line(found["gptq"]))
+            self._parity_lines.append(f"gptq: {comparison.reports['gptq'].agreement.summary()}")
         ggufs = {kind: report.to_json() for kind, report in self._compare_ggufs(comparison)}
         return merged, {"gguf": ggufs or None, "gptq": found.get("gptq"), "quantized_base": found.get("trained")}
 
-    def _sides(self) -> dict[str, Side]:
+    def _sides(self, *, on_gpu: bool) -> dict[str, Side]:
         sides = {}
         if "merged" in self._options.formats:
             sides["merged"] = exported_side(self._target, str(self.stage))
         if self._target.quantization and self._target.adapter:
             sides["trained"] = trained_side(self._target)
         if "gptq" in self._options.formats:
-            sides["gptq"] = exported_side(self._target, str(self._gptq), quantized=True)
+            folder = self._gptq if on_gpu else readable_on_cpu(self._gptq, self._scratch / "gptq-cpu")
+            sides["gptq"] = exported_side(self._target, str(folder), quantized=True)
         return sides
 
     def _compare_ggufs(self, comparison: Comparison) -> Iterator[tuple[str, GgufReport]]:
@@ -305,12 +307,4 @@ def _quantization_effect(effect: dict[str, Any]) -> str:
         f"the quantised base + adapter that was trained gives {effect['same_answers']} of {effect['questions']} of the "
         f"same greedy answers as the 16-bit base + adapter that ships; {effect['top_token_agreement']:.1%} of tokens "
         f"agree, logits differ by {effect['mean_abs_logit_difference']:.2g} on average"
-    )
-
-
-def _gptq_line(effect: dict[str, Any]) -> str:
-    return (
-        f"gptq: {effect['same_answers']} of {effect['questions']} greedy answers the same; "
-        f"{effect['top_token_agreement']:.1%} of tokens agree; perplexity {effect['perplexity_reference']:.4g} → "
-        f"{effect['perplexity']:.4g}"
     )

@@ -6,7 +6,6 @@ token of the reference's answer is offered to it in turn.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError
+from lfwrap.results.agreement import Agreement
 from lfwrap.results.llama_server import LlamaServer, serve_gguf
 from lfwrap.results.parity import TOLERANCES, ReferenceAnswer
 
@@ -81,19 +81,9 @@ class GgufReport:
         return max(TOLERANCES[self.merged_dtype].tie, TOLERANCES[UNQUANTIZED.get(self.kind, "float16")].tie)
 
     @property
-    def agreement(self) -> float:
-        """The share of positions at which both hold the same token likeliest."""
-        tokens = sum(row.answer_tokens for row in self.rows)
-        return sum(row.same_top_tokens for row in self.rows) / tokens if tokens else 1.0
-
-    @property
-    def perplexities(self) -> tuple[float, float]:
-        """Of the reference's answers, under the reference and under this file."""
-        tokens = sum(row.answer_tokens for row in self.rows) or 1
-        return (
-            math.exp(-sum(row.reference_logprob for row in self.rows) / tokens),
-            math.exp(-sum(row.logprob for row in self.rows) / tokens),
-        )
+    def agreement(self) -> Agreement:
+        """How nearly the file says what the reference said."""
+        return Agreement.of(self.rows)
 
     def problems(self) -> list[str]:
         """Every way in which the file is not what was trained. A quantised one may answer otherwise, within reason."""
@@ -108,34 +98,24 @@ class GgufReport:
                     f"'{row.question}': the answers part at token {(row.position or 0) + 1}: {row.tokens[0]!r} before, "
                     f"{row.tokens[1]!r} from the GGUF file (the trained model preferred its own {margin})"
                 )
-        before, after = self.perplexities
-        if self.agreement < _MIN_AGREEMENT or not after <= before * _MAX_PERPLEXITY_FACTOR:  # also true of NaN
+        agreement = self.agreement
+        before, after = agreement.perplexity_reference, agreement.perplexity
+        if agreement.tokens < _MIN_AGREEMENT or not after <= before * _MAX_PERPLEXITY_FACTOR:  # also true of NaN
             found.append(
-                f"only {self.agreement:.0%} of the tokens are the same, perplexity {before:.3g} became {after:.3g}: "
+                f"only {agreement.tokens:.0%} of the tokens are the same, perplexity {before:.3g} became {after:.3g}: "
                 "more than rounding explains"
             )
         return found
 
     def summary(self) -> str:
         """One line."""
-        before, after = self.perplexities
-        same = sum(row.same_answer for row in self.rows)
-        return (
-            f"{self.kind} in llama.cpp: {same} of {len(self.rows)} greedy answers the same; "
-            f"{self.agreement:.1%} of tokens agree; perplexity {before:.4g} → {after:.4g} ({after / before - 1:+.1%})"
-        )
+        return f"{self.kind} in llama.cpp: {self.agreement.summary()}"
 
     def to_json(self) -> dict[str, Any]:
         """The report as it stands in ``export.json``."""
-        before, after = self.perplexities
         return {
             "passed": not self.problems(),
-            "same_answers": sum(row.same_answer for row in self.rows),
-            "questions": len(self.rows),
-            "top_token_agreement": round(self.agreement, 4),
-            "perplexity_reference": round(before, 4),
-            "perplexity": round(after, 4),
-            "perplexity_change": round(after / before - 1, 4),
+            **self.agreement.to_json(),
             "rows": [asdict(row) for row in self.rows],
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import orjson
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import DataError, PreflightError
 from lfwrap.fsio import write_bytes, write_json, write_text
+from lfwrap.results.child import child_environment
 from lfwrap.results.merge import run_logged
 from lfwrap.results.target import Target, load_facts_json
 from lfwrap.yamlio import dump_yaml
@@ -19,7 +21,14 @@ from lfwrap.yamlio import dump_yaml
 BITS = (2, 3, 4, 8)
 DEFAULT_BITS = 4
 _WORKER = Path(__file__).resolve().parent.parent / "worker" / "quantize_gptq.py"
-_PACKAGES = ("gptqmodel", "optimum")
+# The set that was seen to work with LLaMA-Factory 0.9.5: others' requirements exclude its transformers, or each other.
+_PACKAGES = {"gptqmodel": "5.8", "optimum": "2.1", "torchao": "0.16"}
+_NEEDED_BY_THEM = ("device-smi", "tokenicer", "logbar", "defuser", "threadpoolctl", "random_word", "pypcre")
+_INSTALL = (
+    "BUILD_CUDA_EXT=0 {python} -m pip install --no-deps --no-build-isolation gptqmodel==5.8.0 optimum==2.1.0 "
+    "torchao==0.16.0 " + " ".join(_NEEDED_BY_THEM)
+)
+_IMPORT_TIMEOUT_S = 300.0
 _SAMPLES = 128
 _SAMPLE_CHARACTERS = 6000
 _MAX_TOKENS = 512
@@ -27,21 +36,49 @@ _SEED = 42
 
 
 def check_gptq(engine: Engine, calibration: Path | None) -> None:
-    """Find what the engine's GPTQ export needs.
+    """Find what the engine's GPTQ export needs, and see that it can be loaded at all.
 
     Raises:
-        PreflightError: a package is missing, or there is no text to calibrate on.
+        PreflightError: a package is missing, of another version or broken, or there is no text to calibrate on.
     """
-    lacking = [name for name in _PACKAGES if package_version(engine, name) is None]
-    if lacking:
+    found = {name: package_version(engine, name) for name in (*_PACKAGES, *_NEEDED_BY_THEM)}
+    lacking = [name for name, version in found.items() if version is None]
+    odd = [
+        f"{name} {version} (needs {_PACKAGES[name]})"
+        for name, version in found.items()
+        if version and name in _PACKAGES and not version.startswith(f"{_PACKAGES[name]}.")
+    ]
+    install = _INSTALL.format(python=engine.python)
+    if lacking or odd:
+        problems = ([f"{', '.join(lacking)} not installed"] if lacking else []) + odd
         raise PreflightError(
-            f"{', '.join(lacking)} not installed for {engine.python}: the engine can't make GPTQ files",
-            hint="docs/how-to/gguf.md names a set of versions that fits LLaMA-Factory 0.9.5.",
+            f"{', '.join(problems)} for {engine.python}: the engine can't make GPTQ files", hint=install
         )
     if calibration is None:
         raise PreflightError(
             "GPTQ needs text to calibrate on", hint="--calibration FILE: text or rows like those of the training."
         )
+    problem = _import_problem(engine)
+    if problem:
+        raise PreflightError(f"gptqmodel can't be loaded by {engine.python}: {problem}", hint=install)
+
+
+def _import_problem(engine: Engine) -> str | None:
+    """Why the packages do not load, in their own last words; None when they do (some seconds)."""
+    try:
+        done = subprocess.run(
+            [str(engine.python), "-c", "import optimum.gptq, gptqmodel"],
+            env=child_environment(model_is_local=True),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_IMPORT_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return None if done.returncode == 0 else (lines[-1] if lines else f"exit code {done.returncode}")
 
 
 def refuse_awq() -> None:
@@ -79,6 +116,21 @@ def write_gptq(
     run_logged([str(engine.python), str(_WORKER), str(recipe)], scratch, local=True, what="the engine's GPTQ export")
     _forget_calibration(folder / "config.json")
     samples.unlink()
+
+
+def readable_on_cpu(folder: Path, scratch: Path) -> Path:
+    """The same model with the kernels named that a CPU has; by itself gptqmodel takes Triton's, which fail there.
+
+    Only to compare: what ships leaves the choice to the machine that loads it.
+    """
+    scratch.mkdir(parents=True)
+    for path in folder.iterdir():
+        if path.name != "config.json":
+            (scratch / path.name).symlink_to(path.resolve())
+    values = load_facts_json(folder / "config.json")
+    values["quantization_config"] = {**values.get("quantization_config", {}), "backend": "torch"}
+    write_json(scratch / "config.json", values)
+    return scratch
 
 
 def _samples(path: Path) -> Iterator[str]:

@@ -52,22 +52,6 @@ def render_card(
         DataError: the evaluation is none.
     """
     paths = _run_paths(target)
-    record = load_run(paths.root).record if paths else None
-    facts = [
-        ("base model", _without_folders(base)),
-        ("formats", ", ".join(product["format"] for product in products)),
-        ("chat template", f"LLaMA-Factory's `{target.template}`"),
-        ("exported with", f"lfwrap {__version__}"),
-    ]
-    if record is not None:
-        loss = f"{record.first_loss:.4g} → {record.last_loss:.4g}" if record.first_loss and record.last_loss else ""
-        facts += [
-            ("trained with", f"LLaMA-Factory {record.versions.get('llamafactory', '?')}, {record.finetuning_type}"),
-            ("updates", f"{record.global_step} of {record.max_steps}"),
-            ("training loss", loss or "not logged"),
-        ]
-        if record.quantization_bit:
-            facts.append(("base while training", f"quantised to {record.quantization_bit} bits"))
     is_adapter = [product["format"] for product in products] == ["adapter"]
     return render_template(
         "model_card.md.j2",
@@ -75,7 +59,7 @@ def render_card(
         what=_what(target, base, is_adapter=is_adapter),
         base_model=base if "/" in base and not Path(base).exists() else "",
         library="peft" if is_adapter else "transformers",
-        facts=facts,
+        facts=[*_facts(target, base, products), *(_training_facts(paths) if paths else ())],
         files=list(_files(out)),
         data=list(_data(paths)) if paths else [],
         recipe=_recipe(paths) if paths else "",
@@ -83,6 +67,24 @@ def render_card(
         parity=parity,
         notes=[_without_folders(note) for note in notes],
     )
+
+
+def _facts(target: Target, base: str, products: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    yield "base model", _without_folders(base)
+    yield "formats", ", ".join(product["format"] for product in products)
+    yield "chat template", f"LLaMA-Factory's `{target.template}`"
+    yield "exported with", f"lfwrap {__version__}"
+
+
+def _training_facts(paths: RunPaths) -> Iterator[tuple[str, str]]:
+    """What the run's record says of the training."""
+    record = load_run(paths.root).record
+    loss = f"{record.first_loss:.4g} → {record.last_loss:.4g}" if record.first_loss and record.last_loss else ""
+    yield "trained with", f"LLaMA-Factory {record.versions.get('llamafactory', '?')}, {record.finetuning_type}"
+    yield "updates", f"{record.global_step} of {record.max_steps}"
+    yield "training loss", loss or "not logged"
+    if record.quantization_bit:
+        yield "base while training", f"quantised to {record.quantization_bit} bits"
 
 
 def _run_paths(target: Target) -> RunPaths | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError
+from lfwrap.results.agreement import Agreement
 from lfwrap.results.child import WorkerProcess, child_environment
 from lfwrap.results.target import Target
 
@@ -75,7 +75,7 @@ class ParityRow:
     first_difference: TokenDifference | None = None
     same_top_tokens: int = 0
     reference_logprob: float = 0.0
-    exported_logprob: float = 0.0
+    logprob: float = 0.0
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ParityRow:
@@ -109,29 +109,14 @@ class ParityReport:
         return cls(dtype, side["compute_dtype"], side["device"], rows, side["seconds"])
 
     @property
-    def agreement(self) -> float:
-        """The share of positions, along the reference's answers, at which both hold the same token likeliest."""
-        tokens = sum(row.answer_tokens for row in self.rows)
-        return sum(row.same_top_tokens for row in self.rows) / tokens if tokens else 1.0
-
-    @property
-    def perplexities(self) -> tuple[float, float]:
-        """Of the reference's answers, under the reference and under the other model."""
-        tokens = sum(row.answer_tokens for row in self.rows) or 1
-        return (
-            math.exp(-sum(row.reference_logprob for row in self.rows) / tokens),
-            math.exp(-sum(row.exported_logprob for row in self.rows) / tokens),
-        )
+    def agreement(self) -> Agreement:
+        """How nearly both say the same."""
+        return Agreement.of(self.rows)
 
     def effect(self) -> dict[str, Any]:
         """The figures for a model that may differ, such as a quantised one: stated, not judged."""
-        before, after = self.perplexities
         return {
-            "same_answers": self.same_answers,
-            "questions": len(self.rows),
-            "top_token_agreement": round(self.agreement, 4),
-            "perplexity_reference": round(before, 4),
-            "perplexity": round(after, 4),
+            **self.agreement.to_json(),
             "mean_abs_logit_difference": max((row.mean_abs_logit_difference for row in self.rows), default=0.0),
             "compute_dtype": self.compute_dtype,
             "device": self.device,
@@ -144,11 +129,6 @@ class ParityReport:
         """What is forgiven for the exported type."""
         return TOLERANCES[self.dtype]
 
-    @property
-    def same_answers(self) -> int:
-        """Questions that both answered with the same tokens."""
-        return sum(row.same_answer for row in self.rows)
-
     def problems(self) -> list[str]:
         """Every way in which the exported model is not what was trained; empty when it is."""
         return [problem for row in self.rows for problem in _row_problems(row, self.tolerance)]
@@ -157,7 +137,7 @@ class ParityReport:
         """One line: what was compared, and how it came out."""
         worst = max((row.mean_abs_logit_difference for row in self.rows), default=0.0)
         return (
-            f"{self.same_answers} of {len(self.rows)} greedy answers are the same token for token; "
+            f"{self.agreement.same_answers} of {len(self.rows)} greedy answers are the same token for token; "
             f"logits differ by {worst:.2g} on average (forgiven for {self.dtype}: {self.tolerance.mean_logit:g}); "
             f"base + adapter against the exported weights, both computed in {self.compute_dtype} on {self.device}"
         )
@@ -172,11 +152,7 @@ class ParityReport:
             "compute_dtype": self.compute_dtype,
             "device": self.device,
             "tolerance": asdict(self.tolerance),
-            "same_answers": self.same_answers,
-            "questions": len(self.rows),
-            "top_token_agreement": round(self.agreement, 4),
-            "perplexity_reference": round(self.perplexities[0], 4),
-            "perplexity": round(self.perplexities[1], 4),
+            **self.agreement.to_json(),
             "seconds": self.seconds,
             "rows": [asdict(row) for row in self.rows],
         }

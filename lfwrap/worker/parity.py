@@ -81,7 +81,7 @@ class Comparison:
             "first_difference": self._difference(model, expected, answer.token_ids, logits),
             "same_top_tokens": int((own_logits.argmax(-1) == logits.argmax(-1))[: len(expected)].sum().item()),
             "reference_logprob": sum(_logprobs(logits, expected)),
-            "exported_logprob": sum(_logprobs(own_logits, expected)),
+            "logprob": sum(_logprobs(own_logits, expected)),
         }
 
     def _answer(self, model: EngineModel, question: str) -> tuple[list[int], Any]:

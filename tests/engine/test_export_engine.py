@@ -73,7 +73,7 @@ def test_the_merged_model_answers_as_the_adapter_and_ships_the_trainings_templat
     export = export_model(locate_engine(), target, tmp_path / "merged", ExportOptions("float16", shard_gb=1), _quiet)
     assert export.parity is not None
     assert export.parity.problems() == []
-    assert (len(export.parity.rows), export.parity.agreement) == (3, 1.0)
+    assert (len(export.parity.rows), export.parity.agreement.tokens) == (3, 1.0)
     note = json.loads((tmp_path / "merged" / "export.json").read_text())
     assert note["parity"]["passed"] is True
     assert note["chat_template"]["differences"] == []

@@ -90,7 +90,8 @@ def test_the_same_answer_passes(serve):
     require_gguf(report, Path("law-f16.gguf"))
     [row] = report.rows
     assert (row.same_prompt, row.same_answer, row.same_top_tokens, row.answer) == (True, True, 3, "t10 t11 t12")
-    assert report.perplexities == (pytest.approx(math.exp(0.5)), pytest.approx(math.exp(0.5)))
+    agreement = report.agreement
+    assert (agreement.perplexity_reference, agreement.perplexity) == pytest.approx((math.exp(0.5), math.exp(0.5)))
     assert "1 of 1 greedy answers the same; 100.0% of tokens agree" in report.summary()
     assert report.to_json()["passed"] is True
 

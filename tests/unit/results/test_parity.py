@@ -64,7 +64,7 @@ def test_rows_come_from_json():
         "question": "How?", "reference_answer": "a", "exported_answer": "b", "same_prompt": True, "same_answer": False,
         "answer_tokens": 1, "mean_abs_logit_difference": 0.1, "max_abs_logit_difference": 0.2,
         "first_difference": {"position": 0, "reference_token": "a", "exported_token": "b", "reference_margin": 1.0},
-        "same_top_tokens": 1, "reference_logprob": -1.0, "exported_logprob": -2.0,
+        "same_top_tokens": 1, "reference_logprob": -1.0, "logprob": -2.0,
     }  # fmt: skip
     row = ParityRow.from_json(value)
     assert row.first_difference == TokenDifference(0, "a", "b", 1.0)
@@ -87,7 +87,7 @@ def test_coarser_types_forgive_more():
 
 
 def test_the_effect_of_quantising_is_stated_not_judged():
-    row = replace(ROW, answer_tokens=4, same_top_tokens=3, reference_logprob=-4.0, exported_logprob=-8.0)
+    row = replace(ROW, answer_tokens=4, same_top_tokens=3, reference_logprob=-4.0, logprob=-8.0)
     effect = _report(replace(row, same_answer=False), replace(row)).effect()
     assert (effect["same_answers"], effect["top_token_agreement"]) == (1, 0.75)
     assert effect["perplexity_reference"] == pytest.approx(math.e, abs=1e-3)
