@@ -65,10 +65,11 @@ class Place:
     def environment(self, lane: int) -> dict[str, str]:
         """What a command of this lane sees: two GPUs of its own where there are enough."""
         added = {"HF_HUB_OFFLINE": "1"}
-        pairs = len(gpu_bytes()) // 2
+        gpus = visible_gpus()
+        pairs = len(gpus) // 2
         if pairs > 1:
             first = 2 * (lane % pairs)
-            added["CUDA_VISIBLE_DEVICES"] = f"{first},{first + 1}"
+            added["CUDA_VISIBLE_DEVICES"] = f"{gpus[first]},{gpus[first + 1]}"
         return os.environ | added | ({"OMP_NUM_THREADS": "1"} if self.on_cpu else {})
 
     def lfwrap(self, name: str, *arguments: str) -> subprocess.Popen[str]:
@@ -137,15 +138,23 @@ class Finding:
             self.failures.append(f"{what}: {found!r} instead of {wanted!r}")
 
 
-def gpu_bytes() -> list[int]:
-    """The memory in use on each GPU."""
+def visible_gpus() -> list[int]:
+    """The GPUs that this script may use: all, or those that ``CUDA_VISIBLE_DEVICES`` names."""
     import pynvml
 
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return []
-    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [int(one) for one in named.split(",")] if named else list(range(pynvml.nvmlDeviceGetCount()))
+
+
+def gpu_bytes() -> list[int]:
+    """The memory in use on each of these GPUs."""
+    import pynvml
+
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in visible_gpus()]
     return [int(pynvml.nvmlDeviceGetMemoryInfo(handle).used) for handle in handles]
 
 
@@ -321,6 +330,7 @@ def at_once(jobs: Sequence[tuple[Finding, Callable[[], None]]], workers: int) ->
         found, work = job
         try:
             work()
+            print(f"{time.monotonic() - began_s:.0f} s: {found.facts}", file=sys.stderr)
         except Exception as error:  # noqa: BLE001 - told, and the other cases go on
             found.failures.append(f"{type(error).__name__}: {error}")
 
