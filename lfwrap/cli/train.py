@@ -18,7 +18,7 @@ from lfwrap.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EngineError
 if TYPE_CHECKING:
     from lfwrap.errors import Finding
     from lfwrap.run.attempt import Attempt
-    from lfwrap.run.job import Job, Surroundings
+    from lfwrap.run.job import Job, Surroundings, TrainRequest
     from lfwrap.run.record import Run
 
 
@@ -75,23 +75,10 @@ def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> i
       lfwrap train recipes/paper.yaml dataset=more --continue-from-adapter latest
     """
     from lfwrap.cli.runs_resume import continue_from_adapter, require_recipe, resume_from_train
-    from lfwrap.run.job import Surroundings, TrainRequest
+    from lfwrap.run.job import Surroundings
 
     recipe, overrides = require_recipe(recipe, overrides, options)
-    launch = parse_launch(options, os.environ)
-    request = TrainRequest(
-        recipe=recipe,
-        overrides=overrides,
-        runs_dir=options["runs_dir"],
-        name=options["name"],
-        hardware=options["hardware"],
-        gpus=options["gpus"],
-        launcher=options["launcher"],
-        launch=launch,
-        force=options["force"],
-        is_dry=options["dry_run"],
-        use_lock=not options["no_lock"],
-    )
+    request = _read_request(recipe, overrides, options)
     surroundings = Surroundings(Path.cwd(), dict(os.environ))
     if options["resume"]:
         return resume_from_train(request, options["resume"], surroundings, options)
@@ -101,10 +88,34 @@ def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> i
         from lfwrap.run.start import preview_job
 
         return show_job(preview_job(request, surroundings), as_json=options["as_json"], verbose=options["verbose"])
-    if launch.nodes.rank > 0:
+    if request.launch.nodes.rank > 0:
         from lfwrap.cli.nodes import join_from_train
 
         return join_from_train(request, surroundings, options)
+    return _start(request, surroundings, options)
+
+
+def _read_request(recipe: str, overrides: tuple[str, ...], options: dict[str, Any]) -> TrainRequest:
+    """The request that the options make."""
+    from lfwrap.run.job import TrainRequest
+
+    return TrainRequest(
+        recipe=recipe,
+        overrides=overrides,
+        runs_dir=options["runs_dir"],
+        name=options["name"],
+        hardware=options["hardware"],
+        gpus=options["gpus"],
+        launcher=options["launcher"],
+        launch=parse_launch(options, os.environ),
+        force=options["force"],
+        is_dry=options["dry_run"],
+        use_lock=not options["no_lock"],
+    )
+
+
+def _start(request: TrainRequest, surroundings: Surroundings, options: dict[str, Any]) -> int:
+    """Make the run and start it: here, in the background, or by a scheduler. Returns the exit code."""
     from lfwrap.run.start import create_run
 
     job, run = create_run(request, surroundings)

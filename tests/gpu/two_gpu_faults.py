@@ -234,6 +234,7 @@ def kill_rank(place: Place, found: Finding, name: str, *options: str) -> None:
     max(ranks, key=lambda rank: int(rank.environ()["RANK"])).kill()
     ended = end_of(place, name, process, found, 7)
     found.expect("rule", (ended["diagnosis"] or {}).get("rule"), "lost-rank")
+    found.facts["probe"] = ended["probe"]
 
 
 def hang(place: Place, found: Finding) -> None:
