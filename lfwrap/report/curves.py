@@ -14,6 +14,7 @@ _MOST_POINTS = 600
 _SMOOTHING = 0.9
 _SMOOTHED_FROM = 30
 _TICKS = 7
+_LEAST_EXTENT = 1e-300  # below it, powers of ten and their parts are no longer exact
 _HEADROOM = 0.05
 
 Point = tuple[float, float]
@@ -59,8 +60,8 @@ class Axis:
 
 def make_axis(low: float, high: float, *, headroom: float = 0.0) -> Axis:
     """An axis from ``low`` to ``high`` with ticks at round numbers; one of no extent is widened."""
-    if high <= low:
-        spread = abs(low) * 0.1 or 1.0
+    if high - low < _LEAST_EXTENT:
+        spread = abs(low) * 0.1 if abs(low) > _LEAST_EXTENT else 1.0
         low, high = low - spread, high + spread
     margin = (high - low) * headroom
     low, high = low - margin, high + margin
