@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,22 @@ def tiny_data(tmp_path: Path, tiny_rows: str) -> Path:
     entry = {"file_name": "tiny.jsonl", "columns": {"prompt": "instruction", "query": "input", "response": "output"}}
     (folder / "dataset_info.json").write_text(json.dumps({"tiny": entry}), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def marked_in_proc() -> Callable[[Path], list[str]]:
+    """marked_in_proc(run folder): the command lines of its processes, by the kernel's own list, not by our code."""
+
+    def find(root: Path) -> list[str]:
+        mark = f"LFWRAP_RUN={root}".encode()
+        found = []
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit():
+                try:
+                    if mark in (folder / "environ").read_bytes().split(b"\0"):
+                        found.append((folder / "cmdline").read_bytes().decode())
+                except OSError:
+                    continue
+        return found
+
+    return find

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,21 +73,7 @@ def attempt_for(run: Run, how: str, action: OnStall) -> Attempt:
     return Attempt(command, {"do_train": True}, dict(os.environ), patience=QUICK, stall=policy)
 
 
-def marked_in_proc(root: Path) -> list[str]:
-    """The processes of a run by the kernel's own list, not by the code under test."""
-    mark = f"{MARKER}={root}".encode()
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append((folder / "cmdline").read_bytes().decode())
-            except OSError:
-                continue
-    return found
-
-
-def test_hanging_ranks_are_stopped_and_their_stacks_kept(run: Run) -> None:
+def test_hanging_ranks_are_stopped_and_their_stacks_kept(run: Run, marked_in_proc: Callable[[Path], list[str]]) -> None:
     seen: list[Stall] = []
     done = run_attempt(run, attempt_for(run, "sleep", OnStall.STOP), Listener(on_stall=seen.append))
     assert marked_in_proc(run.paths.root) == []
@@ -103,7 +90,9 @@ def test_hanging_ranks_are_stopped_and_their_stacks_kept(run: Run) -> None:
     assert [event["step"] for event in events if event["event"] == "stall"] == [2]
 
 
-def test_a_stopped_rank_is_told_by_its_state_and_does_not_escape(run: Run) -> None:
+def test_a_stopped_rank_is_told_by_its_state_and_does_not_escape(
+    run: Run, marked_in_proc: Callable[[Path], list[str]]
+) -> None:
     seen: list[Stall] = []
     done = run_attempt(run, attempt_for(run, "stop", OnStall.STOP), Listener(on_stall=seen.append))
     assert marked_in_proc(run.paths.root) == []
@@ -115,7 +104,9 @@ def test_a_stopped_rank_is_told_by_its_state_and_does_not_escape(run: Run) -> No
         assert "py-spy is not there" in stopped
 
 
-def test_a_warning_leaves_the_training_alone_until_somebody_stops_it(run: Run) -> None:
+def test_a_warning_leaves_the_training_alone_until_somebody_stops_it(
+    run: Run, marked_in_proc: Callable[[Path], list[str]]
+) -> None:
     seen: list[Stall] = []
 
     def end(stall: Stall) -> None:
