@@ -148,7 +148,7 @@ def test_two_nodes_of_which_one_is_killed_go_on_together(recipe: Path) -> None:
     """ZeRO-3 by torchrun, one process on each node; both nodes are this machine."""
     with_zero(recipe, 3)
     meeting = ("--master-addr", "127.0.0.1", "--master-port", str(free_port()))
-    common = ("train", recipe.name, "--nnodes", "2", "--gpus", "1", *meeting, "max_steps=30", "save_steps=2")
+    common = ("train", recipe.name, "--nnodes", "2", "--gpus", "1", *meeting, "max_steps=14", "save_steps=2")
     nodes = [start(recipe.parent, *common, "--node-rank", str(rank)) for rank in (0, 1)]
     wait_until(lambda: steps_done(recipe.parent / "runs") >= 5)
     kill_all(nodes[1])
@@ -163,7 +163,7 @@ def test_two_nodes_of_which_one_is_killed_go_on_together(recipe: Path) -> None:
     ended = [(node.communicate(timeout=300), node.returncode) for node in nodes]
     assert [code for _, code in ended] == [0, 0], ended
     run = load_run(run.paths.root)
-    assert (run.record.state, run.record.global_step, run.record.attempt) == (RunState.SUCCEEDED, 30, 1)
+    assert (run.record.state, run.record.global_step, run.record.attempt) == (RunState.SUCCEEDED, 14, 1)
     assert "resume_from_checkpoint" in run.paths.attempt(1).command.read_text(encoding="utf-8")
     assert_batch(run)
     folder = run.paths.attempt(1).root / "nodes" / "1"

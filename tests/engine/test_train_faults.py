@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import orjson
 import pytest
 
 from lfwrap.run.monitor import load_history
@@ -67,13 +68,17 @@ def write_tiny_data(folder: Path, rows: str) -> None:
 
 
 def start(recipe: Path, *arguments: str) -> subprocess.Popen[str]:
+    return popen("train", str(recipe), "--runs-dir", str(recipe.parent / "runs"), *arguments, cwd=recipe.parent)
+
+
+def popen(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*LFWRAP, "train", str(recipe), "--runs-dir", str(recipe.parent / "runs"), *arguments],
+        [*LFWRAP, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        cwd=recipe.parent,
+        cwd=cwd,
     )
 
 
@@ -119,23 +124,27 @@ def assert_nothing_left(run: Run, within_s: float = 0) -> None:
     assert [process.cmdline() for process in run_processes(str(run.paths.root))] == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 143)], ids=["SIGINT", "SIGHUP"])
-def test_a_stopped_run_resumes_on_the_very_same_curve(
-    recipe: Path, reference: dict[int, float], number: signal.Signals, code: int
+def test_a_run_stopped_twice_has_the_very_curve_of_one_that_ran_through(
+    recipe: Path, reference: dict[int, float]
 ) -> None:
+    draw, done = random.SystemRandom(), 0
     process = start(recipe)
-    run = wait_for_step(recipe, random.SystemRandom().randint(1, STEPS // 2))
-    process.send_signal(number)
+    for attempt, (number, code) in enumerate(((signal.SIGINT, 130), (signal.SIGHUP, 143))):
+        run = wait_for_step(recipe, draw.randint(done + 1, done + STEPS // 4))
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == code, errors
+        assert_nothing_left(run)
+        record = load_run(run.paths.root).record
+        assert (record.state, record.attempt) == (RunState.INTERRUPTED, attempt)
+        assert done < record.global_step < STEPS
+        done = record.global_step
+        process = popen("runs", "resume", str(run.paths.root), cwd=recipe.parent)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == code, errors
-    assert_nothing_left(run)
-    run = load_run(run.paths.root)
-    assert run.record.state is RunState.INTERRUPTED
-    assert 0 < run.record.global_step < STEPS
-    resumed, errors = resume(run)
-    assert f"going on from checkpoint-{run.record.global_step}" in errors
-    assert resumed.record.state is RunState.SUCCEEDED
-    assert resumed.record.attempt == 1
+    assert process.returncode == 0, errors
+    assert f"going on from checkpoint-{done}" in errors
+    resumed = load_run(run.paths.root)
+    assert (resumed.record.state, resumed.record.attempt) == (RunState.SUCCEEDED, 2)
     assert losses(resumed) == pytest.approx(reference, abs=1e-6)
 
 
@@ -191,4 +200,5 @@ def test_the_deepspeed_launcher_trains_with_zero_2(tmp_path: Path, tiny_model: P
     run = train(recipe, "--gpus", "2", "--launcher", "deepspeed", "max_steps=4")
     assert (run.record.zero_stage, run.record.world_size, run.record.effective_batch_size) == (2, 2, 8)
     assert run.record.global_step == 4
+    assert orjson.loads(run.paths.attempt(0).exit.read_bytes())["probe"]["shape"][0] == 1
     assert_nothing_left(run)

@@ -1,4 +1,4 @@
-"""Train under each ZeRO stage with and without the longest batch tried early: probe_deepspeed.py FOLDER YAML.
+"""Train with and without the longest batch tried early, plainly and by DeepSpeed: train_with_probe.py FOLDER YAML.
 
 One process for all, world size 1: a start of the engine costs more than six such trainings. FOLDER holds ``ds_z0.json``
 and so on; prints one JSON object: ``ds_z0x2`` for two micro-batches an update → the losses of both, the probe's report.
@@ -46,17 +46,17 @@ def train(values: dict[str, Any], *, probe: bool) -> tuple[list[float], list[dic
 
 
 def main(folder: str, recipe: str) -> None:
-    """Both trainings of each stage."""
+    """Both trainings of each way."""
     import torch
 
     torch.distributed.destroy_process_group = lambda: None  # the engine does so at its end; DeepSpeed keeps its groups
     train_engine.meet_by_deepspeed()
     values = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
     found = {}
-    for config, accumulation in product(sorted(Path(folder).glob("ds_z*.json")), (1, 2)):
-        name = f"{config.stem}x{accumulation}"
-        own = {"deepspeed": str(config), "output_dir": str(Path(folder) / name)}
-        chosen = {**values, **own, "gradient_accumulation_steps": accumulation}
+    for config, accumulation in product([None, *sorted(Path(folder).glob("ds_z*.json"))], (1, 2)):
+        name = f"{config.stem if config else 'plain'}x{accumulation}"
+        own = {"output_dir": str(Path(folder) / name), "gradient_accumulation_steps": accumulation}
+        chosen = {**values, **own, **({"deepspeed": str(config)} if config else {})}
         with_probe, reports = train(chosen, probe=True)
         without, _ = train(chosen, probe=False)
         found[name] = {"with": with_probe, "without": without, "reports": reports}
