@@ -34,5 +34,10 @@ def render_diagnoses() -> str:
     """The page's text."""
     rows = [(fault.rule, fault.message, fault.remedy) for fault in FAULTS]
     rows += [(rule, message, remedy) for rule, (message, remedy) in OTHERS.items()]
-    lines = (f"| `{rule}` | {message} | {remedy} |".replace(" | grep", " \\| grep") for rule, message, remedy in rows)
+    lines = (f"| `{rule}` | {_cell(message)} | {_cell(remedy)} |" for rule, message, remedy in rows)
     return _HEAD + "\n".join(lines) + "\n" + _FOOT
+
+
+def _cell(text: str) -> str:
+    """As a table's cell takes it: a bar in it ends no cell."""
+    return text.replace("|", "\\|")

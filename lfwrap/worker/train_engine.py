@@ -137,6 +137,7 @@ def train_rank(train: Callable[[list[Any]], None], is_asked: Callable[[], bool] 
                 longest_batch.install_probe(lambda found: folder.write_json("probe.json", found))
         train(callbacks)
     except Exception as error:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to save: a launcher's SIGTERM may end it
         if folder is not None:
             folder.end(error)
         raise
@@ -160,7 +161,7 @@ def meet_by_deepspeed() -> None:
 
 def let_swanlab_start() -> None:
     """Where the run is reported to SwanLab, keep its callback from failing at the start."""
-    if os.environ.get(swanlab_start.VARIABLE):
+    if os.environ.get(swanlab_start.VARIABLE) and importlib.util.find_spec("swanlab"):  # "all" takes what is there
         swanlab_start.allow_no_run(importlib.import_module("swanlab"))
 
 
