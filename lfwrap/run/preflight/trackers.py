@@ -72,6 +72,7 @@ def _missing(context: PreflightContext, engine: Engine, name: str, package: str)
         key,
         f"{key}: {name} needs the package {package}, which is not installed.",
         f"{engine.python} -m pip install {package}",
+        Severity.WARNING if context.is_dry else Severity.ERROR,  # it may be there where the run will be
     )
 
 

@@ -32,7 +32,9 @@ def install(engine: Engine, *names: str) -> None:
         assert PathDistribution(folder).version == "1.0"
 
 
-def check(engine: Engine, environ: dict[str, str] | None = None, **values: Any) -> list[Finding]:
+def check(
+    engine: Engine, environ: dict[str, str] | None = None, *, is_dry: bool = False, **values: Any
+) -> list[Finding]:
     folder = engine.site_packages.parent
     text = "stage: sft\n" + "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items())
     (folder / "r.yaml").write_text(text, encoding="utf-8")
@@ -43,6 +45,7 @@ def check(engine: Engine, environ: dict[str, str] | None = None, **values: Any) 
         runs_dir=folder / "runs",
         cwd=folder,
         engine=engine,
+        is_dry=is_dry,
         environ={"HOME": str(folder / "home"), **(environ or {})},
     )
     return list(check_trackers(context, engine))
@@ -73,6 +76,11 @@ def test_a_missing_package_is_an_error_with_its_place_and_remedy(
     assert {(finding.rule, finding.severity, finding.line) for finding in found} == {
         ("missing-package", Severity.ERROR, 1 + max(list(values).index(key) + 1 for key in values if key in str(found)))
     }
+
+
+def test_a_dry_run_only_warns_as_it_may_be_for_another_machine(engine: Engine) -> None:
+    (finding,) = check(engine, is_dry=True, report_to="tensorboard")
+    assert (finding.rule, finding.severity) == ("missing-package", Severity.WARNING)
 
 
 def test_one_of_two_packages_is_enough(engine: Engine) -> None:
