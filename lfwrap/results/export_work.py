@@ -88,9 +88,8 @@ class ExportWork:
                 for format_name in FORMATS:
                     if format_name in self._options.formats:
                         getattr(self, f"_make_{format_name}")()
-            compared_s = time.monotonic()
-            parity, comparisons = self._compare(ahead) if self._options.parity else (None, {})
-            self._timing["comparison_s"] = time.monotonic() - compared_s
+            with self._timed("comparison_s"):
+                parity, comparisons = self._compare(ahead) if self._options.parity else (None, {})
         return self._note(parity, comparisons)
 
     @contextlib.contextmanager
@@ -131,9 +130,8 @@ class ExportWork:
     @cached_property
     def files(self) -> ExportFiles:
         """Tokenizer, chat template and what other runtimes ask; written by the engine."""
-        waited_s = time.monotonic()
-        files = self._files_job.result()
-        self._timing["wait_for_files_s"] = time.monotonic() - waited_s
+        with self._timed("wait_for_files_s"):
+            files = self._files_job.result()
         self._say(files.chat_template.summary())
         return files
 
@@ -201,7 +199,8 @@ class ExportWork:
         kinds, model = self._options.gguf, self.merged
         self._say(f"writing GGUF: {', '.join(kinds)}")
         name = ollama_name(self._name)
-        return write_gguf(self._tools, model, self._folder("gguf"), name, kinds, scratch=self._scratch)
+        with self._timed("gguf_s"):
+            return write_gguf(self._tools, model, self._folder("gguf"), name, kinds, scratch=self._scratch)
 
     def _make_ollama(self) -> None:
         kind, path = next(reversed(self._ggufs.items()))  # the last named is the smallest as a rule
@@ -256,15 +255,16 @@ class ExportWork:
         template = self.files.chat_template
         for kind, path in self._ggufs.items():
             self._say(f"asking {path.name} in llama.cpp")
-            report = measure_gguf(
-                self._engine,
-                path,
-                comparison.reference,
-                kind=kind,
-                merged_dtype=self.dtype,
-                stop_ids=self.files.stop_ids,
-                same_chat_template="a question" in template.same,
-            )
+            with self._timed("llama_cpp_s"):
+                report = measure_gguf(
+                    self._engine,
+                    path,
+                    comparison.reference,
+                    kind=kind,
+                    merged_dtype=self.dtype,
+                    stop_ids=self.files.stop_ids,
+                    same_chat_template="a question" in template.same,
+                )
             require_gguf(report, path)
             self._parity_lines.append(report.summary())
             yield kind, report
@@ -295,6 +295,12 @@ class ExportWork:
         )
         write_json(self.stage / NOTE, {"schema": "lfwrap.export/1", **export.to_json()})
         return export
+
+    @contextlib.contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        started_s = time.monotonic()
+        yield
+        self._timing[what] = self._timing.get(what, 0.0) + time.monotonic() - started_s
 
     def _timing_so_far(self) -> dict[str, Any]:
         """Where the time went, from the end of the checks to the writing of the card."""

@@ -1,4 +1,7 @@
-"""GGUF files for llama.cpp: its converter writes the 16-bit ones and q8_0, its quantiser makes the smaller ones."""
+"""GGUF files for llama.cpp: its converter writes the first, its quantiser makes the smaller ones from that.
+
+Where there is no quantiser, the converter writes q8_0 too: a process of its own that reads the whole model again.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ QUANTIZED = {
 }  # fmt: skip
 KINDS = {**CONVERTED, **QUANTIZED}
 DEFAULT_KINDS = ("q8_0",)
+_SOURCES = frozenset({"f32", "f16", "bf16"})
 _CONVERTER = "convert-hf-to-gguf"
 _QUANTIZER = "llama-quantize"
 _PACKAGE = "llama-cpp-python"
@@ -34,11 +38,13 @@ class GgufTools:
         engine: whose Python has the packages.
         quantizer: the path of `llama-quantize`, or None for the package llama-cpp-python.
         runtime: what runs them: ``xllamacpp`` or ``llama-server``; None where nothing is to be compared.
+        can_quantize: whether either quantiser is there.
     """
 
     engine: Engine
     quantizer: str | None
     runtime: str | None
+    can_quantize: bool = True
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:
@@ -65,7 +71,8 @@ def check_gguf_tools(engine: Engine, kinds: Sequence[str], *, parity: bool) -> G
         )
     smaller = [kind for kind in kinds if kind in QUANTIZED]
     quantizer = shutil.which(_QUANTIZER)
-    if smaller and quantizer is None and package_version(engine, _PACKAGE) is None:
+    can_quantize = quantizer is not None or package_version(engine, _PACKAGE) is not None
+    if smaller and not can_quantize:
         raise PreflightError(
             f"{', '.join(smaller)}: neither {_QUANTIZER} on the PATH nor {_PACKAGE} for {engine.python}",
             hint=f"{engine.python} -m pip install 'llama-cpp-python==0.3.36' (builds with cmake and g++, minutes); "
@@ -77,7 +84,7 @@ def check_gguf_tools(engine: Engine, kinds: Sequence[str], *, parity: bool) -> G
             "nothing that runs GGUF files is installed, so they can't be compared with what was trained",
             hint=f"{RUNTIME_HINT} --no-parity exports without comparing.",
         )
-    return GgufTools(engine, quantizer, runtime if parity else None)
+    return GgufTools(engine, quantizer, runtime if parity else None, can_quantize)
 
 
 def gguf_bytes(weights_bytes_16bit: int, kinds: Sequence[str]) -> int:
@@ -94,22 +101,23 @@ def write_gguf(
         EngineError: the converter does not know the model, or the quantiser failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made: dict[str, Path] = {}
-    for kind in (kind for kind in kinds if kind in CONVERTED):
-        made[kind] = folder / f"{name}-{kind}.gguf"
-        _convert(tools, model, made[kind], kind, scratch)
-    smaller = [kind for kind in kinds if kind in QUANTIZED]
-    if smaller:
-        source = made.get("f32") or made.get("f16") or made.get("bf16")
-        if source is None:
-            source = scratch / "source-f16.gguf"
+    made = {kind: folder / f"{name}-{kind}.gguf" for kind in kinds}
+    quantized = [kind for kind in kinds if kind in QUANTIZED]
+    if tools.can_quantize and "q8_0" in made and (quantized or _SOURCES & made.keys()):
+        quantized.append("q8_0")
+    for kind in kinds:
+        if kind not in quantized:
+            _convert(tools, model, made[kind], kind, scratch)
+    if quantized:
+        found = next((kind for kind in ("f32", "f16", "bf16") if kind in made), None)
+        source = made[found] if found else scratch / "source-f16.gguf"
+        if found is None:
             _convert(tools, model, source, "f16", scratch)
-        for kind in smaller:
-            made[kind] = folder / f"{name}-{kind}.gguf"
+        for kind in quantized:
             _quantize(tools, source, made[kind], kind, scratch)
-        if source.parent == scratch:
+        if found is None:
             source.unlink()
-    return {kind: made[kind] for kind in kinds}
+    return made
 
 
 def _convert(tools: GgufTools, model: Path, out: Path, kind: str, scratch: Path) -> None:

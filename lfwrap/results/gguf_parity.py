@@ -6,7 +6,8 @@ token of the reference's answer is offered to it in turn.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -154,10 +155,11 @@ def require_gguf(report: GgufReport, path: Path) -> None:
 
 def _row(server: LlamaServer, reference: ReferenceAnswer, stop_ids: set[int]) -> GgufRow:
     expected = list(reference.answer_ids)
-    found = _greedy(server, reference, stop_ids)
-    tops, logprob = _offer(server, reference)
+    found, likeliest = _greedy(server, reference, stop_ids)
     shared = min(len(expected), len(found))
     position = next((index for index in range(shared) if expected[index] != found[index]), shared)
+    # Up to where the answers part, and there, it has been asked what would be asked again.
+    tops, logprob = _offer(server, reference, likeliest[: position + 1])
     same = found == expected
     return GgufRow(
         reference.question,
@@ -201,22 +203,45 @@ def _complete(server: LlamaServer, prompt: list[int], tokens: int, **more: Any) 
     return server.post("/completion", body | more)
 
 
-def _greedy(server: LlamaServer, reference: ReferenceAnswer, stop_ids: set[int]) -> list[int]:
-    """As many tokens as the reference gave, one more where that one ended by itself; without stop tokens."""
+def _greedy(
+    server: LlamaServer, reference: ReferenceAnswer, stop_ids: set[int]
+) -> tuple[list[int], list[Mapping[int, float]]]:
+    """As many tokens as the reference gave, one more where that one ended by itself; without stop tokens.
+
+    Beside them the likeliest tokens of each position with their log-probabilities, as far as both lists go together.
+    """
     wanted = len(reference.answer_ids) + reference.stopped
-    tokens = _complete(server, list(reference.prompt_ids), wanted)["tokens"]
+    answer = _complete(server, list(reference.prompt_ids), wanted, n_probs=_PROBABILITIES)
+    tokens = answer["tokens"]
     end = next((index for index, token in enumerate(tokens) if token in stop_ids), len(tokens))
-    return list(tokens[:end])
+    entries = zip(tokens, answer["completion_probabilities"], strict=False)
+    aligned = itertools.takewhile(lambda pair: pair[1].get("id", pair[0]) == pair[0], entries)
+    return list(tokens[:end]), [_likeliest(entry) for _, entry in aligned]
 
 
-def _offer(server: LlamaServer, reference: ReferenceAnswer) -> tuple[list[int], float]:
-    """The likeliest token at each position of the reference's answer, and the log-probability of that answer."""
+def _offer(
+    server: LlamaServer, reference: ReferenceAnswer, known: Sequence[Mapping[int, float]]
+) -> tuple[list[int], float]:
+    """The likeliest token at each position of the reference's answer, and the log-probability of that answer.
+
+    Args:
+        server: runs the file.
+        reference: whose answer is offered.
+        known: the likeliest tokens of the first positions, which need not be asked for.
+    """
     tops, total = [], 0.0
     for position, token in enumerate(reference.answer_ids):
-        prompt = [*reference.prompt_ids, *reference.answer_ids[:position]]
-        answer = _complete(server, prompt, 1, n_probs=_PROBABILITIES)
-        [entry] = answer["completion_probabilities"]
-        likeliest = {item["id"]: item["logprob"] for item in entry["top_logprobs"]}
+        likeliest = known[position] if position < len(known) else _likeliest_after(server, reference, position)
         tops.append(max(likeliest, key=lambda name: likeliest[name]))
         total += likeliest.get(token, min(likeliest.values()))
     return tops, total
+
+
+def _likeliest_after(server: LlamaServer, reference: ReferenceAnswer, position: int) -> Mapping[int, float]:
+    prompt = [*reference.prompt_ids, *reference.answer_ids[:position]]
+    [entry] = _complete(server, prompt, 1, n_probs=_PROBABILITIES)["completion_probabilities"]
+    return _likeliest(entry)
+
+
+def _likeliest(entry: Mapping[str, Any]) -> Mapping[int, float]:
+    return {item["id"]: item["logprob"] for item in entry["top_logprobs"]}

