@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lfwrap.model.facts import LinearShape, ModelFacts
-from lfwrap.plan.choices import Choices, Precision, is_attention
+from lfwrap.plan.choices import INT8, Choices, Precision, is_attention
 
 _FP32 = 4
 
@@ -91,6 +91,7 @@ def _inputs(model: ModelFacts, choices: Choices) -> int:
     PEFT casts the input of each adapted layer to the adapter's fp32, and autocast back: one copy a layer. With
     bitsandbytes, all in one type, or lfwrap's extension, layers share their input, unless dropout gives each its own.
     The inputs of o_proj and down_proj are the attention's output and the MLP's product, which others may keep already.
+    LLM.int8 keeps the input of every layer itself, with an adapter or without: dropout's copies come on top.
     """
     if not choices.is_lora:
         own_casts = choices.precision is Precision.MIXED
@@ -98,13 +99,15 @@ def _inputs(model: ModelFacts, choices: Choices) -> int:
         return choices.compute_bytes * sum(layer.in_features for layer in (layers if own_casts else _shared(layers)))
     targets = choices.targets(model)
     low_rank = choices.compute_bytes * choices.rank * len(targets)
+    is_int8 = choices.quantization_bit == INT8
+    shared = _shared([linear for linear in (model.linears if is_int8 else targets) if linear.name != "o_proj"])
+    kept = choices.compute_bytes * sum(linear.in_features for linear in shared)
     if choices.keeps_dropout:
         width = choices.compute_bytes + 1  # the mask has a byte an element
-        return low_rank + width * sum(linear.in_features for linear in targets)
+        return low_rank + width * sum(linear.in_features for linear in targets) + (kept if is_int8 else 0)
     if choices.casts_inputs:
         return low_rank + choices.compute_bytes * sum(linear.in_features for linear in targets)
-    kept = _shared([linear for linear in targets if linear.name != "o_proj"])
-    return low_rank + choices.compute_bytes * sum(linear.in_features for linear in kept)
+    return low_rank + kept
 
 
 def _shared(layers: list[LinearShape]) -> list[LinearShape]:

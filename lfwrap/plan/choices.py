@@ -56,12 +56,14 @@ class Choices:
         checkpointing: whether layers are recomputed in the backward pass.
         offload_checkpoints: whether the kept layer inputs go to main memory (`use_unsloth_gc`).
         packing: whether short rows share a sequence, kept apart by a block mask (`neat_packing`).
-        padded: whether rows of a micro-batch differ in length, which takes a mask.
+        padded: whether a micro-batch has padding, which takes a mask: its rows differ in length, or theirs is no
+            multiple of 8.
         optimizer: the engine's name for it.
         zero_stage: DeepSpeed's ZeRO stage; None for plain training or DDP.
         offload: whether ZeRO keeps optimizer states (and weights, stage 3) in main memory.
         fused_attention: whether the GPU has fused attention kernels for grouped queries.
         eval_batch: rows that one process evaluates at a time; 0 where nothing is evaluated.
+        loader_workers: processes that make micro-batches ahead; without any, the training process makes them itself.
         attended_tokens: how far a token looks where rows that share a sequence attend to themselves alone; else 0.
         is_extended: whether lfwrap's extension computes adapters and loss (`speed: max`).
         is_padding_free: whether it also lays the rows of a micro-batch one behind the other, without padding and masks.
@@ -89,6 +91,7 @@ class Choices:
     offload: bool = False
     fused_attention: bool = True
     eval_batch: int = 0
+    loader_workers: int = 0
     attended_tokens: int = 0
     is_extended: bool = False
     is_padding_free: bool = False
@@ -111,7 +114,7 @@ class Choices:
     @property
     def has_mask(self) -> bool:
         """Whether attention gets a mask of its own; unpadded rows need none."""
-        return self.has_block_mask or (self.padded and not self.is_padding_free and self.micro_batch > 1)
+        return self.has_block_mask or (self.padded and not self.is_padding_free)
 
     @property
     def has_block_mask(self) -> bool:
@@ -236,6 +239,7 @@ def read_choices(
         offload=offload,
         fused_attention=fused_attention,
         eval_batch=_eval_batch(values),
+        loader_workers=int(values.get("dataloader_num_workers") or 0),
     )
 
 

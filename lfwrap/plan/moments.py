@@ -142,10 +142,30 @@ def _layer_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
     if not choices.is_lora and model.tied_embeddings:
         terms.append(_head_gradient_term(model, choices))
     if not gradient_terms(model, choices):
-        size = choices.trainable_bytes * choices.trainable_parameters(model)
-        formula = f"{choices.trainable_bytes} bytes a trainable number"
-        terms.append(MemoryTerm("gradients", size, formula, "autograd", "an upper bound: they grow as activations go"))
+        terms.append(_growing_gradients(model, choices, terms[0].bytes))
     return terms
+
+
+def _growing_gradients(model: ModelFacts, choices: Choices, kept_bytes: int) -> MemoryTerm:
+    """Gradients of an update's only micro-batch: they come layer by layer, while what the forward pass kept goes.
+
+    Both change by the same share a layer, so the widest point is at one end: all is kept and one layer has its
+    gradients; or all have, and the first layer's input is left. An untied output layer has its gradient throughout.
+    """
+    head = 0 if choices.is_lora or model.tied_embeddings else choices.trainable_bytes * model.embedding_parameters
+    layers = _layer_gradients(model, choices)
+    one = layers // model.num_layers
+    size = head + max(one, layers + kept_bytes // model.num_layers - kept_bytes)
+    formula = f"{choices.trainable_bytes} bytes a trainable number, as kept activations go"
+    return MemoryTerm("gradients", size, formula, "autograd")
+
+
+def _layer_gradients(model: ModelFacts, choices: Choices) -> int:
+    """Bytes of all gradients but the embedding's and the output layer's."""
+    if choices.is_lora:
+        return choices.trainable_bytes * choices.adapter_parameters(model)
+    tables = 1 if model.tied_embeddings else 2
+    return choices.trainable_bytes * (choices.trainable_parameters(model) - tables * model.embedding_parameters)
 
 
 def _quantized_working(model: ModelFacts, choices: Choices, widest: int) -> int:
@@ -229,7 +249,12 @@ def _embedding_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
     size = copies * model.embedding_parameters * choices.trainable_bytes
     incoming = choices.tokens * model.hidden_size * choices.residual_bytes
     formula = f"{copies} × vocabulary × hidden size × {choices.trainable_bytes} bytes"
-    return [
+    terms = [
         MemoryTerm("embedding gradient", size, formula, "autograd"),
         MemoryTerm("incoming gradient", incoming, "tokens × hidden size", "autograd"),
     ]
+    if not gradient_terms(model, choices):
+        head = 0 if model.tied_embeddings else choices.trainable_bytes * model.embedding_parameters
+        each = f"{choices.trainable_bytes} bytes a trainable number"
+        terms.append(MemoryTerm("gradients", _layer_gradients(model, choices) + head, each, "autograd"))
+    return terms

@@ -100,6 +100,7 @@ def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> 
         world_size=request.world_size,
         zero_stage=values.get(STAGE_KEY, request.zero_stage),
         offload=request.offload,
+        padded=request.rows.pads(batch.micro_batch),
         fused_attention=request.hardware.kind is not DeviceKind.CUDA or gpu is None or gpu.flash_attention,
     )
     choices = _extended(request, choices)

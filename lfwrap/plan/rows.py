@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 # Rows that the engine packs together (`preprocessing_batch_size`), unless its workers get fewer.
 DEFAULT_PACKED_TOGETHER = 1000
+_MULTIPLE = 8  # to which the engine pads a training batch
 # transformers' LengthGroupedSampler sorts this many batches at a time, or a quarter of all.
 _SORTED_BATCHES, _SORTED_SHARE = 50, 4
 # How full packs are is told by so many groups; how long rows are, by all.
@@ -39,6 +40,15 @@ class Rows:
     lengths: tuple[int, ...] = ()
     basis: str = ""
     is_exact: bool = True
+
+    def pads(self, micro_batch: int) -> bool:
+        """Whether a micro-batch may have padding: the engine fills it up to its longest row and a multiple of 8."""
+        if not (self.lengths and self.is_exact):
+            return True
+        shortest = min(self.lengths)
+        return (micro_batch > 1 and shortest < self.longest_tokens) or any(
+            length % _MULTIPLE for length in self.lengths
+        )
 
     def cut(self, cutoff: int) -> Rows:
         """The rows as the engine cuts them."""

@@ -118,7 +118,9 @@ def micro_step_s(model: ModelFacts, choices: Choices, gpu: Gpu, constants: Speed
         compute = forward + launch.forward + _longer(backward, launch.backward)
     else:
         compute = _longer(forward + backward, launch.forward + launch.backward)
-    return compute + _offload_s(model, choices) + _gather_s(model, choices, passes, constants)
+    steps = compute + _offload_s(model, choices) + _gather_s(model, choices, passes, constants)
+    packing = _pack_s(choices, constants)
+    return max(steps, packing / choices.loader_workers) if choices.loader_workers else steps + packing
 
 
 def _longer(gpu_s: float, python_s: float) -> float:
@@ -167,6 +169,12 @@ def _attention_operations(model: ModelFacts, choices: Choices) -> float:
     else:
         length = choices.seq_len_tokens * (1.0 if choices.has_mask else 0.5)
     return 4.0 * choices.tokens * length * model.q_size * model.num_layers
+
+
+def _pack_s(choices: Choices, constants: SpeedConstants) -> float:
+    """The collator makes the block mask of packs on the CPU, entry by entry, before the update that it is for."""
+    entries = choices.micro_batch * choices.seq_len_tokens**2 if choices.has_block_mask else 0
+    return (constants.pack_s if choices.packing else 0.0) + constants.mask_entry_s * entries
 
 
 def _offload_s(model: ModelFacts, choices: Choices) -> float:
