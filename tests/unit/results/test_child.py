@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from lfwrap.errors import EngineError, PreflightError
+from lfwrap.results import child
 from lfwrap.results.child import WorkerProcess, child_environment, ending
 
 ENVIRONMENT = child_environment(model_is_local=True)
@@ -97,6 +98,19 @@ def test_a_python_that_is_not_there(tmp_path):
 def test_endings_in_words():
     assert ending(2) == "ended with exit code 2"
     assert ending(-signal.SIGKILL) == "was ended by SIGKILL (out of memory?)"
+
+
+@pytest.mark.parametrize(
+    ("busy", "stated", "expected"), [(True, None, "PASSIVE"), (False, None, None), (True, "ACTIVE", "ACTIVE")]
+)
+def test_threads_sleep_at_barriers_where_others_use_the_cores(monkeypatch, busy, stated, expected):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if stated:
+        monkeypatch.setenv("OMP_WAIT_POLICY", stated)
+    monkeypatch.setattr(child, "has_busy_neighbours", lambda: busy)
+    child._is_busy.cache_clear()
+    assert child_environment(model_is_local=True).get("OMP_WAIT_POLICY") == expected
+    child._is_busy.cache_clear()
 
 
 def test_the_hub_is_left_alone_for_a_local_model_unless_asked_for(monkeypatch):
