@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -23,14 +24,32 @@ def load(path):
     return module
 
 
-@pytest.mark.parametrize(
-    "script", ["benchmarks/plans/best.py", "benchmarks/memory/check.py", "benchmarks/memory/peers.py"]
-)
+SCRIPTS = ["plans/best.py", "memory/check.py", "memory/chosen.py", "memory/peers.py"]
+
+
+@pytest.mark.parametrize("script", [f"benchmarks/{name}" for name in SCRIPTS])
 def test_the_page_shows_what_the_script_prints(script):
     module = load(script)
     text = module.PAGE.read_text(encoding="utf-8")
     shown = text.split(module.BEGIN)[1].split(module.END)[0].strip()
     assert shown == module.render().strip(), f"run python {script} --write"
+
+
+def test_the_blind_table_is_what_was_written_down():
+    check = load("benchmarks/memory/check.py")
+    rows = check.as_written_down()
+    assert len(rows) == 13
+    assert sum(abs(row["error"]) <= 0.05 for row in rows) == 11
+    assert sum(abs(row["step_predicted"] / row["step_measured"] - 1) <= 0.25 for row in rows) == 12
+
+
+def test_plans_that_were_run_took_the_memory_that_was_planned():
+    chosen = load("benchmarks/memory/chosen.py")
+    rows = [chosen.compare(json.loads(line)) for line in chosen._RECORDS.read_text().splitlines()]
+    assert len(rows) == 26
+    assert {row["record"]["name"]: row["error"] for row in rows if abs(row["error"]) > 0.05} == {}
+    for row in rows:
+        assert row["record"]["peak_reserved_bytes"] < row["record"]["limit_bytes"]
 
 
 def test_the_best_plans_fit_and_keep_their_rows():

@@ -11,6 +11,7 @@ import pytest
 
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.model.facts import catalog_model
+from lfwrap.plan.activations import layer_bytes
 from lfwrap.plan.choices import Choices, Precision, read_choices
 from lfwrap.plan.lasting import adapter_bytes, lasting_terms, weights_bytes
 from lfwrap.plan.memory import estimate_memory
@@ -30,6 +31,7 @@ def load_check():
 check = load_check()
 RECORDS = check.load_records()
 QWEN_7B, LLAMA_8B = catalog_model("qwen2.5-7b"), catalog_model("llama-3.1-8b")
+LLAMA_3B = catalog_model("llama-3.2-3b")
 PAPER = Choices("lora", 16, 1024, accumulation=8, rank=64, dropout=0.1)
 
 
@@ -92,6 +94,35 @@ def test_what_ran_out_of_memory_was_predicted_not_to_fit():
 def test_trainable_numbers_are_exact(record):
     model, choices = check.case_model(record["case"]), check.case_choices(record["case"])
     assert choices.trainable_parameters(model) == record["trainable"]
+
+
+def test_int8_keeps_what_it_reads_besides_what_dropout_makes_of_it():
+    """The shared inputs of q, k and v, of gate and up, and of down; o_proj's is the attention's output."""
+    int8 = dataclasses.replace(PAPER, quantization_bit=8, checkpointing=False, dropout=0.1)
+    kept = (
+        layer_bytes(QWEN_7B, int8).inputs - layer_bytes(QWEN_7B, dataclasses.replace(int8, quantization_bit=4)).inputs
+    )
+    assert kept == 2 * (3584 + 3584 + 18944)
+    assert layer_bytes(QWEN_7B, dataclasses.replace(int8, target="q_proj")).inputs > kept
+
+
+@pytest.mark.parametrize(("model", "rows"), [(LLAMA_3B, 32), (LLAMA_8B, 16), (LLAMA_3B, 1), (LLAMA_8B, 1)])
+def test_gradients_of_one_micro_batch_come_as_activations_go(model, rows):
+    once = Choices("full", rows, 840, liger=True)
+    often = dataclasses.replace(once, accumulation=2)
+    peaks = [estimate_memory(model, each).peak_allocated_bytes for each in (once, often)]
+    gradients = 4 * model.parameters
+    assert peaks[1] - gradients <= peaks[0] <= peaks[1]
+    lasting = sum(term.bytes for term in lasting_terms(model, once))
+    assert peaks[0] >= lasting + gradients  # at the end all of them stand beside the states
+
+
+@pytest.mark.parametrize("micro_batch", [1, 4])
+def test_padding_takes_a_mask_in_each_layer(micro_batch):
+    plain = dataclasses.replace(PAPER, micro_batch=micro_batch, seq_len_tokens=4096, liger=True, checkpointing=False)
+    padded = dataclasses.replace(plain, padded=True)
+    more = estimate_memory(QWEN_7B, padded).peak_allocated_bytes - estimate_memory(QWEN_7B, plain).peak_allocated_bytes
+    assert more > QWEN_7B.num_layers * 2 * micro_batch * 4096**2
 
 
 def test_the_table_adds_up():

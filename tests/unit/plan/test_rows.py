@@ -36,6 +36,26 @@ def test_rows_are_cut_as_the_engine_cuts_them():
     assert Rows(5000, 4500.0).cut(4096).mean_tokens == 4096
 
 
+@pytest.mark.parametrize(
+    ("lengths", "micro_batch", "pads"),
+    [
+        ((4096, 4096), 8, False),
+        ((4096, 2048), 8, True),
+        ((4096, 2048), 1, False),
+        ((4096, 2047), 1, True),
+        ((4095, 4095), 1, True),
+        ((), 1, True),
+    ],
+)
+def test_batches_are_padded_to_their_longest_row_and_to_a_multiple_of_8(lengths, micro_batch, pads):
+    rows = Rows(max(lengths, default=4096), 3000.0, 2, lengths)
+    assert rows.pads(micro_batch) is pads
+
+
+def test_estimated_lengths_may_be_padded():
+    assert Rows(4096, 4096.0, 2, (4096, 4096), is_exact=False).pads(1)
+
+
 @pytest.mark.parametrize("capacity", [700, 1024, 4096])
 def test_packs_are_counted_as_the_engine_fills_them(capacity):
     packs = pack_rows(ROWS, capacity, 1000)

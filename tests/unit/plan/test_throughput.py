@@ -68,6 +68,35 @@ def test_what_takes_longer(slower):
     assert micro_step_s(QWEN_7B, dataclasses.replace(base, **slower), H100) > micro_step_s(QWEN_7B, base, H100)
 
 
+@pytest.mark.parametrize(("half", "count"), [("third calibration", 7), ("third held-out", 6)])
+def test_so_is_the_third_round(half, count):
+    rows = [check.compare(record) for record in check.load_records(half)]
+    assert len(rows) == count
+    assert {row["id"] for row in rows if abs(row["step_predicted"] / row["step_measured"] - 1) > 0.25} == set()
+    assert {row["id"] for row in rows if abs(row["error"]) > 0.05} == set()
+
+
+def test_the_third_rounds_halves_share_no_case():
+    halves = [{record["id"] for record in check.load_records(half)} for half in check.LATER_HALVES]
+    assert halves[0].isdisjoint(halves[1])
+    assert halves[0] | halves[1] == {record["id"] for record in check.load_records("blind")}
+
+
+def test_masks_of_packs_are_made_by_the_training_process_or_by_others_meanwhile():
+    packed = dataclasses.replace(LONG, packing=True, checkpointing=False)
+    alone = micro_step_s(QWEN_7B, packed, H100)
+    assert alone - micro_step_s(QWEN_7B, dataclasses.replace(packed, loader_workers=4), H100) > 4 * 4096**2 * 1e-9
+    free = dataclasses.replace(packed, is_padding_free=True, attended_tokens=300)
+    assert micro_step_s(QWEN_7B, free, H100) < alone - 4 * 4096**2 * 1e-9
+
+
+def test_slow_loading_holds_up_a_training_however_many_make_batches():
+    many = dataclasses.replace(LONG, micro_batch=1, seq_len_tokens=32768, packing=True, loader_workers=1)
+    tiny = dataclasses.replace(catalog_model("qwen2.5-0.5b"), num_layers=1)
+    two = dataclasses.replace(many, loader_workers=2)
+    assert micro_step_s(tiny, many, H100) == pytest.approx(2 * micro_step_s(tiny, two, H100))
+
+
 def test_small_work_is_bound_by_launching():
     one, two = (dataclasses.replace(LONG, micro_batch=size, seq_len_tokens=16) for size in (1, 2))
     assert micro_step_s(QWEN_7B, two, H100) < 1.05 * micro_step_s(QWEN_7B, one, H100)
