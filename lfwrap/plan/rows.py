@@ -45,10 +45,9 @@ class Rows:
         """Whether a micro-batch may have padding: the engine fills it up to its longest row and a multiple of 8."""
         if not (self.lengths and self.is_exact):
             return True
-        shortest = min(self.lengths)
-        return (micro_batch > 1 and shortest < self.longest_tokens) or any(
-            length % _MULTIPLE for length in self.lengths
-        )
+        if any(length % _MULTIPLE for length in self.lengths):  # nearly always told by one of the first
+            return True
+        return micro_batch > 1 and min(self.lengths) < self.longest_tokens
 
     def cut(self, cutoff: int) -> Rows:
         """The rows as the engine cuts them."""
