@@ -17,7 +17,7 @@ from lfwrap.model.hf_config import find_config
 from lfwrap.results.adapter_only import name_base, write_adapter
 from lfwrap.results.export_files import ExportFiles, FilesJob
 from lfwrap.results.export_options import CARD, FORMATS, NOTE, Export, ExportOptions
-from lfwrap.results.gguf import GgufTools, write_gguf
+from lfwrap.results.gguf import GgufTools, fallback_note, write_gguf
 from lfwrap.results.gguf_parity import GgufReport, measure_gguf, require_gguf
 from lfwrap.results.gptq import readable_on_cpu, write_gptq
 from lfwrap.results.merge import MergeSettings, check_model_folder, move_into, write_merged
@@ -199,6 +199,8 @@ class ExportWork:
         kinds, model = self._options.gguf, self.merged
         self._say(f"writing GGUF: {', '.join(kinds)}")
         name = ollama_name(self._name)
+        note = fallback_note(model, kinds)
+        self._notes += [note] if note else []
         with self._timed("gguf_s"):
             return write_gguf(self._tools, model, self._folder("gguf"), name, kinds, scratch=self._scratch)
 

