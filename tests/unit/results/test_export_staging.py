@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 import sys
@@ -13,6 +14,7 @@ import pytest
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, LfwrapError, PreflightError, RunStateError, UsageError
 from lfwrap.fsio import locked
+from lfwrap.results import export_work
 from lfwrap.results.export import ExportOptions, export_model
 from lfwrap.results.export_checks import check_out
 from lfwrap.results.hub import Push
@@ -39,6 +41,26 @@ difference = {"conversation": "spaces", "position": 3, "trained": " Hi", "export
 template = {"source": "training", "same": ["a question"], "differences": [difference]}
 print(json.dumps({"event": "done", "chat_template": template, "stop_ids": [2, 7], "stop_words": ["<end>", '"'],
                   "default_system": "Be kind.", "ollama": {"template": "{{ .System }}", "has_tools": False}}))
+"""
+
+
+# Beside that, stands for the comparison: says which GPU it sees and whether the weights are there when it is started.
+COMPARES = """
+import json, os, sys
+if os.path.basename(sys.argv[1]) == "parity.py":
+    load = json.loads(sys.stdin.readline())
+    place = os.path.dirname(sys.executable_folder)
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    json.dump({"devices": seen}, open(place + "/started.json", "w"))
+    sides = json.loads(sys.stdin.readline())["sides"]
+    folder = sides["merged"]["arguments"]["model_name_or_path"]
+    row = {"question": "How?", "reference_answer": "a", "exported_answer": "a", "same_prompt": True,
+           "same_answer": os.path.isfile(folder + "/config.json"), "answer_tokens": 1, "mean_abs_logit_difference": 0.0,
+           "max_abs_logit_difference": 0.0, "first_difference": None}
+    side = {"rows": [row], "compute_dtype": "bfloat16", "device": "cuda:0", "seconds": 1.0}
+    print(json.dumps({"event": "parity", "reference": [], "sides": {"merged": side}, "seconds": 1.0,
+                      "timing": {"merged": {"load_s": 0.5}}}))
+    sys.exit()
 """
 
 
@@ -229,3 +251,35 @@ def test_an_adapter_on_top_of_another_is_not_given_away_alone(engine, build, fac
     target = resolve_target(str(build.run(build.model("base"), engine_yaml=settings).root), facts)
     with pytest.raises(PreflightError, match="on top of /one"):
         export_model(engine(WRITES), target, tmp_path / "o", ExportOptions(formats=("adapter",)), print)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (("GPU-7", 80 << 30), ExportOptions(), True),
+        (("GPU-7", 80 << 30), ExportOptions(device="auto"), False),
+        (("", 1 << 30), ExportOptions(), False),
+        ((None, 0), ExportOptions(), False),
+    ],
+)
+def test_the_reference_is_asked_while_merging_where_a_gpu_has_room(engine, target, tmp_path, monkeypatch, case):
+    chosen, options, early = case
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(export_work, "choose_gpu", lambda _: chosen)
+    started = tmp_path / "started.json"
+    # The merge waits for the comparison to have begun, a little; where it begins later, it finds nothing.
+    waits = f"import os, time\nfor _ in range(100 if {early} else 1):\n    time.sleep(0.05)\n"
+    waits += f"    if os.path.exists({str(started)!r}): break\n"
+    made = engine(
+        waits + WRITES + f"open({str(tmp_path / 'early')!r}, 'w').write(str(os.path.exists({str(started)!r})))"
+    )
+    code = COMPARES.replace("sys.executable_folder", repr(str(started))) + WORKERS
+    _executable(made.python, code)
+    said: list[str] = []
+    export = export_model(made, target, tmp_path / "law", options, said.append)
+    assert (tmp_path / "early").read_text() == str(early)
+    assert json.loads(started.read_text()) == {"devices": chosen[0]}
+    assert export.parity is not None
+    assert export.parity.agreement.same_answers == 1
+    assert export.details["timing"]["comparison"] == {"merged": {"load_s": 0.5}}
+    assert any("comparing on the CPU" in line for line in said) == (chosen[0] == "")
