@@ -33,25 +33,25 @@ class SpeedConstants:
         gather_s: seconds to gather one tensor under ZeRO-3, whatever its size.
     """
 
-    matrices: float = 1.28
-    attention: float = 1.89
-    masked_attention: float = 5.18
-    traffic: float = 1.52
-    logits: float = 2.02
-    restoring: float = 1.69
-    layer_forward_s: float = 1.88e-3
-    layer_backward_s: float = 1.96e-3
-    operation_s: float = 0.0158e-3
-    liger_launch_s: float = 0.649e-3
-    adapter_forward_s: float = 0.289e-3
-    adapter_backward_s: float = 0.253e-3
-    nf4_launch_s: float = 0.239e-3
-    int8_launch_s: float = 0.1e-3
-    cast_launch_s: float = 0.0656e-3
-    micro_step_launch_s: float = 30e-3
-    pack_s: float = 29.3e-3
-    mask_entry_s: float = 2.42e-9
-    gather_s: float = 0.659e-3
+    matrices: float = 1.32
+    attention: float = 1.96
+    masked_attention: float = 5.5
+    traffic: float = 1.45
+    logits: float = 2.09
+    restoring: float = 1.9
+    layer_forward_s: float = 1.56e-3
+    layer_backward_s: float = 4.12e-3
+    operation_s: float = 0.0128e-3
+    liger_launch_s: float = 0.35e-3
+    adapter_forward_s: float = 0.213e-3
+    adapter_backward_s: float = 0.198e-3
+    nf4_launch_s: float = 0.218e-3
+    int8_launch_s: float = 0.0841e-3
+    cast_launch_s: float = 0.0569e-3
+    micro_step_launch_s: float = 28.6e-3
+    pack_s: float = 14.4e-3
+    mask_entry_s: float = 1.81e-9
+    gather_s: float = 0.565e-3
 
 
 FITTED = SpeedConstants()
