@@ -55,9 +55,10 @@ lora = LoraConfig(r=int(rank), lora_alpha=2 * int(rank), target_modules="all-lin
 tuned = get_peft_model(base, lora)
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
+device = "cuda" if torch.cuda.is_available() else "cpu"  # a GPU draws them at once, a core in half a minute
 for seed, folder in enumerate(folders):
     torch.manual_seed(seed)
-    state = {name: torch.randn(value.shape, dtype=torch.bfloat16) * 0.01
+    state = {name: (torch.randn(value.shape, device=device) * 0.01).cpu()  # fp32, as trainings save them
              for name, value in get_peft_model_state_dict(tuned).items()}
     import os; os.makedirs(folder, exist_ok=True)
     save_file(state, f"{folder}/adapter_model.safetensors", metadata={"format": "pt"})
