@@ -70,18 +70,17 @@ def test_compare_loads_once_and_goes_on_where_it_was_broken_off(adapters, tmp_pa
 
 
 def test_an_adapter_s_weights_do_not_depend_on_which_others_are_there(adapters, tiny_model, tmp_path):
-    """On a bf16 base, as a GPU has it: the loss to the last bit, alone and beside another adapter."""
+    """On a bf16 base, as a GPU has it: the loss to the last bit, as the first one and after others."""
     half = write_bf16(tiny_model, tmp_path / "half")
-    target = resolve_target(str(adapters[1]), load_engine_facts(), template="qwen", base_model=str(half))
+    target = resolve_target(str(adapters[0]), load_engine_facts(), template="qwen", base_model=str(half))
     row = EvalRow(
         1, ({"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "A lien is a claim."})
     )
-    found = []
-    for others in ({}, {"first": adapters[0]}):
-        with EvalSession(locate_engine(), target, adapters={**others, "one": adapters[1]}) as session:
-            assert session.ready["dtype"] == "bfloat16"
-            found += [loss.loss_sum for loss in session.losses([row], "one", LabelSettings())]
-    assert found[0] == found[1] > 0
+    beside = {"first": adapters[0], "other": adapters[1], "again": adapters[0]}
+    with EvalSession(locate_engine(), target, adapters=beside) as session:
+        assert session.ready["dtype"] == "bfloat16"
+        sums = {name: [loss.loss_sum for loss in session.losses([row], name, LabelSettings())] for name in beside}
+    assert sums["again"] == sums["first"] != sums["other"]
 
 
 def write_bf16(model: Path, out: Path) -> Path:
