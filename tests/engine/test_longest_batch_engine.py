@@ -60,7 +60,7 @@ def test_the_losses_are_the_same_with_and_without(tmp_path: Path, tiny_model: Pa
         assert len(way["with"]) == 3
         assert way["with"] == way["without"]
         (report,) = way["reports"]
-        assert report["shape"] == [2, 52]
+        assert report["shape"] == [2, 64]
 
 
 def free_port() -> int:

@@ -94,7 +94,7 @@ def exit_of(run: Run, attempt: int) -> dict[str, Any]:
 def test_out_of_memory_halves_the_micro_batch_and_goes_on(
     tmp_path: Path, recipe: Callable[..., Path], marked_in_proc: Callable[[Path], list[str]]
 ) -> None:
-    """A real failure of torch's allocator: the process may have 4.6 GB, four rows of 2,048 tokens want more."""
+    """A real failure of torch's allocator: the process may have 3.9 GB, four rows of 2,048 tokens want more."""
     data = tmp_path / "data" / "tiny.jsonl"
     row = json.dumps({"instruction": "Count.", "input": "", "output": "one two three four " * 200})
     data.write_text((row + "\n") * 12, encoding="utf-8")
@@ -106,7 +106,7 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on(
         flash_attn="disabled",
         max_steps=1,
     )
-    limit = 4_600_000_000
+    limit = 3_900_000_000
     done = lfwrap(
         "train",
         path,
@@ -202,10 +202,10 @@ def test_a_detached_run_outlives_its_watcher_and_a_hung_rank_ends_it_with_all_st
     assert "going on from checkpoint-" in lfwrap("runs", "resume", root, "--dry-run", cwd=tmp_path).stderr
 
 
-@pytest.mark.parametrize("times", [2, 3])
 def test_an_impatient_person_gets_out_at_once_and_nothing_stays(
-    tmp_path: Path, recipe: Callable[..., Path], times: int, marked_in_proc: Callable[[Path], list[str]]
+    tmp_path: Path, recipe: Callable[..., Path], marked_in_proc: Callable[[Path], list[str]]
 ) -> None:
+    """A second ^C; the third, which kills whatever is there, is the process tests'."""
     process = subprocess.Popen(
         [*LFWRAP, "train", str(recipe(max_steps=4000))],
         stderr=subprocess.PIPE,

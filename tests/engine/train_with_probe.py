@@ -38,7 +38,7 @@ def train(values: dict[str, Any], *, probe: bool) -> tuple[list[float], list[dic
     plain, reports, losses = Trainer.training_step, [], Losses()
     if probe:
         longest_batch.install_probe(reports.append)
-    run_exp(dict(values), callbacks=[losses])
+    run_exp({**values, "output_dir": f"{values['output_dir']}-{probe}"}, callbacks=[losses])
     Trainer.training_step = plain
     AcceleratorState._reset_state()
     PartialState._reset_state()

@@ -350,8 +350,39 @@ def still_used(before: list[int]) -> list[int]:
     return more
 
 
+def fault_work(place: Place, findings: dict[str, Finding]) -> dict[str, Callable[[], None]]:
+    """What each case does first."""
+    by_deepspeed = ("--launcher", "deepspeed", "lfwrap.zero_stage=2", "optim=adamw_torch")
+    return {
+        "through": lambda: train_through(place, "through", findings["through"]),
+        "again": lambda: train_through(place, "again", findings["again"]),
+        "stop": lambda: stop(place, findings["stop"]),
+        "kill": lambda: kill_rank(place, findings["kill"], "kill"),
+        "deepspeed": lambda: kill_rank(place, findings["deepspeed"], "deepspeed", *by_deepspeed),
+        "hang": lambda: hang(place, findings["hang"]),
+    }
+
+
+def try_all(place: Place, findings: dict[str, Finding], workers: int) -> dict[str, Any]:
+    """Two rounds: the faults beside uninterrupted runs, then the resumes beside the hung rank."""
+    work, before = fault_work(place, findings), gpu_bytes()
+    seconds, more = {}, {}
+    seconds["faults"] = at_once([(findings[name], work[name]) for name in findings if name != "hang"], workers)
+    place.end_all()
+    more["after the faults"] = still_used(before)
+    jobs = [
+        (found, work["hang"] if name == "hang" else lambda name=name, found=found: go_on(place, found, name))
+        for name, found in findings.items()
+        if name not in ALONE
+    ]
+    seconds["resumes and the hang"] = at_once(jobs, workers)
+    place.end_all()
+    more["after the resumes and the hang"] = still_used(before)
+    return {"seconds": seconds, "gpus": len(before), "gpu_bytes_before": before, "gpu_bytes_more": more}
+
+
 def main() -> int:
-    """Two rounds: the faults beside two uninterrupted runs, then the resumes beside the hung rank."""
+    """Try all cases, compare the losses, print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cases", default=",".join(FAULTS), help="some of %(default)s")
@@ -360,45 +391,19 @@ def main() -> int:
     options = parser.parse_args()
     place = Place(options.folder.resolve(), options.cpu)
     place.folder.mkdir(parents=True, exist_ok=True)
-    began_s = time.monotonic()
     prepare(place)
-    cases = options.cases.split(",")
-    findings = {name: Finding() for name in (*(ALONE[: 1 if place.on_cpu else 2]), *cases)}
-    work: dict[str, Callable[[], None]] = {
-        "stop": lambda: stop(place, findings["stop"]),
-        "kill": lambda: kill_rank(place, findings["kill"], "kill"),
-        "deepspeed": lambda: kill_rank(
-            place, findings["deepspeed"], "deepspeed", "--launcher", "deepspeed", "lfwrap.zero_stage=2",
-            "optim=adamw_torch"
-        ),
-        "through": lambda: train_through(place, "through", findings["through"]),
-        "again": lambda: train_through(place, "again", findings["again"]),
-        "hang": lambda: hang(place, findings["hang"]),
-    }  # fmt: skip
-    before = gpu_bytes()
-    workers = options.at_once or (1 if place.on_cpu else len(findings))
-    seconds = {"preparing": round(time.monotonic() - began_s, 1)}
-    used = {}
-    seconds["faults"] = at_once([(findings[name], work[name]) for name in findings if name != "hang"], workers)
-    place.end_all()
-    used["after the faults"] = still_used(before)
-    resumed = [name for name in cases if name != "hang"]
-    jobs = [(findings[name], lambda name=name: go_on(place, findings[name], name)) for name in resumed]
-    jobs += [(findings["hang"], work["hang"])] if "hang" in cases else []
-    seconds["resumes and the hang"] = at_once(jobs, workers)
-    place.end_all()
-    used["after the resumes and the hang"] = still_used(before)
+    alone = ALONE[:1] if place.on_cpu else ALONE
+    findings = {name: Finding() for name in (*alone, *options.cases.split(","))}
+    tried = try_all(place, findings, options.at_once or (1 if place.on_cpu else len(findings)))
     told: dict[str, Any] = {}
-    about_losses = Finding()
-    at_once([(about_losses, lambda: told.update(compare(place, findings)))], 1)
+    findings["losses"] = Finding(told)
+    at_once([(findings["losses"], lambda: told.update(compare(place, findings)))], 1)
     failures = {name: found.failures for name, found in findings.items() if found.failures}
-    failures |= {"losses": about_losses.failures} if about_losses.failures else {}
-    for when, more in used.items():
+    for when, more in tried["gpu_bytes_more"].items():
         if max(more, default=0) >= FREED_BYTES:
             failures[when] = [f"GPU memory still in use: {more}"]
-    cases_told = {name: found.facts for name, found in findings.items()}
-    whole = {"seconds": seconds, "gpus": len(before), "gpu_bytes_before": before, "gpu_bytes_more": used}
-    print(json.dumps({**whole, "losses": told, "cases": cases_told, "failures": failures}, indent=2))
+    cases = {name: found.facts for name, found in findings.items()}
+    print(json.dumps({**tried, "cases": cases, "failures": failures}, indent=2))
     return 1 if failures else 0
 
 
