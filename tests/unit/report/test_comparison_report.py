@@ -80,7 +80,8 @@ def test_the_page_escapes_everything_and_loads_nothing():
 
 def test_the_page_tells_what_stands_out():
     page = render_html(REPORT)
-    for words in ("cut at the limit", "lacks “x”", "all keywords", "<b>f</b>", "better than base", "be brief", "before"):
+    told = ("cut at the limit", "lacks “x”", "all keywords", "<b>f</b>", "better than base", "be brief", "before")
+    for words in told:
         assert words in page
     assert re.search(r'class="number best"[^>]*><span>50.0', page)
     assert 'data-spread="15.0"' in page
