@@ -21,6 +21,7 @@ _OWN, _VLLM, _SGLANG = BACKENDS
 _NEWEST_VLLM = (0, 11, 0)
 _ENGINE_CONTEXT_TOKENS = 4096  # the engine's default for both
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes as the largest rank
+_WHICH = {_VLLM: " (LLaMA-Factory 0.9.5 works with vllm up to 0.11.0)"}
 _MERGE = "`lfwrap export {name} --out DIR` merges it; then serve DIR."
 
 
@@ -32,7 +33,7 @@ def check_backend(engine: Engine, target: Target, backend: str) -> None:
     if found is None:
         raise PreflightError(
             f"{backend} is not installed for {engine.python}",
-            hint="Install it there (LLaMA-Factory 0.9.5 works with vllm up to 0.11.0), or leave --backend out.",
+            hint=f"Install it there{_WHICH.get(backend, '')}, or leave --backend out.",
         )
     if backend == _VLLM and tuple(map(int, re.findall(r"\d+", found)[:3])) > _NEWEST_VLLM:
         raise PreflightError(
