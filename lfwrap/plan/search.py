@@ -15,6 +15,7 @@ from lfwrap.plan.request import (
     ACCUMULATION_KEY,
     CUTOFF_KEY,
     LIGER_KEY,
+    LOADERS_KEY,
     MICRO_KEY,
     NO_CHECKPOINTING_KEY,
     OFFLOADED_CHECKPOINTS_KEY,
@@ -30,6 +31,8 @@ _SHARED = {
     2: "gradients and optimizer states are shared between the GPUs (ZeRO-2).",
     3: "weights, too, are shared between the GPUs (ZeRO-3), at a good part of the speed.",
 }
+_LOADERS = 2
+_CORES_FOR_LOADERS = 4
 # A setting must be worth this much speed to be changed.
 _WORTHWHILE = 0.02
 
@@ -41,12 +44,12 @@ def fixed_option(request: PlanRequest) -> Option:
 
 def options(request: PlanRequest) -> list[Option]:
     """Every way that the request leaves open, fitting or not; what costs speed only where nothing fits without."""
-    evaluation = _evaluation_setting(request)
-    found = list(_ways(request, evaluation))
+    given = {**_loading_setting(request), **_evaluation_setting(request)}
+    found = list(_ways(request, given))
     for resort in _last_resorts(request):
         if any(option.fits for option in found):
             break
-        found += _ways(request, {**evaluation, **resort})
+        found += _ways(request, {**given, **resort})
     return found
 
 
@@ -96,7 +99,7 @@ def rank_options(ways: Iterable[Option], count: int, alike: int = 2) -> list[Opt
 
 
 def _rank(option: Option) -> tuple[float, float]:
-    cost = 1 - _WORTHWHILE * len(option.changes.keys() - {PACKING_KEYS[1], CUTOFF_KEY, EVAL_BATCH_KEY})
+    cost = 1 - _WORTHWHILE * len(option.changes.keys() - {PACKING_KEYS[1], CUTOFF_KEY, EVAL_BATCH_KEY, LOADERS_KEY})
     if option.speed is None:  # nothing is known of the machine's pace: as little as possible is changed
         return cost, float(option.choices.micro_batch)
     return option.speed.tokens_per_s * cost, -float(option.memory.device_bytes)
@@ -117,6 +120,16 @@ def _settings(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
         matters.append([as_it_is, {NO_CHECKPOINTING_KEY: (True, reason)}])
     matters.append([as_it_is, *_length_settings(request)])
     return matters
+
+
+def _loading_setting(request: PlanRequest) -> dict[str, Reasoned]:
+    """Processes that make micro-batches ahead, where each GPU has cores to spare: the GPU need not wait for them."""
+    on_gpu = request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}
+    cores = request.hardware.cpu_cores // request.world_size
+    if request.speed == "none" or request.effective_batch is None or not on_gpu or cores < _CORES_FOR_LOADERS:
+        return {}
+    reason = "Micro-batches (and packs' masks) are made ahead, beside the GPU's work; the same ones in the same order."
+    return {LOADERS_KEY: (_LOADERS, reason)} if _is_open(request, LOADERS_KEY) else {}
 
 
 def _evaluation_setting(request: PlanRequest) -> dict[str, Reasoned]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,15 @@ from lfwrap.plan.batch import BatchPlan
 from lfwrap.plan.calibration import Measurement
 from lfwrap.plan.choices import Choices, read_target
 from lfwrap.plan.plan import Plan, make_plan, predict_plan
-from lfwrap.plan.request import ACCUMULATION_KEY, LIGER_KEY, MICRO_KEY, STAGE_KEY, PlanRequest, Reasoned
+from lfwrap.plan.request import (
+    ACCUMULATION_KEY,
+    LIGER_KEY,
+    LOADERS_KEY,
+    MICRO_KEY,
+    STAGE_KEY,
+    PlanRequest,
+    Reasoned,
+)
 from lfwrap.plan.rows import Rows
 from lfwrap.recipe.datasets import find_dataset_dir
 from lfwrap.recipe.measurements import load_measurements
@@ -27,6 +36,7 @@ DEFAULT_CUTOFF = 2048
 _STAGES = frozenset({"sft", "pt"})
 _METHODS = frozenset({"lora", "full"})
 _NEEDED_PACKAGES = {LIGER_KEY: "liger-kernel", STAGE_KEY: "deepspeed"}
+_SHARED_MEMORY, _SHARED_MEMORY_BYTES = Path("/dev/shm"), 1 << 30  # noqa: S108 - looked at, not written to
 _PLANNED_KINDS = frozenset({DeviceKind.CUDA, DeviceKind.ROCM})
 
 
@@ -37,7 +47,7 @@ class Machine:
     Attributes:
         hardware: the machine.
         world_size: processes.
-        unavailable: keys that need a package which is not installed there; they are no way to go.
+        unavailable: keys that need a package or shared memory which is not there; they are no way to go.
         dataset_dir: where the recipe's data sets are registered; None where they can't be read here.
         measured: what one's own runs measured on this kind of GPU.
     """
@@ -113,7 +123,10 @@ def find_machine(
     """
     gpu = hardware.smallest_gpu
     measured = load_measurements(gpu.name if gpu else None, engine)
-    return Machine(hardware, world_size, unavailable_keys(engine if is_here else None), dataset_dir, measured)
+    unavailable = unavailable_keys(engine if is_here else None)
+    if is_here and not _has_shared_memory():
+        unavailable |= {LOADERS_KEY}
+    return Machine(hardware, world_size, unavailable, dataset_dir, measured)
 
 
 def render_for_plan(recipe: Recipe, facts: EngineFacts, machine: Machine) -> Rendered:
@@ -137,6 +150,15 @@ def unavailable_keys(engine: Engine | None) -> frozenset[str]:
     if engine is None:
         return frozenset()
     return frozenset(key for key, package in _NEEDED_PACKAGES.items() if not package_version(engine, package))
+
+
+def _has_shared_memory() -> bool:
+    """Whether loader processes can hand over packs with their masks; a container has 64 MiB unless it is given more."""
+    try:
+        found = os.statvfs(_SHARED_MEMORY)
+    except (OSError, AttributeError):  # no such folder, or no such question
+        return False
+    return found.f_bavail * found.f_frsize >= _SHARED_MEMORY_BYTES
 
 
 def may_change(request: PlanRequest) -> bool:

@@ -16,6 +16,7 @@ from lfwrap.plan.option import device_limit_bytes
 from lfwrap.plan.plan import make_plan, predict_plan
 from lfwrap.plan.request import (
     LIGER_KEY,
+    LOADERS_KEY,
     MICRO_KEY,
     NO_CHECKPOINTING_KEY,
     OFFLOADED_CHECKPOINTS_KEY,
@@ -69,8 +70,26 @@ def test_a_plan_fits_keeps_the_batch_and_is_the_fastest(hardware):
 
 def test_without_lengths_nothing_is_packed_and_that_is_said():
     plan = make_plan(request())
-    assert set(plan.option.changes) <= {LIGER_KEY, NO_CHECKPOINTING_KEY}
+    assert set(plan.option.changes) <= {LIGER_KEY, NO_CHECKPOINTING_KEY, LOADERS_KEY}
     assert any("lfwrap data stats" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, 2),
+        ({"speed": "exact"}, 2),
+        ({"speed": "none"}, None),
+        ({"given": frozenset({*VALUES, LOADERS_KEY})}, None),
+        ({"world_size": 64}, None),
+    ],
+)
+def test_micro_batches_are_made_ahead_where_cores_are_to_spare(changes, expected):
+    asked = request(rows=ALPACA)
+    cores = dataclasses.replace(asked.hardware, cpu_cores=16)
+    asked = dataclasses.replace(asked, hardware=cores, **changes)
+    found = {option.changes.get(LOADERS_KEY, (None, ""))[0] for option in options(asked)}
+    assert found <= {expected}
 
 
 def test_short_rows_are_packed_and_the_rows_of_an_update_are_said():
