@@ -67,6 +67,7 @@ class ExportFiles:
         default_system: the template's own system prompt; may be empty.
         ollama_template: Ollama's Go template.
         ollama_has_tools: whether that one can say tools.
+        timing: seconds of importing the engine, and of the work.
     """
 
     folder: Path
@@ -76,6 +77,7 @@ class ExportFiles:
     default_system: str
     ollama_template: str
     ollama_has_tools: bool
+    timing: Mapping[str, float]
 
     def copy_to(self, folder: Path) -> None:
         """Put the files beside a model's weights; what is there under the same names is replaced."""
@@ -122,6 +124,7 @@ class FilesJob:
             found["default_system"],
             found["ollama"]["template"],
             found["ollama"]["has_tools"],
+            found.get("timing", {}),
         )
 
 

@@ -132,6 +132,7 @@ class ExportWork:
         """Tokenizer, chat template and what other runtimes ask; written by the engine."""
         with self._timed("wait_for_files_s"):
             files = self._files_job.result()
+        self._timing["files"] = dict(files.timing)
         self._say(files.chat_template.summary())
         return files
 

@@ -9,6 +9,7 @@ what other runtimes ask about the template. No weights are read.
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from answer import run_job  # type: ignore[import-not-found]  # beside this script
@@ -16,12 +17,14 @@ from answer import run_job  # type: ignore[import-not-found]  # beside this scri
 
 def write_files(job: dict[str, Any]) -> dict[str, Any]:
     """Do it; returns the event."""
+    started_s = time.monotonic()
     import chat_template  # type: ignore[import-not-found]  # beside this script
     import ollama_template  # type: ignore[import-not-found]  # beside this script
     from llamafactory.data import get_template_and_fix_tokenizer
     from llamafactory.hparams import get_infer_args
     from llamafactory.model import load_tokenizer
 
+    imported_s = time.monotonic()
     model_args, data_args, _, _ = get_infer_args(job["arguments"])
     module = load_tokenizer(model_args)
     tokenizer, processor = module["tokenizer"], module["processor"]
@@ -43,6 +46,10 @@ def write_files(job: dict[str, Any]) -> dict[str, Any]:
         "stop_ids": stop_ids,
         "stop_words": tokenizer.convert_ids_to_tokens(stop_ids),
         "default_system": template.default_system,
+        "timing": {
+            "import_s": round(imported_s - started_s, 2),
+            "work_s": round(time.monotonic() - imported_s, 2),
+        },
         "ollama": {"template": ollama.text, "has_tools": ollama.has_tools},
     }
 
