@@ -6,8 +6,7 @@ Each configuration gets a process of its own, so that no state leaks. Importing 
 few processes import ahead, while others train, and wait for their case. One JSON line a case is appended to --out as
 soon as it ends (and to --state, which survives where --out does not): cases already there are skipped, so a second
 call goes on. Several programs may share a host, each with a GPU (CUDA_VISIBLE_DEVICES) and a part of the cases; they
-share the checkpoints.
-Running out of memory is a result, not a failure.
+share the checkpoints. Running out of memory is a result, not a failure.
 """
 
 from __future__ import annotations

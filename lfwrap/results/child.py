@@ -132,6 +132,14 @@ class WorkerProcess:
         except BrokenPipeError as error:
             raise self._failure() from error
 
+    def begin(self, job: Mapping[str, Any]) -> None:
+        """Give the child its first request; one that can't take it is ended. Raises EngineError when it is gone."""
+        try:
+            self.send(job)
+        except BaseException:
+            self.close()
+            raise
+
     def receive(self) -> dict[str, Any]:
         """The child's next event.
 

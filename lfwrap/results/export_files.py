@@ -101,11 +101,7 @@ class FilesJob:
 
     def __enter__(self) -> Self:
         """Hand it the job."""
-        try:
-            self._worker.send(self._job)
-        except BaseException:
-            self._worker.close()
-            raise
+        self._worker.begin(self._job)
         return self
 
     def __exit__(self, *_: object) -> None:

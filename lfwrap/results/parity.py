@@ -295,11 +295,7 @@ class ComparisonJob:
 
     def __enter__(self) -> Self:
         """Let the reference be asked."""
-        try:
-            self._worker.send(self._job)
-        except BaseException:
-            self._worker.close()
-            raise
+        self._worker.begin(self._job)
         return self
 
     def __exit__(self, *_: object) -> None:
