@@ -4,32 +4,33 @@ Reads one JSON object from stdin: ``base`` and ``adapter`` (folders of safetenso
 it), ``shard_bytes`` and ``skip`` (names of base tensors that are not to be written). Writes the weight files and, for
 several, their index into ``out``, and one JSON line with where the time went.
 
-The engine's export loads the whole model, merges, and then writes. Here several threads each read some megabytes, merge
-them and write them, so that the disk is busy from the start and memory holds a few megabytes a thread; a tensor that
-the adapter does not change and that keeps its type is copied. The arithmetic is peft's: W + (B · A) · scale in fp32,
-rounded once to the exported type. A test holds the bytes against the engine's, which are the same unless a 16-bit base
-goes out in another type: the engine rounds to the base's type first.
+The engine's export loads the whole model, merges, and then writes. Here several processes each read some megabytes,
+merge them and write them, so that the disk is busy from the start and memory holds some megabytes a process; a tensor
+that the adapter does not change and that keeps its type is copied. The arithmetic is peft's: W + (B · A) · scale in
+fp32, rounded once to the exported type. A test holds the bytes against the engine's, which are the same unless a
+16-bit base goes out in another type: the engine rounds to the base's type first.
 """
 
 from __future__ import annotations
 
 import os
 
-# One thread a product: the tensors themselves are spread over the cores. Read when numpy is loaded.
+# One thread a product: the tensors themselves are spread over processes. Read when numpy is loaded.
 os.environ.update({"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"})
 
 import collections
 import json
 import math
+import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from answer import run_job  # type: ignore[import-not-found]  # beside this script
+from task_processes import do_tasks  # type: ignore[import-not-found]  # beside this script
 from tensor_arithmetic import (  # type: ignore[import-not-found]  # beside this script
     Array,
     Scratch,
@@ -50,15 +51,16 @@ from tensor_files import (  # type: ignore[import-not-found]  # beside this scri
     write_index,
 )
 
-_MAX_THREADS = 16
-_STEP_ELEMENTS = 4 << 20
+_MAX_PROCESSES = 16
+_STEP_ELEMENTS = 2 << 20
 _COPY_ELEMENTS = 128 << 20
 _FILES_AT_ONCE = 4
 
 
 class Task(NamedTuple):
-    """What one thread does in one go: rows of a tensor; ``first`` and ``last`` count its first dimension."""
+    """What one process does in one go: some rows of a tensor of a file, which starts ``offset`` bytes into its data."""
 
+    number: int
     file: ShardFile
     tensor: Tensor
     offset: int
@@ -66,14 +68,27 @@ class Task(NamedTuple):
     columns: int
 
 
+class Memory:
+    """A process's own, used again and again: fresh pages cost more than the arithmetic done in them."""
+
+    def __init__(self) -> None:
+        self._bytes: dict[str, Array] = {}
+
+    def take(self, purpose: str, size_bytes: int) -> Array:
+        """So many bytes, until the same purpose wants some again; what stands in them is of the time before."""
+        if purpose not in self._bytes or self._bytes[purpose].size < size_bytes:
+            self._bytes[purpose] = np.empty(size_bytes, np.uint8)
+        return self._bytes[purpose][:size_bytes]
+
+
 class Sources:
-    """Files of tensors, open for reading from several threads."""
+    """Files of tensors, open for reading from several processes."""
 
     def __init__(self) -> None:
         self._descriptors: dict[Path, int] = {}
 
     def open(self, paths: set[Path]) -> None:
-        """Open files before the threads start. Raises OSError."""
+        """Open files before the processes start. Raises OSError."""
         for path in paths:
             self._descriptors[path] = os.open(path, os.O_RDONLY)
 
@@ -86,13 +101,15 @@ class Sources:
                 raise OSError(f"{tensor.source}: ends in the middle of {tensor.name}")
             view, place = view[count:], place + count
 
-    def values(self, tensor: Tensor, rows: range | None = None) -> Array:
-        """A matrix, or some of its rows, in fp32."""
+    def values(self, tensor: Tensor, memory: Memory, rows: range | None = None) -> Array:
+        """A matrix, or some of its rows, in fp32; good until the process reads others of the same last dimension."""
         height = rows or range(tensor.shape[0])
-        content = np.empty(len(height) * tensor.shape[1] * WIDTHS[tensor.stored], np.uint8)
-        self.read(tensor, height.start * tensor.shape[1], content)
         shape = (len(height), tensor.shape[1])
-        return to_float32(as_array(content, tensor.stored).reshape(shape), tensor.stored, np.empty(shape, np.float32))
+        kind = "down" if rows is None else "up"
+        content = memory.take(f"{kind} as stored", math.prod(shape) * WIDTHS[tensor.stored])
+        self.read(tensor, height.start * tensor.shape[1], content)
+        wide = memory.take(kind, math.prod(shape) * WIDTHS["F32"]).view(np.float32).reshape(shape)
+        return to_float32(as_array(content, tensor.stored).reshape(shape), tensor.stored, wide)
 
 
 class Adapter:
@@ -110,7 +127,7 @@ class Adapter:
 
 
 class Clock:
-    """Seconds of all threads together, by what they were spent on."""
+    """Seconds of one process, by what they were spent on."""
 
     def __init__(self) -> None:
         self.seconds: collections.Counter[str] = collections.Counter()
@@ -123,57 +140,46 @@ class Clock:
 
 
 class Merger:
-    """One thread's work, with memory of its own."""
+    """One process's work, with memory of its own."""
 
     def __init__(self, sources: Sources, adapter: Adapter) -> None:
         self._sources, self._adapter = sources, adapter
-        self._scratch = Scratch()
-        self._raw = np.empty(0, np.uint8)
-        self._made = np.empty(0, np.uint8)
-        self.clock = Clock()
+        self._memory, self._scratch = Memory(), Scratch()
+        self._clock = Clock()
 
-    def run(self, tasks: collections.deque[Task]) -> None:
-        """Take tasks until there are none; on a failure nobody takes any more."""
-        try:
-            while tasks:
-                try:
-                    task = tasks.popleft()
-                except IndexError:
-                    return
-                self._do(task)
-        except BaseException:
-            tasks.clear()
-            raise
+    def run(self, tasks: Sequence[Task], numbers: Iterator[int], tell: Callable[[dict[str, Any]], None]) -> None:
+        """Do tasks by their numbers; tells which file got how many bytes, and at the end how long what took."""
+        for number in numbers:
+            for size_bytes in self._do(tasks[number]):
+                tell({"file": tasks[number].number, "bytes": size_bytes})
+        tell({"seconds": self._clock.seconds})
 
-    def _do(self, task: Task) -> None:
+    def _do(self, task: Task) -> Iterator[int]:
         tensor, pair = task.tensor, self._adapter.pairs.get(task.tensor.name)
-        down = self._sources.values(pair["A"]) if pair else np.empty(0)
+        down = self._sources.values(pair["A"], self._memory) if pair else np.empty(0)
         step = max(1, _STEP_ELEMENTS // max(1, task.columns))
         for top in range(task.rows.start, task.rows.stop, step):
             rows = range(top, min(top + step, task.rows.stop))
             count, first = len(rows) * task.columns, rows.start * task.columns
-            self._raw = _room(self._raw, count * WIDTHS[tensor.stored])
-            raw = self._raw[: count * WIDTHS[tensor.stored]]
+            raw = self._memory.take("raw", count * WIDTHS[tensor.stored])
             self._sources.read(tensor, first, raw)
-            share = Share(down, self._sources.values(pair["B"], rows), self._adapter.scale) if pair else None
-            self.clock.spent("read_s")
+            up = self._sources.values(pair["B"], self._memory, rows) if pair else None
+            share = None if up is None else Share(down, up, self._adapter.scale)
+            self._clock.spent("read_s")
             made = raw if share is None and tensor.stored == tensor.code else self._merge(task, raw, len(rows), share)
-            self.clock.spent("merge_s")
+            self._clock.spent("merge_s")
             task.file.write(tensor.name, first * WIDTHS[tensor.code], made.data)
-            self.clock.spent("write_s")
+            self._clock.spent("write_s")
+            yield made.size
 
     def _merge(self, task: Task, raw: Array, rows: int, share: Share | None) -> Array:
         tensor, shape = task.tensor, (rows, task.columns) if share else (1, rows * task.columns)
-        size = rows * task.columns * WIDTHS[tensor.code]
-        self._made = _room(self._made, size)
+        made = self._memory.take("made", rows * task.columns * WIDTHS[tensor.code])
         weight = as_array(raw, tensor.stored).reshape(shape)
-        out = as_array(self._made[:size], tensor.code).reshape(shape)
-        merge_rows(weight, out, (tensor.stored, tensor.code), share, self._scratch)
-        return self._made[:size]
-
-
-def _room(buffer: Array, size: int) -> Array:
-    return buffer if buffer.size >= size else np.empty(size, np.uint8)
+        merge_rows(
+            weight, as_array(made, tensor.code).reshape(shape), (tensor.stored, tensor.code), share, self._scratch
+        )
+        return made
 
 
 def list_tensors(base: Path, dtype: str, skip: set[str]) -> list[Tensor]:
@@ -190,21 +196,21 @@ def plan_tasks(files: Sequence[ShardFile], shards: Sequence[Sequence[Tensor]], m
     """What is to be done, a few files side by side: a file takes one writer at a time, the disk takes more."""
     for start in range(0, len(files), _FILES_AT_ONCE):
         tasks: list[Task] = []
-        for file, shard in list(zip(files, shards, strict=True))[start : start + _FILES_AT_ONCE]:
+        for number in range(start, min(start + _FILES_AT_ONCE, len(files))):
             offset = 0
-            for tensor in shard:
-                tasks += _tasks_of(file, tensor, offset, whole=tensor.name in merged)
+            for tensor in shards[number]:
+                tasks += _tasks_of(number, files[number], tensor, offset, whole=tensor.name in merged)
                 offset += tensor.size_bytes
         yield from sorted(tasks, key=lambda task: task.offset)
 
 
-def _tasks_of(file: ShardFile, tensor: Tensor, offset: int, *, whole: bool) -> Iterator[Task]:
+def _tasks_of(number: int, file: ShardFile, tensor: Tensor, offset: int, *, whole: bool) -> Iterator[Task]:
     if whole:
-        yield Task(file, tensor, offset, range(tensor.shape[0]), tensor.shape[1])
+        yield Task(number, file, tensor, offset, range(tensor.shape[0]), tensor.shape[1])
         return
     for first in range(0, tensor.elements, _COPY_ELEMENTS):
         rows = range(first, min(first + _COPY_ELEMENTS, tensor.elements))
-        yield Task(file, tensor, offset + first * WIDTHS[tensor.code], rows, 1)
+        yield Task(number, file, tensor, offset + first * WIDTHS[tensor.code], rows, 1)
 
 
 def merge(job: dict[str, Any]) -> dict[str, Any]:
@@ -220,8 +226,7 @@ def merge(job: dict[str, Any]) -> dict[str, Any]:
     files = [ShardFile(out / name, shard) for name, shard in zip(names, shards, strict=True)]
     sources = Sources()
     sources.open({tensor.source for tensor in tensors} | {adapter.path})
-    tasks = collections.deque(plan_tasks(files, shards, set(adapter.pairs)))
-    seconds = run_tasks(files, tasks, sources, adapter)
+    seconds = run_tasks(files, list(plan_tasks(files, shards, set(adapter.pairs))), sources, adapter)
     if len(shards) > 1:
         write_index(out, names, shards)
     seconds["wall_s"] = time.monotonic() - begun_s
@@ -230,29 +235,44 @@ def merge(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_tasks(
-    files: Sequence[ShardFile], tasks: collections.deque[Task], sources: Sources, adapter: Adapter
+    files: Sequence[ShardFile], tasks: Sequence[Task], sources: Sources, adapter: Adapter
 ) -> dict[str, float]:
-    """Merge and write it all, to the disk; returns seconds. Raises OSError."""
-    mergers = [Merger(sources, adapter) for _ in range(thread_count())]
+    """Merge and write it all, to the disk; returns what it took. Raises OSError and TaskFailedError."""
+    seconds: collections.Counter[str] = collections.Counter()
+
+    def hear(report: dict[str, Any]) -> None:
+        if "seconds" in report:
+            seconds.update(report["seconds"])
+        else:
+            files[report["file"]].written(report["bytes"])
+
+    def work(numbers: Iterator[int], tell: Callable[[dict[str, Any]], None]) -> None:
+        Merger(sources, adapter).run(tasks, numbers, tell)
+
+    processes = min(process_count(), len(tasks))
     try:
-        with ThreadPoolExecutor(len(mergers)) as pool:
-            work = [pool.submit(merger.run, tasks) for merger in mergers]
-        for done in work:
-            done.result()
+        for file in files:
+            file.open()
+        do_tasks(len(tasks), processes, work, hear)
         written_s = time.monotonic()
         for file in files:
             file.finish()
     finally:
         for file in files:
             file.abandon()
-    spent = sum((merger.clock.seconds for merger in mergers), collections.Counter[str]())
-    return {**spent, "sync_s": time.monotonic() - written_s, "threads": float(len(mergers))}
+    return {**seconds, "sync_s": time.monotonic() - written_s, "processes": float(processes), **_used()}
 
 
-def thread_count() -> int:
+def _used() -> dict[str, float]:
+    """What the processes that have ended took of the machine: seconds of cores, and pages that they had to be given."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"user_s": used.ru_utime, "system_s": used.ru_stime, "minor_faults": float(used.ru_minflt)}
+
+
+def process_count() -> int:
     """One for each core, and two that may wait for the disk."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MAX_THREADS, cores + 2)
+    return min(_MAX_PROCESSES, cores + 2)
 
 
 if __name__ == "__main__":

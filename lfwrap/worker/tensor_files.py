@@ -96,14 +96,14 @@ def write_index(folder: Path, names: Sequence[str], shards: Sequence[Sequence[Te
 
 
 class ShardFile:
-    """A safetensors file whose tensors are written in any order, by several threads, each at its place.
+    """A safetensors file whose tensors are written in any order, by several processes, each at its place.
 
-    A thread of its own hands what was written to the disk again and again, so that the disk works from the first
-    megabytes on and little is left to wait for at the end.
+    It is opened before they are forked. A thread of the first one hands what was written to the disk again and again,
+    so that the disk works from the first megabytes on and little is left to wait for at the end.
     """
 
     def __init__(self, path: Path, tensors: Sequence[Tensor]) -> None:
-        """Lay the file out; it is made with the first bytes."""
+        """Lay the file out; `open` makes it."""
         header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
         offset = 0
         for tensor in tensors:
@@ -114,22 +114,38 @@ class ShardFile:
         text += b" " * (-len(text) % _ALIGNMENT_BYTES)
         self._header = struct.pack("<Q", len(text)) + text
         self._offsets = {name: entry["data_offsets"][0] for name, entry in header.items() if name != "__metadata__"}
-        self._path, self._left_bytes = path, len(self._header) + offset
+        self._path, self._left_bytes = path, offset
         self._unsynced_bytes = 0
-        self._opening, self._counting = threading.Lock(), threading.Lock()
         self._wake = threading.Event()
         self._error: OSError | None = None
         self._descriptor = -1
         self._flusher = threading.Thread(target=self._flush, daemon=True)
 
+    def open(self) -> None:
+        """Make it, with its header and its full length. Raises OSError."""
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        os.ftruncate(self._descriptor, len(self._header) + self._left_bytes)
+        self._put(memoryview(self._header), 0)
+
     def write(self, name: str, start: int, content: memoryview) -> None:
-        """Put bytes of a tensor at their place, ``start`` counted from its first. Raises OSError."""
-        self._open()
+        """Put bytes of a tensor at their place, ``start`` counted from its first; from any process. Raises OSError."""
         self._put(content, len(self._header) + self._offsets[name] + start)
+
+    def written(self, size_bytes: int) -> None:
+        """Count what was written; in the process that opened the file. Raises OSError where the disk failed."""
+        if self._error is not None:
+            raise self._error
+        if self._flusher.ident is None:
+            self._flusher.start()
+        self._left_bytes -= size_bytes
+        self._unsynced_bytes += size_bytes
+        if self._unsynced_bytes >= _FLUSH_BYTES or self._left_bytes <= 0:
+            self._unsynced_bytes = 0
+            self._wake.set()
 
     def finish(self) -> None:
         """See that everything is on the disk; once all is written. Raises OSError: it is full, or failed."""
-        self._open()
+        self.written(0)
         self._flusher.join()
         self.abandon()
         if self._error is not None:
@@ -141,39 +157,21 @@ class ShardFile:
             return
         self._left_bytes = 0
         self._wake.set()
-        if self._flusher.ident is not None:  # not started where the disk had no room for the first byte
+        if self._flusher.ident is not None:  # not started where nothing was written
             self._flusher.join()
         os.close(self._descriptor)
         self._descriptor = -1
 
-    def _open(self) -> None:
-        with self._opening:
-            if self._descriptor >= 0:
-                return
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-            os.ftruncate(self._descriptor, self._left_bytes)
-            self._flusher.start()
-            self._put(memoryview(self._header), 0)
-
     def _put(self, content: memoryview, offset: int) -> None:
-        size_bytes = len(content)
         while content:
-            if self._error is not None:
-                raise self._error
             written = os.pwrite(self._descriptor, content, offset)
             content, offset = content[written:], offset + written
-        with self._counting:
-            self._left_bytes -= size_bytes
-            self._unsynced_bytes += size_bytes
-        if self._unsynced_bytes >= _FLUSH_BYTES or self._left_bytes <= 0:
-            self._wake.set()
 
     def _flush(self) -> None:
         try:
             while self._left_bytes > 0:
                 self._wake.wait()
                 self._wake.clear()
-                self._unsynced_bytes = 0
                 _sync_data(self._descriptor)
             os.fsync(self._descriptor)
         except OSError as error:

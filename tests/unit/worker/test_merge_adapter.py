@@ -106,7 +106,17 @@ def test_the_bytes_are_those_of_the_plain_sum_rounded_once(folders, tmp_path, st
     values, pair = folders(stored)
     event = _run(tmp_path, dtype=dtype)
     assert (event["event"], event["tensors"], event["merged"]) == ("done", 4, 1)
-    assert {"read_s", "merge_s", "write_s", "sync_s", "wall_s", "threads"} == event["timing"].keys()
+    assert {
+        "read_s",
+        "merge_s",
+        "write_s",
+        "sync_s",
+        "wall_s",
+        "processes",
+        "user_s",
+        "system_s",
+        "minor_faults",
+    } == event["timing"].keys()
     found = _load(tmp_path / "out")
     for name, (code, value) in values.items():
         if code == "I32":

@@ -1,0 +1,82 @@
+"""Tasks spread over forked processes: each is done once, and no failure is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from lfwrap.worker.task_processes import TaskFailedError, do_tasks
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+
+
+def _squares(numbers, tell):
+    for number in numbers:
+        tell({"number": number, "square": number * number, "process": os.getpid()})
+        time.sleep(0.001)
+
+
+def _left_children() -> bool:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("count", "processes"), [(0, 1), (1, 1), (1, 4), (300, 1), (300, 3), (20_000, 2)])
+def test_every_task_is_done_once(count, processes):
+    heard = []
+    work = _squares if count < 1000 else lambda numbers, tell: [tell({"number": n, "square": n * n}) for n in numbers]
+    do_tasks(count, processes, work, heard.append)
+    assert sorted((report["number"], report["square"]) for report in heard) == [(n, n * n) for n in range(count)]
+
+
+@linux
+def test_the_work_is_shared():
+    heard = []
+    do_tasks(200, 3, _squares, heard.append)
+    assert len({report["process"] for report in heard}) == 3
+    assert os.getpid() not in {report["process"] for report in heard}
+    assert not _left_children()
+
+
+@linux
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (lambda: 1 // 0, "ZeroDivisionError"),
+        (lambda: (_ for _ in ()).throw(OSError(28, "No space left on device")), r"OSError: \[Errno 28\] No space left"),
+        (lambda: (_ for _ in ()).throw(ValueError("x" * 9000)), "ValueError: xxx"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), r"a process was ended by SIGKILL \(out of memory\?\)"),
+        (lambda: os._exit(3), "a process ended with exit code 3"),
+    ],
+)
+def test_a_failure_is_told_and_ends_the_work(end, message):
+    def work(numbers, tell):
+        for number in numbers:
+            if number == 5:
+                end()
+            tell({"number": number})
+            time.sleep(0.01)
+
+    heard = []
+    with pytest.raises(TaskFailedError, match=message):
+        do_tasks(100, 2, work, heard.append)
+    assert 5 not in {report["number"] for report in heard}
+    assert not _left_children()
+
+
+@linux
+def test_a_listener_that_fails_ends_the_work():
+    def hear(report):
+        if report["number"] > 3:
+            raise OSError(5, "the disk failed")
+
+    with pytest.raises(OSError, match="the disk failed"):
+        do_tasks(10_000, 2, _squares, hear)
+    assert not _left_children()
