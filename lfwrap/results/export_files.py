@@ -12,7 +12,7 @@ from lfwrap.engine.locate import Engine
 from lfwrap.fsio import write_json
 from lfwrap.model.hf_config import find_config
 from lfwrap.results.child import WorkerProcess, child_environment
-from lfwrap.results.target import Target, load_facts_json
+from lfwrap.results.target import Target, has_any, load_facts_json
 
 _SOURCES = {
     "base": "the base model's own chat template",
@@ -97,7 +97,7 @@ class FilesJob:
         arguments.pop("adapter_name_or_path", None)
         environment = child_environment(model_is_local=target.model_is_local)
         self._worker = WorkerProcess(engine.python, "export_files.py", environment=environment)
-        self._job = {"arguments": arguments, "out": str(folder)}
+        self._job = {"arguments": arguments, "out": str(folder), "text_only": is_text_only(target)}
 
     def __enter__(self) -> Self:
         """Hand it the job."""
@@ -122,6 +122,14 @@ class FilesJob:
             found["ollama"]["has_tools"],
             found.get("timing", {}),
         )
+
+
+def is_text_only(target: Target) -> bool:
+    """Whether a tokenizer is all that the model's folder holds beside weights: no processor of images or sound."""
+    config = find_config(target.model)
+    if config is None or not target.model_is_local or target.options.get("trust_remote_code"):
+        return False
+    return not has_any(config.parent, ("*processor*.json", "*.py"))
 
 
 def write_model_config(target: Target, folder: Path, dtype: str) -> None:
