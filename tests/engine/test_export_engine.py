@@ -96,6 +96,26 @@ def test_every_template_can_be_said_in_jinja(tiny_model):
     assert not any(plain & set(differing.get(name, ())) for name in KEY_BY_KEY)
 
 
+def test_files_made_without_torch_are_those_of_the_whole_engine(tiny_model, tmp_path):
+    events, files = [], []
+    arguments = {"model_name_or_path": str(tiny_model), "template": "qwen3", "finetuning_type": "lora"}
+    for argument in ("--text-only", "--whole"):
+        out = tmp_path / argument
+        out.mkdir()
+        job = {"arguments": arguments, "out": str(out), "text_only": False}
+        worker = [str(locate_engine().python), str(Path(lfwrap.worker.__file__).parent / "export_files.py")]
+        with subprocess.Popen([*worker, argument], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            child.stdin.write(json.dumps(job).encode() + b"\n")
+            child.stdin.flush()
+            events.append(json.loads(child.stdout.readline()))
+        files.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert events[0].pop("timing").keys() == events[1].pop("timing").keys()
+    assert events[0]["event"] == "done"
+    assert events[0] == events[1]
+    assert files[0].keys() >= {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert files[0] == files[1]
+
+
 def test_a_merge_that_did_nothing_is_an_error_with_the_first_differing_token(target, tmp_path):
     """The fault of LF#6105: what was exported is the base."""
     cli = tmp_path / "llamafactory-cli"

@@ -7,6 +7,7 @@ import shutil
 import stat
 import sys
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from lfwrap.fsio import locked
 from lfwrap.results import export_work
 from lfwrap.results.export import ExportOptions, export_model
 from lfwrap.results.export_checks import check_out
+from lfwrap.results.export_files import is_text_only
 from lfwrap.results.hub import Push
 from lfwrap.results.merge import MergeSettings, merge_settings
 from lfwrap.results.target import resolve_target
@@ -192,6 +194,25 @@ def test_a_full_disk_is_found_before_anything_is_written(engine, target, tmp_pat
     with pytest.raises(PreflightError, match="1000 B free, the export needs 64"):
         export_model(engine(WRITES), target, tmp_path / "new" / "law", UNCHECKED, lambda _: None)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        (None, {}, True),
+        ("preprocessor_config.json", {}, False),
+        ("processor_config.json", {}, False),
+        ("video_preprocessor_config.json", {}, False),
+        ("tokenization_own.py", {}, False),
+        (None, {"trust_remote_code": True}, False),
+        (None, {"model": "org/on-a-hub"}, False),
+    ],
+)
+def test_only_a_text_model_in_a_folder_is_done_without_torch(target, name, options, expected):
+    if name:
+        (Path(target.model) / name).write_text("{}")
+    model = options.pop("model", target.model)
+    assert is_text_only(replace(target, model=model, options=options)) is expected
 
 
 def test_qlora_merges_without_quantization(build, facts, tmp_path):
