@@ -3,12 +3,14 @@ r"""Export of a 7B model with a LoRA adapter, timed against writing its bytes.
     python benchmarks/export_7b.py --work /tmp/export7b --rounds 3
 
 Makes a Qwen2.5-7B-shaped model with random weights (15.2 GB in bf16) and a rank 64 adapter on all of its linear layers
-once, then times, round after round on the same disk: writing as many bytes to a file from memory (once through the page
-cache as `export` does, with an fsync at the end of both), `lfwrap export` without and with parity, and once the
-engine's own `llamafactory-cli export` (``--merger engine``). Prints one JSON object with the ratios and, for each
-export, where its time went, as its export.json says; with ``--report FILE`` it is written anew after each step. Needs
-the engine, no network, 3 × the model on the disk and about 40 GB of memory for the page cache; ``--layers 2`` tries it
-anywhere.
+once. Then, in turn on the same disk (A B A B): writing as many bytes to a file from memory, through the page cache as
+`export` does, with an fsync at the end of both; and `lfwrap export --no-parity`, which keeps nothing from one time to
+the next. Afterwards an export whose base has to be read from the disk (``export_unread``; its files are dropped from
+the page cache), one with parity, and the engine's own `llamafactory-cli export` (``--merger engine``). Prints one JSON
+object with the times and ratios, round by round and as medians, and for each export where its time went, as its
+export.json says: seconds of cores and page faults of the merging processes, the wait for the tokenizer's, what is
+spent outside. With ``--report FILE`` it is written anew after each step. Needs the engine, no network, 3 × the model on
+the disk and about 40 GB of memory for the page cache; ``--layers 2`` tries it anywhere.
 """
 
 from __future__ import annotations
@@ -116,6 +118,14 @@ def read_through(folder: Path) -> int:
     return total
 
 
+def forget(*folders: Path) -> None:
+    """Drop every weight file from the page cache, where nobody else holds it there."""
+    for path in (path for folder in folders for path in folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def time_write(path: Path, size_bytes: int) -> float:
     """Seconds to write as many bytes to one file and have them on the disk."""
     chunk = memoryview(os.urandom(_CHUNK_BYTES))
@@ -173,6 +183,10 @@ class Report:
             "cores": os.cpu_count(),
             "seconds": self.seconds,
             "write_bytes_per_s": round(self.size_bytes / medians["write"]),
+            "ratios_in_turn": [
+                round(export / write, 2)
+                for write, export in zip(self.seconds["write"], self.seconds.get("export", []), strict=False)
+            ],
             "ratio_to_writing": {name: round(value / medians["write"], 2) for name, value in medians.items()},
             "details": self.details,
         }
@@ -198,6 +212,8 @@ def main() -> None:
     for _ in range(asked.rounds):
         report.add("write", time_write(asked.work / "bytes", size))
         report.add("export", *time_export(adapter, out, "--no-parity"))
+    forget(model, adapter)
+    report.add("export_unread", *time_export(adapter, out, "--no-parity"))
     if not asked.skip_parity:
         report.add("export_with_parity", *time_export(adapter, out))
     if not asked.skip_engine:
