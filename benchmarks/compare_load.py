@@ -2,12 +2,12 @@
 
 Makes random adapters for a model and times `lfwrap compare A B C` (one load, adapters swapped) and `lfwrap compare A`,
 `… B`, `… C` (a load each), in turns, with the same questions. Prints one JSON object; ``factor`` is separate / one.
-Each comparison goes to stderr as it is done, with what its load took.
+Each comparison goes to stderr as it is done, with what its load took. Where the two ways' answers differ, one more load
+tells whether the two likeliest tokens were level there (``parted``; random weights make many near-ties).
 
-First it asks each adapter twice beside the others and alone in processes of their own (``--no-repeat`` leaves it out),
-which tells chance from dependence: ``repeat`` counts the answers that differ between two askings in one process,
-between two processes with the same adapter, and between beside and alone; with the first differing token of each, and
-how far the two likeliest tokens were apart there (logits; random weights make many near-ties).
+First it asks whether an answer depends on what else is loaded, or differs by chance (``--no-repeat`` leaves it out):
+``repeat`` with its ``verdict``, from the logits of two processes; compare_chance.py says how. That part alone:
+--no-time; it needs twice the model's memory, and is ended after --limit-s, with what is there until then.
 
 Without --model a random 7B (Qwen2.5-7B's shape, bf16) is made; it needs a CUDA device, 16 GB of disk and
 --tokenizer DIR. Nothing is fetched: it runs from a checkout on a host without a network.
@@ -24,7 +24,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+from compare_chance import Wish, explain, measure
 
 ROOT = Path(__file__).resolve().parents[1]
 QUESTIONS = [f"Question {number}: what follows from {number * 7} and {number * 3}?" for number in range(16)]
@@ -43,60 +47,37 @@ model.save_pretrained(out, max_shard_size="4GB")
 for file in tokenizer.iterdir():
     shutil.copy(file, out)
 """
-MAKE_ADAPTERS = """
-import sys, torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM
-model, rank, *folders = sys.argv[1:]
-config = AutoConfig.from_pretrained(model)
-with torch.device("meta"):
-    base = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-lora = LoraConfig(r=int(rank), lora_alpha=2 * int(rank), target_modules="all-linear", task_type="CAUSAL_LM")
-tuned = get_peft_model(base, lora)
-from peft.utils import get_peft_model_state_dict
-from safetensors.torch import save_file
-device = "cuda" if torch.cuda.is_available() else "cpu"  # a GPU draws them at once, a core in half a minute
-for seed, folder in enumerate(folders):
-    torch.manual_seed(seed)
-    state = {name: (torch.randn(value.shape, device=device) * 0.01).cpu()  # fp32, as trainings save them
-             for name, value in get_peft_model_state_dict(tuned).items()}
-    import os; os.makedirs(folder, exist_ok=True)
-    save_file(state, f"{folder}/adapter_model.safetensors", metadata={"format": "pt"})
-    lora.base_model_name_or_path = model
-    lora.save_pretrained(folder)
-"""
-# In the engine's Python: WORKERS MODEL TEMPLATE TOKENS QUESTIONS OUT ADAPTER...; each adapter answers twice, in turns.
-ANSWER = """
-import hashlib, json, sys
-workers, model, template, tokens, questions, out, *folders = sys.argv[1:]
-sys.path.insert(0, workers)
-import torch
-from engine_model import EngineModel, Generation
-arguments = {"model_name_or_path": model, "template": template, "finetuning_type": "lora"}
-engine = EngineModel(arguments, {folder: folder for folder in folders})
-prompts = [engine.encode([{"role": "user", "content": text}], None, None) for text in json.loads(questions)]
-prompts.sort(key=len, reverse=True)
-def digest(part):
-    named = sorted((name.replace(part, ""), value) for name, value in engine.model.named_parameters()
-                   if (part in name if part else "lora_" not in name))
-    sums = [(name, value.double().sum().item(), value.double().abs().sum().item()) for name, value in named]
-    return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
-def gaps(prompt, ids):
-    top = engine.answer_logits(prompt, ids).topk(2).values
-    return [round(float(gap), 4) for gap in top[:, 0] - top[:, 1]]
-found = {"base": digest(""), "load_s": engine.base_s, "adapter_s": list(engine.adapter_s.values()), "adapters": {}}
-for turn in range(2):
-    for folder in folders:
-        with engine.using(folder):
-            ids = [answer.token_ids for answer in engine.generate_many(prompts, Generation(int(tokens)))]
-            if not turn:
-                found["adapters"][folder] = {
-                    "ids": [], "weights": digest(f".{engine._internal[folder]}."),
-                    "gaps": [gaps(prompt, answer) for prompt, answer in zip(prompts, ids)],
-                }
-            found["adapters"][folder]["ids"].append(ids)
-json.dump(found, open(out, "w"))
-"""
+
+
+def linear_shapes(model: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, rows and columns of each linear layer of the blocks, from the headers of the model's files."""
+    for file in sorted(model.glob("*.safetensors")):
+        with file.open("rb") as source:
+            header = json.loads(source.read(int.from_bytes(source.read(8), "little")))
+        for name, entry in header.items():
+            if ".layers." in name and name.endswith("_proj.weight"):
+                yield name.removesuffix(".weight"), *entry["shape"]
+
+
+def make_adapters(model: Path, rank: int, folders: list[Path]) -> None:
+    """Random LoRA adapters on all linear layers, in fp32 as trainings save them; no torch is imported for it."""
+    from safetensors.numpy import save_file
+
+    shapes = list(linear_shapes(model))
+    config = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 2 * rank, "bias": "none",
+        "base_model_name_or_path": str(model), "inference_mode": True,
+        "target_modules": sorted({name.rpartition(".")[2] for name, _, _ in shapes}),
+    }  # fmt: skip
+    for seed, folder in enumerate(folders):
+        draw, state = np.random.default_rng(seed), {}
+        for name, rows, columns in shapes:
+            for part, shape in (("A", (rank, columns)), ("B", (rows, rank))):
+                values = draw.standard_normal(shape, dtype=np.float32) * np.float32(0.01)
+                state[f"base_model.model.{name}.lora_{part}.weight"] = values
+        folder.mkdir(parents=True)
+        save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def environment() -> dict[str, str]:
@@ -116,55 +97,8 @@ def run(*command: object) -> float:
     return time.perf_counter() - began
 
 
-def ask_alone_and_beside(adapters: list[Path], model: Path, folder: Path, options: argparse.Namespace) -> dict:
-    """How many answers differ by chance, and how many by what else is loaded; all processes at once."""
-    lone = [adapters[0], adapters[-1]]  # four models of 7B fit on a GPU of 80 GB together
-    groups = {"beside": adapters, "alone0": lone[:1], "alone1": lone[1:], "again": lone[:1]}
-    asked = json.dumps(QUESTIONS[: options.questions])
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", ANSWER, str(ROOT / "lfwrap" / "worker"), str(model), options.template,
-             str(options.tokens), asked, str(folder / f"{name}.json"), *map(str, group)],
-            env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )
-        for name, group in groups.items()
-    ]  # fmt: skip
-    errors = [child.communicate()[1] for child in children]
-    if any(child.returncode for child in children):
-        sys.exit("\n".join(error[-3000:] for error in errors))
-    found = {name: json.loads((folder / f"{name}.json").read_bytes()) for name in groups}
-    beside = found["beside"]["adapters"]
-    alone = {
-        name: entry for number in range(len(adapters)) for name, entry in found[f"alone{number}"]["adapters"].items()
-    }
-    again = found["again"]["adapters"]
-    return {
-        "weights_same": all(beside[name]["weights"] == alone[name]["weights"] for name in alone)
-        and len({each["base"] for each in found.values()}) == 1,
-        "in_one_process": differences([(entry, entry, 1) for entry in [*beside.values(), *alone.values()]]),
-        "in_two_processes": differences([(alone[name], again[name], 0) for name in again]),
-        "beside_and_alone": differences([(beside[name], alone[name], 0) for name in alone]),
-        "median_gap": statistics.median(gap for entry in alone.values() for row in entry["gaps"] for gap in row),
-        "base_s": [each["load_s"] for each in found.values()],
-        "adapter_s": [each["adapter_s"] for each in found.values()],
-    }
-
-
-def differences(pairs: list[tuple[dict, dict, int]]) -> dict:
-    """Of the first answers of one and those of the other, of its asking with that number."""
-    total, at = 0, []
-    for one, other, asking in pairs:
-        for mine, theirs, gaps in zip(one["ids"][0], other["ids"][asking], one["gaps"], strict=True):
-            total += 1
-            if mine != theirs:
-                same = (left == right for left, right in zip(mine, theirs, strict=False))
-                first = next((place for place, equal in enumerate(same) if not equal), min(len(mine), len(theirs)))
-                at.append([first, gaps[first]])
-    return {"answers": total, "differ": len(at), "first_token_and_gap": sorted(at)}
-
-
-def compare(adapters: list[Path], model: Path, folder: Path, options: argparse.Namespace) -> tuple[float, list[str]]:
-    """Wall seconds of one `lfwrap compare` in a fresh folder, and all answers in the order of the adapters."""
+def compare(adapters: list[Path], model: Path, folder: Path, options: argparse.Namespace) -> tuple[float, list[list]]:
+    """Wall seconds of one `lfwrap compare` in a fresh folder, and each adapter's answers in the questions' order."""
     out = folder / "out"
     shutil.rmtree(out, ignore_errors=True)
     questions = folder / "questions.txt"
@@ -178,11 +112,35 @@ def compare(adapters: list[Path], model: Path, folder: Path, options: argparse.N
     done = {"adapters": len(adapters), "wall_s": round(seconds, 1), "loads": report["loads"]}
     print(json.dumps(done), file=sys.stderr, flush=True)
     names = [target["name"] for target in report["targets"]]
-    return seconds, [row["answers"][name]["text"] for name in names for row in report["rows"]]
+    return seconds, [[row["answers"][name]["text"] for row in report["rows"]] for name in names]
 
 
-def main() -> None:
-    """Make what is missing, measure in turns, print."""
+def time_both(wish: Wish, folder: Path, options: argparse.Namespace) -> dict:
+    """One load and several, in turns; and where their answers part."""
+    together_s, apart_s, answers = [], [], 0
+    parted: dict[str, list[tuple[str, str]]] = {}
+    adapters = list(wish.adapters)
+    for _ in range(options.rounds):
+        seconds, beside = compare(adapters, wish.model, folder, options)
+        together_s.append(seconds)
+        single = [compare([adapter], wish.model, folder, options) for adapter in adapters]
+        apart_s.append(sum(seconds for seconds, _ in single))
+        for adapter, together, (_, [alone]) in zip(adapters, beside, single, strict=True):
+            answers += len(alone)
+            pairs = [pair for pair in zip(together, alone, strict=True) if pair[0] != pair[1]]
+            if pairs:
+                parted.setdefault(str(adapter), []).extend(pairs)
+    one, separate = statistics.median(together_s), statistics.median(apart_s)
+    found = {
+        "one_load_s": round(one, 1), "separate_loads_s": round(separate, 1), "factor": round(separate / one, 2),
+        "answers": answers, "answers_that_differ": sum(map(len, parted.values())),
+    }  # fmt: skip
+    print(json.dumps(found), file=sys.stderr, flush=True)
+    return found | ({"parted": explain(parted, wish, folder)} if parted else {})
+
+
+def read_options() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="a model to use instead of a random 7B")
     parser.add_argument("--tokenizer", type=Path, help="a tokenizer's folder, for the random 7B")
@@ -194,44 +152,37 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--repeat", action=argparse.BooleanOptionalAction, default=True, help="chance or dependence")
     parser.add_argument("--time", action=argparse.BooleanOptionalAction, default=True, help="one load or several")
+    parser.add_argument("--limit-s", type=float, default=120.0, help="for the processes that keep logits")
     parser.add_argument("--scratch", type=Path, help="where models and answers go")
     options = parser.parse_args()
     if options.model is None and options.tokenizer is None:
         parser.error("--model DIR, or --tokenizer DIR for a random 7B")
+    return options
+
+
+def main() -> None:
+    """Make what is missing, measure in turns, print."""
+    options = read_options()
     with tempfile.TemporaryDirectory(dir=options.scratch) as name:
         folder = Path(name)
         model = options.model.resolve() if options.model else folder / "model"
         made_s = 0.0 if options.model else run(sys.executable, "-c", MAKE_MODEL, model, options.tokenizer)
+        began = time.perf_counter()
         adapters = [folder / f"adapter{number}" for number in range(options.adapters)]
-        run(sys.executable, "-c", MAKE_ADAPTERS, model, options.rank, *adapters)
+        make_adapters(model, options.rank, adapters)
         result = {
             "adapters": options.adapters, "questions": options.questions, "tokens": options.tokens,
-            "making_the_model_s": round(made_s, 1),
+            "making_the_model_s": round(made_s, 1), "making_the_adapters_s": round(time.perf_counter() - began, 1),
         }  # fmt: skip
+        asked = QUESTIONS[: options.questions]
+        wish = Wish(model, options.template, options.tokens, asked, adapters, environment(), options.limit_s)
         if options.repeat:
-            result["repeat"] = ask_alone_and_beside(adapters, model, folder, options)
+            result["repeat"] = measure(wish, folder)
             print(json.dumps(result), file=sys.stderr, flush=True)
         if options.time:
-            result |= time_both(adapters, model, folder, options)
+            result |= time_both(wish, folder, options)
     print(json.dumps(result))
-
-
-def time_both(adapters: list[Path], model: Path, folder: Path, options: argparse.Namespace) -> dict:
-    """One load and several, in turns."""
-    together_s, apart_s, differ = [], [], 0
-    for _ in range(options.rounds):
-        seconds, texts = compare(adapters, model, folder, options)
-        together_s.append(seconds)
-        single = [compare([adapter], model, folder, options) for adapter in adapters]
-        apart_s.append(sum(seconds for seconds, _ in single))
-        differ += sum(
-            one != other for one, other in zip(texts, (text for _, found in single for text in found), strict=True)
-        )
-    one, separate = statistics.median(together_s), statistics.median(apart_s)
-    return {
-        "one_load_s": round(one, 1), "separate_loads_s": round(separate, 1), "factor": round(separate / one, 2),
-        "answers_that_differ": differ,
-    }  # fmt: skip
+    sys.exit(1 if result.get("repeat", {}).get("failures") else 0)
 
 
 if __name__ == "__main__":
