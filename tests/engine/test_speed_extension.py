@@ -152,6 +152,169 @@ def test_the_fused_adapter_gives_pefts_loss_and_gradients(speed):
     torch.testing.assert_close(grads, expected[1], rtol=1e-4, atol=1e-6)
 
 
+# The type of the checkpoint, and what autocast computes in.
+CASTS = [
+    (torch.float32, torch.bfloat16),
+    (torch.float16, torch.bfloat16),
+    (torch.bfloat16, torch.bfloat16),
+    (torch.float32, torch.float16),
+    (torch.bfloat16, torch.float16),
+]
+
+
+def checkpoint(kind, dtype, dropout=0.0):
+    """A model whose weights have a type, with adapters in fp32, as the engine loads it."""
+    model = with_adapter(tiny(kind), dropout)
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+    return model
+
+
+def cast_gradients(model, batch, autocast):
+    """`gradients`, computed as the engine's trainer does for ``bf16: true`` and ``fp16: true``."""
+    model.zero_grad()
+    items = (batch["labels"] != -100).sum()
+    with torch.autocast("cpu", dtype=autocast):
+        loss = model(**batch, num_items_in_batch=items).loss
+    loss.backward()
+    return loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def share_off(found, expected):
+    """How far two vectors are apart, as a part of the second's length."""
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize(("held", "autocast"), CASTS)
+def test_frozen_weights_of_any_type_are_cast_as_autocast_does(speed, held, autocast):
+    model = checkpoint("llama", held)
+    batch = padded_batch()
+    batch["attention_mask"] = (batch["attention_mask"] != 0).long()
+    expected = cast_gradients(model, batch, autocast)
+    assert speed.adapters.install(model, autocast) == {"fused": 14, "joined": 10}
+    loss, grads = cast_gradients(model, batch, autocast)
+    torch.testing.assert_close(loss, expected[0], rtol=2e-3, atol=0)
+    assert grads.dtype == torch.float32
+    assert share_off(grads, expected[1]) < 0.02, "no more than 16-bit rounding"
+    linear = model.base_model.model.model.layers[0].mlp.down_proj
+    with torch.autocast("cpu", dtype=autocast):
+        assert linear(torch.randn(1, 3, 64)).dtype == autocast
+
+
+@pytest.mark.parametrize(("held", "autocast"), CASTS[:2])
+def test_rows_without_padding_attend_in_the_type_of_autocast(speed, held, autocast):
+    """Rotated queries and keys are fp32 where the checkpoint is; the flash kernel takes 16 bit alone."""
+    model = checkpoint("llama", held)
+    batch = positions(padded_batch())
+    expected = cast_gradients(model, block_mask(batch), autocast)
+    assert speed.attention.install(model, autocast) is None
+    speed.adapters.install(model, autocast)
+    flat = speed.batches.flatten({key: value for key, value in batch.items() if key != "position_ids"})
+    seen = set()
+    row_by_row = speed.attention._row_by_row
+    speed.attention._row_by_row = lambda *args: seen.update(each.dtype for each in args[:3]) or row_by_row(*args)
+    loss, grads = cast_gradients(model, flat, autocast)
+    speed.attention._row_by_row = row_by_row
+    assert seen == {autocast}
+    torch.testing.assert_close(loss, expected[0], rtol=2e-3, atol=0)
+    assert share_off(grads, expected[1]) < 0.02
+
+
+def quantized(tmp_path, dtype):
+    """The same, its linear layers in NF4."""
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    pytest.importorskip("bitsandbytes")
+    tiny("llama").to(dtype).save_pretrained(tmp_path)
+    bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    return with_adapter(AutoModelForCausalLM.from_pretrained(tmp_path, quantization_config=bits, dtype="auto"))
+
+
+def test_4_bit_layers_are_computed_as_bitsandbytes_does(speed, tmp_path):
+    model = quantized(tmp_path, torch.bfloat16)
+    batch = padded_batch()
+    batch["attention_mask"] = (batch["attention_mask"] != 0).long()
+    expected = cast_gradients(model, batch, torch.bfloat16)
+    assert speed.adapters.install(model, torch.bfloat16) == {"fused": 14, "joined": 10}
+    loss, grads = cast_gradients(model, batch, torch.bfloat16)
+    torch.testing.assert_close(loss, expected[0], rtol=2e-3, atol=0)
+    assert share_off(grads, expected[1]) < 0.02
+
+
+def test_4_bit_layers_of_an_fp32_checkpoint_are_left_to_bitsandbytes(speed, tmp_path):
+    """It computes in fp32 where its input is: norms in fp32 make it so."""
+    report = speed.adapters.install(quantized(tmp_path, torch.float32), torch.bfloat16)
+    assert report["fused"] == 0
+    assert list(report["left"].values()) == [14]
+    assert "4-bit" in next(iter(report["left"]))
+
+
+def test_without_autocast_an_adapter_in_fp32_over_16_bit_weights_is_left_to_peft(speed):
+    report = speed.adapters.install(checkpoint("llama", torch.bfloat16))
+    assert report == {
+        "fused": 0,
+        "joined": 0,
+        "left": {"the adapter is computed in fp32, its layer in torch.bfloat16": 14},
+    }
+    assert speed.adapters.install(checkpoint("llama", torch.float32)) == {"fused": 14, "joined": 10}
+
+
+@pytest.mark.parametrize(
+    ("asked", "pure", "expected"),
+    [(torch.bfloat16, False, torch.bfloat16), (torch.float16, False, torch.float16), (torch.bfloat16, True, None)],
+)
+def test_the_type_of_autocast_is_what_the_engine_was_asked_for(speed, asked, pure, expected):
+    found = speed.casting.asked_type(SimpleNamespace(compute_dtype=asked), SimpleNamespace(pure_bf16=pure))
+    assert found == expected
+
+
+@pytest.fixture
+def liger_loss(monkeypatch):
+    """A stand-in for Liger's fused loss, which runs on GPUs: the same call, computed at once."""
+    calls = []
+
+    def loss(hidden_states, lm_head_weight, labels, hidden_size, *, shift_labels, num_items_in_batch, **kwargs):
+        calls.append((hidden_states.dtype, lm_head_weight.dtype, len(hidden_states)))
+        logits = (hidden_states @ lm_head_weight.t()).float()
+        summed = torch.nn.functional.cross_entropy(logits, shift_labels, ignore_index=-100, reduction="sum")
+        return summed / num_items_in_batch
+
+    module = SimpleNamespace(LigerForCausalLMLoss=loss)
+    monkeypatch.setitem(sys.modules, "liger_kernel.transformers.model.tiny", module)
+    functional = SimpleNamespace(liger_fused_linear_cross_entropy=lambda chunk_mem_const=1: None)
+    monkeypatch.setitem(sys.modules, "liger_kernel.transformers.functional", functional)
+    return module, calls
+
+
+@pytest.mark.parametrize(("held", "trained"), [(torch.float32, False), (torch.float32, True), (torch.bfloat16, False)])
+def test_the_loss_of_supervised_tokens_is_that_of_all(speed, liger_loss, held, trained):
+    """A frozen output layer is cast once; a trained one, tied to the embedding or not, keeps its gradient."""
+    module, calls = liger_loss
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(128, 32).to(held), requires_grad=trained)
+    labels = padded_batch()["labels"]
+    results = []
+    for installed in (False, True):
+        if installed:
+            assert speed.loss.install(SimpleNamespace(config=SimpleNamespace(model_type="tiny"))) == "on"
+        states = torch.randn(*labels.shape, 32, generator=torch.Generator().manual_seed(1)).to(held).requires_grad_()
+        shifted = torch.nn.functional.pad(labels, (0, 1), value=-100)[..., 1:]
+        weight.grad = None
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            flat = states if installed else states.view(-1, 32)
+            shift = shifted if installed else shifted.reshape(-1)
+            loss = module.LigerForCausalLMLoss(flat, weight, None, 32, shift_labels=shift, num_items_in_batch=30)
+        loss.backward()
+        results.append((loss.detach(), states.grad, weight.grad))
+    torch.testing.assert_close(results[1][0], results[0][0])
+    torch.testing.assert_close(results[1][1], results[0][1])
+    if trained:
+        torch.testing.assert_close(results[1][2], results[0][2], rtol=2e-2, atol=2e-3)
+    kept = torch.float32 if trained else torch.bfloat16
+    assert calls[1] == (held, kept, int((labels[:, 1:] != -100).sum()))
+
+
 LANES = {"q_proj": 0, "k_proj": 1, "v_proj": 2, "o_proj": 0, "gate_proj": 0, "up_proj": 1, "down_proj": 0}
 
 

@@ -7,8 +7,8 @@ Its parts, each of which leaves what is computed as it is and changes how:
 - ``attention`` and ``batches``: rows without padding, each of which attends to itself;
 - ``loss``: logits for supervised tokens alone.
 
-Each part looks at what it finds (types, versions, devices) and stays out where it does not know its way: what was done
-and what was not is said in one line on stdout.
+``casting`` knows the type that products are computed in. Each part looks at what it finds (types, versions, devices)
+and stays out where it does not know its way: what was done and what was not is said in one line on stdout.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from . import adapters, attention, batches, loss
+from . import adapters, attention, batches, casting, loss
 
 __all__ = ["apply"]
 
@@ -28,18 +28,25 @@ def apply() -> None:
     load_model = workflow.load_model
 
     def load_and_speed_up(tokenizer: Any, model_args: Any, finetuning_args: Any, is_trainable: bool = False) -> Any:
+        autocast = casting.asked_type(model_args, finetuning_args)
         model = load_model(tokenizer, model_args, finetuning_args, is_trainable)
         if is_trainable:
-            print("lfwrap: extended for speed:", json.dumps(speed_up(model, workflow)), flush=True)
+            print("lfwrap: extended for speed:", json.dumps(speed_up(model, workflow, autocast)), flush=True)
         return model
 
     workflow.load_model = load_and_speed_up
 
 
-def speed_up(model: Any, workflow: Any) -> dict[str, Any]:
-    """Apply every part to a loaded model; returns what was done, and why what was not."""
-    report: dict[str, Any] = {"adapters": adapters.install(model)}
-    reason = attention.install(model)
+def speed_up(model: Any, workflow: Any, autocast: Any = None) -> dict[str, Any]:
+    """Apply every part to a loaded model; returns what was done, and why what was not.
+
+    Args:
+        model: as the engine loaded it.
+        workflow: the engine's module of supervised fine-tuning.
+        autocast: the type that autocast will compute in; None for training without it.
+    """
+    report: dict[str, Any] = {"adapters": adapters.install(model, autocast)}
+    reason = attention.install(model, autocast)
     if reason is None:
         batches.install(workflow)
     report["padding_free"] = reason or "on"

@@ -5,7 +5,8 @@ cast back for each product, and the branch is scaled and added in passes of its 
 which is smaller; the branch comes first and the frozen product is added to it where that is made, in place of a pass
 for each; for the backward pass only x (which the layers of an attention or MLP block share) and A·dropout(x) are kept.
 Layers that read the same x (q, k and v; gate and up) are one function: x is read once for all of their branches, and
-its gradient is summed in the products. Trainable weights stay fp32, their gradients too.
+its gradient is summed in the products. Trainable weights stay fp32, their gradients too. Frozen weights of another
+type than the products' (an fp32 checkpoint under autocast) are cast for each pass, and the copy is not kept.
 
     forward   hₙ = Dₙ(x) Aₙᵀ,  yₙ = α hₙ Bₙᵀ + b + x Wₙᵀ                          with α = s / keep
     backward  dBₙ = α dyₙᵀ hₙ,  dhₙ = α dyₙ Bₙ,  dAₙ = dhₙᵀ Dₙ(x),  dx = Σ Dₙ(dhₙ Aₙ) + dyₙ Wₙ     Dₙ drops, unscaled
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 
-from . import dropout, kernels
+from . import casting, dropout, kernels
 
 _SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
@@ -33,7 +34,7 @@ class LoraLinears(torch.autograd.Function):  # type: ignore[misc]  # torch has n
         ctx: Any, x: torch.Tensor, layers: list[Any], scalings: list[float], p: float, *pairs: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         """Keep x, h and the seed; ``pairs`` are A and B of each layer, in turn."""
-        dtype = frozen_weight(layers[0]).dtype
+        dtype = computing_type(layers[0], x.device)
         rows = x.reshape(-1, x.shape[-1]).to(dtype).contiguous()
         seed = dropout.new_seed(x.device) if p > 0 else None
         alphas = [scaling / dropout.kept_share(p) for scaling in scalings]
@@ -42,7 +43,7 @@ class LoraLinears(torch.autograd.Function):  # type: ignore[misc]  # torch has n
         for layer, branch, b, alpha in zip(layers, h, pairs[1::2], alphas, strict=True):
             up = (b * alpha).to(dtype).T
             y = branch @ up if layer.bias is None else torch.addmm(layer.bias.to(dtype), branch, up)
-            y.addmm_(rows, frozen_weight(layer).T)
+            y.addmm_(rows, frozen_weight(layer, dtype).T)
             results.append(y.view(*x.shape[:-1], y.shape[-1]))
         ctx.save_for_backward(rows, h, seed, *pairs)
         ctx.layers, ctx.alphas, ctx.p, ctx.shape, ctx.dtype = layers, alphas, p, x.shape, x.dtype
@@ -63,7 +64,7 @@ class LoraLinears(torch.autograd.Function):  # type: ignore[misc]  # torch has n
         if ctx.needs_input_grad[0]:
             dx = kernels.spread_dropped(dh, _stacked(pairs[::2], rows.dtype), seed, ctx.p)
             for dy, layer in zip(dys, ctx.layers, strict=True):
-                dx.addmm_(dy, frozen_weight(layer))
+                dx.addmm_(dy, frozen_weight(layer, rows.dtype))
             dx = dx.to(ctx.dtype).view(ctx.shape)
         return dx, None, None, None, *(grad for pair in zip(das, dbs, strict=True) for grad in pair)
 
@@ -115,24 +116,43 @@ def _dropout(module: Any) -> float:
     return float(getattr(module.lora_dropout[module.active_adapters[0]], "p", 0.0))
 
 
-def frozen_weight(layer: Any) -> torch.Tensor:
-    """The weight of a frozen linear layer, (out, in); a 4-bit one is written out in its compute type."""
-    state = getattr(layer.weight, "quant_state", None)
+def computing_type(layer: Any, device: torch.device) -> torch.dtype:
+    """The type that a layer multiplies in: autocast's, where it is on; a 4-bit layer's own; or that of its weight."""
+    autocast = casting.autocast_type(device)
+    if autocast is not None:
+        return autocast
+    own: torch.dtype = layer.weight.dtype if _quant_state(layer) is None else layer.compute_dtype
+    return own
+
+
+def frozen_weight(layer: Any, dtype: torch.dtype) -> torch.Tensor:
+    """The weight of a frozen linear layer in the given type, (out, in); a 4-bit one is written out."""
+    state = _quant_state(layer)
     if state is None:
-        return layer.weight.detach()
+        return layer.weight.detach().to(dtype)
     from bitsandbytes.functional import dequantize_4bit
 
-    weight: torch.Tensor = dequantize_4bit(layer.weight.data, state)
+    weight: torch.Tensor = dequantize_4bit(layer.weight.data, state).to(dtype)
     return weight
 
 
-def install(model: Any) -> dict[str, Any]:
-    """Give every layer that qualifies the function above; returns how many, and why others were left."""
+def _quant_state(layer: Any) -> Any:
+    return getattr(layer.weight, "quant_state", None)
+
+
+def install(model: Any, autocast: torch.dtype | None = None) -> dict[str, Any]:
+    """Give every layer that qualifies the function above; returns how many, and why others were left.
+
+    Args:
+        model: with adapters.
+        autocast: the type that autocast will compute in; None for training without it.
+    """
     left: Counter[str] = Counter()
     fit = []
+    stream = _stream_types(model)
     for module in model.modules():
         if hasattr(module, "lora_A") and hasattr(module, "base_layer"):
-            reason = _unfit(module)
+            reason = _unfit(module) or _miscast(module, stream, autocast)
             if reason is None:
                 fit.append(module)
             else:
@@ -194,6 +214,25 @@ def _unfit(module: Any) -> str | None:
     if module.lora_A[name].bias is not None or module.lora_B[name].bias is not None or module.fan_in_fan_out:
         return "an adapter with a bias, or a transposed layer"
     return None
+
+
+def _miscast(module: Any, stream: set[torch.dtype], autocast: torch.dtype | None) -> str | None:
+    """Why the function above would compute in another type than peft does; None where it would not."""
+    base = module.base_layer
+    computing = autocast or (base.weight.dtype if _quant_state(base) is None else base.compute_dtype)
+    if autocast is None and module.lora_A[module.active_adapters[0]].weight.dtype != computing:
+        return f"the adapter is computed in fp32, its layer in {computing}"
+    if _quant_state(base) is not None and stream != {computing}:
+        return f"4-bit layers between others that are not in {computing}: bitsandbytes computes as its input comes"
+    if base.weight.device.type == "cuda" and computing not in casting.SIXTEEN_BIT and _dropout(module) > 0:
+        return f"no kernels for dropout in {computing}"
+    return None
+
+
+def _stream_types(model: Any) -> set[torch.dtype]:
+    """The types of the embedding and the norms, which are those of what the linear layers read."""
+    norms = {p.dtype for name, p in model.named_parameters() if p.ndim == 1 and "norm" in name}
+    return {model.get_input_embeddings().weight.dtype, *norms}
 
 
 def _forward(module: Any, x: torch.Tensor, *args: Any, original: Any, group: Group, **kwargs: Any) -> torch.Tensor:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from . import casting
+
 NAME = "lfwrap_rows"
 # The models whose layers hand on the boundaries and have nothing but plain causal attention.
 _KNOWN = frozenset({"llama", "mistral", "qwen2", "qwen3"})
@@ -19,8 +21,13 @@ _WIDEST_HEAD = 256
 _OPERATOR = "_flash_attention_forward"
 
 
-def install(model: Any) -> str | None:
-    """Let the model attend by rows; returns why not, where it can't."""
+def install(model: Any, autocast: torch.dtype | None = None) -> str | None:
+    """Let the model attend by rows; returns why not, where it can't.
+
+    Args:
+        model: as the engine loaded it.
+        autocast: the type that autocast will compute in; None for training without it.
+    """
     config = model.config
     if config.model_type not in _KNOWN:
         return f"{config.model_type}: not known to be safe"
@@ -30,8 +37,9 @@ def install(model: Any) -> str | None:
         return "a sliding window"
     if model.device.type == "cuda" and not hasattr(torch.ops.aten, _OPERATOR):
         return f"torch {torch.__version__} has no {_OPERATOR}"
-    if model.device.type == "cuda" and model.dtype not in {torch.bfloat16, torch.float16}:
-        return f"{model.dtype} is not a type of the flash kernel"
+    computing = autocast or model.dtype
+    if model.device.type == "cuda" and computing not in casting.SIXTEEN_BIT:
+        return f"{computing} is not a type of the flash kernel"
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
@@ -70,6 +78,9 @@ def attend(
 
         padded: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
         return padded
+    # Values come out of a product; queries and keys are rotated in the type of the checkpoint, and may be fp32.
+    dtype = casting.autocast_type(query.device) or value.dtype
+    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     scale = kwargs.get("scaling")
     if len(cu_seq_lens_q) == 2:  # noqa: PLR2004 - one row: torch may choose among its kernels
         return _attend_causally(query, key, value, scale).transpose(1, 2).contiguous(), None

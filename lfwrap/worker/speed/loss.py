@@ -2,7 +2,8 @@
 
 Every token of a prompt is given logits over the whole vocabulary and then ignored by the loss. Here only the hidden
 states whose next token is supervised go through the last layer, in chunks large enough to keep the GPU busy. The loss
-is a sum over the same tokens, divided by the same number.
+is a sum over the same tokens, divided by the same number. Autocast would cast a frozen output layer of another type
+(an fp32 checkpoint) for each chunk's products anew: it is cast once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+
+from . import casting
 
 _IGNORED = -100
 _CHUNK_ROWS = 1024
@@ -39,6 +42,9 @@ def install(model: Any) -> str:
         if len(wanted) == 0:  # the loss of nothing is liger's to say
             wanted = torch.zeros(1, dtype=torch.int64, device=shifted.device)
         chosen = hidden_states.reshape(-1, hidden_size).index_select(0, wanted)
+        autocast = casting.autocast_type(hidden_states.device)
+        if autocast is not None and not lm_head_weight.requires_grad:
+            lm_head_weight = lm_head_weight.to(autocast)
         if takes_chunks:
             budget = _CHUNK_ROWS * lm_head_weight.shape[0]
             kwargs["chunk_mem_const"] = max(1, min(64, budget // max(1, chosen.numel())))
