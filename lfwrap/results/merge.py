@@ -69,7 +69,8 @@ class Merged:
         by: ``tensor by tensor``, or ``llamafactory-cli export``.
         seconds: from the start of the child to the last byte.
         timing: where they went: ``start_s`` until the child works and ``wall_s`` of its work; ``read_s``, ``merge_s``
-            and ``write_s`` are summed over its threads, ``sync_s`` is the wait for the disk at the end.
+            and ``write_s`` are summed over its ``processes``, which had ``user_s`` and ``system_s`` of the cores and
+            ``minor_faults`` new pages; ``sync_s`` is the wait for the disk at the end.
     """
 
     by: str
@@ -132,7 +133,7 @@ def write_merged(engine: Engine, target: Target, stage: Path, settings: MergeSet
 
 
 def _stream(engine: Engine, target: Target, stage: Path, settings: MergeSettings) -> dict[str, float]:
-    environment = child_environment(model_is_local=True)
+    environment = child_environment(model_is_local=True, runs_model=False)
     with WorkerProcess(engine.python, "merge_adapter.py", environment=environment) as worker:
         stage.mkdir(parents=True)
         write_model_config(target, stage, settings.dtype)

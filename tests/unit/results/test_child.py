@@ -109,6 +109,7 @@ def test_threads_sleep_at_barriers_where_others_use_the_cores(monkeypatch, busy,
         monkeypatch.setenv("OMP_WAIT_POLICY", stated)
     monkeypatch.setattr(child, "has_busy_neighbours", lambda: busy)
     child._is_busy.cache_clear()
+    assert child_environment(model_is_local=True, runs_model=False).get("OMP_WAIT_POLICY") == stated
     assert child_environment(model_is_local=True).get("OMP_WAIT_POLICY") == expected
     child._is_busy.cache_clear()
 

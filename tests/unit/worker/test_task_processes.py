@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from lfwrap.worker.task_processes import TaskFailedError, do_tasks
@@ -80,3 +82,24 @@ def test_a_listener_that_fails_ends_the_work():
     with pytest.raises(OSError, match="the disk failed"):
         do_tasks(10_000, 2, _squares, hear)
     assert not _left_children()
+
+
+ENDLESS = """
+import time
+from lfwrap.worker.task_processes import do_tasks
+def work(numbers, tell):
+    for number in numbers:
+        time.sleep(0.02)
+        tell({"number": number})
+do_tasks(10**6, 3, work, lambda report: print("works", flush=True))
+"""
+
+
+@linux
+def test_the_processes_end_with_the_first_one():
+    with subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"works\n"
+        children = psutil.Process(first.pid).children()
+        first.kill()
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert (len(children), alive) == (3, [])
