@@ -231,23 +231,21 @@ def quantized(tmp_path, dtype):
     return with_adapter(AutoModelForCausalLM.from_pretrained(tmp_path, quantization_config=bits, dtype="auto"))
 
 
-def test_4_bit_layers_are_computed_as_bitsandbytes_does(speed, tmp_path):
-    model = quantized(tmp_path, torch.bfloat16)
+@pytest.mark.parametrize("held", [torch.bfloat16, torch.float32])
+def test_4_bit_layers_give_what_bitsandbytes_and_peft_give(speed, tmp_path, held):
+    """Norms in fp32 have them read fp32: they compute in 16 bit, and give fp32 again."""
+    model = quantized(tmp_path, held)
     batch = padded_batch()
     batch["attention_mask"] = (batch["attention_mask"] != 0).long()
+    linear = model.base_model.model.model.layers[0].mlp.gate_proj
+    kinds = []
+    linear.register_forward_hook(lambda _, read, given: kinds.append((read[0].dtype, given.dtype)))
     expected = cast_gradients(model, batch, torch.bfloat16)
     assert speed.adapters.install(model, torch.bfloat16) == {"fused": 14, "joined": 10}
     loss, grads = cast_gradients(model, batch, torch.bfloat16)
+    assert kinds[1] == kinds[0]
     torch.testing.assert_close(loss, expected[0], rtol=2e-3, atol=0)
     assert share_off(grads, expected[1]) < 0.02
-
-
-def test_4_bit_layers_of_an_fp32_checkpoint_are_left_to_bitsandbytes(speed, tmp_path):
-    """It computes in fp32 where its input is: norms in fp32 make it so."""
-    report = speed.adapters.install(quantized(tmp_path, torch.float32), torch.bfloat16)
-    assert report["fused"] == 0
-    assert list(report["left"].values()) == [14]
-    assert "4-bit" in next(iter(report["left"]))
 
 
 def test_without_autocast_an_adapter_in_fp32_over_16_bit_weights_is_left_to_peft(speed):

@@ -44,7 +44,7 @@ class LoraLinears(torch.autograd.Function):  # type: ignore[misc]  # torch has n
             up = (b * alpha).to(dtype).T
             y = branch @ up if layer.bias is None else torch.addmm(layer.bias.to(dtype), branch, up)
             y.addmm_(rows, frozen_weight(layer, dtype).T)
-            results.append(y.view(*x.shape[:-1], y.shape[-1]))
+            results.append(y.to(_given_type(layer, x.dtype, dtype)).view(*x.shape[:-1], y.shape[-1]))
         ctx.save_for_backward(rows, h, seed, *pairs)
         ctx.layers, ctx.alphas, ctx.p, ctx.shape, ctx.dtype = layers, alphas, p, x.shape, x.dtype
         return tuple(results)
@@ -136,6 +136,11 @@ def frozen_weight(layer: Any, dtype: torch.dtype) -> torch.Tensor:
     return weight
 
 
+def _given_type(layer: Any, given: torch.dtype, dtype: torch.dtype) -> torch.dtype:
+    """The type of a layer's output: bitsandbytes' 4-bit layers give it in that of their input, and peft adds to it."""
+    return dtype if _quant_state(layer) is None else torch.promote_types(given, dtype)
+
+
 def _quant_state(layer: Any) -> Any:
     return getattr(layer.weight, "quant_state", None)
 
@@ -149,10 +154,9 @@ def install(model: Any, autocast: torch.dtype | None = None) -> dict[str, Any]:
     """
     left: Counter[str] = Counter()
     fit = []
-    stream = _stream_types(model)
     for module in model.modules():
         if hasattr(module, "lora_A") and hasattr(module, "base_layer"):
-            reason = _unfit(module) or _miscast(module, stream, autocast)
+            reason = _unfit(module) or _miscast(module, autocast)
             if reason is None:
                 fit.append(module)
             else:
@@ -216,23 +220,15 @@ def _unfit(module: Any) -> str | None:
     return None
 
 
-def _miscast(module: Any, stream: set[torch.dtype], autocast: torch.dtype | None) -> str | None:
+def _miscast(module: Any, autocast: torch.dtype | None) -> str | None:
     """Why the function above would compute in another type than peft does; None where it would not."""
     base = module.base_layer
     computing = autocast or (base.weight.dtype if _quant_state(base) is None else base.compute_dtype)
     if autocast is None and module.lora_A[module.active_adapters[0]].weight.dtype != computing:
         return f"the adapter is computed in fp32, its layer in {computing}"
-    if _quant_state(base) is not None and stream != {computing}:
-        return f"4-bit layers between others that are not in {computing}: bitsandbytes computes as its input comes"
     if base.weight.device.type == "cuda" and computing not in casting.SIXTEEN_BIT and _dropout(module) > 0:
         return f"no kernels for dropout in {computing}"
     return None
-
-
-def _stream_types(model: Any) -> set[torch.dtype]:
-    """The types of the embedding and the norms, which are those of what the linear layers read."""
-    norms = {p.dtype for name, p in model.named_parameters() if p.ndim == 1 and "norm" in name}
-    return {model.get_input_embeddings().weight.dtype, *norms}
 
 
 def _forward(module: Any, x: torch.Tensor, *args: Any, original: Any, group: Group, **kwargs: Any) -> torch.Tensor:
