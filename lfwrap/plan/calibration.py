@@ -81,6 +81,7 @@ def kind_key(choices: Choices) -> str:
         f"q{choices.quantization_bit}",
         choices.precision,
         "liger" if choices.liger else "",
+        "compiled" if choices.is_compiled else "",
         "checkpointed" if choices.checkpointing else "",
         "packed" if choices.packing else "",
         "extended" if choices.is_extended else "",

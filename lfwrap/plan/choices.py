@@ -53,6 +53,7 @@ class Choices:
         use_dora: whether the adapter learns magnitudes too.
         precision: how the engine computes.
         liger: whether Liger's kernels replace norms, MLP products and the loss.
+        is_compiled: whether each layer is compiled (`torch_compile`); of Liger only the loss is left then.
         checkpointing: whether layers are recomputed in the backward pass.
         offload_checkpoints: whether the kept layer inputs go to main memory (`use_unsloth_gc`).
         packing: whether short rows share a sequence, kept apart by a block mask (`neat_packing`).
@@ -82,6 +83,7 @@ class Choices:
     use_dora: bool = False
     precision: Precision = Precision.MIXED
     liger: bool = False
+    is_compiled: bool = False
     checkpointing: bool = True
     offload_checkpoints: bool = False
     packing: bool = False
@@ -120,6 +122,11 @@ class Choices:
     def has_block_mask(self) -> bool:
         """Whether packed rows are kept apart by a mask of length² entries."""
         return self.packing and not self.is_padding_free
+
+    @property
+    def fuses_layers(self) -> bool:
+        """Whether norms, rotations and MLP products are one kernel each: Liger's, or what the compiler makes."""
+        return self.liger or self.is_compiled
 
     @property
     def keeps_dropout(self) -> bool:
@@ -269,6 +276,7 @@ def _computing_settings(values: Mapping[str, Any], *, is_sharded: bool) -> dict[
         "double_quantization": bool(values.get("double_quantization", True)),
         "precision": _precision(values, is_sharded=is_sharded),
         "liger": bool(values.get("enable_liger_kernel")),
+        "is_compiled": bool(values.get("torch_compile")),
         "checkpointing": not values.get("disable_gradient_checkpointing"),
         "offload_checkpoints": bool(values.get("use_unsloth_gc")),
         "optimizer": str(values.get("optim", "adamw_torch_fused")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,6 @@ from lfwrap.plan.rows import Rows
 from lfwrap.plan.search import best_option, fixed_option, options, rank_options
 from lfwrap.units import format_bytes
 
-_DEFAULT_EPOCHS = 3.0
 _KEPT_CHECKPOINTS = 2
 
 
@@ -37,7 +35,7 @@ class Plan:
         overrides: ``key=value`` texts that make `lfwrap train` run it.
         rejected: ways not taken.
         steps: updates in all; None where the number of rows is unknown.
-        duration_s: seconds of all updates; None likewise, or where the machine's rates are unknown.
+        duration_s: seconds of all updates, compiling included; None likewise, or where the machine's rates are unknown.
         checkpoint_bytes: one checkpoint on disk, optimizer states included.
         disk_bytes: all checkpoints that are kept, one being written, and the result.
         notes: what the person should know.
@@ -132,7 +130,6 @@ def plan_way(request: PlanRequest, changes: Mapping[str, Reasoned], batch: Batch
 
 
 def _finish(request: PlanRequest, option: Option, rejected: Sequence[Rejected]) -> Plan:
-    steps = _steps(request, option)
     checkpoint = _checkpoint_bytes(request, option)
     kept = request.values.get("save_total_limit") or _KEPT_CHECKPOINTS
     return Plan(
@@ -140,23 +137,13 @@ def _finish(request: PlanRequest, option: Option, rejected: Sequence[Rejected]) 
         fits=option.fits,
         overrides=tuple(_overrides(request, option)),
         rejected=tuple(rejected),
-        steps=steps,
-        duration_s=steps * option.speed.step_s if steps is not None and option.speed else None,
+        steps=option.updates,
+        duration_s=option.duration_s,
         checkpoint_bytes=checkpoint,
         disk_bytes=checkpoint * (int(kept) + 2),
         notes=tuple(plan_notes(request, option)),
         rows=request.rows,
     )
-
-
-def _steps(request: PlanRequest, option: Option) -> int | None:
-    fixed = request.values.get("max_steps")
-    if isinstance(fixed, int) and fixed > 0:
-        return fixed
-    if request.rows.count is None or option.rows_per_update is None:
-        return None
-    epochs = float(request.values.get("num_train_epochs") or _DEFAULT_EPOCHS)
-    return max(1, math.ceil(epochs * math.ceil(request.rows.count / option.rows_per_update)))
 
 
 def _checkpoint_bytes(request: PlanRequest, option: Option) -> int:

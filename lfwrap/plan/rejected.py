@@ -8,6 +8,7 @@ from typing import Any
 
 from lfwrap.plan.option import Option
 from lfwrap.plan.request import (
+    COMPILE_KEY,
     CUTOFF_KEY,
     LIGER_KEY,
     NO_CHECKPOINTING_KEY,
@@ -71,6 +72,7 @@ def describe(changes: Mapping[str, Any]) -> str:
         STAGE_KEY: "ZeRO",
         "packing": "packing",
         SAMPLING_KEY: "grouped by length",
+        COMPILE_KEY: "compiled layers",
     }
     if STAGE_KEY in changes:
         words[STAGE_KEY] = f"ZeRO-{changes[STAGE_KEY][0]}"

@@ -16,6 +16,7 @@ MICRO_KEY, ACCUMULATION_KEY = "per_device_train_batch_size", "gradient_accumulat
 CUTOFF_KEY = "cutoff_len"
 LIGER_KEY, NO_CHECKPOINTING_KEY = "enable_liger_kernel", "disable_gradient_checkpointing"
 OFFLOADED_CHECKPOINTS_KEY = "use_unsloth_gc"
+COMPILE_KEY = "torch_compile"
 LOADERS_KEY = "dataloader_num_workers"
 STAGE_KEY = "lfwrap.zero_stage"
 SAMPLING_KEY, PACKING_KEYS = "train_sampling_strategy", ("packing", "neat_packing")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.plan.batch import BatchPlan, solve_batch
-from lfwrap.plan.choices import DEFAULT_EVAL_BATCH, EVAL_BATCH_KEY
+from lfwrap.plan.choices import DEFAULT_EVAL_BATCH, EVAL_BATCH_KEY, NF4, Precision
+from lfwrap.plan.lasting import WEIGHTS_SHARED
 from lfwrap.plan.option import Option, device_limit_bytes, evaluate, paced_gpu
 from lfwrap.plan.packing import pack_capacities, packs_per_update, request_packs
 from lfwrap.plan.request import (
     ACCUMULATION_KEY,
+    COMPILE_KEY,
     CUTOFF_KEY,
     LIGER_KEY,
     LOADERS_KEY,
@@ -31,6 +34,10 @@ _SHARED = {
     2: "gradients and optimizer states are shared between the GPUs (ZeRO-2).",
     3: "weights, too, are shared between the GPUs (ZeRO-3), at a good part of the speed.",
 }
+# Models and GPUs whose layers were compiled, or are built alike.
+_COMPILED_MODELS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+_COMPILED_FROM = (8, 0)
+_COMPILED_TRIES = 6
 _LOADERS = 2
 _CORES_FOR_LOADERS = 4
 # A setting must be worth this much speed to be changed.
@@ -50,7 +57,7 @@ def options(request: PlanRequest) -> list[Option]:
         if any(option.fits for option in found):
             break
         found += _ways(request, {**given, **resort})
-    return found
+    return [*found, *_compiled_ways(request, found)]
 
 
 def _last_resorts(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
@@ -73,6 +80,30 @@ def _ways(request: PlanRequest, given: Mapping[str, Reasoned]) -> Iterator[Optio
             yield option
             if not option.fits:
                 break  # a larger micro-batch takes no less
+
+
+def _compiled_ways(request: PlanRequest, ways: Sequence[Option]) -> Iterator[Option]:
+    """The fastest ways once more, with compiled layers.
+
+    Only where every micro-batch has one shape, as packs and rows of one length do: each shape is compiled by itself.
+    """
+    if not _may_compile(request):
+        return
+    alike = [way for way in ways if way.fits and way.updates and (way.choices.packing or not way.choices.padded)]
+    reason = "Norms, casts and dropout of a layer become a few kernels; worth the time that compiling takes."
+    for way in heapq.nlargest(_COMPILED_TRIES, alike, key=_rank):
+        yield evaluate(request, {**way.changes, COMPILE_KEY: (True, reason)}, way.batch)
+
+
+def _may_compile(request: PlanRequest) -> bool:
+    """Whether layers can be compiled as was measured: LoRA over 16-bit or NF4 weights, whole on each GPU."""
+    gpu, model, choices = request.hardware.smallest_gpu, request.model, fixed_option(request).choices
+    is_known = model.architecture in _COMPILED_MODELS and not model.sliding_window and not choices.use_dora
+    is_known &= choices.is_lora and choices.quantization_bit in {0, NF4} and choices.precision is Precision.MIXED
+    is_whole = (request.zero_stage or 0) < WEIGHTS_SHARED and not request.values.get("fsdp")
+    ability = gpu.compute_capability if gpu else None
+    is_able = request.hardware.kind is DeviceKind.CUDA and ability is not None and ability >= _COMPILED_FROM
+    return request.speed == "auto" and is_known and is_whole and is_able and _is_open(request, COMPILE_KEY)
 
 
 def best_option(ways: Iterable[Option]) -> Option | None:
@@ -102,6 +133,8 @@ def _rank(option: Option) -> tuple[float, float]:
     cost = 1 - _WORTHWHILE * len(option.changes.keys() - {PACKING_KEYS[1], CUTOFF_KEY, EVAL_BATCH_KEY, LOADERS_KEY})
     if option.speed is None:  # nothing is known of the machine's pace: as little as possible is changed
         return cost, float(option.choices.micro_batch)
+    if option.compile_s and option.duration_s:
+        cost *= 1 - option.compile_s / option.duration_s
     return option.speed.tokens_per_s * cost, -float(option.memory.device_bytes)
 
 

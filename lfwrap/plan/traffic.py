@@ -123,11 +123,11 @@ def _norms(model: ModelFacts, choices: Choices) -> Passes:
     forward = widths * _norm_bytes(choices, choices.residual_bytes) + heads * _norm_bytes(
         choices, choices.compute_bytes
     )
-    return Passes(forward, forward * (1.5 if choices.liger else 2))
+    return Passes(forward, forward * (1.5 if choices.fuses_layers else 2))
 
 
 def _norm_bytes(choices: Choices, number: int) -> int:
-    if choices.liger:
+    if choices.fuses_layers:
         return 2 * number
     copies = 2 * (number + _FP32) if number < _FP32 else 0
     return 5 * _FP32 + 2 * number + copies
@@ -142,7 +142,7 @@ def _residuals(model: ModelFacts, choices: Choices) -> Passes:
 def _attention(model: ModelFacts, choices: Choices) -> Passes:
     """Rotation (five passes, one by Liger), queries, keys, values and output once, and the output made contiguous."""
     compute, q, kv = choices.compute_bytes, model.q_size, model.kv_size
-    rotation = (2 if choices.liger else 10) * compute * (q + kv)
+    rotation = (2 if choices.fuses_layers else 10) * compute * (q + kv)
     inside = compute * (4 * q + 2 * kv)
     repeated = 2 * compute * (q + kv) if choices.has_mask else 0
     return Passes(rotation + inside + repeated, rotation + 2 * inside + repeated)
@@ -151,7 +151,7 @@ def _attention(model: ModelFacts, choices: Choices) -> Passes:
 def _mlp(model: ModelFacts, choices: Choices) -> Passes:
     """Activation and product: r r w and r r r w w by Liger; else r w, r r w, and back. Experts gather and scatter."""
     width = (model.experts_per_token if model.is_moe else 1) * model.intermediate_size
-    sizes = Passes(3, 5) if choices.liger else Passes(5, 9)
+    sizes = Passes(3, 5) if choices.fuses_layers else Passes(5, 9)
     inside = sizes.times(choices.compute_bytes * width)
     if not model.is_moe:
         return inside
@@ -169,7 +169,8 @@ def _adapters(model: ModelFacts, choices: Choices) -> Passes:
     """Adapters, and the joining of the gradients of what q, k, v, gate and up read in common.
 
     PEFT casts the input to fp32 and back (bitsandbytes' layers do not), drops it out (r w and a mask's byte), and
-    scales and adds the branch in passes of their own. The extension adds inside of the products and drops out where it
+    scales and adds the branch in passes of their own. Compiled, casts and dropout are one pass, scaling and addition
+    another, in 16 bit. The extension adds inside of the products and drops out where it
     reads: the input is read for A and its gradient, the output and the input's gradient read and written once more.
     """
     compute, targets = choices.compute_bytes, choices.targets(model)
@@ -177,11 +178,13 @@ def _adapters(model: ModelFacts, choices: Choices) -> Passes:
     joined = 3 * 3 * compute * model.hidden_size
     if choices.fuses_adapters:
         return Passes(compute * (wide + 2 * narrow), compute * (3 * wide + 2 * narrow) + joined)
-    number = _FP32 if choices.casts_inputs else compute
-    casts = 2 * (compute + _FP32) if choices.casts_inputs else 0
+    casts_apart = choices.casts_inputs and not choices.is_compiled
+    number = _FP32 if casts_apart else compute
+    casts = 2 * (compute + _FP32) if casts_apart else 0
     dropout = 2 * number + 1 if choices.dropout else 0
     clone = 2 * compute if choices.quantization_bit == NF4 else 0
-    forward = wide * (compute + casts + dropout) + narrow * (6 * compute + clone)
+    branch = 4 if choices.is_compiled else 6
+    forward = wide * (compute + casts + dropout) + narrow * (branch * compute + clone)
     return Passes(forward, wide * (5 * compute + casts + dropout) + narrow * 4 * compute + joined)
 
 

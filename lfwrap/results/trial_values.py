@@ -83,6 +83,8 @@ def read_trial(way: Way, found: Mapping[str, Any] | None, rows: int | None) -> T
     if found is None:
         return Trial(describe_way(way), speed, way.values, "failed", "its process ended without a word")
     epoch_s, status = found.get("epoch_s"), str(found["status"])
+    if epoch_s is not None:
+        epoch_s += _compile_s(way, found)
     why = {"oom": "out of memory", "failed": str(found.get("error", ""))[:200]}.get(status, "")
     return Trial(
         way=describe_way(way),
@@ -98,6 +100,14 @@ def read_trial(way: Way, found: Mapping[str, Any] | None, rows: int | None) -> T
         peak_reserved_bytes=found.get("peak_reserved_bytes"),
         trial_s=_rounded(found.get("wall_s")),
     )
+
+
+def _compile_s(way: Way, found: Mapping[str, Any]) -> float:
+    """An epoch's share of the seconds in which a training compiles its layers, which a trial does not time."""
+    plan = way.planned.plan
+    if plan is None or not plan.steps or not found.get("updates"):
+        return 0.0
+    return plan.option.compile_s * min(1.0, float(found["updates"]) / plan.steps)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -14,6 +14,7 @@ from lfwrap.engine.locate import Engine, locate_engine, package_version
 from lfwrap.errors import Finding, PlanError, PreflightError, Severity
 from lfwrap.fsio import canonical_json
 from lfwrap.hardware.profile import HardwareProfile, choose_world_size, load_hardware
+from lfwrap.plan.request import COMPILE_KEY
 from lfwrap.recipe.candidates import Way
 from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.datasets import DatasetDir, find_dataset_dir
@@ -204,6 +205,8 @@ def _survey(request: TrainRequest, recipe: Recipe, surroundings: Surroundings) -
         Path(data.path) if data.path else None,
         is_here=not is_elsewhere,
     )
+    if request.launch.by_engine:  # layers are compiled one by one by lfwrap's own start of the engine alone
+        machine = dataclasses.replace(machine, unavailable=machine.unavailable | {COMPILE_KEY})
     facts = load_engine_facts(engine)
     return _Setting(request, recipe, surroundings, engine, missing, facts, hardware, node_processes, data, machine)
 
@@ -332,7 +335,12 @@ def _check_job(setting: _Setting, rendered: Rendered, launcher: Launcher, option
         )
     )
     about_launch = check_launch(
-        launcher, options, setting.engine, setting.hardware, zero_stage=rendered.zero_stage or 0
+        launcher,
+        options,
+        setting.engine,
+        setting.hardware,
+        zero_stage=rendered.zero_stage or 0,
+        compiles=bool(rendered.engine.get(COMPILE_KEY)),
     )
     # Where no folder registers the data sets, that is said once, and nothing can be said of their files.
     about_data = setting.data.findings if setting.data.path is None and setting.data.findings else checked.data

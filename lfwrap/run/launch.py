@@ -18,6 +18,7 @@ from lfwrap.engine.locate import SUPPORTED_VERSION, Engine, package_version
 from lfwrap.errors import Finding, PlanError, Severity, UsageError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.plan.batch import BatchPlan
+from lfwrap.plan.request import COMPILE_KEY
 from lfwrap.recipe.recipe import MODEL_KEY
 from lfwrap.run.host_facts import has_busy_neighbours
 from lfwrap.run.launchers import Launcher, LaunchRequest, Nodes
@@ -111,9 +112,15 @@ def require_exact_batches(nodes: Nodes, node_processes: int, batch: BatchPlan | 
 
 
 def check_launch(
-    launcher: Launcher, options: LaunchOptions, engine: Engine | None, hardware: HardwareProfile, *, zero_stage: int
+    launcher: Launcher,
+    options: LaunchOptions,
+    engine: Engine | None,
+    hardware: HardwareProfile,
+    *,
+    zero_stage: int,
+    compiles: bool = False,
 ) -> Iterator[Finding]:
-    """Findings on what the launcher needs."""
+    """Findings on what the launcher needs, and on what can't be started together."""
     if launcher.package and engine is not None and package_version(engine, launcher.package) is None:
         yield Finding(
             "missing-package",
@@ -138,6 +145,12 @@ def check_launch(
             "extension-by-engine-cli",
             "speed: max needs lfwrap's own start of the engine; llamafactory-cli knows nothing of it.",
             hint="Leave --engine-cli out, or write speed: auto.",
+        )
+    if options.extended and compiles:
+        yield Finding(
+            "compiled-extension",
+            "torch_compile: true with speed: max: the compiler can't look into the extension's kernels.",
+            hint="Leave torch_compile out, or write speed: auto, which compiles where it pays.",
         )
     if options.nodes.is_elastic and zero_stage > 0:
         yield Finding(
@@ -208,6 +221,8 @@ def _added_environment(
         added["PATH"] = f"{folder}{os.pathsep}{environ.get('PATH', os.defpath)}"
     if options.extended:
         added["LFWRAP_SPEED"] = "max"
+    elif values.get(COMPILE_KEY) and not options.by_engine:
+        added["LFWRAP_COMPILE"] = "layers"
     if on_gpu:  # peak memory beside each loss, at no cost
         added["RECORD_VRAM"] = "1"
         added |= _allocator_setting(environ)

@@ -4,7 +4,8 @@ The trainer's ``enable_jit_checkpoint`` saves before the running update is done:
 other dropout masks, and ranks that see their signals in different updates wait for each other for ever. Here all ranks
 agree at the end of each update, and the trainer saves an ordinary checkpoint: a resumed run has the very same curve.
 Runs in the engine's Python, in every rank. Beside that it tries the longest batch early (``longest_batch.py``) and
-leaves logs, heartbeats and errors of each rank (``rank_files.py``) when lfwrap has asked for them.
+leaves logs, heartbeats and errors of each rank (``rank_files.py``) when lfwrap has asked for them, and compiles layers
+one by one (``compiled_layers.py``) where the trainer would compile the model.
 """
 
 import importlib
@@ -16,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import longest_batch  # type: ignore[import-not-found]  # beside this script
+import compiled_layers  # type: ignore[import-not-found]  # beside this script
+import longest_batch  # type: ignore[import-not-found]
 import memory_report  # type: ignore[import-not-found]
 import rank_files  # type: ignore[import-not-found]
 import restart  # type: ignore[import-not-found]
@@ -130,6 +132,8 @@ def train_rank(train: Callable[[list[Any]], None], is_asked: Callable[[], bool] 
         meet_by_deepspeed()
         let_swanlab_start()
         callbacks = [make_stop_callback(is_asked)]
+        if compiled_layers.is_wanted():
+            callbacks.append(compiled_layers.install())
         if folder is not None:
             callbacks.append(make_heartbeat_callback(folder))
             callbacks.append(memory_report.make_memory_callback(lambda found: folder.write_json("memory.json", found)))
@@ -189,6 +193,8 @@ def load_speed() -> Any:
 def main() -> None:
     """Train in this process, which may be one of several that torchrun has started again."""
     restart.adapt_arguments(sys.argv, os.environ)
+    if compiled_layers.is_wanted():
+        sys.argv.append(compiled_layers.ENGINE_OVERRIDE)
     train_rank(train_here)
 
 

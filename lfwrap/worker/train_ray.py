@@ -27,6 +27,8 @@ def main() -> None:
     from llamafactory.train import tuner
 
     values = read_args()
+    if os.environ.get("LFWRAP_COMPILE"):  # each process compiles its layers: compiled_layers.py
+        values["torch_compile"] = False
     wanted = get_ray_args(values)
     options = wanted.ray_init_kwargs if isinstance(wanted.ray_init_kwargs, dict) else {}
     if not (os.environ.get("RAY_ADDRESS") or "address" in options):

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import longest_batch  # type: ignore[import-not-found]  # beside this script
+import compiled_layers  # type: ignore[import-not-found]  # beside this script
+import longest_batch  # type: ignore[import-not-found]
 import train_engine  # type: ignore[import-not-found]
 
 WARM_UPS = 2
@@ -253,7 +254,10 @@ def run_trial(request: dict[str, Any], began_s: float) -> None:
         install_course(course)
         from llamafactory.train.tuner import run_exp
 
-        run_exp(dict(request["values"]), callbacks=[make_stopwatch(Laps(course, request["best_epoch_s"]), finish)])
+        values, callbacks = dict(request["values"]), [make_stopwatch(Laps(course, request["best_epoch_s"]), finish)]
+        if values.pop(compiled_layers.ENGINE_KEY, False):
+            callbacks.append(compiled_layers.install())
+        run_exp(values, callbacks=callbacks)
         finish("failed", {"error": "the training ended before the trial did"})
     except BaseException as error:  # noqa: BLE001 - whatever the engine raises is this trial's result
         traceback.print_exc()
