@@ -89,7 +89,8 @@ def _inputs(model: ModelFacts, choices: Choices) -> int:
     """Inputs of linear layers.
 
     PEFT casts the input of each adapted layer to the adapter's fp32, and autocast back: one copy a layer. With
-    bitsandbytes, all in one type, or lfwrap's extension, layers share their input, unless dropout gives each its own.
+    bitsandbytes, all in one type, or lfwrap's extension, layers share their input, unless dropout gives each its own,
+    or autocast casts it, as it comes from norms in fp32.
     The inputs of o_proj and down_proj are the attention's output and the MLP's product, which others may keep already.
     LLM.int8 keeps the input of every layer itself, with an adapter or without: dropout's copies come on top.
     """
@@ -101,12 +102,14 @@ def _inputs(model: ModelFacts, choices: Choices) -> int:
     low_rank = choices.compute_bytes * choices.rank * len(targets)
     is_int8 = choices.quantization_bit == INT8
     shared = _shared([linear for linear in (model.linears if is_int8 else targets) if linear.name != "o_proj"])
-    kept = choices.compute_bytes * sum(linear.in_features for linear in shared)
+    number = choices.linear_bytes if is_int8 else choices.compute_bytes
+    kept = number * sum(linear.in_features for linear in shared)
     if choices.keeps_dropout:
         width = choices.compute_bytes + 1  # the mask has a byte an element
         return low_rank + width * sum(linear.in_features for linear in targets) + (kept if is_int8 else 0)
-    if choices.casts_inputs:
-        return low_rank + choices.compute_bytes * sum(linear.in_features for linear in targets)
+    if choices.copies_inputs:
+        copies = choices.compute_bytes * sum(linear.in_features for linear in targets)
+        return low_rank + copies + (kept if is_int8 else 0)
     return low_rank + kept
 
 
@@ -129,7 +132,7 @@ def _attention(model: ModelFacts, choices: Choices) -> int:
 
 def _mlp(model: ModelFacts, choices: Choices) -> int:
     """Gate and up projections; without Liger also the activated gate."""
-    return choices.compute_bytes * (2 if choices.fuses_layers else 3) * model.intermediate_size
+    return choices.linear_bytes * (2 if choices.fuses_layers else 3) * model.intermediate_size
 
 
 def _experts(model: ModelFacts, choices: Choices) -> int:
@@ -148,7 +151,7 @@ def _working(model: ModelFacts, choices: Choices) -> int:
     adapted = any(linear.name == "down_proj" for linear in choices.targets(model))
     if not choices.is_lora or not adapted:
         return compute * (width + hidden * (1 if choices.precision is not Precision.MIXED else 2))
-    if not choices.casts_inputs:
+    if not choices.copies_inputs:
         return compute * ((width if choices.keeps_dropout else 0) + 4 * hidden)
     after_cast = compute * width + _FP32 * width + 4 * compute * hidden
     in_dropout = compute * width + 2 * _FP32 * width + 2 * compute * hidden

@@ -25,6 +25,7 @@ _OPTIMIZER_BYTES: dict[str, float] = {
 
 
 _WEIGHTS_SHARED = 3
+_FP32, _BF16, _FP16 = "float32", "bfloat16", "float16"
 
 
 class Precision(StrEnum):
@@ -52,6 +53,9 @@ class Choices:
         dropout: of the adapter's input.
         use_dora: whether the adapter learns magnitudes too.
         precision: how the engine computes.
+        checkpoint_bytes: bytes of a number of the checkpoint; frozen weights stay as they are there.
+        is_recast: whether autocast computes in another type than the checkpoint's: frozen weights are cast for each
+            product, and embeddings, norms and all that passes between layers are fp32.
         liger: whether Liger's kernels replace norms, MLP products and the loss.
         is_compiled: whether each layer is compiled (`torch_compile`); of Liger only the loss is left then.
         checkpointing: whether layers are recomputed in the backward pass.
@@ -82,6 +86,8 @@ class Choices:
     dropout: float = 0.0
     use_dora: bool = False
     precision: Precision = Precision.MIXED
+    checkpoint_bytes: int = 2
+    is_recast: bool = False
     liger: bool = False
     is_compiled: bool = False
     checkpointing: bool = True
@@ -135,9 +141,13 @@ class Choices:
 
     @property
     def fuses_adapters(self) -> bool:
-        """Whether the extension computes the LoRA branch: over 16-bit and NF4 weights that lie whole."""
+        """Whether the extension computes the LoRA branch: in 16 bit, over weights that lie whole, and no int8 ones.
+
+        With `pure_bf16` PEFT keeps the adapter in fp32, and computes in it: there the extension stays out.
+        """
         is_known = self.quantization_bit in {0, NF4} and not self.use_dora and (self.zero_stage or 0) < _WEIGHTS_SHARED
-        return self.is_extended and self.is_lora and is_known
+        in_16_bit = self.precision is Precision.MIXED or (self.precision is Precision.PURE and self.is_sharded)
+        return self.is_extended and self.is_lora and is_known and in_16_bit
 
     @property
     def compute_bytes(self) -> int:
@@ -146,16 +156,28 @@ class Choices:
 
     @property
     def residual_bytes(self) -> int:
-        """Bytes of a number between layers: fp32 weights give fp32 embeddings, and all that is added to them is."""
+        """Bytes of a number between layers: fp32 weights give fp32 embeddings, and all that is added to them is.
+
+        Two 16-bit types, the checkpoint's and autocast's, add up to fp32 as well.
+        """
         if self.precision is Precision.MIXED:
-            return 2 if self.is_lora else 4
+            return 2 if self.is_lora and not self.is_recast else 4
         return self.compute_bytes
 
     @property
+    def linear_bytes(self) -> int:
+        """Bytes of a number that a frozen layer gives: in the type that it computes in, bitsandbytes' as they read."""
+        return self.residual_bytes if self.quantization_bit else self.compute_bytes
+
+    @property
     def weight_bytes(self) -> int:
-        """Bytes of a weight that is not quantised: fp32 where it is trained in mixed precision, or all is fp32."""
-        trained = not self.is_lora and self.precision is Precision.MIXED
-        return 4 if trained or self.precision is Precision.FULL else 2
+        """Bytes of a weight that is not quantised: fp32 where it is trained, the checkpoint's type where it is not.
+
+        All in one 16-bit type, it takes two bytes either way.
+        """
+        if self.precision is Precision.PURE:
+            return 2
+        return self.checkpoint_bytes if self.is_lora else 4
 
     @property
     def trainable_bytes(self) -> int:
@@ -167,6 +189,11 @@ class Choices:
         """Whether PEFT casts each layer's input for an adapter in another type (bitsandbytes' layers do not)."""
         is_cast = self.is_lora and self.precision is Precision.MIXED and not self.quantization_bit
         return is_cast and not self.fuses_adapters
+
+    @property
+    def copies_inputs(self) -> bool:
+        """Whether each adapter keeps an input of its own: as PEFT casts it, or autocast over bitsandbytes' layers."""
+        return self.casts_inputs or (self.is_lora and self.is_recast and not self.fuses_adapters)
 
     @property
     def optimizer_bytes(self) -> float:
@@ -218,6 +245,7 @@ def read_choices(
     offload: bool = False,
     padded: bool = True,
     fused_attention: bool = True,
+    checkpoint: str = _BF16,
 ) -> Choices:
     """The choices that the engine's own keys make, with the engine's defaults where they say nothing.
 
@@ -231,11 +259,14 @@ def read_choices(
         offload: whether ZeRO offloads.
         padded: whether rows differ in length.
         fused_attention: whether the GPU has fused kernels for grouped queries.
+        checkpoint: the type of the checkpoint's weights.
     """
+    is_sharded = (zero_stage or 0) > 1
     packing = bool(values.get("packing") or values.get("neat_packing"))
     return Choices(
         **_adapter_settings(values),
-        **_computing_settings(values, is_sharded=(zero_stage or 0) > 1),
+        **_computing_settings(values),
+        **_number_types(values, checkpoint, is_sharded=is_sharded),
         micro_batch=micro_batch,
         seq_len_tokens=seq_len_tokens,
         accumulation=accumulation,
@@ -269,12 +300,11 @@ def _adapter_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _computing_settings(values: Mapping[str, Any], *, is_sharded: bool) -> dict[str, Any]:
-    """How it is computed: number formats, kernels, recomputation, optimizer."""
+def _computing_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """How it is computed: quantisation, kernels, recomputation, optimizer."""
     return {
         "quantization_bit": int(values.get("quantization_bit") or 0),
         "double_quantization": bool(values.get("double_quantization", True)),
-        "precision": _precision(values, is_sharded=is_sharded),
         "liger": bool(values.get("enable_liger_kernel")),
         "is_compiled": bool(values.get("torch_compile")),
         "checkpointing": not values.get("disable_gradient_checkpointing"),
@@ -288,8 +318,23 @@ def read_target(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _precision(values: Mapping[str, Any], *, is_sharded: bool) -> Precision:
-    """DeepSpeed from stage 2 on holds the model in 16 bit itself, and the fp32 weights with the optimizer's states."""
-    if values.get("pure_bf16") or (is_sharded and (values.get("bf16") or values.get("fp16"))):
-        return Precision.PURE
-    return Precision.MIXED if values.get("bf16") or values.get("fp16") else Precision.FULL
+def _number_types(values: Mapping[str, Any], checkpoint: str, *, is_sharded: bool) -> dict[str, Any]:
+    """The types of numbers: the engine loads a checkpoint in its own, whatever it computes in.
+
+    DeepSpeed from stage 2 on holds the model in 16 bit itself, and the fp32 weights with the optimizer's states.
+    `pure_bf16` casts nothing: of an fp32 checkpoint it makes a training in fp32.
+    """
+    computing = _BF16 if values.get("bf16") else _FP16 if values.get("fp16") else None
+    if is_sharded and computing:
+        precision = Precision.PURE
+    elif computing:
+        precision = Precision.MIXED
+    elif values.get("pure_bf16") and checkpoint != _FP32:
+        precision = Precision.PURE
+    else:
+        precision = Precision.FULL
+    return {
+        "precision": precision,
+        "checkpoint_bytes": 4 if checkpoint == _FP32 else 2,
+        "is_recast": precision is Precision.MIXED and checkpoint != computing,
+    }

@@ -88,12 +88,14 @@ def _communication_terms(model: ModelFacts, choices: Choices) -> list[MemoryTerm
 
 def _weights_formula(choices: Choices) -> str:
     if choices.quantization_bit == INT8:
-        return "1 byte a weight of the linear layers, 4 a row; 2 a number of the rest"
+        return f"1 byte a weight of the linear layers, 4 a row; {choices.weight_bytes} a number of the rest"
     if choices.quantization_bit:
         bits = "4.13" if choices.double_quantization else "4.5"
-        return f"{bits} bits a weight of the linear layers; 2 bytes a number of the rest"
+        return f"{bits} bits a weight of the linear layers; {choices.weight_bytes} bytes a number of the rest"
     return f"parameters × {choices.weight_bytes} bytes"
 
 
 def _weights_source(choices: Choices) -> str:
-    return "bitsandbytes: embeddings, norms and output stay 16-bit" if choices.quantization_bit else "transformers"
+    if choices.quantization_bit:
+        return "bitsandbytes: embeddings, norms and output stay as in the checkpoint"
+    return "transformers"

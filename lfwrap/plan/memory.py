@@ -74,7 +74,8 @@ def estimate_memory(model: ModelFacts, choices: Choices, kind: DeviceKind = Devi
     sizes = {name: sum(term.bytes for term in terms) for name, terms in moments.items()}
     widest = max(sizes, key=lambda name: sizes[name])
     terms = [term for term in (*lasting, *moments[widest]) if term.bytes]
-    if kind is not DeviceKind.CUDA or choices.precision is Precision.FULL:
+    is_recast_by_bits = choices.is_recast and choices.quantization_bit
+    if kind is not DeviceKind.CUDA or choices.precision is Precision.FULL or is_recast_by_bits:
         terms = [replace(term, holds=NOT_MEASURED) for term in terms]
     peak = sum(term.bytes for term in terms)
     base = sum(term.bytes for term in lasting)

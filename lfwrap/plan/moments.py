@@ -98,7 +98,7 @@ def _layer_holds(model: ModelFacts, choices: Choices) -> str:
 
 def _cast_term(choices: Choices, numbers: int) -> MemoryTerm:
     size = 2 * numbers if choices.precision is Precision.MIXED else 0
-    return MemoryTerm("16-bit copies of weights", size, "2 bytes a trainable number in use", "autocast's cache")
+    return MemoryTerm("16-bit copies of weights", size, "2 bytes a number in use that is cast", "autocast")
 
 
 def _matrix_numbers(model: ModelFacts, choices: Choices) -> int:
@@ -106,6 +106,22 @@ def _matrix_numbers(model: ModelFacts, choices: Choices) -> int:
     if choices.is_lora:
         return choices.adapter_parameters(model)
     return model.linear_weights + model.expert_parameters + model.embedding_parameters
+
+
+def _frozen_copies(model: ModelFacts, choices: Choices) -> int:
+    """Frozen numbers of all layers that autocast casts and autograd keeps so for the backward pass.
+
+    The extension casts those of its layers for each pass. bitsandbytes' layers have a type of their own.
+    """
+    if not (choices.is_lora and choices.is_recast) or choices.quantization_bit:
+        return 0
+    own = sum(linear.weights for linear in choices.targets(model)) if choices.fuses_adapters else 0
+    return model.linear_weights - model.num_layers * own + model.expert_parameters
+
+
+def _head_copy(model: ModelFacts, choices: Choices) -> int:
+    """Numbers of a frozen output layer that autocast casts."""
+    return model.embedding_parameters if choices.is_lora and choices.is_recast else 0
 
 
 def _mask_term(choices: Choices) -> MemoryTerm:
@@ -125,7 +141,7 @@ def _layer_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
     if not choices.is_lora:
         working += widest * (choices.compute_bytes + (4 if choices.precision is Precision.MIXED else 0))
     terms = [_kept_term(model, choices), _mask_term(choices)]
-    numbers = _matrix_numbers(model, choices)
+    numbers = _matrix_numbers(model, choices) + _frozen_copies(model, choices)
     if choices.checkpointing:
         saved = tokens * layer.saved + square_bytes(model, choices)
         formula = f"tokens × {layer.saved:,} bytes"
@@ -174,13 +190,14 @@ def _quantized_working(model: ModelFacts, choices: Choices, widest: int) -> int:
     An adapter with dropout has an input of its own, freed before the base's gradient comes.
     """
     width, hidden = model.intermediate_size, model.hidden_size
-    restored = 2 * widest + choices.compute_bytes * choices.tokens * (width + hidden)
+    written = choices.compute_bytes + (choices.checkpoint_bytes if choices.is_recast else 0)  # in its type, then cast
+    restored = written * widest + choices.linear_bytes * choices.tokens * (width + hidden)
     return restored if choices.keeps_dropout else max(restored, _gradients_side_by_side(model, choices))
 
 
 def _gradients_side_by_side(model: ModelFacts, choices: Choices) -> int:
     """What the base and the adapter each give back to the MLP's product, and the gradient that both come from."""
-    return choices.compute_bytes * choices.tokens * (2 * model.intermediate_size + model.hidden_size)
+    return choices.linear_bytes * choices.tokens * (2 * model.intermediate_size + model.hidden_size)
 
 
 def _head_gradient_term(model: ModelFacts, choices: Choices) -> MemoryTerm:
@@ -205,6 +222,7 @@ def _logits_moment(model: ModelFacts, choices: Choices, *, backward: bool) -> li
         head += (choices.residual_bytes + compute) * model.hidden_size
     released = backward and choices.checkpointing
     cached = (0 if choices.is_lora else model.embedding_parameters) if released else _matrix_numbers(model, choices)
+    cached += _head_copy(model, choices) + (0 if choices.checkpointing else _frozen_copies(model, choices))
     return [
         _kept_term(model, choices),
         _mask_term(choices),
@@ -223,6 +241,7 @@ def _fused_loss_moment(model: ModelFacts, choices: Choices) -> list[MemoryTerm]:
     cast = _matrix_numbers(model, choices) + (
         0 if choices.is_lora else model.embedding_parameters
     )  # its transpose, too
+    cast += _head_copy(model, choices) + (0 if choices.checkpointing else _frozen_copies(model, choices))
     terms = [
         _kept_term(model, choices),
         _mask_term(choices),

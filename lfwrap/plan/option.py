@@ -129,6 +129,7 @@ def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> 
         offload=request.offload,
         padded=request.rows.pads(batch.micro_batch),
         fused_attention=request.hardware.kind is not DeviceKind.CUDA or gpu is None or gpu.flash_attention,
+        checkpoint=request.model.dtype,
     )
     choices = _extended(request, choices)
     cutoff = int(values.get(CUTOFF_KEY) or request.cutoff)

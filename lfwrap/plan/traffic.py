@@ -58,15 +58,18 @@ def weight_traffic(model: ModelFacts, choices: Choices, layer_weights: int) -> P
     """Bytes of all weights that are cast, restored, or given a gradient; embeddings count once, in the backward pass.
 
     Autocast casts trained fp32 weights for each pass (r4 w2); their gradients come in 16 bit, are cast (w2 r2 w4) and
-    added up (r4 r4 w4). NF4 weights are written out in 16 bit (r0.5 w2); int8 ones for the backward pass only, cast
-    and scaled (r1 w2 r2 w2).
+    added up (r4 r4 w4). NF4 weights are written out in 16 bit (r0.5 w2), of an fp32 checkpoint in fp32, and cast (r0.5
+    w4 r4 w2); int8 ones for the backward pass only, cast and scaled (r1 w2 r2 w2). Frozen weights of another type than
+    autocast's are cast going forward; the extension keeps no copy, and casts again.
     """
+    cast = choices.checkpoint_bytes + choices.compute_bytes if choices.is_recast else 0
     if choices.quantization_bit == NF4:
-        return Passes(2.5 * model.linear_weights, 2.5 * model.linear_weights)
+        each = 0.5 + (choices.checkpoint_bytes if choices.is_recast else choices.compute_bytes) + cast
+        return Passes(each * model.linear_weights, each * model.linear_weights)
     if choices.quantization_bit == INT8:
         return Passes(0, 7 * model.linear_weights)
     if choices.is_lora:
-        return Passes(0, 0)
+        return Passes(cast * layer_weights, cast * layer_weights if choices.fuses_adapters else 0)
     mixed = choices.precision is Precision.MIXED
     number = choices.trainable_bytes
     gradient = 3 * number + (8 if mixed else number)
@@ -98,13 +101,15 @@ def fused_loss_rows(model: ModelFacts, choices: Choices) -> int:
 def fused_loss_traffic(model: ModelFacts, choices: Choices) -> float:
     """Bytes of Liger's fused loss: for every chunk of rows the whole output layer passes through memory again.
 
-    Frozen, it is read twice (r2 r2). Trained in fp32 it is also cast (r4 w2), and its gradient is added up (r4 w4) and
-    scaled at the end; trained in 16 bit the gradient is (r2 w2). A logit is written, read twice, overwritten by its
-    gradient, and read.
+    Frozen, it is read twice (r2 r2); of another type than autocast's, it is cast for each, by the extension once for
+    all. Trained in fp32 it is also cast (r4 w2), and its gradient is added up (r4 w4) and scaled at the end; trained in
+    16 bit the gradient is (r2 w2). A logit is written, read twice, overwritten by its gradient, and read.
     """
     chunks = -(-choices.tokens // fused_loss_rows(model, choices))
     compute = choices.compute_bytes
     each = 2 * compute
+    if choices.is_lora and choices.is_recast and not choices.is_extended:
+        each += 2 * (choices.checkpoint_bytes + compute)
     if not choices.is_lora:
         each += 2 * choices.trainable_bytes + (6 if choices.precision is Precision.MIXED else 0)
     logits = choices.tokens * model.vocab_size * compute * (5 if choices.is_lora else 6)

@@ -241,6 +241,105 @@ def test_the_engines_keys_are_read(values, expected):
     assert {name: getattr(choices, name) for name in expected} == expected
 
 
+SMOLLM2 = dataclasses.replace(
+    LLAMA_3B,
+    name="SmolLM2-135M-Instruct",
+    hidden_size=576,
+    num_layers=30,
+    num_heads=9,
+    num_kv_heads=3,
+    head_dim=64,
+    intermediate_size=1536,
+    vocab_size=49152,
+    tied_embeddings=True,
+    dtype="float32",
+)
+RECAST = Choices("lora", 16, 752, accumulation=8, rank=64, dropout=0.1, padded=True, checkpoint_bytes=4, is_recast=True)
+PACKED = {"micro_batch": 24, "accumulation": 1, "seq_len_tokens": 1104, "packing": True, "padded": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "peak_bytes"),
+    [
+        ({}, 8_941_690_880),
+        ({**PACKED, "liger": True, "checkpointing": False}, 26_587_958_272),
+        ({"micro_batch": 64, "accumulation": 2}, 32_759_726_080),
+    ],
+)
+def test_an_fp32_checkpoint_takes_what_was_measured(changes, peak_bytes):
+    """The real SmolLM2 on an H200: frozen weights and what passes between layers are fp32, products are not."""
+    recast = dataclasses.replace(RECAST, optimizer="adamw_torch", **changes)
+    assert estimate_memory(SMOLLM2, recast).peak_allocated_bytes == pytest.approx(peak_bytes, rel=0.01)
+    held = dataclasses.replace(recast, checkpoint_bytes=2, is_recast=False)
+    assert estimate_memory(SMOLLM2, held).peak_allocated_bytes < 0.95 * peak_bytes
+
+
+@pytest.mark.parametrize(
+    ("values", "checkpoint", "expected"),
+    [
+        ({"bf16": True}, "bfloat16", {"weight_bytes": 2, "residual_bytes": 2, "is_recast": False}),
+        ({"bf16": True}, "float32", {"weight_bytes": 4, "residual_bytes": 4, "is_recast": True}),
+        ({"bf16": True}, "float16", {"weight_bytes": 2, "residual_bytes": 4, "is_recast": True}),
+        ({"fp16": True}, "float16", {"weight_bytes": 2, "residual_bytes": 2, "is_recast": False}),
+        ({"fp16": True}, "bfloat16", {"weight_bytes": 2, "residual_bytes": 4, "is_recast": True}),
+        ({}, "float32", {"weight_bytes": 4, "residual_bytes": 4, "precision": Precision.FULL}),
+        ({}, "bfloat16", {"weight_bytes": 2, "precision": Precision.FULL}),
+        ({"pure_bf16": True}, "bfloat16", {"weight_bytes": 2, "precision": Precision.PURE}),
+        ({"pure_bf16": True}, "float32", {"weight_bytes": 4, "compute_bytes": 4, "precision": Precision.FULL}),
+        ({"bf16": True, "finetuning_type": "full"}, "bfloat16", {"weight_bytes": 4, "residual_bytes": 4}),
+        ({"bf16": True, "quantization_bit": 4}, "bfloat16", {"weight_bytes": 2, "linear_bytes": 2}),
+        ({"bf16": True, "quantization_bit": 4}, "float32", {"weight_bytes": 4, "linear_bytes": 4}),
+    ],
+)
+def test_frozen_weights_have_the_type_of_the_checkpoint(values, checkpoint, expected):
+    choices = read_choices(
+        values, seq_len_tokens=128, micro_batch=2, accumulation=1, world_size=1, checkpoint=checkpoint
+    )
+    assert {name: getattr(choices, name) for name in expected} == expected
+
+
+def test_zero_2_casts_an_fp32_checkpoint_itself():
+    choices = read_choices(
+        {"bf16": True},
+        seq_len_tokens=8,
+        micro_batch=1,
+        accumulation=1,
+        world_size=2,
+        zero_stage=2,
+        checkpoint="float32",
+    )
+    assert choices.weight_bytes == choices.residual_bytes == 2
+
+
+def test_autocast_keeps_the_cast_weights_of_all_layers_and_the_extension_keeps_none():
+    kept = dataclasses.replace(RECAST, checkpointing=False, liger=True)
+    adapters = kept.adapter_parameters(SMOLLM2)
+    tables = SMOLLM2.embedding_parameters
+    copies = terms(SMOLLM2, kept)["16-bit copies of weights"].bytes
+    assert copies == 2 * (adapters + SMOLLM2.linear_weights)
+    extended = dataclasses.replace(kept, is_extended=True, is_padding_free=True)
+    assert extended.fuses_adapters
+    assert terms(SMOLLM2, extended)["16-bit copies of weights"].bytes in {2 * adapters, 2 * (adapters + tables)}
+    once = terms(SMOLLM2, RECAST)["16-bit copies of weights"].bytes
+    assert once == 2 * tables, "checkpointed, at the loss: the output layer's"
+
+
+def test_what_bitsandbytes_gives_over_fp32_norms_is_fp32():
+    bits = dataclasses.replace(RECAST, quantization_bit=4, checkpointing=False)
+    held = dataclasses.replace(bits, checkpoint_bytes=2, is_recast=False)
+    wide, narrow = layer_bytes(SMOLLM2, bits), layer_bytes(SMOLLM2, held)
+    assert wide.mlp == 2 * narrow.mlp
+    assert wide.inputs == narrow.inputs, "with dropout each adapter's own, in 16 bit, either way"
+    rest = SMOLLM2.parameters - SMOLLM2.linear_weights
+    assert weights_bytes(SMOLLM2, bits) - weights_bytes(SMOLLM2, held) == 2 * rest
+
+
+def test_the_extension_stays_out_of_pure_bf16():
+    """PEFT keeps the adapter in fp32 there, and computes in it."""
+    assert not dataclasses.replace(EXTENDED, precision=Precision.PURE).fuses_adapters
+    assert dataclasses.replace(EXTENDED, precision=Precision.PURE, zero_stage=2, world_size=2).fuses_adapters
+
+
 def test_deepspeed_from_stage_2_on_holds_16_bit_models():
     choices = read_choices(
         {"bf16": True}, seq_len_tokens=128, micro_batch=2, accumulation=1, world_size=2, zero_stage=2
