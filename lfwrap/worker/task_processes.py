@@ -1,8 +1,8 @@
 """Tasks done by several processes, forked from one that knows them all; imported by worker scripts.
 
-Threads that call numpy on tiles of a cache's size wait for the interpreter's lock most of the time: sixteen took five
-times as long for the same arithmetic as one alone. Forked processes share nothing but open files, and start in
-milliseconds with numpy already imported.
+Threads that call numpy on tiles of a cache's size wait for the interpreter's lock: on two cores sixteen of them took
+10.5 ns an element of a merge (tiles of 64 Ki), as many processes 4.8, and the more cores the worse. Forked processes
+share nothing but open files, and start in milliseconds with numpy already imported.
 """
 
 from __future__ import annotations
