@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "gpt_oss": {"attention_bias": True, "output_bias": True},
 }
 _TIED_BY_DEFAULT = {"gemma", "gemma2", "gemma3_text"}
+# safetensors' names of floating types.
+_STORED = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_LONGEST_HEADER_BYTES = 100_000_000
 _EXPERT_COUNT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
@@ -61,7 +66,10 @@ def load_config(path: Path, name: str, *, template: str | None = None) -> ModelF
     """
     try:
         config = orjson.loads(path.read_bytes())
-        return parse_config(config, name, template=template)
+        facts = parse_config(config, name, template=template)
+        if facts is None or _named_type(config):
+            return facts
+        return replace(facts, dtype=stored_type(path.parent) or facts.dtype)
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise PreflightError(
             f"{path}: no usable model configuration: {type(error).__name__}: {error}",
@@ -105,11 +113,36 @@ def parse_config(config: Mapping[str, Any], name: str, *, template: str | None =
         logit_softcap=bool(text.get("final_logit_softcapping")),
         attention_softcap=bool(text.get("attn_logit_softcapping")),
         max_positions=int(text.get("max_position_embeddings") or 0),
-        dtype=str(text.get("dtype") or text.get("torch_dtype") or config.get("torch_dtype") or "float32"),
+        dtype=_named_type(config) or "float32",
         template=template,
         is_quantized="quantization_config" in config,
         **family,
     )
+
+
+def _named_type(config: Mapping[str, Any]) -> str | None:
+    """The type of the weights that a config.json names."""
+    places = (config.get("text_config") or {}, config)
+    named = (place.get(key) for place in places for key in ("dtype", "torch_dtype"))
+    return next((str(value).removeprefix("torch.") for value in named if value and value != "auto"), None)
+
+
+def stored_type(folder: Path) -> str | None:
+    """The floating type that a model's weights are stored in: what it is loaded in where its config.json names none.
+
+    Read from the header of its first safetensors file; None where there is none, or it can't be read.
+    """
+    path = next(iter(sorted(folder.glob("model*.safetensors"))), None)
+    try:
+        if path is None:
+            return None
+        with path.open("rb") as source:
+            (header_bytes,) = struct.unpack("<Q", source.read(8))
+            header = orjson.loads(source.read(min(header_bytes, _LONGEST_HEADER_BYTES)))
+        kinds = (entry["dtype"] for name, entry in header.items() if name != "__metadata__")
+        return next((_STORED[kind] for kind in kinds if kind in _STORED), None)
+    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _tied(config: Mapping[str, Any], text: Mapping[str, Any], architecture: str) -> Any:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from lfwrap.plan.choices import Choices, Precision
+from lfwrap.plan.lasting import weights_bytes
 from lfwrap.plan.option import Option
 from lfwrap.plan.request import LIGER_KEY, SAMPLING_KEY, PlanRequest
+from lfwrap.units import format_bytes
+
+_HALF = 2  # bytes of a number in 16 bit
 
 
 def plan_notes(request: PlanRequest, option: Option) -> Iterator[str]:
@@ -13,6 +19,7 @@ def plan_notes(request: PlanRequest, option: Option) -> Iterator[str]:
     choices = option.choices
     if choices.packing:
         yield _packing_note(request, option)
+    yield from _type_notes(request, choices)
     if SAMPLING_KEY in option.changes:
         yield "Rows are grouped by length: updates see other rows together than in a random order."
     if LIGER_KEY in option.changes:
@@ -29,6 +36,28 @@ def plan_notes(request: PlanRequest, option: Option) -> Iterator[str]:
         yield f"Corrected by what was measured on this kind of GPU with these versions: {runs}."
     if option.speed is None:
         yield "Nothing is known of this machine's pace: no estimate of time, and as little as possible is changed."
+
+
+def _type_notes(request: PlanRequest, choices: Choices) -> Iterator[str]:
+    """What a checkpoint costs whose type is not the one that is computed in, and what to do about it."""
+    stored = request.model.dtype
+    copy = f"`lfwrap export {request.model.name} --out DIR`"
+    if request.values.get("pure_bf16") and choices.precision is Precision.FULL:
+        yield f"pure_bf16 casts nothing: of a {stored} checkpoint all is computed so. {copy} writes a copy in bf16."
+    elif choices.is_lora and choices.is_recast and choices.checkpoint_bytes > _HALF:
+        size = format_bytes(weights_bytes(request.model, choices))
+        halved = replace(choices, checkpoint_bytes=_HALF, is_recast=False)
+        yield (
+            f"The checkpoint is in {stored}, and the engine leaves its frozen weights so: {size} where 16 bit takes"
+            f" {format_bytes(weights_bytes(request.model, halved))}, and what passes between layers is fp32, too."
+            f" {copy} writes a copy in bf16 to train on."
+        )
+    elif choices.is_lora and choices.is_recast:
+        into = "fp16" if request.values.get("fp16") else "bf16"
+        yield (
+            f"The checkpoint is in {stored} and products are in {into}: what passes between layers becomes fp32."
+            f" {copy[:-1]} --dtype {into}` writes a copy in one type."
+        )
 
 
 def _packing_note(request: PlanRequest, option: Option) -> str:

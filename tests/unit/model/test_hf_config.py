@@ -80,6 +80,33 @@ def test_a_switched_off_window_is_none():
     assert facts.head_dim == 64
 
 
+@pytest.mark.parametrize(
+    ("named", "stored", "expected"),
+    [
+        ({"torch_dtype": "bfloat16"}, "F32", "bfloat16"),
+        ({"dtype": "torch.float16"}, "F32", "float16"),
+        ({"dtype": None}, "BF16", "bfloat16"),
+        ({"dtype": "auto"}, "F16", "float16"),
+        ({}, "F32", "float32"),
+        ({}, None, "float32"),
+        ({}, "broken", "float32"),
+    ],
+)
+def test_the_type_is_the_configs_or_that_of_the_weights(tmp_path, named, stored, expected):
+    """As transformers loads it by `dtype="auto"`: the first floating tensor decides where the config names none."""
+    config = {**QWEN, **named} if named else {key: value for key, value in QWEN.items() if key != "torch_dtype"}
+    if "dtype" in named:
+        config.pop("torch_dtype")
+    folder = write_config(tmp_path / "m", config)
+    if stored is not None:
+        tensors = {"__metadata__": {}, "a": {"dtype": "I64"}, "b": {"dtype": stored}}
+        header = b"{" if stored == "broken" else json.dumps(tensors).encode()
+        (folder / "model-00001-of-2.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    facts = load_model_facts(str(folder))
+    assert facts is not None
+    assert facts.dtype == expected
+
+
 def test_an_architecture_without_shapes_is_unknown():
     assert parse_config({"model_type": "mamba2"}, "m") is None
 

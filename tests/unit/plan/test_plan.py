@@ -92,6 +92,33 @@ def test_micro_batches_are_made_ahead_where_cores_are_to_spare(changes, expected
     assert found <= {expected}
 
 
+@pytest.mark.parametrize(
+    ("stored", "values", "said"),
+    [
+        ("bfloat16", {"bf16": True}, None),
+        ("float32", {"bf16": True}, "28.37 GiB where 16 bit takes 14.19 GiB"),
+        ("float16", {"bf16": True}, "lfwrap export /m --out DIR --dtype bf16`"),
+        ("bfloat16", {"bf16": False, "fp16": True}, "--dtype fp16"),
+        ("float32", {"bf16": False, "pure_bf16": True}, "pure_bf16 casts nothing"),
+        ("float32", {"bf16": True, "finetuning_type": "full"}, None),
+    ],
+)
+def test_a_checkpoint_in_another_type_than_products_is_said_to_cost(stored, values, said):
+    model = dataclasses.replace(catalog_model("qwen2.5-7b"), name="/m", dtype=stored)
+    base = request("h200", rows=ALPACA, values=values)
+    plan = predict_plan(dataclasses.replace(base, model=model))
+    about = [note for note in plan.notes if "lfwrap export" in note]
+    assert len(about) == (said is not None)
+    assert said is None or said in about[0]
+
+
+def test_the_type_of_the_checkpoint_reaches_the_plan():
+    asked = request("h200", rows=ALPACA)
+    recast = dataclasses.replace(asked, model=dataclasses.replace(asked.model, dtype="float32"))
+    weights = [make_plan(each).option.memory.terms[0].bytes for each in (asked, recast)]
+    assert weights[1] == 2 * weights[0] == 4 * asked.model.parameters
+
+
 def test_short_rows_are_packed_and_the_rows_of_an_update_are_said():
     plan = make_plan(request(rows=ALPACA))
     assert plan.option.changes["packing"][0] is True
