@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 # Rows that the engine packs together (`preprocessing_batch_size`), unless its workers get fewer.
 DEFAULT_PACKED_TOGETHER = 1000
+_NEARLY_ALL = 0.9
 _MULTIPLE = 8  # to which the engine pads a training batch
 # transformers' LengthGroupedSampler sorts this many batches at a time, or a quarter of all.
 _SORTED_BATCHES, _SORTED_SHARE = 50, 4
@@ -48,6 +49,13 @@ class Rows:
         if any(length % _MULTIPLE for length in self.lengths):  # nearly always told by one of the first
             return True
         return micro_batch > 1 and min(self.lengths) < self.longest_tokens
+
+    @property
+    def are_alike(self) -> bool:
+        """Whether nearly all rows have one length, as texts cut at the cutoff do: so has nearly every micro-batch."""
+        if not (self.lengths and self.is_exact):
+            return False
+        return self.lengths.count(self.longest_tokens) >= _NEARLY_ALL * len(self.lengths)
 
     def cut(self, cutoff: int) -> Rows:
         """The rows as the engine cuts them."""

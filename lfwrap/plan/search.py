@@ -89,7 +89,7 @@ def _compiled_ways(request: PlanRequest, ways: Sequence[Option]) -> Iterator[Opt
     """
     if not _may_compile(request):
         return
-    alike = [way for way in ways if way.fits and way.updates and (way.choices.packing or not way.choices.padded)]
+    alike = [way for way in ways if way.fits and way.updates and (way.choices.packing or request.rows.are_alike)]
     reason = "Norms, casts and dropout of a layer become a few kernels; worth the time that compiling takes."
     for way in heapq.nlargest(_COMPILED_TRIES, alike, key=_rank):
         yield evaluate(request, {**way.changes, COMPILE_KEY: (True, reason)}, way.batch)

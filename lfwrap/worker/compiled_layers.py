@@ -33,7 +33,6 @@ def install() -> Any:
     """Leave the layers to the compiler; returns the trainer callback that compiles them once the model is there."""
     import torch._dynamo
     from transformers import TrainerCallback
-    from transformers.utils import logging
 
     torch._dynamo.config.suppress_errors = True  # noqa: SLF001 - a layer that can't be compiled runs as it is
     if importlib.util.find_spec("liger_kernel"):
@@ -43,8 +42,10 @@ def install() -> Any:
         """Compiles nothing yet: a layer is compiled when the first micro-batch passes through it."""
 
         def on_train_begin(self, *_: Any, model: Any, **__: Any) -> None:
-            count = sum(1 for layer in decoder_layers(model) if compile_layer(layer))
-            logging.get_logger("lfwrap.worker.compiled_layers").info("%d layers to be compiled", count)
+            layers = list(decoder_layers(model))
+            for layer in layers:
+                compile_layer(layer)
+            print(f"lfwrap: {len(layers)} layers are compiled in the first update", flush=True)
 
     return CompileLayers()
 
@@ -68,7 +69,7 @@ def decoder_layers(model: Any) -> Iterator[Any]:
     return (module for module in model.modules() if type(module).__name__ in whole)
 
 
-def compile_layer(layer: Any) -> bool:
+def compile_layer(layer: Any) -> None:
     """Compile a layer's forward pass for the shape in which it first trains; other shapes, and evaluation, run as ever.
 
     A micro-batch of another shape, such as the last of an epoch, would be compiled anew, for half a minute.
@@ -88,4 +89,3 @@ def compile_layer(layer: Any) -> bool:
         return run(hidden_states, *args, **kwargs)
 
     layer.forward = forward
-    return True

@@ -134,7 +134,14 @@ def test_each_node_finds_only_its_own_processes(tmp_path: Path) -> None:
     assert node_marker(paths, 1) != node_marker(paths, 0)
 
 
-def request(hardware: HardwareProfile, environ: dict[str, str], nodes: Nodes, world_size: int, **options: object):
+def request(
+    hardware: HardwareProfile,
+    environ: dict[str, str],
+    nodes: Nodes,
+    world_size: int,
+    values: dict[str, object] | None = None,
+    **options: object,
+):
     return launch_request(
         None,
         hardware,
@@ -143,6 +150,7 @@ def request(hardware: HardwareProfile, environ: dict[str, str], nodes: Nodes, wo
         environ,
         world_size=world_size,
         options=LaunchOptions(nodes, **options),
+        values=values,
     )
 
 
@@ -156,6 +164,22 @@ def test_devices_are_chosen_for_this_node_alone() -> None:
 def test_speed_max_is_asked_for_by_a_variable_of_the_child() -> None:
     assert request(TWO_GPUS, {}, Nodes(), 1, extended=True).environment["LFWRAP_SPEED"] == "max"
     assert "LFWRAP_SPEED" not in request(TWO_GPUS, {}, Nodes(), 1).environment
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, "layers"), ({"by_engine": True}, None), ({"extended": True}, None)],
+)
+def test_layers_are_compiled_by_lfwraps_own_start_alone(options: dict[str, bool], expected: str | None) -> None:
+    asked = request(TWO_GPUS, {}, Nodes(), 1, values={"torch_compile": True}, **options)
+    assert asked.environment.get("LFWRAP_COMPILE") == expected
+    assert "LFWRAP_COMPILE" not in request(TWO_GPUS, {}, Nodes(), 1, **options).environment
+
+
+def test_the_extension_can_not_be_compiled() -> None:
+    options = LaunchOptions(extended=True)
+    found = check_launch(LAUNCHERS["process"], options, None, TWO_GPUS, zero_stage=0, compiles=True)
+    assert [finding.rule for finding in found] == ["compiled-extension"]
 
 
 def test_the_engines_own_command_finds_torchrun_on_the_path() -> None:

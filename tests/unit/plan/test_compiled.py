@@ -1,0 +1,118 @@
+"""Compiled layers: chosen where they pay, and what they take, against what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from lfwrap.hardware.profile import DeviceKind, load_hardware
+from lfwrap.model.facts import catalog_model
+from lfwrap.plan.batch import BatchPlan
+from lfwrap.plan.choices import Choices
+from lfwrap.plan.memory import estimate_memory
+from lfwrap.plan.option import COMPILE_S
+from lfwrap.plan.plan import make_plan, plan_way
+from lfwrap.plan.request import COMPILE_KEY, PlanRequest
+from lfwrap.plan.rows import Rows
+from lfwrap.plan.search import options
+from lfwrap.plan.throughput import estimate_speed
+from lfwrap.units import GIB
+
+VALUES = {
+    "finetuning_type": "lora", "lora_rank": 64, "lora_dropout": 0.1, "lora_target": "all", "cutoff_len": 4096,
+    "bf16": True, "num_train_epochs": 1.0,
+}  # fmt: skip
+FULL = Rows(4096, 4096.0, 20_000, (4096,) * 1000)
+H200 = load_hardware("h200").smallest_gpu
+
+
+def request(rows=FULL, **changes):
+    machine = load_hardware(changes.pop("hardware", "h100-80gb"))
+    base = PlanRequest(
+        model=catalog_model(changes.pop("model", "qwen2.5-7b")),
+        values={**VALUES, **changes.pop("values", {})},
+        hardware=machine,
+        world_size=machine.world_size,
+        rows=rows,
+        batch=BatchPlan(16, 8 // machine.world_size, machine.world_size),
+        effective_batch=128,
+        speed="auto",
+        given=frozenset(VALUES),
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def is_compiled(asked):
+    return COMPILE_KEY in make_plan(asked).option.changes
+
+
+def test_a_long_training_compiles_and_a_short_one_does_not():
+    assert is_compiled(request())
+    assert not is_compiled(request(values={"max_steps": 1}))
+    assert not is_compiled(request(rows=Rows(4096, 4096.0, 100, (4096,) * 100)))
+
+
+def test_the_time_of_compiling_counts():
+    plan = make_plan(request())
+    assert plan.duration_s == pytest.approx(COMPILE_S + plan.steps * plan.option.speed.step_s)
+    plain = plan_way(request(), {}, BatchPlan(1, 128, 1))
+    assert plain.duration_s == pytest.approx(plain.steps * plain.option.speed.step_s)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"speed": "exact"},
+        {"speed": "max"},  # the compiler can't look into the extension
+        {"speed": "none"},
+        {"given": frozenset({*VALUES, COMPILE_KEY})},
+        {"hardware": "v100-16gb", "model": "qwen2.5-0.5b"},
+        {"hardware": "cpu"},
+        {"hardware": "2x-h200", "zero_stage": 3},
+        {"values": {"quantization_bit": 8}},
+        {"values": {"use_dora": True}},
+        {"values": {"finetuning_type": "full"}, "hardware": "h200", "model": "qwen2.5-0.5b"},
+        {"values": {"pure_bf16": True, "bf16": False}},
+        {"model": "gemma-2-9b", "hardware": "h200"},
+        {"rows": Rows(4096)},  # of unknown length
+    ],
+)
+def test_what_was_not_measured_is_not_compiled(changes):
+    asked = request(**changes)
+    assert not any(COMPILE_KEY in option.changes for option in options(asked))
+
+
+def test_only_micro_batches_of_one_shape_are_compiled():
+    lengths = tuple(200 + 8 * (number % 300) for number in range(1000))
+    mixed = Rows(max(lengths), sum(lengths) / len(lengths), 50_000, lengths)
+    compiled = [option for option in options(request(mixed)) if COMPILE_KEY in option.changes]
+    assert compiled
+    assert all(option.choices.packing for option in compiled)
+    unpacked = request(mixed, given=frozenset({*VALUES, "packing"}))
+    assert not any(COMPILE_KEY in option.changes for option in options(unpacked))
+
+
+# One H200 of a host with four, torch 2.11: micro-batch, tokens, accumulation, more; s an update; GiB allocated.
+MEASURED = [
+    ("qwen2.5-7b", 1, 4096, 4, {}, 1.12, 41.9),
+    ("qwen2.5-7b", 2, 4096, 2, {}, 1.05, 66.9),
+    ("qwen2.5-7b", 1, 4096, 4, {"liger": False}, 1.16, 48.3),
+    ("qwen2.5-7b", 2, 4096, 2, {"liger": False}, 1.072, 79.7),
+    ("qwen2.5-7b", 4, 4096, 1, {"checkpointing": True}, 1.47, 25.0),
+    ("qwen2.5-7b", 8, 840, 4, {"packing": True}, 1.735, 63.1),
+    ("qwen2.5-7b", 8, 1120, 3, {"packing": True, "quantization_bit": 4}, 1.82, 65.5),
+    ("qwen2.5-0.5b", 32, 840, 1, {"packing": True}, 0.235, 39.6),
+    ("qwen2.5-7b", 2, 4096, 11, {"packing": True}, 6.73, 70.2),
+]
+
+
+@pytest.mark.parametrize(("model", "micro", "tokens", "accumulation", "more", "update_s", "peak_gib"), MEASURED)
+def test_memory_and_time_are_near_what_was_measured(  # noqa: PLR0917
+    model, micro, tokens, accumulation, more, update_s, peak_gib
+):
+    settings = {"liger": True, "checkpointing": False, "rank": 64, "dropout": 0.1, "loader_workers": 2, **more}
+    choices = Choices("lora", micro, tokens, accumulation=accumulation, is_compiled=True, **settings)
+    memory = estimate_memory(catalog_model(model), choices, DeviceKind.CUDA)
+    assert memory.peak_allocated_bytes / GIB == pytest.approx(peak_gib, rel=0.05)
+    assert estimate_speed(catalog_model(model), choices, H200).step_s == pytest.approx(update_s, rel=0.25)
