@@ -130,17 +130,27 @@ def _named_bases(bases: Sequence[Target]) -> Iterator[Contestant]:
 def load_key(target: Target) -> bytes:
     """What tells one load of a model from another: model, template and all that shapes both.
 
-    An adapter whose initialisation took its part out of the base's weights (PiSSA and its like) has a load of its own.
+    An adapter that no other can stand beside has a load of its own.
     """
-    return canonical_json([target.engine_arguments(), str(target.adapter) if _alters_base(target) else None])
+    return canonical_json([target.engine_arguments(), str(target.adapter) if _stands_alone(target) else None])
 
 
-def _alters_base(target: Target) -> bool:
-    """As the worker judges it, which refuses to share such a base."""
+def _stands_alone(target: Target) -> bool:
+    """Whether an adapter alters the base itself, as the worker judges it, or peft can't keep it beside another's kind.
+
+    It alters the base when its initialisation took a part out of the weights (PiSSA and its like), when it brings
+    biases, or when it repeats layers.
+    """
     if target.adapter is None:
         return False
-    made = load_facts_json(target.adapter / "adapter_config.json").get("init_lora_weights")
-    return isinstance(made, str) and made.startswith(("pissa", "olora", "corda", "loftq"))
+    config = load_facts_json(target.adapter / "adapter_config.json")
+    made = config.get("init_lora_weights")
+    return (
+        (isinstance(made, str) and made.startswith(("pissa", "olora", "corda", "loftq")))
+        or config.get("bias") not in {None, "none"}
+        or any(config.get(key) for key in ("layer_replication", "trainable_token_indices", "target_parameters"))
+        or config.get("peft_type") not in {None, "LORA"}
+    )
 
 
 def group_by_load(contestants: Sequence[Contestant]) -> list[list[Contestant]]:

@@ -103,9 +103,13 @@ class _Noise(LogitsProcessor):  # type: ignore[misc]  # transformers has no type
 
 
 def _alters_base(config: Any) -> bool:
-    """Whether an adapter comes with other weights of the base itself, as its ``init_lora_weights`` says."""
+    """Whether an adapter changes the base itself: other weights by its initialisation, biases, or repeated layers."""
     made = getattr(config, "init_lora_weights", None)
-    return isinstance(made, str) and made.startswith(_ALTERING)
+    return (
+        (isinstance(made, str) and made.startswith(_ALTERING))
+        or getattr(config, "bias", None) not in {None, "none"}
+        or bool(getattr(config, "layer_replication", None))
+    )
 
 
 @contextlib.contextmanager
@@ -147,7 +151,8 @@ class EngineModel:
         """Put one more adapter beside the base; a name that is taken gets the new one.
 
         Raises:
-            ValueError: it, or one that is there, alters the base's own weights: neither can share a base.
+            ValueError: it, or one that is there, alters the base's own weights, so that neither can share a base; or
+                its weights don't fit this base.
         """
         started_s = time.monotonic()
         config = PeftConfig.from_pretrained(folder)
@@ -161,22 +166,33 @@ class EngineModel:
         self.adapter_s[name] = round(time.monotonic() - started_s, 2)
 
     def _load_beside(self, folder: str) -> str:
-        """The name by which peft knows the adapter now."""
+        """The name by which peft knows the adapter now. Raises ValueError where its weights don't fit the base."""
+        internal = f"adapter{len(getattr(self.model, 'peft_config', ()))}"  # peft takes no dots in an adapter's name
         if not isinstance(self.model, PeftModel):
-            self.model = PeftModel.from_pretrained(self.model, folder, "adapter0")
-            return "adapter0"
-        internal = f"adapter{len(self.model.peft_config)}"  # peft takes no dots in an adapter's name
-        self.model.load_adapter(folder, internal)
+            self.model = PeftModel.from_pretrained(self.model, folder, internal)
+        else:
+            # A layer that a neighbour brought whole (modules_to_save) is left without an active adapter, and peft
+            # stumbles over it at the next one: choosing one sets every layer right.
+            self.model.set_adapter("adapter0")
+            self.model.load_adapter(folder, internal)
         # peft reads the first adapter into fp32, and every further one into the base's type before it makes that fp32:
-        # what was rounded away comes with a second reading.
-        self.model.load_adapter(folder, internal)
+        # what was rounded away comes with a second reading. This one also tells what had no place.
+        placed = self.model.load_adapter(folder, internal)
+        if placed.missing_keys or placed.unexpected_keys:
+            if len(self.model.peft_config) > 1:
+                self.model.delete_adapter(internal)
+            example = [*placed.unexpected_keys, *placed.missing_keys][0]
+            raise ValueError(
+                f"{folder}: trained on another base: {len(placed.unexpected_keys)} of its tensors have no place in "
+                f"this one, {len(placed.missing_keys)} are missing, as {example}"
+            )
         return internal
 
     def _require_sharing(self, name: str | None, config: Any = None) -> None:
         """Raise ValueError where the base's weights are, or would be, no longer those that the others were tuned on."""
         altering = self._altering or (name if self._internal and _alters_base(config) else None)
         if altering is not None:
-            raise ValueError(f"{altering}: its initialisation altered the base's weights: nothing else can use them")
+            raise ValueError(f"{altering}: it alters the base's own weights: nothing else can use them")
 
     @property
     def device(self) -> str:

@@ -16,9 +16,8 @@ import pytest
 from lfwrap import load_run
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
+from lfwrap.errors import EngineError
 from lfwrap.results.answers import AnswerSession, GenerationSettings
-from lfwrap.results.evaluation.rows import EvalRow, LabelSettings
-from lfwrap.results.evaluation.session import EvalSession
 from lfwrap.results.questions import ask
 from lfwrap.results.target import resolve_target
 
@@ -69,35 +68,28 @@ def test_compare_loads_once_and_goes_on_where_it_was_broken_off(adapters, tmp_pa
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"report.html", "report.md", "report.csv"}
 
 
-def test_an_adapter_s_weights_do_not_depend_on_which_others_are_there(adapters, tiny_model, tmp_path):
-    """On a bf16 base, as a GPU has it: the loss to the last bit, as the first one and after others."""
-    half = write_bf16(tiny_model, tmp_path / "half")
-    target = resolve_target(str(adapters[0]), load_engine_facts(), template="qwen", base_model=str(half))
-    row = EvalRow(
-        1, ({"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "A lien is a claim."})
+def test_an_adapter_answers_to_the_last_bit_as_alone_whatever_stands_beside_it(tiny_model, tmp_path):
+    """On a bf16 base, as a GPU has it: other ranks and layers, DoRA, whole layers saved, in any order."""
+    script = Path(__file__).with_name("neighbours_worker.py")
+    worker = Path(__file__).parents[2] / "lfwrap" / "worker"
+    done = subprocess.run(
+        [sys.executable, script, worker, tiny_model, tmp_path], capture_output=True, text=True, check=True, timeout=120
     )
-    beside = {"first": adapters[0], "other": adapters[1], "again": adapters[0]}
-    with EvalSession(locate_engine(), target, adapters=beside) as session:
-        assert session.ready["dtype"] == "bfloat16"
-        sums = {name: [loss.loss_sum for loss in session.losses([row], name, LabelSettings())] for name in beside}
-    assert sums["again"] == sums["first"] != sums["other"]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found == {"changed": [], "distinct": 8, "dtype": "bfloat16"}
 
 
-def write_bf16(model: Path, out: Path) -> Path:
-    """The fp32 checkpoint with the lower half of every number cut off."""
-    shutil.copytree(model, out)
-    raw = (model / "model.safetensors").read_bytes()
-    begin = 8 + int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8:begin])
-    for entry in header.values():
-        if "dtype" in entry:
-            entry |= {"dtype": "BF16", "data_offsets": [at // 2 for at in entry["data_offsets"]]}
-    text = json.dumps(header).encode()
-    upper = memoryview(raw[begin:]).cast("H")[1::2].tobytes()
-    (out / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + upper)
-    config = json.loads((out / "config.json").read_bytes())
-    (out / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
-    return out
+def test_an_adapter_of_a_base_with_more_layers_is_refused_and_the_rest_stays(adapters, tiny_model, tmp_path):
+    """Every layer that is there fits: without a look at the names it would answer, wrongly."""
+    fewer = shutil.copytree(tiny_model, tmp_path / "fewer")
+    config = json.loads((fewer / "config.json").read_bytes())
+    (fewer / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3, "layer_types": None}))
+    target = resolve_target(str(fewer), load_engine_facts(), template="qwen")
+    with AnswerSession(locate_engine(), target) as session:
+        answer = session.answer(ask("Hi", number=0), None).text
+        with pytest.raises(EngineError, match=r"a1: trained on another base: 14 of its tensors .*layers\.3\."):
+            session.attach("a1", adapters[0])
+        assert session.answer(ask("Hi", number=0), None).text == answer
 
 
 def test_a_batch_answers_as_one_by_one_also_when_it_samples(adapters):

@@ -134,10 +134,21 @@ def test_another_template_is_another_load(engine, request_, tmp_path):
     assert loads(tmp_path) == [["smollm2", ["a"]], ["qwen", ["b"]]]
 
 
-def test_an_adapter_that_altered_its_base_has_a_load_of_its_own(engine, request_, tmp_path):
-    """PiSSA, as the engine saves it."""
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"init_lora_weights": "pissa_niter_16"},  # as the engine saves PiSSA
+        {"bias": "all"},
+        {"layer_replication": [[0, 2], [1, 2]]},
+        {"trainable_token_indices": [5, 6]},
+        {"target_parameters": ["mlp.experts.gate_up_proj"]},
+        {"peft_type": "OFT"},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_an_adapter_that_can_share_no_base_has_a_load_of_its_own(engine, request_, tmp_path, setting):
     config = request_.contestants[1].target.adapter / "adapter_config.json"
-    config.write_text(json.dumps(json.loads(config.read_bytes()) | {"init_lora_weights": "pissa_niter_16"}))
+    config.write_text(json.dumps(json.loads(config.read_bytes()) | setting))
     compare(engine, request_)
     assert loads(tmp_path) == [["smollm2", ["b"]], ["smollm2", ["a"]]]
 
