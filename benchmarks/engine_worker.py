@@ -183,7 +183,11 @@ def run_case(case: dict[str, Any], modules: dict[str, Any]) -> None:
             modules["tune_engine"].install_course(LongestInTurn(modules["longest_batch"].longest_rows))
         from llamafactory.train.tuner import run_exp
 
-        run_exp(dict(case["values"]), callbacks=[watch(seen, finish)])
+        values, callbacks = dict(case["values"]), [watch(seen, finish)]
+        if modules["compiled_layers"].is_wanted():
+            values.pop(modules["compiled_layers"].ENGINE_KEY, None)
+            callbacks.append(modules["compiled_layers"].install())
+        run_exp(values, callbacks=callbacks)
         finish("failed", "the engine ended without training")
     except BaseException as error:  # noqa: BLE001 - whatever the engine raises is this case's result
         traceback.print_exc()
@@ -206,6 +210,7 @@ def main() -> None:
     if line:
         modules = {
             "longest_batch": longest_batch, "tune_engine": tune_engine, "train_engine": tune_engine.train_engine,
+            "compiled_layers": tune_engine.compiled_layers,
         }  # fmt: skip
         run_case(json.loads(line), modules)
 

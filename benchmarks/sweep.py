@@ -49,6 +49,7 @@ class Combination:
         rank: of the adapter.
         speed: ``auto`` or ``max``.
         rows: of an update.
+        epochs: with many of them the plan compiles layers.
     """
 
     model: str
@@ -58,11 +59,13 @@ class Combination:
     rank: int = 64
     speed: str = "auto"
     rows: int = 128
+    epochs: float = 1.0
 
     @property
     def name(self) -> str:
         """Unlike those of all others."""
-        return f"{self.model}_{self.method}_r{self.rank}_{self.data}_{self.cutoff}_{self.speed}"
+        long = f"_{self.epochs:g}-epochs" if self.epochs > 1 else ""
+        return f"{self.model}_{self.method}_r{self.rank}_{self.data}_{self.cutoff}_{self.speed}{long}"
 
 
 def combinations() -> list[Combination]:
@@ -97,6 +100,19 @@ def combinations() -> list[Combination]:
         c("qwen2.5-0.5b", "qlora-8", "mixed", 2048),
         c("llama-3.2-3b", "qlora-4", "full", 4096, 8),
         c("qwen2.5-7b", "qlora-8", "full", 1024, 8),
+        *(
+            Combination(*wanted, epochs=100.0)
+            for wanted in (
+                ("qwen2.5-7b", "lora", "alpaca"),
+                ("qwen2.5-7b", "lora", "full", 4096),
+                ("qwen2.5-7b", "qlora-4", "tools"),
+                ("qwen2.5-7b", "lora", "full", 16384, 16),
+                ("llama-3.2-3b", "lora", "mixed", 8192),
+                ("qwen3-1.7b", "lora", "full", 512, 128),
+                ("qwen3-1.7b", "qlora-4", "alpaca", 2048),
+                ("qwen2.5-0.5b", "lora", "full", 2048),
+            )
+        ),
     ]
 
 
@@ -146,7 +162,7 @@ def write_recipe(combination: Combination, models: Path, data: Path, out: Path) 
         "dataset_dir": str(data),
         "cutoff_len": combination.cutoff,
         "learning_rate": 1.0e-5,
-        "num_train_epochs": 1.0,
+        "num_train_epochs": combination.epochs,
         "seed": 42,
         "lfwrap": {"effective_batch_size": combination.rows, "speed": combination.speed},
     }
@@ -168,7 +184,7 @@ def render(combination: Combination, recipe: Path, hardware: str, limit_bytes: i
 def _chosen(values: Any) -> dict[str, Any]:
     keys = (
         "per_device_train_batch_size", "gradient_accumulation_steps", "packing", "cutoff_len", "enable_liger_kernel",
-        "disable_gradient_checkpointing", "train_sampling_strategy",
+        "disable_gradient_checkpointing", "train_sampling_strategy", "torch_compile",
     )  # fmt: skip
     return {key: values[key] for key in keys if key in values}
 
@@ -195,6 +211,7 @@ def _words(found: dict[str, Any]) -> str:
     words += [f"packs of {chosen['cutoff_len']}"] if chosen.get("packing") else []
     words += ["grouped by length"] if chosen.get("train_sampling_strategy") else []
     words += ["Liger"] if chosen.get("enable_liger_kernel") else []
+    words += ["compiled layers"] if chosen.get("torch_compile") else []
     words += ["no checkpointing"] if chosen.get("disable_gradient_checkpointing") else ["checkpointing"]
     return ", ".join(words)
 
