@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -156,22 +156,37 @@ class AnswerSession:
         return next(piece for piece in self.stream(question, adapter) if isinstance(piece, Answer))
 
     def answer_all(
-        self, questions: Iterable[Question], adapter: str | None, *, batch_size: int = DEFAULT_BATCH_SIZE
+        self,
+        questions: Iterable[Question],
+        adapter: str | None,
+        *,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        known: Collection[int] = (),
     ) -> Iterator[Answer]:
-        """Answers as they are done, longest prompts first; each carries its question's id."""
+        """Answers as they are done, longest prompts first; each carries its question's id.
+
+        Args:
+            questions: what is asked.
+            adapter: who answers; None is the base alone.
+            batch_size: questions at once.
+            known: ids whose answers are there already: batches are made as if they were not, so that rounding is what
+                it would have been, but those of which all is known are left out, and a known answer is not given.
+        """
         self._worker.send(
             {
                 "op": "batch",
                 "adapter": adapter,
                 "generation": asdict(self.settings),
                 "batch_size": batch_size,
+                "known": sorted(known),
                 "requests": [question.to_request() for question in questions],
             }
         )
         for event in self._worker.events():
             if event["event"] == "done":
                 return
-            yield Answer.from_event(event)
+            if event["id"] not in known:
+                yield Answer.from_event(event)
 
     def interrupt(self) -> None:
         """End the answer that is being written; it still comes, marked ``interrupted``."""

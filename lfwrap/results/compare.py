@@ -136,23 +136,20 @@ def _answer(
     engine: Engine, request: CompareRequest, books: Mapping[str, AnswerBook], listener: Listener
 ) -> Sequence[Load]:
     """Everyone answers what it has not answered yet."""
-    left = {
-        name: [question for question in request.questions if question.id not in book.results]
-        for name, book in books.items()
-    }
     total = len(request.questions)
-    for name, questions in left.items():
-        if len(questions) < total:
-            listener.on_note(f"{name}: {total - len(questions)} of {total} answers were there already")
+    for name, book in books.items():
+        if book.results:
+            listener.on_note(f"{name}: {len(book.results)} of {total} answers were there already")
 
     def act(turn: Turn[AnswerSession]) -> None:
         name, session = turn.contestant.name, turn.session
         where = {"device": session.ready.get("device"), "dtype": session.ready.get("dtype")}
-        for answer in session.answer_all(left[name], turn.adapter, batch_size=request.batch_size):
+        known = set(books[name].results)
+        for answer in session.answer_all(request.questions, turn.adapter, batch_size=request.batch_size, known=known):
             books[name].add(answer.id, {**answer.to_json(), **where})
             listener.on_progress(name, len(books[name].results), total)
 
-    waiting = [each for each in request.contestants if left[each.name]]
+    waiting = [each for each in request.contestants if len(books[each.name].results) < total]
     return take_turns(
         lambda target, adapters: AnswerSession(engine, target, adapters=adapters, settings=request.settings),
         waiting, act, listener,

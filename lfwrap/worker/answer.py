@@ -5,8 +5,8 @@ loads: ``{"arguments": {…engine keys…}, "adapters": {name: folder}, "dtype":
 
 - ``{"op": "stream", "id": …, "messages": […], "system": …, "tools": …, "adapter": …, "generation": {…}}``
   → ``token`` events with the text as it comes, then one ``answer``;
-- ``{"op": "batch", "requests": [{"id", "messages", "system", "tools"}…], "adapter", "generation", "batch_size"}``
-  → an ``answer`` for each, as they are done, then ``done``;
+- ``{"op": "batch", "requests": [{"id", "messages", "system", "tools"}…], "adapter", "generation", "batch_size",
+  "known"}`` → an ``answer`` for each, as they are done, then ``done``; a batch of which all ids are known is left out;
 - ``{"op": "attach", "name": …, "folder": …}`` → ``attached``: one more adapter beside the base.
 
 An ``answer`` to a question with tools carries its ``calls``, read in the template's own format.
@@ -123,12 +123,15 @@ class AnswerServer:
         prompts = [(item, self._encode(item)) for item in request["requests"]]
         prompts.sort(key=lambda item: len(item[1]), reverse=True)  # the longest first: memory runs out early or never
         size = int(request.get("batch_size", _DEFAULT_BATCH_SIZE))
+        known = set(request.get("known", ()))
         for start in range(0, len(prompts), size):
             if self._stop.is_set():
                 break
             chunk = prompts[start : start + size]
             started_s = time.monotonic()
             numbers = [item["id"] for item, _ in chunk]
+            if known.issuperset(numbers):
+                continue
             answers = self._model.generate_many([prompt for _, prompt in chunk], settings, numbers)
             seconds = (time.monotonic() - started_s) / len(chunk)
             for (item, prompt), answer in zip(chunk, answers, strict=True):

@@ -156,10 +156,10 @@ def _measure_losses(turn: Turn[EvalSession], book: _Books, settings: EvalSetting
 
 
 def _collect_answers(turn: Turn[EvalSession], book: _Books, settings: EvalSettings, listener: Listener) -> None:
-    questions = [case.question for case in book.cases_left]
-    if not questions:
+    if not book.cases_left:
         return
-    for answer in turn.session.answer_all(questions, turn.adapter, batch_size=settings.batch_size):
+    questions, known = [case.question for case in book.material.cases], set(book.answers.results)
+    for answer in turn.session.answer_all(questions, turn.adapter, batch_size=settings.batch_size, known=known):
         book.answers.add(answer.id, answer.to_json())
         listener.on_progress(f"{turn.contestant.name}: answers", len(book.answers.results), len(book.material.cases))
 

@@ -101,6 +101,8 @@ def test_a_batch_comes_as_it_is_done_and_ends(session):
             found = list(opened.answer_all([ask("a", number=0), ask("b", number=1)], "tuned", batch_size=3))
             assert [answer.id for answer in found] == [1, 0]
             assert {answer.text for answer in found} == {"tuned 3 7"}
+        [rest] = opened.answer_all([ask("a", number=0), ask("b", number=1)], "tuned", known={1})
+        assert rest.id == 0
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,14 @@ def test_a_batch_takes_the_longest_first_and_ends_with_done(talk):
     assert done == {"event": "done", "stopped": False}
 
 
+def test_a_batch_is_made_as_if_nothing_were_known_and_left_out_when_all_of_it_is(talk):
+    """Rounding depends on what is in a batch: a resumed comparison gives what one in one go would."""
+    _, [_, *answers, done] = talk(LOAD, batch("a", "abc", "ab", "abcd", batch_size=2, known=[3, 1, 0]))
+    assert [answer["id"] for answer in answers] == [2, 0]
+    assert EngineModel.numbers == [[2, 0]]
+    assert done["event"] == "done"
+
+
 def test_questions_keep_their_numbers_for_the_seeds_of_their_answers(talk):
     talk(LOAD, stream("a"), batch("a", "abc", batch_size=2))
     assert EngineModel.numbers == [[3], [1, 0]]

@@ -46,8 +46,9 @@ for request in requests:
             emit(event="loss", id=row["id"], loss_sum=2.0 if tuned else 6.0, supervised_tokens=4, tokens=9,
                  is_cut=False)
     else:
-        note(answers=len(request["requests"]), adapter=request["adapter"], size=request["batch_size"])
-        for item in request["requests"]:
+        left = [item for item in request["requests"] if item["id"] not in request["known"]]
+        note(answers=len(left), adapter=request["adapter"], size=request["batch_size"])
+        for item in left:
             name = item["messages"][-1]["content"]
             calls = [{"name": name, "arguments": {}}] if tuned else []
             text = json.dumps(calls[0]) if calls else "No."
