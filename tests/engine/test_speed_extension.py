@@ -221,6 +221,18 @@ def test_rows_without_padding_attend_in_the_type_of_autocast(speed, held, autoca
     assert share_off(grads, expected[1]) < 0.02
 
 
+def test_rows_without_padding_train_all_weights_in_mixed_precision(speed):
+    """Trained weights are fp32 under bf16, too."""
+    model = tiny("qwen2").train()
+    batch = positions(padded_batch())
+    expected = cast_gradients(model, block_mask(batch), torch.bfloat16)
+    assert speed.attention.install(model, torch.bfloat16) is None
+    flat = speed.batches.flatten({key: value for key, value in batch.items() if key != "position_ids"})
+    loss, grads = cast_gradients(model, flat, torch.bfloat16)
+    torch.testing.assert_close(loss, expected[0], rtol=2e-3, atol=0)
+    assert share_off(grads, expected[1]) < 0.03
+
+
 def quantized(tmp_path, dtype):
     """The same, its linear layers in NF4."""
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
