@@ -131,10 +131,13 @@ def common_environment(request: LaunchRequest) -> dict[str, str]:
 
 
 def distributed_environment(request: LaunchRequest) -> dict[str, str]:
-    """The variables for several processes: what the engine's own launcher sets, and a fair share of the CPU."""
+    """The variables for several processes: what the engine's own launcher sets, and a fair share of the CPU.
+
+    The allocator's setting comes with the request: only who sees the person's own can respect it.
+    """
     added = common_environment(request)
     if request.on_gpu:
-        added |= {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True", "TORCH_NCCL_AVOID_RECORD_STREAMS": "1"}
+        added["TORCH_NCCL_AVOID_RECORD_STREAMS"] = "1"
     else:
         added["OMP_NUM_THREADS"] = str(max(1, request.cpu_cores // request.node_processes))
     return added

@@ -1,18 +1,28 @@
-"""torch's allocator on one GPU: segments that grow, unless the person or the system says otherwise."""
+"""torch's allocator on one GPU or several: segments that grow, unless the person or the system says otherwise."""
+
+import dataclasses
+from pathlib import Path
 
 import pytest
 
+from lfwrap.engine.locate import Engine
 from lfwrap.hardware.profile import load_hardware
 from lfwrap.run import launch
 from lfwrap.run.launch import launch_request
+from lfwrap.run.launchers import LAUNCHERS
 from lfwrap.run.paths import RunPaths
 
 NAME = "PYTORCH_CUDA_ALLOC_CONF"
 
 
-def environment(folder, environ, machine="h100-80gb"):
-    hardware = load_hardware(machine)
-    return launch_request(None, hardware, RunPaths(folder), folder, environ, world_size=1).environment
+WAYS = [("process", 1), ("torchrun", 2), ("deepspeed", 2), ("ray", 2)]
+
+
+def environment(folder, environ, machine="h100-80gb", launcher="process", world_size=1):
+    """What the launcher's command adds."""
+    request = launch_request(None, load_hardware(machine), RunPaths(folder), folder, environ, world_size=world_size)
+    request = dataclasses.replace(request, engine=Engine(Path("python"), Path("cli"), Path("package"), "0.9.5"))
+    return LAUNCHERS[launcher].build(request).environment
 
 
 def on_linux(monkeypatch, release="6.1.0-18-amd64"):
@@ -20,15 +30,19 @@ def on_linux(monkeypatch, release="6.1.0-18-amd64"):
     monkeypatch.setattr(launch.platform, "release", lambda: release)
 
 
-def test_one_gpu_has_segments_that_grow(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("launcher", "world_size"), WAYS)
+def test_segments_grow(tmp_path, monkeypatch, launcher, world_size):
     on_linux(monkeypatch)
-    assert environment(tmp_path, {})[NAME] == "expandable_segments:True"
+    added = environment(tmp_path, {}, launcher=launcher, world_size=world_size)
+    assert added[NAME] == "expandable_segments:True"
 
 
+@pytest.mark.parametrize(("launcher", "world_size"), WAYS)
 @pytest.mark.parametrize("name", [NAME, "PYTORCH_ALLOC_CONF"])
-def test_what_the_person_has_set_stays(tmp_path, monkeypatch, name):
+def test_what_the_person_has_set_stays(tmp_path, monkeypatch, name, launcher, world_size):
     on_linux(monkeypatch)
-    assert NAME not in environment(tmp_path, {name: "max_split_size_mb:512"})
+    environ = {name: "max_split_size_mb:512"}
+    assert NAME not in environment(tmp_path, environ, launcher=launcher, world_size=world_size)
 
 
 def test_no_setting_where_the_driver_has_no_virtual_memory(tmp_path, monkeypatch):

@@ -47,7 +47,7 @@ def test_torchrun_gets_count_and_port_and_shares_the_cpu() -> None:
 
 def test_on_gpus_torchrun_gets_the_engines_own_settings() -> None:
     command = LAUNCHERS["torchrun"].build(dataclasses.replace(REQUEST, on_gpu=True, devices="1,3"))
-    assert command.environment["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
+    assert command.environment["TORCH_NCCL_AVOID_RECORD_STREAMS"] == "1"
     assert command.environment["CUDA_VISIBLE_DEVICES"] == "1,3"
     assert "OMP_NUM_THREADS" not in command.environment
 
