@@ -1,14 +1,18 @@
-"""What tests on the real engine share: the real small model, and a training of it on the bundled tool calls."""
+"""What tests on the real engine share: the real small model, a training of it on tool calls, the extension."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import lfwrap.worker
 from lfwrap.bundled import bundled_path
 from lfwrap.engine.locate import locate_engine
 from lfwrap.results.demo_model import ensure_demo_model
@@ -63,6 +67,20 @@ def tool_run(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
             "4", "--out", "data", "--name", "mcp", "--no-engine-check")  # fmt: skip
     _lfwrap(place, "train", "tools.yaml", "dataset_dir=data")
     return load_run("latest", place / "runs")
+
+
+@pytest.fixture(scope="module")
+def speed() -> Iterator[ModuleType]:
+    """The package of ``speed: max``, as train_engine.py loads it."""
+    name = "lfwrap_speed"
+    spec = importlib.util.spec_from_file_location(name, Path(lfwrap.worker.__file__).parent / "speed" / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    for loaded in [loaded for loaded in sys.modules if loaded.startswith(name)]:
+        del sys.modules[loaded]
 
 
 def _lfwrap(cwd: Path, *arguments: str | Path) -> None:

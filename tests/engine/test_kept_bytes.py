@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import sys
-from pathlib import Path
 
 import pytest
 
-import lfwrap.worker
 from lfwrap.model.hf_config import parse_config
 from lfwrap.plan.activations import layer_bytes
 from lfwrap.plan.choices import Choices
@@ -17,21 +13,8 @@ from lfwrap.plan.choices import Choices
 pytestmark = pytest.mark.engine
 
 torch = pytest.importorskip("torch")
-SPEED = Path(lfwrap.worker.__file__).parent / "speed" / "__init__.py"
 TOKENS, RANK = 64, 16
 ROUNDED = 16  # bytes a token of what is not counted: the norms' own factors
-
-
-@pytest.fixture(scope="module")
-def speed():
-    """The extension, as train_engine.py loads it."""
-    spec = importlib.util.spec_from_file_location("kept_speed", SPEED)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["kept_speed"] = module
-    spec.loader.exec_module(module)
-    yield module
-    for name in [name for name in sys.modules if name.startswith("kept_speed")]:
-        del sys.modules[name]
 
 
 def adapted(layers, held, bits, folder):
