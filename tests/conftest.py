@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -46,17 +47,7 @@ def tiny_data(tmp_path: Path, tiny_rows: str) -> Path:
 @pytest.fixture(scope="session")
 def marked_in_proc() -> Callable[[Path], list[str]]:
     """marked_in_proc(run folder): the command lines of its processes, by the kernel's own list, not by our code."""
-
-    def find(root: Path) -> list[str]:
-        mark = f"LFWRAP_RUN={root}".encode()
-        found = []
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                try:
-                    if mark in (folder / "environ").read_bytes().split(b"\0"):
-                        found.append((folder / "cmdline").read_bytes().decode())
-                except OSError:
-                    continue
-        return found
-
-    return find
+    spec = importlib.util.spec_from_file_location("proc_marks", Path(__file__).with_name("proc_marks.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.marked_in_proc
