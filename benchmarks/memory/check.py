@@ -16,9 +16,13 @@ import itertools
 import json
 import random
 import statistics
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from page_block import PageBlock
 
 from lfwrap.hardware.profile import Gpu, load_hardware
 from lfwrap.model.facts import ModelFacts, catalog_model
@@ -29,7 +33,7 @@ from lfwrap.plan.throughput import estimate_speed
 
 _FOLDER = Path(__file__).parent
 PAGE = _FOLDER.parents[1] / "docs" / "explanation" / "memory.md"
-BEGIN, END = "<!-- benchmarks/memory/check.py begins -->", "<!-- benchmarks/memory/check.py ends -->"
+BLOCK = PageBlock(PAGE, "benchmarks/memory/check.py")
 _FILES = ("h100.jsonl", "h100-second.jsonl", "h200x2.jsonl", "h200-third.jsonl")
 _FEWER_LAYERS = "-4-layers"
 _GPUS = {"NVIDIA H100 80GB HBM3": "h100-80gb", "NVIDIA H200": "h200"}
@@ -242,8 +246,7 @@ def main() -> None:
     if not options.write:
         print(render(options.half))
         return
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{render()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    BLOCK.write(render())
 
 
 if __name__ == "__main__":

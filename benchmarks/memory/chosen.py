@@ -18,16 +18,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import check
+from page_block import PageBlock
 
 from lfwrap.hardware.profile import load_hardware
 from lfwrap.plan.choices import Choices, read_choices
 from lfwrap.plan.memory import estimate_memory
 from lfwrap.plan.throughput import estimate_speed
 
-PAGE = check.PAGE
-BEGIN, END = "<!-- benchmarks/memory/chosen.py begins -->", "<!-- benchmarks/memory/chosen.py ends -->"
+BLOCK = PageBlock(check.PAGE, "benchmarks/memory/chosen.py")
 _RECORDS = Path(__file__).with_name("h200-chosen.jsonl")
 _BITS = {"qlora-4": 4, "qlora-8": 8}
 _MICRO, _STEPS = "per_device_train_batch_size", "gradient_accumulation_steps"
@@ -121,8 +122,7 @@ def main() -> None:
     if not parser.parse_args().write:
         print(render())
         return
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{render()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    BLOCK.write(render())
 
 
 if __name__ == "__main__":

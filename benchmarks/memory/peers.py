@@ -18,16 +18,19 @@ import os
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from check import PAGE, all_records, compare, load_records
 from make_cases import MODELS, hf_config
+from page_block import PageBlock
 
 ANSWERS = Path(__file__).with_name("peers.jsonl")
-BEGIN, END = "<!-- benchmarks/memory/peers.py begins -->", "<!-- benchmarks/memory/peers.py ends -->"
+BLOCK = PageBlock(PAGE, "benchmarks/memory/peers.py")
 GIB = 2**30
 _CLASSES = {
     "qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM",
@@ -193,8 +196,7 @@ def main() -> None:
     if not options.write:
         print(render())
         return
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{render()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    BLOCK.write(render())
 
 
 if __name__ == "__main__":

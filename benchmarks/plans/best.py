@@ -11,7 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from page_block import PageBlock
 
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.errors import PlanError
@@ -23,8 +27,7 @@ from lfwrap.recipe.recipe import load_recipe
 from lfwrap.units import format_bytes, format_duration
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "how-to" / "plan.md"
-BEGIN, END = "<!-- benchmarks/plans/best.py begins -->", "<!-- benchmarks/plans/best.py ends -->"
+BLOCK = PageBlock(ROOT / "docs" / "how-to" / "plan.md", "benchmarks/plans/best.py")
 MACHINES = {
     "h100-80gb": ("one H100, 80 GB", ()),
     "2x-h200": ("two H200", ()),
@@ -100,10 +103,7 @@ def main() -> None:
     if not parser.parse_args().write:
         print(render())
         return
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n{render()}\n{END}{after}", encoding="utf-8")
+    BLOCK.write(render())
 
 
 if __name__ == "__main__":

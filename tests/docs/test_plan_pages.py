@@ -30,9 +30,7 @@ SCRIPTS = ["plans/best.py", "memory/check.py", "memory/chosen.py", "memory/peers
 @pytest.mark.parametrize("script", [f"benchmarks/{name}" for name in SCRIPTS])
 def test_the_page_shows_what_the_script_prints(script):
     module = load(script)
-    text = module.PAGE.read_text(encoding="utf-8")
-    shown = text.split(module.BEGIN)[1].split(module.END)[0].strip()
-    assert shown == module.render().strip(), f"run python {script} --write"
+    assert module.BLOCK.shown() == module.render().strip(), f"run python {script} --write"
 
 
 def test_the_blind_table_is_what_was_written_down():
