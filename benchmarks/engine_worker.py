@@ -178,6 +178,7 @@ def run_case(case: dict[str, Any], modules: dict[str, Any]) -> None:
     try:
         limit_memory(case.get("limit_bytes"))
         if case.get("speed") == "max":
+            os.environ[modules["train_engine"].SPEED] = "max"
             modules["train_engine"].load_speed().apply()
         if case.get("longest"):
             modules["tune_engine"].install_course(LongestInTurn(modules["longest_batch"].longest_rows))
@@ -187,6 +188,7 @@ def run_case(case: dict[str, Any], modules: dict[str, Any]) -> None:
         if modules["compiled_layers"].is_wanted():
             values.pop(modules["compiled_layers"].ENGINE_KEY, None)
             callbacks.append(modules["compiled_layers"].install())
+        callbacks += modules["train_engine"].warm_up(values)
         run_exp(values, callbacks=callbacks)
         finish("failed", "the engine ended without training")
     except BaseException as error:  # noqa: BLE001 - whatever the engine raises is this case's result

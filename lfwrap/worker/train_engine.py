@@ -13,7 +13,7 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ import memory_report  # type: ignore[import-not-found]
 import rank_files  # type: ignore[import-not-found]
 import restart  # type: ignore[import-not-found]
 import swanlab_start  # type: ignore[import-not-found]
+import warm_kernels  # type: ignore[import-not-found]
 
 if TYPE_CHECKING:
     from lfwrap.worker.rank_files import RankFolder
@@ -175,7 +176,24 @@ def train_here(callbacks: list[Any]) -> None:
 
     if os.environ.get(SPEED) == "max":
         load_speed().apply()
-    run_exp(callbacks=callbacks)
+    run_exp(callbacks=[*callbacks, *warm_up(read_values(Path(sys.argv[1])))])
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The engine's values in its YAML."""
+    import yaml
+
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else {}
+
+
+def warm_up(values: Mapping[str, Any]) -> list[Any]:
+    """Have kernels compiled beside the loading; the callback that waits for them, where there is something to do."""
+    if os.environ.get(SPEED) == "max":  # all rows of a micro-batch lie one behind the other
+        values = {**values, "per_device_train_batch_size": 1}
+    device = int(os.environ.get("LOCAL_RANK", "0"))
+    made = warm_kernels.make_callback(values, device, within_layers=not compiled_layers.is_wanted())
+    return [] if made is None else [made]
 
 
 def load_speed() -> Any:
