@@ -232,10 +232,14 @@ def _answer_file(session: AnswerSession, questions: Sequence[Question], wishes: 
     """Rows in the order of the file, each as soon as it and all before it are there."""
     import orjson
 
+    from lfwrap.results.answers import beyond_context
+
     rows: dict[int, dict[str, Any]] = {}
     shown = 0
     for answer in session.answer_all(questions, wishes.first(session), batch_size=wishes.batch_size):
         rows[answer.id] = _row(questions[answer.id], answer)
+        if remark := beyond_context(answer, session.ready):
+            output.say(f"question {answer.id + 1}: {remark}")
         while not wishes.as_json and shown in rows:
             output.result(orjson.dumps(rows[shown]).decode())
             shown += 1

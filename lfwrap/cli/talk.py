@@ -61,7 +61,7 @@ def ask_person(question: str) -> str:
 
 def show_answer(session: AnswerSession, question: Question, adapter: str | None) -> Answer:
     """Write an answer to stdout as it comes; on a terminal without what would act on it."""
-    from lfwrap.results.answers import Answer
+    from lfwrap.results.answers import Answer, beyond_context
 
     made_safe = printable if sys.stdout.isatty() else str
     for piece in session.stream(question, adapter):
@@ -69,7 +69,12 @@ def show_answer(session: AnswerSession, question: Question, adapter: str | None)
             break
         click.echo(made_safe(piece), nl=False)
     click.echo()
-    return piece  # type: ignore[return-value]  # the stream ends with the answer
+    answer: Answer = piece  # type: ignore[assignment]  # the stream ends with it
+    if remark := beyond_context(answer, session.ready):
+        output.say(f"  {remark}")
+    if answer.finish == "length":
+        output.say(f"  cut after {answer.answer_tokens} tokens: --max-new-tokens allows more")
+    return answer
 
 
 def answer_with_tools(

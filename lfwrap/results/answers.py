@@ -74,6 +74,19 @@ class Answer:
         return asdict(self)
 
 
+def beyond_context(answer: Answer, ready: Mapping[str, Any]) -> str:
+    """What to say of a question that, with its answer, is longer than the model can take; empty where it is not.
+
+    Args:
+        answer: the answer.
+        ready: the worker's ``ready`` event.
+    """
+    total, made_for = answer.prompt_tokens + answer.answer_tokens, ready.get("context_tokens")
+    if made_for is None or total <= made_for:
+        return ""
+    return f"{total:,} tokens with its answer, the model was made for {made_for:,}: little can be expected of it"
+
+
 class AnswerSession:
     """A model in a child process of the engine's. Use it as a context: on leaving, the child is gone."""
 

@@ -13,7 +13,7 @@ from lfwrap.engine.locate import Engine
 from lfwrap.errors import LfwrapError, PreflightError, UsageError
 from lfwrap.fsio import canonical_json, locked, sha256_bytes
 from lfwrap.results.answer_book import AnswerBook
-from lfwrap.results.answers import DEFAULT_BATCH_SIZE, Answer, AnswerSession, GenerationSettings
+from lfwrap.results.answers import DEFAULT_BATCH_SIZE, Answer, AnswerSession, GenerationSettings, beyond_context
 from lfwrap.results.comparison import Column, Comparison
 from lfwrap.results.contestants import Contestant, require_distinct
 from lfwrap.results.judge import Judge, JudgeAddress, Pair, Verdict, Winner
@@ -148,6 +148,8 @@ def _answer(
         for answer in session.answer_all(request.questions, turn.adapter, batch_size=request.batch_size, known=known):
             books[name].add(answer.id, {**answer.to_json(), **where})
             listener.on_progress(name, len(books[name].results), total)
+            if remark := beyond_context(answer, session.ready):
+                listener.on_note(f"{name}, question {answer.id + 1}: {remark}")
 
     waiting = [each for each in request.contestants if len(books[each.name].results) < total]
     return take_turns(

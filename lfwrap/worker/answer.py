@@ -89,7 +89,8 @@ class AnswerServer:
         self._model = EngineModel(request["arguments"], request.get("adapters", {}), request.get("dtype"))
         phases |= {"base_s": self._model.base_s, "adapters_s": round(sum(self._model.adapter_s.values()), 2)}
         seconds = round(time.monotonic() - started_s, 2)
-        self.emit("ready", device=self._model.device, dtype=self._model.dtype, seconds=seconds, phases=phases)
+        facts = {"device": self._model.device, "dtype": self._model.dtype, "context_tokens": self._model.context_tokens}
+        self.emit("ready", **facts, seconds=seconds, phases=phases)
 
     def handle(self, request: dict[str, Any]) -> None:
         """Answer one request."""

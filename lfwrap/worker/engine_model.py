@@ -34,6 +34,8 @@ _SEED_STRIDE = 1_000_003  # a prime: questions of one seed do not share the nois
 _SEED_BITS = 63
 _ALTERING = ("pissa", "olora", "corda", "loftq")  # initialisations that take their part out of the base's weights
 
+_STRETCHING = ("linear", "dynamic", "yarn")  # the others' positions are counted with their stretch already
+
 
 class Generation(NamedTuple):
     """How to answer: greedily at temperature 0, else by sampling."""
@@ -203,6 +205,15 @@ class EngineModel:
     def dtype(self) -> str:
         """The type of the weights, as torch calls it: ``float32``."""
         return str(self.model.dtype).removeprefix("torch.")
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Positions that the model was made for, stretched where its RoPE is scaled; None where it does not say."""
+        config = self.model.config.get_text_config()
+        made_for = getattr(config, "max_position_embeddings", None)
+        rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+        stretch = rope.get("factor", 1) if rope.get("rope_type") in _STRETCHING else 1
+        return int(made_for * max(1, stretch)) if made_for else None
 
     @contextlib.contextmanager
     def using(self, adapter: str | None) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -18,6 +19,8 @@ from lfwrap.results.answers import Answer
 
 class FakeSession:
     """Answers with the number of the question, and keeps what it was asked."""
+
+    ready: ClassVar = {"context_tokens": 4096}
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], str | None, str | None]] = []

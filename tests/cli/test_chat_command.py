@@ -25,11 +25,14 @@ class StandIn:
     """Answers each question with its text in capitals."""
 
     made: ClassVar[list[StandIn]] = []
+    finish: ClassVar[str] = "stop"
+    context_tokens: ClassVar[int | None] = 4096
 
     def __init__(self, _engine: Any, target: Any, *, adapters: Any, settings: answers.GenerationSettings) -> None:
         self.adapters = tuple(adapters)
         self.target, self.settings = target, settings
-        self.ready = {"seconds": 1.2, "dtype": "float32", "device": "cpu"}
+        facts = {"dtype": "float32", "device": "cpu", "context_tokens": self.context_tokens}
+        self.ready = {"seconds": 1.2, **facts}
         self.asked: list[tuple[str, str | None, str | None]] = []
         self.made.append(self)
 
@@ -44,7 +47,7 @@ class StandIn:
 
     def answer(self, question: Any, adapter: str | None) -> Answer:
         self.asked.append((question.text, question.system, adapter))
-        return Answer(question.id, question.text.upper(), 7, 2, "stop", 0.5)
+        return Answer(question.id, question.text.upper(), 7, 2, self.finish, 0.5)
 
     def stream(self, question: Any, adapter: str | None):
         answer = self.answer(question, adapter)
@@ -79,6 +82,20 @@ def test_one_question_is_answered_on_stdout(sessions, capsys):
     assert "loading base/model + runs/a/output (template qwen)" in err
     assert "loaded in 1 s: float32 on cpu" in err
     assert sessions[0].asked == [("why?", None, "tuned")]
+
+
+def test_an_answer_that_is_cut_or_beyond_the_model_s_context_says_so(sessions, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(StandIn, "finish", "length")
+    monkeypatch.setattr(StandIn, "context_tokens", 8)
+    _, out, err = lfwrap(capsys, "chat", "latest", "--ask", "why?")
+    assert out == "WHY?\n"
+    assert "cut after 2 tokens: --max-new-tokens allows more" in err
+    assert "9 tokens with its answer, the model was made for 8" in err
+    (tmp_path / "q.txt").write_text("a\n")
+    _, _, err = lfwrap(capsys, "chat", "latest", "--file", str(tmp_path / "q.txt"))
+    assert "question 1: 9 tokens with its answer, the model was made for 8" in err
+    monkeypatch.setattr(StandIn, "context_tokens", None)
+    assert "made for" not in lfwrap(capsys, "chat", "latest", "--ask", "why?")[2]
 
 
 def test_one_answer_as_json(sessions, capsys):

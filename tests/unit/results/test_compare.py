@@ -127,6 +127,17 @@ def test_an_adapter_that_comes_later_is_asked_alone(engine, request_, tmp_path):
     assert loads(tmp_path) == [["smollm2", ["a"]], ["smollm2", ["b"]]]
 
 
+def test_a_question_longer_than_the_model_can_take_is_named(engine, request_, tmp_path):
+    """The worker counts three tokens of each prompt, and a token a letter of the answer."""
+    worker = tmp_path / "answer.py"
+    worker.write_text(worker.read_text().replace('dtype="float32"', 'dtype="float32", context_tokens=9'))
+    seen = []
+    compare(engine, request_, Listener(seen.append))
+    told = "tokens with its answer, the model was made for 9: little can be expected of it"
+    whom = ["base, question 1: 12", "base, question 3: 13", "a, question 3: 10", "b, question 3: 10"]
+    assert seen == [f"{who} {told}" for who in whom]
+
+
 def test_another_template_is_another_load(engine, request_, tmp_path):
     base, first, second = request_.contestants
     other = dataclasses.replace(second, target=dataclasses.replace(second.target, template="qwen"))

@@ -32,7 +32,7 @@ class Answer:
 class EngineModel:
     """Tokens are characters; the answer is the prompt backwards, cut at the limit."""
 
-    device, dtype, base_s = "cpu", "float32", 1.5
+    device, dtype, base_s, context_tokens = "cpu", "float32", 1.5, 2048
     numbers: ClassVar[list[list[int]]] = []
 
     def __init__(self, arguments, adapters, dtype):
@@ -116,6 +116,7 @@ def test_ready_comes_first_and_says_where_it_runs(talk):
     code, [ready] = talk(LOAD)
     assert code == 0
     assert (ready["event"], ready["device"], ready["dtype"]) == ("ready", "cpu", "float32")
+    assert ready["context_tokens"] == 2048
     assert (ready["phases"]["base_s"], ready["phases"]["adapters_s"]) == (1.5, 0.25)
 
 
