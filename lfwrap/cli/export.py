@@ -144,5 +144,6 @@ def show_export(export: Export) -> None:
             output.say(line)
     for note in export.notes:
         output.say(f"note: {note}")
-    output.say(f"{format_bytes(export.weights_bytes)} of {export.dtype} weights, merged in {export.seconds:.0f} s")
+    merged = f", merged as {export.dtype} in {export.seconds:.0f} s" if export.seconds else ""
+    output.say(f"{format_bytes(export.weights_bytes)} of weights{merged}")
     output.result(str(export.out))

@@ -74,12 +74,12 @@ class Export:
     Attributes:
         out: the folder.
         target: what it was made from.
-        dtype: type of the weights.
+        dtype: type of the merged weights, also where they were only made to make others from.
         weights_bytes: size of all weight files.
         files: names of everything in the folder.
         parity: the comparison of the merged model; None when it was not asked for.
         notes: what one should know about this export.
-        seconds: how long the merge took.
+        seconds: how long the merge took; 0 where nothing was merged.
         details: what else stands in ``export.json``: products, chat template, the other comparisons.
     """
 

@@ -193,7 +193,7 @@ def test_export_gives_the_folder_on_stdout_and_the_comparison_on_stderr(exported
     code, out, err = lfwrap(capsys, "export", "latest", "--out", "models/law")
     assert (code, out) == (0, "models/law\n")
     assert "1 of 1 greedy answers are the same token for token" in err
-    assert "3.0 MiB of bfloat16 weights, merged in 2 s" in err
+    assert "3.0 MiB of weights, merged as bfloat16 in 2 s" in err
     assert exported == [(Path("models/law"), exporting.ExportOptions("bfloat16", 5, "cpu", True, DEFAULT_QUESTIONS))]
 
 
