@@ -11,6 +11,7 @@ from lfwrap.errors import PreflightError
 from lfwrap.fsio import sha256_file, write_json
 from lfwrap.model.hf_config import find_config
 from lfwrap.results.target import Target, load_facts_json
+from lfwrap.run.training_note import write_note
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -67,6 +68,7 @@ def write_adapter(target: Target, folder: Path, base: str) -> tuple[str, ...]:
     config: dict[str, Any] = load_facts_json(target.adapter / "adapter_config.json")
     kept = {key: value for key, value in config.items() if key not in _TRAINING_KEYS}
     write_json(folder / "adapter_config.json", kept | {"base_model_name_or_path": base, "inference_mode": True})
+    write_note(folder, {"template": target.template, **target.options, **target.quantization})
     if is_hub_id(base):
         return ()
     return (

@@ -16,31 +16,15 @@ from lfwrap.errors import PreflightError, RunStateError, UsageError
 from lfwrap.model.hf_config import find_config
 from lfwrap.run.paths import RunPaths
 from lfwrap.run.record import DEFAULT_RUNS_DIR, Run, RunState, load_run
+from lfwrap.run.training_note import CARRIED_KEYS, QUANTIZATION_KEYS, read_note
 from lfwrap.run.weights import check_weights
 from lfwrap.yamlio import load_yaml
 
 MODEL_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tiktoken.model")
+_NOTES = ("export.json", "lfwrap-checkpoint.json")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 _RUN_LEVELS = 3  # RUN/output/checkpoint-N
-
-# What a recipe says that also shapes how the model is loaded and prompted afterwards.
-CARRIED_KEYS = (
-    "add_special_tokens",
-    "add_tokens",
-    "default_system",
-    "enable_thinking",
-    "flash_attn",
-    "model_revision",
-    "new_special_tokens",
-    "resize_vocab",
-    "rope_scaling",
-    "split_special_tokens",
-    "tool_format",
-    "trust_remote_code",
-    "use_fast_tokenizer",
-)
-QUANTIZATION_KEYS = ("quantization_bit", "quantization_method", "quantization_type", "double_quantization")
 
 
 class TargetKind(StrEnum):
@@ -242,7 +226,6 @@ def _unfinished(run: Run) -> RunStateError:
 def _trained(run: Run, folder: Path, kind: TargetKind, wishes: _Wishes) -> Target:
     """The result in ``folder``, with the settings of the run that made it."""
     settings = load_yaml(run.paths.engine_yaml).values if run.paths.engine_yaml.is_file() else {}
-    options = {key: settings[key] for key in CARRIED_KEYS if settings.get(key) is not None}
     is_adapter = (folder / "adapter_config.json").is_file()
     stated = _stated_base(folder) if is_adapter else None
     model = _located(wishes.base_model or run.record.base_model) if is_adapter else str(folder)
@@ -252,14 +235,21 @@ def _trained(run: Run, folder: Path, kind: TargetKind, wishes: _Wishes) -> Targe
         model=model,
         adapter=folder if is_adapter else None,
         template=wishes.template or run.record.template or "",
-        options=options,
-        quantization={key: settings[key] for key in QUANTIZATION_KEYS if settings.get(key) is not None},
-        prior_adapters=_prior_adapters(settings) if is_adapter else (),
+        **_loading(settings, is_adapter=is_adapter),
         run=run.paths.name,
         stated_base=stated or run.record.base_model,
     )
     _check_result(target, folder)
     return target if target.template else replace(target, template=_template_of(model, wishes.facts))
+
+
+def _loading(settings: Mapping[str, Any], *, is_adapter: bool) -> dict[str, Any]:
+    """What a training's settings say of how its result is loaded: fields of a target."""
+    return {
+        "options": {key: settings[key] for key in CARRIED_KEYS if settings.get(key) is not None},
+        "quantization": {key: settings[key] for key in QUANTIZATION_KEYS if settings.get(key) is not None},
+        "prior_adapters": _prior_adapters(settings) if is_adapter else (),
+    }
 
 
 def _prior_adapters(settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -295,9 +285,11 @@ def _adapter_target(name: str, folder: Path, wishes: _Wishes) -> Target:
             f"{folder / 'adapter_config.json'}: does not name its base model", hint="Say it: --base-model DIR."
         )
     model = _located(model)
-    target = Target(name, kind, model, folder, wishes.template or "", stated_base=stated)
+    noted = _loading(read_note(folder), is_adapter=True)
+    target = Target(name, kind, model, folder, wishes.template or "", stated_base=stated, **noted)
     _check_result(target, folder)
-    return replace(target, template=wishes.template or _template_of(model, wishes.facts))
+    template = wishes.template or _noted_template(folder, wishes.facts) or _template_of(model, wishes.facts)
+    return replace(target, template=template)
 
 
 def _located(model: str) -> str:
@@ -325,26 +317,29 @@ def _whole_model(name: str, model: str, wishes: _Wishes) -> Target:
         if run is not None:
             kind = TargetKind.CHECKPOINT if folder.name.startswith("checkpoint-") else TargetKind.MODEL
             return replace(_trained(run, folder, kind, wishes), name=name)
-    target = Target(name, TargetKind.MODEL, model, None, wishes.template or "")
+    noted = _loading(read_note(folder), is_adapter=False)
+    target = Target(name, TargetKind.MODEL, model, None, wishes.template or "", **noted)
     check_base(target)
     return replace(target, template=wishes.template or _template_of(model, wishes.facts))
 
 
 def _template_of(model: str, facts: EngineFacts) -> str:
     """The template that lfwrap wrote down beside the model, else the engine's own for a model of that name."""
-    for note in ("export.json", "lfwrap-checkpoint.json"):
-        path = Path(model) / note
-        if path.is_file():
-            template = load_facts_json(path).get("template")
-            if template in facts.templates:
-                return str(template)
-    found = facts.template_for(model) or _template_by_recorded_name(model, facts)
+    noted = _noted_template(Path(model), facts)
+    found = noted or facts.template_for(model) or _template_by_recorded_name(model, facts)
     if found is None:
         raise UsageError(
             f"{model}: which of the engine's templates it was trained with can't be told",
             hint="Say it: --template NAME; docs/reference/templates.md lists them.",
         )
     return found
+
+
+def _noted_template(folder: Path, facts: EngineFacts) -> str | None:
+    """The template that lfwrap wrote down in a folder, by its export, its training or its making of a checkpoint."""
+    notes = (load_facts_json(path) for note in _NOTES if (path := folder / note).is_file())
+    templates = (read_note(folder).get("template"), *(note.get("template") for note in notes))
+    return next((template for template in templates if template in facts.templates), None)
 
 
 def _template_by_recorded_name(model: str, facts: EngineFacts) -> str | None:

@@ -22,6 +22,7 @@ from lfwrap.run.rank_logs import telling_logs
 from lfwrap.run.record import Run, RunState, append_event, change_state
 from lfwrap.run.stall import StallPolicy
 from lfwrap.run.supervisor import Ending, Patience, StopRequests
+from lfwrap.run.training_note import note_results
 
 __all__ = ["Attempt", "Listener", "run_attempt"]
 
@@ -87,6 +88,7 @@ def run_attempt(
         outcome = judge(
             run.paths, folder, ending, attempt.values, since_s=since_s, stalls=follower.stalls, oom_kills=kills
         )
+        note_results(run.paths, attempt.values)
         return _record(run, folder, ending, outcome, follower)
 
 

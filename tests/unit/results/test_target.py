@@ -10,6 +10,7 @@ import pytest
 from lfwrap.errors import LfwrapError, PreflightError, RunStateError, UsageError
 from lfwrap.results.target import TargetKind, check_base, resolve_target
 from lfwrap.run.record import RunState
+from lfwrap.run.training_note import write_note
 
 
 def test_a_run_gives_base_adapter_and_template_of_its_record(build, facts):
@@ -64,6 +65,30 @@ def test_an_adapter_folder_takes_the_template_of_a_base_the_engine_knows(build, 
     base = build.model("SmolLM2-135M-Instruct")
     target = resolve_target(str(build.adapter(build.root / "adapter", base)), facts)
     assert (target.kind, target.template, target.stated_base) == (TargetKind.ADAPTER, "smollm2", str(base))
+
+
+@pytest.mark.parametrize("kind", ["adapter", "model"])
+def test_a_result_that_left_its_run_is_loaded_and_prompted_as_it_was_trained(build, facts, tmp_path, kind):
+    """By the note beside it: the base's name would say qwen, or nothing at all."""
+    base = build.model("Qwen2.5-0.5B-Instruct")
+    folder = build.adapter(tmp_path / "copied", base) if kind == "adapter" else build.model("copied")
+    write_note(folder, {"template": "llama3", "quantization_bit": 4, "default_system": "Be brief."})
+    target = resolve_target(str(folder), facts)
+    assert (target.template, dict(target.quantization)) == ("llama3", {"quantization_bit": 4})
+    assert target.options == {"default_system": "Be brief."}
+    assert resolve_target(str(folder), facts, template="qwen").template == "qwen"
+
+
+def test_an_exported_adapter_remembers_its_template(build, facts, tmp_path):
+    folder = build.adapter(tmp_path / "exported", build.model("Qwen2.5-0.5B-Instruct"))
+    (folder / "export.json").write_text(json.dumps({"template": "llama3"}))
+    assert resolve_target(str(folder), facts).template == "llama3"
+
+
+def test_adapters_under_a_copied_one_are_still_needed(build, facts, tmp_path):
+    folder = build.adapter(tmp_path / "copied", build.model("Qwen2.5-0.5B-Instruct"))
+    write_note(folder, {"template": "qwen", "adapter_name_or_path": "/first", "create_new_adapter": True})
+    assert resolve_target(str(folder), facts).prior_adapters == ("/first",)
 
 
 def test_a_merged_model_remembers_its_template(build, facts):
