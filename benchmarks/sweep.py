@@ -177,14 +177,15 @@ def render(combination: Combination, recipe: Path, hardware: str, limit_bytes: i
     values = {key: value for key, value in case.values.items() if key != "num_train_epochs"}
     steps = int(values["gradient_accumulation_steps"])
     values |= {"max_steps": UPDATES, "gradient_accumulation_steps": min(_ACCUMULATION, steps), "warmup_steps": 0}
-    facts = {**asdict(combination), "accumulation": steps, "chosen": _chosen(case.values), "limit_bytes": limit_bytes}
+    chosen = _chosen(case.values) | {"compiled": "LFWRAP_COMPILE" in case.environment}
+    facts = {**asdict(combination), "accumulation": steps, "chosen": chosen, "limit_bytes": limit_bytes}
     return Case(case.name, values, case.environment, case.speed, limit_bytes, longest=True, facts=facts)
 
 
 def _chosen(values: Any) -> dict[str, Any]:
     keys = (
         "per_device_train_batch_size", "gradient_accumulation_steps", "packing", "cutoff_len", "enable_liger_kernel",
-        "disable_gradient_checkpointing", "train_sampling_strategy", "torch_compile",
+        "disable_gradient_checkpointing", "train_sampling_strategy",
     )  # fmt: skip
     return {key: values[key] for key in keys if key in values}
 
@@ -211,7 +212,7 @@ def _words(found: dict[str, Any]) -> str:
     words += [f"packs of {chosen['cutoff_len']}"] if chosen.get("packing") else []
     words += ["grouped by length"] if chosen.get("train_sampling_strategy") else []
     words += ["Liger"] if chosen.get("enable_liger_kernel") else []
-    words += ["compiled layers"] if chosen.get("torch_compile") else []
+    words += ["compiled layers"] if chosen.get("compiled") else []
     words += ["no checkpointing"] if chosen.get("disable_gradient_checkpointing") else ["checkpointing"]
     return ", ".join(words)
 

@@ -54,9 +54,10 @@ FIELDS: tuple[IntentField, ...] = (
     IntentField(
         "speed",
         ("str",),
-        "What the plan may change for speed. auto: anything that fits, packing and kernels included, at the same rows"
-        " an update (2% off at most under packing); max: that, with lfwrap's own extension of the engine; exact, the"
-        " default: what leaves the numbers as they are (micro-batch × accumulation, recomputation); none: nothing.",
+        "What the plan may change for speed. auto: anything that fits, packing, kernels and compiled layers included,"
+        " at the same rows an update (2% off at most under packing); max: that, with lfwrap's own extension of the"
+        " engine instead of compiled layers; exact, the default: what leaves the numbers as they are (micro-batch ×"
+        " accumulation, recomputation); none: nothing.",
         choices=("auto", "max", "exact", "none"),
     ),
     IntentField(

@@ -10,7 +10,7 @@ from typing import Any
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.plan.batch import DEFAULT_MAX_MICRO_BATCH, BatchPlan, solve_batch
-from lfwrap.plan.request import STAGE_KEY
+from lfwrap.plan.request import COMPILE_KEY, STAGE_KEY
 from lfwrap.recipe import adapt
 from lfwrap.recipe.intent import BLOCK
 from lfwrap.recipe.layers import Layers, Reasoned, Value
@@ -44,6 +44,8 @@ class Rendered:
         zero_stage: DeepSpeed's stage, the recipe's or the plan's; None without DeepSpeed.
         values: every value with its source and reason, engine defaults left out.
         notes: what the person should know: what was changed and what follows from it.
+        compiled: whether lfwrap's own start of the engine compiles the layers. The plan's choice does not stand in the
+            engine's YAML, where it would compile the whole model; a person's own `torch_compile: true` does.
     """
 
     engine: dict[str, Any]
@@ -54,6 +56,7 @@ class Rendered:
     zero_stage: int | None
     values: tuple[Value, ...]
     notes: tuple[str, ...]
+    compiled: bool = False
 
 
 def render_recipe(
@@ -94,6 +97,7 @@ def render_recipe(
     plan = dict(plan_values or {})
     if STAGE_KEY in plan:
         recipe = replace(recipe, intent=replace(recipe.intent, zero_stage=plan.pop(STAGE_KEY)[0]))
+    compiled = COMPILE_KEY in plan and bool(plan.pop(COMPILE_KEY)[0])
     layers = _own_layers(recipe, facts, hardware, plan)
     deepspeed: dict[str, Any] | None = None
     if recipe.has_intent:
@@ -103,7 +107,8 @@ def render_recipe(
     layers.lay(Source.RUN, _run_layer(output_dir, dataset_dir))
     layers.lay(Source.RUN, run_values or {})
     rendered = _rendered(recipe, facts, layers, processes, deepspeed, with_text=with_text)
-    return replace(rendered, notes=(*notes, *rendered.notes))
+    compiled = compiled or bool(rendered.engine.get(COMPILE_KEY))
+    return replace(rendered, notes=(*notes, *rendered.notes), compiled=compiled)
 
 
 def _rendered(

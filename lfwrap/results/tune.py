@@ -216,6 +216,7 @@ class _Trials:
                 "values": values,
                 "environment": self._rank_environment(rank, port),
                 "extended": way.extended,
+                "compiled": job.rendered.compiled and not way.extended,
                 "accumulation": accumulation,
                 "slots": timed_slots(accumulation),
                 "best_epoch_s": best_s,

@@ -232,8 +232,8 @@ def prepare_job(
     found = check_recipe(recipe, setting.facts, setting.hardware)
     locked = LockUse(way) if way else _choose_way(setting, found)
     chosen = locked.way or Way(Planned())
-    options = dataclasses.replace(request.launch, extended=chosen.extended)
     rendered = _render(setting, paths, chosen.planned)
+    options = dataclasses.replace(request.launch, extended=chosen.extended, compiled=rendered.compiled)
     launcher = _choose_launcher(request, rendered, setting.node_processes)
     checked = _check_job(setting, rendered, launcher, options)
     report = dataclasses.replace(checked, recipe=tuple(found))
@@ -340,7 +340,6 @@ def _check_job(setting: _Setting, rendered: Rendered, launcher: Launcher, option
         setting.engine,
         setting.hardware,
         zero_stage=rendered.zero_stage or 0,
-        compiles=bool(rendered.engine.get(COMPILE_KEY)),
     )
     # Where no folder registers the data sets, that is said once, and nothing can be said of their files.
     about_data = setting.data.findings if setting.data.path is None and setting.data.findings else checked.data

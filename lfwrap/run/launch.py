@@ -18,7 +18,6 @@ from lfwrap.engine.locate import SUPPORTED_VERSION, Engine, package_version
 from lfwrap.errors import Finding, PlanError, Severity, UsageError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.plan.batch import BatchPlan
-from lfwrap.plan.request import COMPILE_KEY
 from lfwrap.recipe.recipe import MODEL_KEY
 from lfwrap.run.host_facts import has_busy_neighbours
 from lfwrap.run.launchers import Launcher, LaunchRequest, Nodes
@@ -43,17 +42,19 @@ class LaunchOptions:
         by_engine: by the engine's own command, ``llamafactory-cli train``.
         job: what a scheduler is told.
         extended: with the extension of the engine that ``speed: max`` asks for.
+        compiled: with compiled layers.
     """
 
     nodes: Nodes = field(default_factory=Nodes)
     by_engine: bool = False
     job: Mapping[str, str] = field(default_factory=dict)
     extended: bool = False
+    compiled: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``launch.json``."""
         kept = {"nodes": self.nodes.to_json(), "by_engine": self.by_engine, "job": dict(self.job)}
-        return {**kept, "extended": self.extended}
+        return {**kept, "extended": self.extended, "compiled": self.compiled}
 
 
 def launch_path(paths: RunPaths) -> Path:
@@ -66,7 +67,7 @@ def load_launch(paths: RunPaths) -> LaunchOptions:
     try:
         value = orjson.loads(launch_path(paths).read_bytes())
         nodes, extended = Nodes.from_json(value["nodes"]), bool(value.get("extended"))
-        return LaunchOptions(nodes, bool(value["by_engine"]), value["job"], extended)
+        return LaunchOptions(nodes, bool(value["by_engine"]), value["job"], extended, bool(value.get("compiled")))
     except (OSError, ValueError, KeyError, TypeError):
         return LaunchOptions()
 
@@ -118,7 +119,6 @@ def check_launch(
     hardware: HardwareProfile,
     *,
     zero_stage: int,
-    compiles: bool = False,
 ) -> Iterator[Finding]:
     """Findings on what the launcher needs, and on what can't be started together."""
     if launcher.package and engine is not None and package_version(engine, launcher.package) is None:
@@ -146,7 +146,7 @@ def check_launch(
             "speed: max needs lfwrap's own start of the engine; llamafactory-cli knows nothing of it.",
             hint="Leave --engine-cli out, or write speed: auto.",
         )
-    if options.extended and compiles:
+    if options.extended and options.compiled:
         yield Finding(
             "compiled-extension",
             "torch_compile: true with speed: max: the compiler can't look into the extension's kernels.",
@@ -221,7 +221,7 @@ def _added_environment(
         added["PATH"] = f"{folder}{os.pathsep}{environ.get('PATH', os.defpath)}"
     if options.extended:
         added["LFWRAP_SPEED"] = "max"
-    elif values.get(COMPILE_KEY) and not options.by_engine:
+    elif options.compiled and not options.by_engine:
         added["LFWRAP_COMPILE"] = "layers"
     if on_gpu:  # peak memory beside each loss, at no cost
         added["RECORD_VRAM"] = "1"

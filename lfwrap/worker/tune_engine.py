@@ -3,8 +3,9 @@
 Imports the engine, says ``{"event": "ready"}``, and trains whatever it is asked for. Where the import has not touched a
 GPU each trial runs in a fork, so that the next one starts from the same clean state without importing anything; else
 this process makes one trial and ends, and lfwrap starts the next ones ahead. A request holds ``values`` (the engine's),
-``environment``, ``extended`` (``speed: max``), ``accumulation`` (the run's own; a trial accumulates less), ``slots``
-(micro-batches to time), ``best_epoch_s``, ``result`` and ``log`` (files). Running out of memory is a result.
+``environment``, ``extended`` (``speed: max``), ``compiled`` (its layers), ``accumulation`` (the run's own; a trial
+accumulates less), ``slots`` (micro-batches to time), ``best_epoch_s``, ``result`` and ``log`` (files). Running out of
+memory is a result.
 """
 
 import json
@@ -255,7 +256,8 @@ def run_trial(request: dict[str, Any], began_s: float) -> None:
         from llamafactory.train.tuner import run_exp
 
         values, callbacks = dict(request["values"]), [make_stopwatch(Laps(course, request["best_epoch_s"]), finish)]
-        if values.pop(compiled_layers.ENGINE_KEY, False):
+        if request["compiled"]:
+            values.pop(compiled_layers.ENGINE_KEY, None)
             callbacks.append(compiled_layers.install())
         run_exp(values, callbacks=callbacks)
         finish("failed", {"error": "the training ended before the trial did"})

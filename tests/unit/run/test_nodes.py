@@ -120,7 +120,7 @@ def test_the_options_of_a_run_are_kept_for_its_resumes(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     assert load_launch(paths) == LaunchOptions()
     options = LaunchOptions(
-        Nodes(count=2, least=1, hosts=(Host("a", 2),)), by_engine=True, job={"a": "b"}, extended=True
+        Nodes(count=2, least=1, hosts=(Host("a", 2),)), by_engine=True, job={"a": "b"}, extended=True, compiled=True
     )
     import orjson
 
@@ -134,14 +134,7 @@ def test_each_node_finds_only_its_own_processes(tmp_path: Path) -> None:
     assert node_marker(paths, 1) != node_marker(paths, 0)
 
 
-def request(
-    hardware: HardwareProfile,
-    environ: dict[str, str],
-    nodes: Nodes,
-    world_size: int,
-    values: dict[str, object] | None = None,
-    **options: object,
-):
+def request(hardware: HardwareProfile, environ: dict[str, str], nodes: Nodes, world_size: int, **options: object):
     return launch_request(
         None,
         hardware,
@@ -150,7 +143,6 @@ def request(
         environ,
         world_size=world_size,
         options=LaunchOptions(nodes, **options),
-        values=values,
     )
 
 
@@ -168,17 +160,20 @@ def test_speed_max_is_asked_for_by_a_variable_of_the_child() -> None:
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [({}, "layers"), ({"by_engine": True}, None), ({"extended": True}, None)],
+    [
+        ({}, None),
+        ({"compiled": True}, "layers"),
+        ({"compiled": True, "by_engine": True}, None),
+        ({"compiled": True, "extended": True}, None),
+    ],
 )
 def test_layers_are_compiled_by_lfwraps_own_start_alone(options: dict[str, bool], expected: str | None) -> None:
-    asked = request(TWO_GPUS, {}, Nodes(), 1, values={"torch_compile": True}, **options)
-    assert asked.environment.get("LFWRAP_COMPILE") == expected
-    assert "LFWRAP_COMPILE" not in request(TWO_GPUS, {}, Nodes(), 1, **options).environment
+    assert request(TWO_GPUS, {}, Nodes(), 1, **options).environment.get("LFWRAP_COMPILE") == expected
 
 
 def test_the_extension_can_not_be_compiled() -> None:
-    options = LaunchOptions(extended=True)
-    found = check_launch(LAUNCHERS["process"], options, None, TWO_GPUS, zero_stage=0, compiles=True)
+    options = LaunchOptions(extended=True, compiled=True)
+    found = check_launch(LAUNCHERS["process"], options, None, TWO_GPUS, zero_stage=0)
     assert [finding.rule for finding in found] == ["compiled-extension"]
 
 
