@@ -15,10 +15,11 @@ from typing import Any
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError
 from lfwrap.results.agreement import Agreement
-from lfwrap.results.llama_server import LlamaServer, serve_gguf
+from lfwrap.results.llama_server import RUNTIME_HINT, LlamaServer, serve_gguf
 from lfwrap.results.parity import TOLERANCES, ReferenceAnswer
 
 _PROBABILITIES = 64
+_FORCING = 1000.0  # added to a token's logit: no other has a chance
 _SPARE_TOKENS = 64
 _MIN_CONTEXT_TOKENS = 512
 # A file that is only rounded stays far from these; one with a broken tokenizer or graph does not.
@@ -214,7 +215,7 @@ def _greedy(
     answer = _complete(server, list(reference.prompt_ids), wanted, n_probs=_PROBABILITIES)
     tokens = answer["tokens"]
     end = next((index for index, token in enumerate(tokens) if token in stop_ids), len(tokens))
-    entries = zip(tokens, answer["completion_probabilities"], strict=False)
+    entries = zip(tokens, _probabilities(answer), strict=False)
     aligned = itertools.takewhile(lambda pair: pair[1].get("id", pair[0]) == pair[0], entries)
     return list(tokens[:end]), [_likeliest(entry) for _, entry in aligned]
 
@@ -239,8 +240,20 @@ def _offer(
 
 def _likeliest_after(server: LlamaServer, reference: ReferenceAnswer, position: int) -> Mapping[int, float]:
     prompt = [*reference.prompt_ids, *reference.answer_ids[:position]]
-    [entry] = _complete(server, prompt, 1, n_probs=_PROBABILITIES)["completion_probabilities"]
-    return _likeliest(entry)
+    entries = _probabilities(_complete(server, prompt, 1, n_probs=_PROBABILITIES))
+    if not entries:
+        # llama.cpp says nothing of a token that ends within a character. The figures are of the model's own logits, so
+        # that they are the same beside a letter that is forced to come.
+        letter = server.post("/tokenize", {"content": "a", "add_special": False})["tokens"][0]
+        forced = _complete(server, prompt, 1, n_probs=_PROBABILITIES, logit_bias=[[letter, _FORCING]])
+        entries = _probabilities(forced)
+    if not entries:
+        raise EngineError("llama.cpp gives no probabilities", hint=RUNTIME_HINT)
+    return _likeliest(entries[0])
+
+
+def _probabilities(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list(answer.get("completion_probabilities", ()))
 
 
 def _likeliest(entry: Mapping[str, Any]) -> Mapping[int, float]:

@@ -28,8 +28,10 @@ REFERENCE = ReferenceAnswer(
 class Model:
     """What the server says: the greedy answer, the prompt's tokens, and log-probabilities by position."""
 
-    def __init__(self, answer=(10, 11, 12, 99), prompt=(1, 2), logprob=-0.5):
+    def __init__(self, answer=(10, 11, 12, 99), prompt=(1, 2), logprob=-0.5, halves=(), heeds_bias=True):
+        """``halves``: tokens that end within a character, of which llama.cpp gives no probabilities."""
         self.answer, self.prompt, self.logprob = list(answer), list(prompt), logprob
+        self.halves, self.heeds_bias = set(halves), heeds_bias
         self.asked: list[tuple[str, dict]] = []
 
     def reply(self, path: str, body: dict) -> dict:
@@ -42,12 +44,13 @@ class Model:
             return {"content": " ".join(f"t{token}" for token in body["tokens"])}
         start = len(body["prompt"]) - len(REFERENCE.prompt_ids)
         tokens = self.answer[start : start + body["n_predict"]]
-        return {
-            "tokens": tokens,
-            "completion_probabilities": [
-                {"top_logprobs": self.likeliest(start + index, token)} for index, token in enumerate(tokens)
-            ],
-        }
+        forced = [token for token, _ in body.get("logit_bias", ()) if self.heeds_bias]
+        entries = [
+            {"id": (forced or [token])[0], "top_logprobs": self.likeliest(start + index, token)}
+            for index, token in enumerate(tokens)
+            if forced or token not in self.halves
+        ]
+        return {"tokens": forced or tokens} | ({"completion_probabilities": entries} if entries else {})
 
     def likeliest(self, position: int, token: int) -> list[dict]:
         top = [{"id": token, "logprob": self.logprob}]
@@ -115,6 +118,20 @@ def test_only_what_comes_after_the_answers_part_is_asked_for_again(serve, answer
     report = _measure(serve, model)
     assert model.completions() == completions
     assert report.rows[0].logprob == pytest.approx(-0.5 * 3 - 0.4 * (completions > 1))
+
+
+@pytest.mark.parametrize("halves", [(10,), (11,), (12,), (11, 12), (10, 11, 12)])
+def test_tokens_that_end_within_a_character_are_counted_too(serve, halves):
+    """A Chinese character or an emoji of several tokens: llama.cpp tells of the last of them alone."""
+    report = _measure(serve, Model(halves=halves))
+    [row] = report.rows
+    assert (row.same_answer, row.same_top_tokens) == (True, 3)
+    assert report.agreement.perplexity == pytest.approx(math.exp(0.5))
+
+
+def test_a_server_that_gives_no_probabilities_is_told(serve):
+    with pytest.raises(EngineError, match="gives no probabilities"):
+        _measure(serve, Model(halves=(10, 11, 12), heeds_bias=False))
 
 
 def test_another_token_is_an_error_that_names_it(serve):
