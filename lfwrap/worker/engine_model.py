@@ -30,6 +30,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+_MISMATCH = "size mismatch for "  # torch's words
 _SEED_STRIDE = 1_000_003  # a prime: questions of one seed do not share the noise of another's
 _SEED_BITS = 63
 _ALTERING = ("pissa", "olora", "corda", "loftq")  # initialisations that take their part out of the base's weights
@@ -104,6 +105,15 @@ class _Noise(LogitsProcessor):  # type: ignore[misc]  # transformers has no type
         return warped - torch.stack(exponential).log()
 
 
+def _describe_misfit(placed: Any) -> str:
+    """What peft says had no place in the base, or was missing; empty when all is well."""
+    unexpected, missing = placed.unexpected_keys, placed.missing_keys
+    if not unexpected and not missing:
+        return ""
+    example = [*unexpected, *missing][0]
+    return f"{len(unexpected)} of its tensors have no place in this one, {len(missing)} are missing, as {example}"
+
+
 def _alters_base(config: Any) -> bool:
     """Whether an adapter changes the base itself: other weights by its initialisation, biases, or repeated layers."""
     made = getattr(config, "init_lora_weights", None)
@@ -170,6 +180,20 @@ class EngineModel:
     def _load_beside(self, folder: str) -> str:
         """The name by which peft knows the adapter now. Raises ValueError where its weights don't fit the base."""
         internal = f"adapter{len(getattr(self.model, 'peft_config', ()))}"  # peft takes no dots in an adapter's name
+        try:
+            misfit = _describe_misfit(self._place(folder, internal))
+        except RuntimeError as error:
+            *_, misfit = str(error).split(_MISMATCH)
+            if misfit == str(error):
+                raise
+        if misfit:
+            if len(self.model.peft_config) > 1:
+                self.model.delete_adapter(internal)
+            raise ValueError(f"{folder}: trained on another base: {misfit.strip()}")
+        return internal
+
+    def _place(self, folder: str, internal: str) -> Any:
+        """Read the adapter's weights; peft's word on what had no place and what was missing."""
         if not isinstance(self.model, PeftModel):
             self.model = PeftModel.from_pretrained(self.model, folder, internal)
         else:
@@ -179,16 +203,7 @@ class EngineModel:
             self.model.load_adapter(folder, internal)
         # peft reads the first adapter into fp32, and every further one into the base's type before it makes that fp32:
         # what was rounded away comes with a second reading. This one also tells what had no place.
-        placed = self.model.load_adapter(folder, internal)
-        if placed.missing_keys or placed.unexpected_keys:
-            if len(self.model.peft_config) > 1:
-                self.model.delete_adapter(internal)
-            example = [*placed.unexpected_keys, *placed.missing_keys][0]
-            raise ValueError(
-                f"{folder}: trained on another base: {len(placed.unexpected_keys)} of its tensors have no place in "
-                f"this one, {len(placed.missing_keys)} are missing, as {example}"
-            )
-        return internal
+        return self.model.load_adapter(folder, internal)
 
     def _require_sharing(self, name: str | None, config: Any = None) -> None:
         """Raise ValueError where the base's weights are, or would be, no longer those that the others were tuned on."""

@@ -89,6 +89,13 @@ def test_an_adapter_of_a_base_with_more_layers_is_refused_and_the_rest_stays(ada
         answer = session.answer(ask("Hi", number=0), None).text
         with pytest.raises(EngineError, match=r"a1: trained on another base: 14 of its tensors .*layers\.3\."):
             session.attach("a1", adapters[0])
+        wider = shutil.copytree(adapters[0], tmp_path / "wider")
+        (wider / "adapter_config.json").write_text(
+            (wider / "adapter_config.json").read_text().replace('"r": 8', '"r": 9')
+        )
+        with pytest.raises(EngineError, match=r"wider: trained on another base: .*lora_[AB].*shape") as caught:
+            session.attach("wider", wider)
+        assert "Resume" not in caught.value.hint
         assert session.answer(ask("Hi", number=0), None).text == answer
 
 
