@@ -3,9 +3,9 @@
     python benchmarks/memory/chosen.py            prints the table
     python benchmarks/memory/chosen.py --write    puts it into docs/explanation/memory.md
 
-h200-chosen.jsonl has one line for each of 26 combinations of model, method, data and cutoff: three updates of two
-micro-batches at most, every second micro-batch the longest that the data can give, on H200s on which torch could take
-no more than an H100 has. No constant is fitted on them.
+h200-chosen.jsonl has one line for each of 33 combinations of model, method, data, cutoff and epochs: three updates of
+two micro-batches at most, every second micro-batch the longest that the data can give, on H200s on which torch could
+take no more than an H100 has. No constant is fitted on them.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def chosen_choices(record: dict[str, Any]) -> Choices:
         "lora_rank": record["rank"],
         "lora_dropout": 0.1,
         "bf16": True,
+        "torch_compile": chosen.get("compiled"),
         **chosen,
     }
     choices = read_choices(
@@ -93,6 +94,7 @@ def render() -> str:
         record, choices = row["record"], row["choices"]
         words = [f"{choices.micro_batch} × {record['chosen'][_STEPS]} of {choices.seq_len_tokens}"]
         words += ["packed"] if choices.packing else []
+        words += ["compiled"] if choices.is_compiled else []
         words += ["checkpointing"] if choices.checkpointing else []
         figures = [row["predicted"] / check.GB, record["peak_allocated_bytes"] / check.GB]
         cells = [
