@@ -188,14 +188,19 @@ def load_run(
         generation: fields of `GenerationSettings`: ``max_new_tokens``, ``temperature``, ``top_p``, ``top_k``, ``seed``.
 
     Raises:
-        LfwrapError: there is no such run, it has not finished, a folder is incomplete, or no engine is installed.
+        LfwrapError: there is no such run, it has not finished, a folder is incomplete, there is no such setting, or no
+            engine is installed.
     """
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import locate_engine
+    from lfwrap.errors import UsageError
     from lfwrap.results.answers import GenerationSettings
     from lfwrap.results.contestants import run_of
     from lfwrap.results.target import resolve_target
 
+    known = [field.name for field in dataclasses.fields(GenerationSettings)]
+    if unknown := generation.keys() - set(known):
+        raise UsageError(f"load_run: no setting {', '.join(sorted(unknown))}", hint=f"There are {', '.join(known)}.")
     engine = locate_engine()
     folder = Path(runs_dir)
     facts = load_engine_facts(engine)

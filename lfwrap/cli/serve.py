@@ -59,11 +59,12 @@ def command(
       LFWRAP_API_KEY=… lfwrap serve latest --port 8080 --parity
     """
     from lfwrap.results.backends import check_backend
-    from lfwrap.results.serve import Server, check_answers, reference_answers
+    from lfwrap.results.serve import Server, check_address, check_answers, reference_answers
 
     options, is_new = _options(run, **wishes)
     engine, target = open_target(run, runs_dir, base_model, template)
     check_backend(engine, target, options.backend)
+    check_address(options)
     _warn(options)
     reference = None
     if parity:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import os
 import secrets
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +17,7 @@ from typing import Any, Self
 import orjson
 
 from lfwrap.engine.locate import Engine
-from lfwrap.errors import EngineError
+from lfwrap.errors import EngineError, PreflightError
 from lfwrap.results.backends import backend_arguments
 from lfwrap.results.child import WorkerProcess, child_environment
 from lfwrap.results.parity import DEFAULT_QUESTIONS, TOLERANCES, ReferenceAnswer, compare_sides
@@ -54,6 +56,24 @@ class ServeOptions:
         with contextlib.suppress(ValueError):
             return ipaddress.ip_address(self.host).is_loopback
         return self.host == "localhost"
+
+
+def check_address(options: ServeOptions) -> None:
+    """See that the address can be listened on, before a model is loaded for it.
+
+    Raises:
+        PreflightError: another program has it, or it is none of this machine's.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
+        with socket.create_server(address[:2], family=family):
+            return
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason, hint = "another program listens there", "--port 0 takes any that is free."
+        else:
+            reason, hint = error.strerror or str(error), "Name an address of this machine: --host, --port."
+    raise PreflightError(f"{options.host}, port {options.port}: {reason}", hint=hint)
 
 
 def new_key() -> str:

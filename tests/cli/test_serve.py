@@ -25,6 +25,7 @@ def served(monkeypatch):
 
     monkeypatch.setattr(serve, "open_target", lambda *_: ("engine", SimpleNamespace(name="latest")))
     monkeypatch.setattr(serving, "Server", stand_in)
+    monkeypatch.setattr(serving, "check_address", lambda _: None)
     monkeypatch.delenv("LFWRAP_API_KEY", raising=False)
     return asked
 

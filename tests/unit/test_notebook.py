@@ -121,8 +121,9 @@ def test_export_takes_the_options_of_the_command(folder, monkeypatch, tmp_path):
 def test_what_is_not_there_is_said(folder):
     with pytest.raises(RunStateError):
         load_run("nope", runs_dir=folder.parent)
-    with pytest.raises(TypeError, match="max_tokens"):
+    with pytest.raises(UsageError, match="no setting max_tokens") as caught:
         load_run(folder, max_tokens=3)
+    assert "max_new_tokens" in caught.value.hint
 
 
 def test_importing_lfwrap_stays_light():

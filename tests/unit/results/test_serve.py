@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import psutil
 import pytest
 
 from lfwrap.engine.locate import Engine
-from lfwrap.errors import EngineError
+from lfwrap.errors import EngineError, PreflightError
 from lfwrap.results import child
 from lfwrap.results.parity import ReferenceAnswer
-from lfwrap.results.serve import ServeOptions, Server, check_answers, new_key
+from lfwrap.results.serve import ServeOptions, Server, check_address, check_answers, new_key
 from lfwrap.results.target import resolve_target
 
 ENGINE = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
@@ -114,3 +115,18 @@ def test_the_engine_s_python_comes_first_on_the_path(serve):
     script = WORKER.replace('"seconds": 0.1', '"seconds": 0.1, "path": os.environ["PATH"]')
     with serve(script=script) as server:
         assert server.ready["path"].startswith(f"{Path(sys.executable).parent}:")
+
+
+def test_an_address_that_is_taken_is_refused_before_a_model_is_loaded():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PreflightError, match=f"127.0.0.1, port {port}: another program") as caught:
+            check_address(ServeOptions(port=port))
+    assert "--port 0" in caught.value.hint
+    check_address(ServeOptions(port=port))
+    check_address(ServeOptions(port=0))
+
+
+def test_an_address_of_another_machine_is_refused():
+    with pytest.raises(PreflightError, match=r"192\.0\.2\.1, port 0: "):
+        check_address(ServeOptions(host="192.0.2.1", port=0))
