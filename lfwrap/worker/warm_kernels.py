@@ -5,6 +5,8 @@ empty, as in a fresh container. Here a thread calls them on a few numbers each, 
 compiled for widths, types and whether lengths are multiples of 16, so those are the run's own.
 """
 
+import atexit
+import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -53,26 +55,27 @@ def read_shapes(values: Mapping[str, Any], *, within_layers: bool) -> Shapes | N
     Args:
         values: the engine's.
         within_layers: whether layers use Liger, too.
-    """
-    folder = Path(str(values.get("model_name_or_path")))
-    is_half = bool(values.get("bf16") or values.get("fp16"))
-    if not (values.get("enable_liger_kernel") and is_half and (folder / "config.json").is_file()):
-        return None
-    from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder)
-    if config.model_type not in KNOWN:
+    Raises:
+        OSError, ValueError, KeyError: the model's config can't be read.
+    """
+    path = Path(str(values.get("model_name_or_path"))) / "config.json"
+    is_half = bool(values.get("bf16") or values.get("fp16"))
+    if not (values.get("enable_liger_kernel") and is_half and path.is_file()):
         return None
-    heads = config.num_attention_heads
+    config = json.loads(path.read_bytes())  # by transformers it might ask whether to trust code
+    if config.get("model_type") not in KNOWN:
+        return None
+    heads = config["num_attention_heads"]
     is_multiple = int(values.get("cutoff_len") or 0) % _MULTIPLE == 0
     return Shapes(
-        hidden=config.hidden_size,
-        intermediate=config.intermediate_size,
+        hidden=config["hidden_size"],
+        intermediate=config["intermediate_size"],
         heads=heads,
-        kv_heads=config.num_key_value_heads,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
-        vocabulary=config.vocab_size,
-        has_head_norms=config.model_type == "qwen3",
+        kv_heads=config.get("num_key_value_heads") or heads,
+        head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+        vocabulary=config["vocab_size"],
+        has_head_norms=config["model_type"] == "qwen3",
         rows=int(values.get("per_device_train_batch_size") or 1),
         tokens=_MULTIPLE if is_multiple else _MULTIPLE + _MULTIPLE // 2,
         within_layers=within_layers,
@@ -80,10 +83,13 @@ def read_shapes(values: Mapping[str, Any], *, within_layers: bool) -> Shapes | N
 
 
 def losses(shapes: Shapes, device: Any, dtype: Any) -> Iterator[Any]:
-    """A number from each group of kernels; its gradient calls the others of the group."""
+    """A number from each group of kernels; its gradient calls the others of the group.
+
+    Functions, no modules: those are made otherwise while the engine makes its own (ZeRO-3 splits them, for one).
+    """
     import torch
-    from liger_kernel.ops import LigerSiLUMulFunction
-    from liger_kernel.transformers import LigerRMSNorm, liger_rotary_pos_emb
+    from liger_kernel.ops import LigerRMSNormFunction, LigerSiLUMulFunction
+    from liger_kernel.transformers import liger_rotary_pos_emb
     from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
 
     def numbers(*shape: int) -> Any:
@@ -96,8 +102,8 @@ def losses(shapes: Shapes, device: Any, dtype: Any) -> Iterator[Any]:
     if not shapes.within_layers:
         return
     for width in (shapes.hidden, *([shapes.head_dim] if shapes.has_head_norms else [])):
-        norm = LigerRMSNorm(width).to(device=device, dtype=dtype).requires_grad_(requires_grad=False)
-        yield norm(numbers(1, _MULTIPLE, width) * 1).sum()
+        norm = numbers(width).detach(), 1e-6, 0.0, "llama", True, None  # as LigerRMSNorm has it
+        yield LigerRMSNormFunction.apply(numbers(1, _MULTIPLE, width) * 1, *norm).sum()
     gate, up = (numbers(1, _MULTIPLE, shapes.intermediate) for _ in range(2))
     yield LigerSiLUMulFunction.apply(gate, up, 1.0, 1.0).sum()
     for rows in sorted({1, shapes.rows}):  # positions are the same for all rows, or each row has its own
@@ -109,7 +115,10 @@ def losses(shapes: Shapes, device: Any, dtype: Any) -> Iterator[Any]:
 
 
 def warm(shapes: Shapes, device: Any, dtype: Any) -> None:
-    """Call every kernel once, forward and backward."""
+    """Call every kernel once, forward and backward; a thread begins with the first GPU as its own."""
+    import torch
+
+    torch.cuda.set_device(device)
     for loss in losses(shapes, device, dtype):
         loss.backward()
 
@@ -119,10 +128,11 @@ class Warming:
 
     def __init__(self, shapes: Shapes, device: Any, dtype: Any) -> None:
         """Begin; Liger is imported before, by the thread that calls: two at once may find it half imported."""
-        import liger_kernel.transformers  # noqa: F401
+        import liger_kernel.transformers.functional  # noqa: F401
 
         self._thread = threading.Thread(target=self._run, args=(shapes, device, dtype), daemon=True)
         self._thread.start()
+        atexit.register(self.wait)  # a process that ends within a compiler's C++ may crash
 
     def _run(self, shapes: Shapes, device: Any, dtype: Any) -> None:
         began_s = time.monotonic()
@@ -130,7 +140,7 @@ class Warming:
             warm(shapes, device, dtype)
             said = f"Liger's kernels were ready after {time.monotonic() - began_s:.1f} s, beside the loading"
         except Exception as error:  # noqa: BLE001 - the training compiles them itself
-            said = f"Liger's kernels are compiled in the first update: {type(error).__name__}: {error}"
+            said = _later(error)
         print(f"lfwrap: {said}", flush=True)
 
     def wait(self) -> None:
@@ -138,8 +148,13 @@ class Warming:
         self._thread.join(_PATIENCE_S)
 
 
-def make_callback(values: Mapping[str, Any], device_index: int, *, within_layers: bool) -> Any | None:
-    """Begin, and a trainer callback that waits for the end; None where there is nothing to compile.
+def _later(error: Exception) -> str:
+    first_line = str(error).strip().partition("\n")[0]
+    return f"Liger's kernels are compiled in the first update: {type(error).__name__}: {first_line}"
+
+
+def begin(values: Mapping[str, Any], device_index: int, *, within_layers: bool) -> Warming | None:
+    """Begin; None where there is nothing to compile, or it can't be: what is wrong then is for the engine to say.
 
     Args:
         values: the engine's.
@@ -147,18 +162,30 @@ def make_callback(values: Mapping[str, Any], device_index: int, *, within_layers
         within_layers: whether layers use Liger, too.
     """
     import torch
-    from transformers import TrainerCallback
 
-    shapes = read_shapes(values, within_layers=within_layers) if torch.cuda.is_available() else None
-    if shapes is None:
+    if not torch.cuda.is_available():
         return None
-    dtype = torch.bfloat16 if values.get("bf16") else torch.float16
-    warming = Warming(shapes, torch.device("cuda", device_index), dtype)
+    try:
+        shapes = read_shapes(values, within_layers=within_layers)
+        dtype = torch.bfloat16 if values.get("bf16") else torch.float16
+        return None if shapes is None else Warming(shapes, torch.device("cuda", device_index), dtype)
+    except Exception as error:  # noqa: BLE001 - nothing in here is worth a training
+        print(f"lfwrap: {_later(error)}", flush=True)
+        return None
+
+
+def make_callback(values: Mapping[str, Any], device_index: int, *, within_layers: bool) -> Any | None:
+    """Begin, and a trainer callback that waits for the end; None where nothing has begun: see `begin`."""
+    warming = begin(values, device_index, within_layers=within_layers)
+    if warming is None:
+        return None
+    wait = warming.wait
+    from transformers import TrainerCallback
 
     class WaitForKernels(TrainerCallback):  # type: ignore[misc]  # the engine has no types
         """Waits once, when all else is loaded."""
 
         def on_train_begin(self, *_: Any, **__: Any) -> None:
-            warming.wait()
+            wait()
 
     return WaitForKernels()
