@@ -6,12 +6,12 @@ kernels can't be looked into by the compiler, which makes norms, rotations and M
 Liger only the fused loss is left.
 """
 
+import contextlib
 import functools
 import importlib
-import importlib.util
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 VARIABLE = "LFWRAP_COMPILE"
@@ -22,6 +22,7 @@ ENGINE_OVERRIDE = f"{ENGINE_KEY}=false"
 # Liger's kernels within a layer, by the names of its functions' arguments.
 _WITHIN_LAYERS = frozenset({"rope", "rms_norm", "swiglu", "geglu", "layer_norm"})
 _LIGER_PREFIX = "apply_liger_kernel_to_"
+_MOST_SHAPES = 2  # a layer is compiled up to four times for each (with and without gradients), and eight in all
 
 
 def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
@@ -31,21 +32,16 @@ def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
 
 def install() -> Any:
     """Leave the layers to the compiler; returns the trainer callback that compiles them once the model is there."""
-    import torch._dynamo
     from transformers import TrainerCallback
 
-    torch._dynamo.config.suppress_errors = True  # noqa: SLF001 - a layer that can't be compiled runs as it is
-    if importlib.util.find_spec("liger_kernel"):
+    with contextlib.suppress(Exception):  # a Liger that can't be imported is for the engine to name, if it is wanted
         keep_liger_out(importlib.import_module("liger_kernel.transformers"))
 
     class CompileLayers(TrainerCallback):  # type: ignore[misc]  # the engine has no types
         """Compiles nothing yet: a layer is compiled when the first micro-batch passes through it."""
 
         def on_train_begin(self, *_: Any, model: Any, **__: Any) -> None:
-            layers = list(decoder_layers(model))
-            for layer in layers:
-                compile_layer(layer)
-            print(f"lfwrap: {len(layers)} layers are compiled in the first update", flush=True)
+            print(f"lfwrap: {compile_layers(model)} layers are compiled in the first update", flush=True)
 
     return CompileLayers()
 
@@ -64,28 +60,72 @@ def keep_liger_out(package: Any) -> None:
 
 
 def decoder_layers(model: Any) -> Iterator[Any]:
-    """The blocks that a model must not be split within, as it says itself."""
+    """The blocks that a model must not be split within, as it says itself; of one that sees or hears, the text's."""
     whole = {name for module in model.modules() for name in getattr(type(module), "_no_split_modules", None) or ()}
-    return (module for module in model.modules() if type(module).__name__ in whole)
+    text = model.get_decoder() if hasattr(model, "get_decoder") else model
+    return (module for module in text.modules() if type(module).__name__ in whole)
 
 
-def compile_layer(layer: Any) -> None:
-    """Compile a layer's forward pass for the shape in which it first trains; other shapes, and evaluation, run as ever.
+def compile_layers(model: Any) -> int:
+    """Have a model's decoder layers compiled; returns how many they are."""
+    import torch
 
-    A micro-batch of another shape, such as the last of an epoch, would be compiled anew, for half a minute.
+    torch._dynamo.config.optimize_ddp = False  # noqa: SLF001 - it would split each layer's graph, as if it were a model
+    wish, layers = Wish(), list(decoder_layers(model))
+    for layer in layers:
+        compile_layer(layer, wish)
+    return len(layers)
+
+
+class Wish:
+    """Which micro-batches are compiled: those of the first shape, and of one that is larger.
+
+    Where nearly all have one shape, that is theirs, whichever comes first after a resume. A shape takes half a minute:
+    others, such as the last of an epoch, run as ever.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has come yet."""
+        self._shapes: list[Any] = []
+        self._failed = False
+
+    def covers(self, shape: Any) -> bool:
+        """Whether micro-batches of this shape are compiled."""
+        if self._failed or shape in self._shapes:
+            return not self._failed
+        is_larger = not self._shapes or shape.numel() > self._shapes[-1].numel()
+        if is_larger and len(self._shapes) < _MOST_SHAPES:
+            self._shapes.append(shape)
+        return shape in self._shapes
+
+    def give_up(self, error: Exception) -> None:
+        """Compile no more."""
+        self._failed = True
+        cause = getattr(error, "inner_exception", error)
+        first_line = str(cause).strip().partition("\n")[0]
+        print(f"lfwrap: layers run uncompiled: {type(cause).__name__}: {first_line}", flush=True)
+
+
+def compile_layer(layer: Any, wish: Wish) -> None:
+    """Compile a layer's forward pass for the shapes of the wish; other shapes, and evaluation, run as ever.
+
+    Args:
+        layer: the layer.
+        wish: shared by all layers, which share their graphs.
     """
     import torch
+    from torch._dynamo.exc import TorchDynamoException
 
     plain = layer.forward
     compiled = torch.compile(plain, dynamic=False)
-    usual: list[Any] = []
 
     @functools.wraps(plain)
     def forward(hidden_states: Any, *args: Any, **kwargs: Any) -> Any:
-        run: Callable[..., Any] = plain
-        if layer.training:
-            usual[:] = usual or [hidden_states.shape]
-            run = compiled if hidden_states.shape == usual[0] else plain
-        return run(hidden_states, *args, **kwargs)
+        if layer.training and wish.covers(hidden_states.shape):
+            try:
+                return compiled(hidden_states, *args, **kwargs)
+            except TorchDynamoException as error:
+                wish.give_up(error)
+        return plain(hidden_states, *args, **kwargs)
 
     layer.forward = forward
