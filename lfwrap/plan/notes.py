@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from lfwrap.plan.choices import Choices, Precision
+from lfwrap.plan.compiling import compiling_notes
 from lfwrap.plan.lasting import weights_bytes
 from lfwrap.plan.option import Option
-from lfwrap.plan.request import COMPILE_KEY, LIGER_KEY, SAMPLING_KEY, PlanRequest
+from lfwrap.plan.request import LIGER_KEY, SAMPLING_KEY, PlanRequest
 from lfwrap.units import format_bytes
 
 _HALF = 2  # bytes of a number in 16 bit
@@ -22,8 +23,7 @@ def plan_notes(request: PlanRequest, option: Option) -> Iterator[str]:
     yield from _type_notes(request, choices)
     if SAMPLING_KEY in option.changes:
         yield "Rows are grouped by length: updates see other rows together than in a random order."
-    if COMPILE_KEY in option.changes:
-        yield "Layers are compiled in the first update: about 20 s more, until torch's cache on disk has them."
+    yield from compiling_notes(request, option)
     if LIGER_KEY in option.changes:
         yield "Needs the liger-kernel package: `pip install 'lfwrap[speed]'`."
     yield _rows_note(request)

@@ -71,3 +71,7 @@ class PlanRequest:
     def cutoff(self) -> int:
         """Tokens at which the engine cuts a row, and that a pack holds."""
         return int(self.values.get(CUTOFF_KEY) or self.rows.longest_tokens)
+
+    def is_open(self, *keys: str) -> bool:
+        """Whether nobody has set any of these keys."""
+        return not any(key in self.given or self.values.get(key) for key in keys)

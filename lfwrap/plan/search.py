@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.plan.batch import BatchPlan, solve_batch
-from lfwrap.plan.choices import DEFAULT_EVAL_BATCH, EVAL_BATCH_KEY, NF4, Precision
-from lfwrap.plan.lasting import WEIGHTS_SHARED
+from lfwrap.plan.choices import DEFAULT_EVAL_BATCH, EVAL_BATCH_KEY
+from lfwrap.plan.compiling import REASON, gains_by_compiling, may_compile
 from lfwrap.plan.option import Option, device_limit_bytes, evaluate, paced_gpu
 from lfwrap.plan.packing import pack_capacities, packs_per_update, request_packs
 from lfwrap.plan.request import (
@@ -34,9 +34,6 @@ _SHARED = {
     2: "gradients and optimizer states are shared between the GPUs (ZeRO-2).",
     3: "weights, too, are shared between the GPUs (ZeRO-3), at a good part of the speed.",
 }
-# Models and GPUs whose layers were compiled, or are built alike.
-_COMPILED_MODELS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-_COMPILED_FROM = (8, 0)
 _COMPILED_TRIES = 6
 _LOADERS = 2
 _CORES_FOR_LOADERS = 4
@@ -62,7 +59,7 @@ def options(request: PlanRequest) -> list[Option]:
 
 def _last_resorts(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
     """Layer inputs in main memory, with the very same results; then sharing between the GPUs."""
-    is_open = _is_open(request, NO_CHECKPOINTING_KEY, OFFLOADED_CHECKPOINTS_KEY) and request.zero_stage is None
+    is_open = request.is_open(NO_CHECKPOINTING_KEY, OFFLOADED_CHECKPOINTS_KEY) and request.zero_stage is None
     if request.is_free and is_open and request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}:
         reason = "Does not fit otherwise: kept layer inputs wait in main memory (the engine's own code, no Unsloth)."
         yield {OFFLOADED_CHECKPOINTS_KEY: (True, reason)}
@@ -83,27 +80,12 @@ def _ways(request: PlanRequest, given: Mapping[str, Reasoned]) -> Iterator[Optio
 
 
 def _compiled_ways(request: PlanRequest, ways: Sequence[Option]) -> Iterator[Option]:
-    """The fastest ways once more, with compiled layers.
-
-    Only where every micro-batch has one shape, as packs and rows of one length do: each shape is compiled by itself.
-    """
-    if not _may_compile(request):
+    """The fastest ways once more, with compiled layers."""
+    if not may_compile(request, fixed_option(request).choices):
         return
-    alike = [way for way in ways if way.fits and way.updates and (way.choices.packing or request.rows.are_alike)]
-    reason = "Norms, casts and dropout of a layer become a few kernels; worth the time that compiling takes."
+    alike = [way for way in ways if gains_by_compiling(request, way)]
     for way in heapq.nlargest(_COMPILED_TRIES, alike, key=_rank):
-        yield evaluate(request, {**way.changes, COMPILE_KEY: (True, reason)}, way.batch)
-
-
-def _may_compile(request: PlanRequest) -> bool:
-    """Whether layers can be compiled as was measured: LoRA over 16-bit or NF4 weights, whole on each GPU."""
-    gpu, model, choices = request.hardware.smallest_gpu, request.model, fixed_option(request).choices
-    is_known = model.architecture in _COMPILED_MODELS and not model.sliding_window and not choices.use_dora
-    is_known &= choices.is_lora and choices.quantization_bit in {0, NF4} and choices.precision is Precision.MIXED
-    is_whole = (request.zero_stage or 0) < WEIGHTS_SHARED and not request.values.get("fsdp")
-    ability = gpu.compute_capability if gpu else None
-    is_able = request.hardware.kind is DeviceKind.CUDA and ability is not None and ability >= _COMPILED_FROM
-    return request.speed == "auto" and is_known and is_whole and is_able and _is_open(request, COMPILE_KEY)
+        yield evaluate(request, {**way.changes, COMPILE_KEY: (True, REASON)}, way.batch)
 
 
 def best_option(ways: Iterable[Option]) -> Option | None:
@@ -145,10 +127,10 @@ def _settings(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
         return [[as_it_is]]
     matters = []
     on_gpu = request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}
-    if request.is_free and on_gpu and _is_open(request, LIGER_KEY):
+    if request.is_free and on_gpu and request.is_open(LIGER_KEY):
         reason = "Liger's fused loss and kernels: the same arithmetic without all logits at once."
         matters.append([as_it_is, {LIGER_KEY: (True, reason)}])
-    if on_gpu and _is_open(request, NO_CHECKPOINTING_KEY):
+    if on_gpu and request.is_open(NO_CHECKPOINTING_KEY):
         reason = "Activations fit: nothing has to be computed twice."
         matters.append([as_it_is, {NO_CHECKPOINTING_KEY: (True, reason)}])
     matters.append([as_it_is, *_length_settings(request)])
@@ -162,12 +144,12 @@ def _loading_setting(request: PlanRequest) -> dict[str, Reasoned]:
     if request.speed == "none" or request.effective_batch is None or not on_gpu or cores < _CORES_FOR_LOADERS:
         return {}
     reason = "Micro-batches (and packs' masks) are made ahead, beside the GPU's work; the same ones in the same order."
-    return {LOADERS_KEY: (_LOADERS, reason)} if _is_open(request, LOADERS_KEY) else {}
+    return {LOADERS_KEY: (_LOADERS, reason)} if request.is_open(LOADERS_KEY) else {}
 
 
 def _evaluation_setting(request: PlanRequest) -> dict[str, Reasoned]:
     """Fewer rows at a time while evaluating, where the engine's 8 would not fit beside weights and states."""
-    if request.speed == "none" or request.effective_batch is None or not _is_open(request, EVAL_BATCH_KEY):
+    if request.speed == "none" or request.effective_batch is None or not request.is_open(EVAL_BATCH_KEY):
         return {}
     smallest = BatchPlan(1, request.effective_batch, request.world_size)
     for size in (DEFAULT_EVAL_BATCH, 4, 2, 1):
@@ -184,9 +166,9 @@ def _length_settings(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
     """Packing, or grouping by length: they change which rows an update sees, and need the rows' length."""
     if not request.is_free or request.rows.mean_tokens is None:
         return
-    if request.rows.is_exact and _is_open(request, *PACKING_KEYS):
+    if request.rows.is_exact and request.is_open(*PACKING_KEYS):
         yield from _packing_settings(request)
-    if _is_open(request, SAMPLING_KEY):
+    if request.is_open(SAMPLING_KEY):
         yield {SAMPLING_KEY: ("group_by_length", "Rows of like length share a batch: less padding.")}
 
 
@@ -208,10 +190,6 @@ def _micro_limit(request: PlanRequest) -> int:
     """The largest micro-batch to try; on a machine whose pace is unknown, the one that is taken without a plan."""
     limit = request.micro_limit or _LARGEST_MICRO_BATCH
     return limit if paced_gpu(request.hardware) else min(limit, request.batch.micro_batch)
-
-
-def _is_open(request: PlanRequest, *keys: str) -> bool:
-    return not any(key in request.given or request.values.get(key) for key in keys)
 
 
 def _batches(request: PlanRequest, changes: Mapping[str, Reasoned]) -> Iterator[BatchPlan]:

@@ -10,6 +10,7 @@ from typing import Any
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.plan.batch import DEFAULT_MAX_MICRO_BATCH, BatchPlan, solve_batch
+from lfwrap.plan.compiling import why_left_to_trainer
 from lfwrap.plan.request import COMPILE_KEY, STAGE_KEY
 from lfwrap.recipe import adapt
 from lfwrap.recipe.intent import BLOCK
@@ -108,6 +109,7 @@ def render_recipe(
     layers.lay(Source.RUN, run_values or {})
     rendered = _rendered(recipe, facts, layers, processes, deepspeed, with_text=with_text)
     compiled = compiled or bool(rendered.engine.get(COMPILE_KEY))
+    compiled = compiled and not why_left_to_trainer(rendered.engine, rendered.zero_stage)
     return replace(rendered, notes=(*notes, *rendered.notes), compiled=compiled)
 
 

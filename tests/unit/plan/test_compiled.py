@@ -10,10 +10,11 @@ from lfwrap.hardware.profile import DeviceKind, load_hardware
 from lfwrap.model.facts import catalog_model
 from lfwrap.plan.batch import BatchPlan
 from lfwrap.plan.choices import Choices
+from lfwrap.plan.compiling import gains_by_compiling, why_left_to_trainer
 from lfwrap.plan.memory import estimate_memory
-from lfwrap.plan.option import COMPILE_S
+from lfwrap.plan.option import COMPILE_S, evaluate
 from lfwrap.plan.plan import make_plan, plan_way
-from lfwrap.plan.request import COMPILE_KEY, PlanRequest
+from lfwrap.plan.request import COMPILE_KEY, STAGE_KEY, PlanRequest
 from lfwrap.plan.rows import Rows
 from lfwrap.plan.search import options
 from lfwrap.plan.throughput import estimate_speed
@@ -76,6 +77,9 @@ def test_the_time_of_compiling_counts():
         {"values": {"pure_bf16": True, "bf16": False}},
         {"model": "gemma-2-9b", "hardware": "h200"},
         {"rows": Rows(4096)},  # of unknown length
+        {"values": {"torch_compile_mode": "max-autotune"}},
+        {"values": {"fsdp": "full_shard"}},
+        {"values": {"deepspeed": "own.json"}},  # of whatever stage
     ],
 )
 def test_what_was_not_measured_is_not_compiled(changes):
@@ -91,6 +95,55 @@ def test_only_micro_batches_of_one_shape_are_compiled():
     assert all(option.choices.packing for option in compiled)
     unpacked = request(mixed, given=frozenset({*VALUES, "packing"}))
     assert not any(COMPILE_KEY in option.changes for option in options(unpacked))
+
+
+@pytest.mark.parametrize(("stage", "expected"), [(2, True), (3, False)])
+def test_weights_that_the_plan_itself_splits_are_not_compiled(stage, expected):
+    asked = request(hardware="2x-h200")
+    way = evaluate(asked, {STAGE_KEY: (stage, "")}, BatchPlan(1, 64, 2))
+    assert way.fits
+    assert gains_by_compiling(asked, way) is expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ["Layers are compiled in the first update, which takes about 20 s more"]),
+        ({"values": {"max_steps": 1}}, []),
+        ({"speed": "exact", "values": {COMPILE_KEY: True}}, ["Layers are compiled in the first update"]),
+        (
+            {"speed": "exact", "values": {COMPILE_KEY: True}, "rows": Rows(4096, 500.0, 100)},
+            ["Layers are compiled in the first update", "Rows differ in length"],
+        ),
+        (
+            {"values": {COMPILE_KEY: True}, "zero_stage": 3, "hardware": "2x-h200"},
+            ["torch_compile is left to the trainer (ZeRO-3)"],
+        ),
+        (
+            {"values": {"torch_compile_mode": "default"}},
+            ["torch_compile_mode is left to the trainer (torch_compile_mode)"],
+        ),
+    ],
+)
+def test_what_is_said_of_it(changes, expected):
+    said = [note for note in make_plan(request(**changes)).notes if "ompile" in note]
+    assert len(said) == len(expected)
+    assert all(note.startswith(start) for note, start in zip(said, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("values", "zero_stage", "expected"),
+    [
+        ({}, None, ""),
+        ({"deepspeed": "runs/r/deepspeed.json"}, 2, ""),
+        ({"deepspeed": "runs/r/deepspeed.json"}, 3, "ZeRO-3"),
+        ({"deepspeed": "own.json"}, None, "deepspeed"),
+        ({"fsdp": "full_shard"}, None, "fsdp"),
+        ({"torch_compile_backend": "eager"}, 0, "torch_compile_backend"),
+    ],
+)
+def test_what_the_trainer_compiles_itself(values, zero_stage, expected):
+    assert why_left_to_trainer(values, zero_stage) == expected
 
 
 # One H200 of a host with four, torch 2.11: micro-batch, tokens, accumulation, more; s an update; GiB allocated.

@@ -76,6 +76,29 @@ def test_layers_from_weak_to_strong():
     assert all(value.reason for value in rendered.values if value.source not in {Source.RECIPE, Source.COMMAND_LINE})
 
 
+@pytest.mark.parametrize(
+    ("written", "compiled"),
+    [
+        ("", False),
+        ("torch_compile: true\n", True),
+        (
+            "torch_compile: true\ntorch_compile_mode: default\n",
+            False,
+        ),  # the trainer's own way, with what was said of it
+        ("torch_compile: true\nfsdp: full_shard\n", False),
+        ("torch_compile: false\n", False),
+    ],
+)
+def test_who_compiles(written, compiled):
+    assert render(MODEL + written + "lfwrap: {}\n").compiled is compiled
+
+
+def test_what_a_plan_compiles_does_not_stand_in_the_engines_yaml():
+    rendered = render(MODEL + "lfwrap: {}\n", plan_values={"torch_compile": (True, "it pays")})
+    assert rendered.compiled
+    assert "torch_compile" not in rendered.engine
+
+
 def test_the_template_comes_from_the_engines_map():
     assert render(MODEL + "lfwrap: {}").engine["template"] == "qwen"
     assert "template" not in render("model_name_or_path: /my/model\nlfwrap: {}").engine

@@ -1,0 +1,74 @@
+"""Which trainings have their layers compiled one by one, and what a person should know of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lfwrap.hardware.profile import DeviceKind
+from lfwrap.plan.choices import NF4, Choices, Precision
+from lfwrap.plan.lasting import WEIGHTS_SHARED
+from lfwrap.plan.option import COMPILE_S, Option
+from lfwrap.plan.request import COMPILE_KEY, PlanRequest
+
+REASON = "Norms, casts and dropout of a layer become a few kernels; worth the time that compiling takes."
+# With one of these the trainer compiles the model, torch_compile or not.
+TRAINERS_OWN_KEYS = ("torch_compile_backend", "torch_compile_mode")
+# Models and GPUs whose layers were compiled, or are built alike.
+_MODELS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+_FROM = (8, 0)
+
+
+def why_left_to_trainer(values: Mapping[str, Any], zero_stage: int | None) -> str:
+    """Why the trainer compiles the whole model, if it compiles, and not lfwrap's start of the engine each layer.
+
+    Args:
+        values: the engine's.
+        zero_stage: of the DeepSpeed configuration that lfwrap writes; None where it writes none.
+
+    Returns:
+        The key that decides, empty where none does.
+    """
+    named = next((key for key in TRAINERS_OWN_KEYS if values.get(key)), "")
+    if named or values.get("fsdp"):
+        return named or "fsdp"
+    if zero_stage is None:
+        return "deepspeed" if values.get("deepspeed") else ""  # a file of one's own: its stage is not read
+    return f"ZeRO-{zero_stage}" if zero_stage >= WEIGHTS_SHARED else ""
+
+
+def may_compile(request: PlanRequest, choices: Choices) -> bool:
+    """Whether a plan may compile layers, as was measured: LoRA over 16-bit or NF4 weights, whole on each GPU.
+
+    Args:
+        request: what is planned.
+        choices: its settings as they stand.
+    """
+    gpu, model = request.hardware.smallest_gpu, request.model
+    is_known = model.architecture in _MODELS and not model.sliding_window and not choices.use_dora
+    is_known &= choices.is_lora and choices.quantization_bit in {0, NF4} and choices.precision is Precision.MIXED
+    is_whole = not why_left_to_trainer(request.values, request.zero_stage)
+    ability = gpu.compute_capability if gpu else None
+    is_able = request.hardware.kind is DeviceKind.CUDA and ability is not None and ability >= _FROM
+    return request.speed == "auto" and is_known and is_whole and is_able and request.is_open(COMPILE_KEY)
+
+
+def gains_by_compiling(request: PlanRequest, way: Option) -> bool:
+    """Whether every micro-batch has one shape, as packs and rows of one length do: each shape is compiled by itself."""
+    is_whole = (way.choices.zero_stage or 0) < WEIGHTS_SHARED
+    return way.fits and bool(way.updates) and is_whole and (way.choices.packing or request.rows.are_alike)
+
+
+def compiling_notes(request: PlanRequest, option: Option) -> Iterator[str]:
+    """What compiling means for this training; nothing where nothing is compiled."""
+    own = [key for key in (COMPILE_KEY, *TRAINERS_OWN_KEYS) if request.values.get(key)]
+    left = why_left_to_trainer(request.values, option.choices.zero_stage)
+    if own and left:
+        yield f"{own[0]} is left to the trainer ({left}), which compiles the model as one: minutes for each length."
+    elif option.choices.is_compiled:
+        yield (
+            f"Layers are compiled in the first update, which takes about {COMPILE_S:.0f} s more; the next time torch's"
+            " cache has them. Losses differ as with another seed of dropout, and in the last bits."
+        )
+        if not (option.choices.packing or request.rows.are_alike):
+            yield "Rows differ in length: only micro-batches of the largest shape are compiled. Packs have one shape."
