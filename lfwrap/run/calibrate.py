@@ -13,12 +13,13 @@ from lfwrap.engine.locate import Engine
 from lfwrap.errors import RunStateError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile, catalog_gpu
 from lfwrap.plan.calibration import Measurement, kind_key, model_key
-from lfwrap.plan.request import PlanRequest
+from lfwrap.plan.request import COMPILE_KEY, PlanRequest
 from lfwrap.plan.rows import Rows
 from lfwrap.plan.search import fixed_option
 from lfwrap.recipe.measurements import engine_versions
 from lfwrap.recipe.planning import Machine, plan_request, render_for_plan
 from lfwrap.recipe.recipe import load_recipe
+from lfwrap.run.launch import load_launch
 from lfwrap.run.paths import AttemptPaths
 from lfwrap.run.record import Run
 
@@ -55,8 +56,13 @@ def _run_request(run: Run, engine: Engine, found: dict[str, Any]) -> PlanRequest
     recipe = load_recipe(run.paths.engine_yaml, environ={})
     machine = Machine(_run_hardware(found), run.record.world_size)
     rendered = render_for_plan(recipe, load_engine_facts(engine), machine)
-    request = plan_request(recipe, rendered, machine, _run_rows(run))
-    return dataclasses.replace(request, zero_stage=run.record.zero_stage)
+    request, launched = plan_request(recipe, rendered, machine, _run_rows(run)), load_launch(run.paths)
+    return dataclasses.replace(
+        request,
+        zero_stage=run.record.zero_stage,
+        values={**request.values, COMPILE_KEY: launched.compiled},
+        speed="max" if launched.extended else request.speed,
+    )
 
 
 def _run_hardware(found: dict[str, Any]) -> HardwareProfile:

@@ -11,6 +11,7 @@ from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.recipe.measurements import add_measurement, load_measurements, measurements_file
 from lfwrap.run.calibrate import measure_run
+from lfwrap.run.launch import LaunchOptions, launch_path
 from lfwrap.run.paths import create_run_folder
 from lfwrap.run.record import RunRecord, RunState, prepare_record
 
@@ -69,6 +70,14 @@ def test_a_run_is_measured_by_its_longest_batch_and_its_largest_rank(trained):
     for rank in (0, 1):
         (trained.paths.attempt(0).rank(rank).root / "probe.json").unlink()
     assert measure_run(trained, locate_engine()).predicted_peak_bytes > found.predicted_peak_bytes  # the cutoff
+
+
+@pytest.mark.parametrize("key", ["compiled", "extended"])
+def test_what_the_engines_yaml_does_not_say_of_a_run_is_known_of_its_start(trained, key):
+    assert key not in measure_run(trained, locate_engine()).kind
+    options = LaunchOptions(**{key: True}).to_json()
+    launch_path(trained.paths).write_text(json.dumps(options), encoding="utf-8")
+    assert key in measure_run(trained, locate_engine()).kind.split()
 
 
 def test_a_run_that_measured_nothing_is_refused(trained):
