@@ -16,7 +16,7 @@ from lfwrap.plan.request import (
     SAMPLING_KEY,
     STAGE_KEY,
 )
-from lfwrap.units import format_bytes
+from lfwrap.units import format_bytes, format_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,9 @@ def _reject(members: Sequence[Option], best: Option) -> Rejected:
         why = "fits, no faster"
     else:
         why = f"{fastest.speed.tokens_per_s:,.0f} tokens/s against {best.speed.tokens_per_s:,.0f}"
+        if fastest.duration_s and best.duration_s and fastest.compile_s > best.compile_s:
+            whole, beside = format_duration(fastest.duration_s), format_duration(best.duration_s)
+            why += f"; compiling included, {whole} against {beside}"
     return Rejected(f"{describe(fastest.changes)}, micro-batch {fastest.batch.micro_batch}", why)
 
 

@@ -61,6 +61,14 @@ def test_the_time_of_compiling_counts():
     assert plain.duration_s == pytest.approx(plain.steps * plain.option.speed.step_s)
 
 
+def test_a_faster_way_that_was_not_taken_says_what_compiling_takes():
+    plan = make_plan(request(rows=Rows(4096, 4096.0, 100, (4096,) * 100)))
+    compiled = [each.why for each in plan.rejected if "compiled layers" in each.settings]
+    assert compiled
+    assert all("; compiling included, " in why for why in compiled)
+    assert not any("compiling" in each.why for each in make_plan(request()).rejected)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
