@@ -61,10 +61,10 @@ def gains_by_compiling(request: PlanRequest, way: Option) -> bool:
 
 def compiling_notes(request: PlanRequest, option: Option) -> Iterator[str]:
     """What compiling means for this training; nothing where nothing is compiled."""
-    own = [key for key in (COMPILE_KEY, *TRAINERS_OWN_KEYS) if request.values.get(key)]
+    is_asked = any(request.values.get(key) for key in (COMPILE_KEY, *TRAINERS_OWN_KEYS))
     left = why_left_to_trainer(request.values, option.choices.zero_stage)
-    if own and left:
-        yield f"{own[0]} is left to the trainer ({left}), which compiles the model as one: minutes for each length."
+    if is_asked and left:
+        yield f"Compiling is left to the trainer ({left}), which compiles the model as one: minutes for each length."
     elif option.choices.is_compiled:
         yield (
             f"Layers are compiled in the first update, which takes about {COMPILE_S:.0f} s more; the next time torch's"
