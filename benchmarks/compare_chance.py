@@ -7,7 +7,8 @@ has the first adapter alone in a fresh process, and then, the base loaded anew, 
 - ``again``: the same adapter asked twice in one load;
 - ``two_processes``: the first adapter alone, in one process and in the other: what chance gives;
 - ``half_batch``: how far rounding alone moves logits, as another batch size does;
-- ``beside``: an adapter beside the others against the same one alone: what is asked here.
+- ``beside``: an adapter beside the others against the same one alone: what is asked here;
+- ``adapters_apart``: the first adapter against the last one, alone: that they do answer differently.
 
 Logits are compared up to and with each answer's first differing token: until there both have read the same text.
 """
@@ -102,6 +103,9 @@ def judge(parts: Mapping[str, Mapping[str, Any] | None]) -> str:
     beside, chance, rounding = (parts.get(name) for name in ("beside", "two_processes", "half_batch"))
     if beside is None:
         return "not told: nothing to compare with"
+    told = parts.get("adapters_apart")
+    if told is not None and not told["max_logit_difference"]:
+        return "not told: the adapters answer alike, to the last bit"
     apart = beside["max_logit_difference"]
     if apart == 0:
         return "independent: the same bits beside and alone"
@@ -161,6 +165,7 @@ def compare_asked(found: Mapping[str, Asked]) -> dict[str, Any]:
         "beside": [
             ("first-beside", "first-alone"), ("first-beside", "first-alone-later"), ("last-beside", "last-alone"),
         ],
+        "adapters_apart": [("first-alone", "last-alone")],
     }  # fmt: skip
     result: dict[str, Any] = {}
     for name, wanted in pairs.items():

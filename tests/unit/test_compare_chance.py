@@ -91,6 +91,14 @@ def test_the_verdict(chance, beside, two_processes, half_batch, verdict):
     assert (found == "dependence") == (verdict == "dependence")
 
 
+def test_adapters_that_change_nothing_tell_nothing(chance):
+    nothing = {"max_logit_difference": 0.0}
+    parts = {"beside": nothing, "two_processes": nothing, "adapters_apart": nothing}
+    assert chance.judge(parts) == "not told: the adapters answer alike, to the last bit"
+    parts["adapters_apart"] = {"max_logit_difference": 0.5}
+    assert chance.judge(parts).startswith("independent")
+
+
 def test_what_is_missing_leaves_the_rest_to_be_said(chance, asked):
     found = chance.compare_asked({"first-beside": asked(), "first-alone": asked(), "last-beside": asked(weights=8)})
     assert found["beside"]["answers"] == QUESTIONS
