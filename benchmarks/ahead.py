@@ -35,6 +35,7 @@ class Case:
         limit_bytes: what torch may take of the GPU; None for all of it.
         longest: whether every second micro-batch is the longest.
         facts: whatever belongs into the result.
+        effective_batch_size: rows or, where they are packed, packs of an update.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Case:
     limit_bytes: int | None = None
     longest: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
+    effective_batch_size: int = 1
 
 
 def render_case(name: str, arguments: Sequence[str], **more: Any) -> Case:
@@ -69,7 +71,7 @@ def render_case(name: str, arguments: Sequence[str], **more: Any) -> Case:
     speed = environment.pop("LFWRAP_SPEED", None)
     values = {key: value for key, value in said["engine"].items() if key not in _LEFT_OUT}
     values |= {"save_strategy": "no", "report_to": "none"}
-    return Case(name, values, environment, speed, **more)
+    return Case(name, values, environment, speed, effective_batch_size=said["effective_batch_size"] or 1, **more)
 
 
 class Runner:

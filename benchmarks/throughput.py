@@ -9,6 +9,9 @@ MFU counts 4 FLOPs a parameter and real token for adapters (forward and backward
 weights. A way that fails, for want of memory say, is reported as failed. With ``--ahead`` the engine is given what
 `lfwrap train --dry-run` renders, in processes that import it ahead of their turn: sooner done where runs are short.
 Its MFU is that after the first update.
+
+``--peer`` puts other trainers into the same rounds and the same table: what they are given, and where they may live,
+stands in `peers/__init__.py`.
 """
 
 from __future__ import annotations
@@ -17,19 +20,22 @@ import argparse
 import functools
 import json
 import shlex
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from ahead import Runner, render_case
-from loss_curves import Verdict, compare_curves
+from peers.commands import COMMANDS, Job
+from peers.rows import Rows, encode_rows
+from peers.run import Peer, find_versions, make_peers, run_peer
+from peers.setting import render_setting
+from throughput_table import Measured, markdown, summarise
 
 from lfwrap.data.rendered import rendered_lengths
 from lfwrap.data.stored import find_stored_set
@@ -54,49 +60,20 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """One run of a round: of a way, or of a peer on the first way's training."""
+
+    name: str
+    run: Callable[[int | None], tuple[Measured | None, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Data:
     """Rows of an epoch, and their tokens: all of them, and those that are supervised; cut at the cutoff."""
 
     rows: int
     tokens: int
     supervised_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One run.
-
-    Attributes:
-        way: its name.
-        seed: of the run.
-        path: its folder.
-        train_s: seconds of training, as the engine counts them.
-        updates: optimizer updates.
-        rows: rows seen.
-        tokens: real tokens seen.
-        supervised_tokens: those that are learned.
-        peak_allocated_bytes: of the fullest GPU; None on a CPU.
-        peak_reserved_bytes: likewise.
-        mfu: share of the GPUs' bf16 peak; None where that is unknown.
-        curve: (rows seen, loss) at each update.
-        steady_tokens_per_s: real tokens a second after the first update, which warms kernels up; None where unknown.
-        steady_supervised_tokens_per_s: likewise.
-    """
-
-    way: str
-    seed: int | None
-    path: str
-    train_s: float
-    updates: int
-    rows: float
-    tokens: float
-    supervised_tokens: float
-    peak_allocated_bytes: int | None = None
-    peak_reserved_bytes: int | None = None
-    mfu: float | None = None
-    curve: list[tuple[float, float]] = field(default_factory=list)
-    steady_tokens_per_s: float | None = None
-    steady_supervised_tokens_per_s: float | None = None
 
 
 def parse_way(text: str) -> Way:
@@ -106,6 +83,14 @@ def parse_way(text: str) -> Way:
     if not equals or not name or not arguments:
         raise ValueError(f'{text}: expected NAME="RECIPE key=value …"')
     return Way(name, arguments)
+
+
+def parse_place(text: str) -> tuple[str, Path]:
+    """``NAME=PATH``. Raises ValueError for anything else."""
+    name, equals, path = text.partition("=")
+    if not equals or not name or not path:
+        raise ValueError(f"{text}: expected NAME=PATH")
+    return name, Path(path)
 
 
 def train(way: Way, seed: int | None, runs_dir: Path) -> tuple[Measured | None, str]:
@@ -204,6 +189,7 @@ def read_ahead(found: dict[str, Any], way: str, seed: int | None, values: Mappin
         rows: rows of an epoch.
     """
     updates, train_s = found["updates"], float(found["train_s"])
+    rows_seen = (found["losses"][-1][0] if found["losses"] else 0.0) * rows
     steady = updates[1:]
     steady_s = sum(update["s"] for update in steady)
     tokens, supervised = (sum(update[key] for update in updates) for key in ("tokens", "supervised_tokens"))
@@ -217,7 +203,7 @@ def read_ahead(found: dict[str, Any], way: str, seed: int | None, values: Mappin
         path="",
         train_s=train_s,
         updates=len(updates),
-        rows=(found["losses"][-1][0] if found["losses"] else 0.0) * rows,
+        rows=rows_seen,
         tokens=tokens,
         supervised_tokens=supervised,
         peak_allocated_bytes=found["peak_allocated_bytes"],
@@ -226,7 +212,15 @@ def read_ahead(found: dict[str, Any], way: str, seed: int | None, values: Mappin
         curve=[(epoch * rows, loss) for epoch, loss in found["losses"]],
         steady_tokens_per_s=rates[0],
         steady_supervised_tokens_per_s=rates[1],
+        steady_rows_per_s=_steady_rows(found["losses"], rows) / steady_s if steady_s else None,
+        steady_updates_s=[update["s"] for update in steady],
+        versions=found.get("versions", {}),
     )
+
+
+def _steady_rows(losses: Sequence[Sequence[float]], rows: int) -> float:
+    """Rows of the updates after the first, of losses by epochs of so many rows."""
+    return (losses[-1][0] - losses[0][0]) * rows if losses else 0.0
 
 
 def count_rows(values: Mapping[str, Any]) -> int:
@@ -251,86 +245,54 @@ def read_curve(log: Path, rows: int) -> list[tuple[float, float]]:
     return [(float(line["epoch"]) * rows, float(line["loss"])) for line in lines if line.get("loss") is not None]
 
 
-def summarise(runs: Sequence[Measured]) -> dict[str, Any]:
-    """Each way's medians, their ratio to the first way's, and whether its loss curves agree with the first's."""
-    names = list(dict.fromkeys(run.way for run in runs))
-    groups = {name: [run for run in runs if run.way == name] for name in names}
-    base = groups[names[0]]
-    ways = []
-    for name, group in groups.items():
-        verdict = Verdict(None) if group is base else compare_curves(_curves(base), _curves(group))
-        median_s = statistics.median(run.train_s for run in group)
-        ways.append(
-            {
-                "way": name,
-                "runs": len(group),
-                "train_s": median_s,
-                "train_s_range": [min(run.train_s for run in group), max(run.train_s for run in group)],
-                "times_as_fast": statistics.median(run.train_s for run in base) / median_s,
-                "tokens_per_s": statistics.median(run.tokens / run.train_s for run in group),
-                "supervised_tokens_per_s": statistics.median(run.supervised_tokens / run.train_s for run in group),
-                "rows_per_s": statistics.median(run.rows / run.train_s for run in group),
-                "updates": group[0].updates,
-                "peak_allocated_bytes": max((run.peak_allocated_bytes or 0 for run in group), default=0) or None,
-                "peak_reserved_bytes": max((run.peak_reserved_bytes or 0 for run in group), default=0) or None,
-                "steady_tokens_per_s": _median([run.steady_tokens_per_s for run in group]),
-                "steady_supervised_tokens_per_s": _median([run.steady_supervised_tokens_per_s for run in group]),
-                "mfu": None if group[0].mfu is None else statistics.median(run.mfu or 0.0 for run in group),
-                "last_loss": statistics.fmean([run.curve[-1][1] for run in group if run.curve] or [float("nan")]),
-                "loss": None if group is base else verdict.to_json(),
-            }
-        )
-    return {"ways": ways, "runs": [asdict(run) for run in runs]}
+def train_peer(
+    peer: Peer, way: Way, seed: int | None, rows: Rows, options: argparse.Namespace
+) -> tuple[Measured | None, str]:
+    """A few updates of another trainer on what a way trains; see `peers`."""
+    seeded = [f"seed={seed}"] if seed is not None else []
+    scratch = (options.runs_dir / "peers" / peer.name).resolve()
+    try:
+        setting = render_setting([*way.arguments, *seeded], updates=options.peer_updates)
+    except ValueError as error:
+        return None, str(error)
+    found = run_peer(peer, Job(setting, rows, scratch, scratch / "result.json"), options.peer_timeout)
+    if found["status"] != "ok":
+        return None, f"{found['status']}: {found['error']}"
+    return read_ahead(found, peer.name, seed, setting.values, rows.rows), ""
 
 
-def _curves(group: Sequence[Measured]) -> list[list[tuple[float, float]]]:
-    """One curve for each seed: doing a run again shows nothing of the noise between runs."""
-    return list({run.seed: run.curve for run in reversed(group)}.values())
+def find_peers(options: argparse.Namespace) -> tuple[list[Peer], list[dict[str, str]]]:
+    """Those that are installed, and the lines of those that are not. Raises ValueError for a place that is wrong."""
+    found, absent = [], []
+    for peer in make_peers(options.peer, dict(options.peer_python)):
+        if find_versions(peer):
+            found.append(peer)
+        else:
+            absent.append({"way": peer.name, "why": f"not installed: pip install {peer.name}"})
+    return found, absent
 
 
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
+def entries(options: argparse.Namespace, runner: Runner | None, peers: Sequence[Peer]) -> list[Entry]:
+    """All that a round runs, one after another. Raises ValueError where peers can't be given the first way's rows."""
+
+    def ours(way: Way, seed: int | None) -> tuple[Measured | None, str]:
+        if runner is None:
+            return train(way, seed, options.runs_dir)
+        return train_ahead(way, seed, runner, options.limit_bytes)
+
+    made = [Entry(way.name, functools.partial(ours, way)) for way in options.ways]
+    if peers:
+        first = options.ways[0]
+        values = render_setting(first.arguments, updates=options.peer_updates).values
+        rows = encode_rows(values, (options.runs_dir / "peers" / "rows").resolve(), str(locate_engine().python))
+        made += [
+            Entry(peer.name, functools.partial(train_peer, peer, first, rows=rows, options=options)) for peer in peers
+        ]
+    return made
 
 
-def markdown(summary: dict[str, Any]) -> str:
-    """The table that the documentation shows."""
-    head = ("way", "train s", "times as fast", "tokens/s", "supervised/s", "rows/s", "updates", "peak GiB (reserved)",
-            "MFU", "last loss", "tokens/s after update 1 (supervised)", "curves")  # fmt: skip
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(_cells(way)) + " |" for way in summary["ways"]]
-    lines += [f"\n{each['way']} failed: {each['why']}" for each in summary.get("failed", [])]
-    return "\n".join(lines)
-
-
-def _cells(way: dict[str, Any]) -> list[str]:
-    peak, reserved, steady = way["peak_allocated_bytes"], way["peak_reserved_bytes"], way["steady_tokens_per_s"]
-    return [
-        way["way"],
-        f"{way['train_s']:.1f} ({way['train_s_range'][0]:.1f}-{way['train_s_range'][1]:.1f})",
-        f"{way['times_as_fast']:.2f}",
-        f"{way['tokens_per_s']:,.0f}",
-        f"{way['supervised_tokens_per_s']:,.0f}",
-        f"{way['rows_per_s']:.1f}",
-        str(way["updates"]),
-        f"{peak / 2**30:.1f} ({reserved / 2**30:.1f})" if peak and reserved else "-",
-        f"{way['mfu']:.1%}" if way["mfu"] is not None else "-",
-        f"{way['last_loss']:.4f}",
-        f"{steady:,.0f} ({way['steady_supervised_tokens_per_s']:,.0f})" if steady else "-",
-        _agreement(way["loss"]),
-    ]
-
-
-def _agreement(loss: dict[str, Any] | None) -> str:
-    if loss is None:
-        return "(compared with this)"
-    if loss["agree"] is None:
-        return "not tested: fewer than two seeds"
-    return f"{'agree' if loss['agree'] else 'DIFFER'} (least p {loss['least_p']:.2g})"
-
-
-def main() -> None:
-    """Train, read, print the table."""
+def parse_options() -> argparse.Namespace:
+    """The command line's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ways", nargs="+", type=parse_way, metavar='NAME="RECIPE key=value …"')
     parser.add_argument("--rounds", type=int, default=3, help="runs of each way")
@@ -338,34 +300,52 @@ def main() -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path("throughput-runs"))
     parser.add_argument("--ahead", action="store_true", help="what `lfwrap train` renders, in processes of ahead.py")
     parser.add_argument("--limit-bytes", type=int, help="with --ahead: what torch may take of the GPU")
+    parser.add_argument("--peer", action="append", default=[], choices=sorted(COMMANDS), help="train this, too")
+    parser.add_argument(
+        "--peer-python", action="append", default=[], type=parse_place, metavar="NAME=PATH",
+        help="the peer's Python, or a folder of packages that goes before the engine's",
+    )  # fmt: skip
+    parser.add_argument("--peer-updates", type=int, default=4, help="after which a peer ends (default: 4)")
+    parser.add_argument("--peer-timeout", type=float, default=600.0, metavar="SECONDS", help="(default: 600)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write everything measured, curves included")
     parser.add_argument("--markdown", type=Path, metavar="OUT", help="write the table")
     options = parser.parse_args()
+    taken = [way.name for way in options.ways] + options.peer
+    if len(set(taken)) < len(taken):
+        parser.error(f"a name is given twice: {', '.join(taken)}")
+    return options
+
+
+def main() -> None:
+    """Train, read, print the table."""
+    options = parse_options()
     runs: list[Measured] = []
     failed: list[dict[str, str]] = []
-    runner = Runner(options.runs_dir.resolve()) if options.ahead else None
+    try:
+        peers, absent = find_peers(options)
+        runner = Runner(options.runs_dir.resolve()) if options.ahead else None
+        round_of = entries(options, runner, peers)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     for number in range(options.rounds):
         seed = None if options.same_seed else FIRST_SEED + number
-        for way in options.ways:
+        for entry in round_of:
             began_s = time.monotonic()
-            if runner is None:
-                run, why = train(way, seed, options.runs_dir)
-            else:
-                run, why = train_ahead(way, seed, runner, options.limit_bytes)
+            run, why = entry.run(seed)
             if run is None:
-                failed.append({"way": way.name, "why": why})
-                print(f"round {number + 1}, {way.name}: failed: {why}", file=sys.stderr)
+                failed.append({"way": entry.name, "why": why})
+                print(f"round {number + 1}, {entry.name}: failed: {why}", file=sys.stderr)
                 continue
             runs.append(run)
             took_s = time.monotonic() - began_s
-            print(f"round {number + 1}, {way.name}: {runs[-1].train_s:.1f} s of {took_s:.1f}", file=sys.stderr)
+            print(f"round {number + 1}, {entry.name}: {run.train_s:.1f} s of {took_s:.1f}", file=sys.stderr)
         if runs:  # after each round: a lease may end before the last
-            write_results({**summarise(runs), "failed": failed}, options.json, options.markdown)
+            write_results({**summarise(runs), "failed": failed, "absent": absent}, options.json, options.markdown)
     if runner is not None:
         runner.close()
     if not runs:
         raise SystemExit("nothing was trained")
-    print(markdown({**summarise(runs), "failed": failed}))
+    print(markdown({**summarise(runs), "failed": failed, "absent": absent}))
 
 
 def write_results(summary: dict[str, Any], json_path: Path | None, markdown_path: Path | None) -> None:
