@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,15 +120,18 @@ def test_a_warning_leaves_the_training_alone_until_somebody_stops_it(
 
 
 def test_each_rank_has_logs_of_its_own_without_the_example(run: Run) -> None:
-    steps: list[int] = []
+    folder = run.paths.attempt(0)
 
     def stop_at_two(entry: Progress) -> None:
-        steps.append(entry.step)
-        if entry.step == 2:
+        if entry.step == 2:  # the first rank's; the second may only just have been started
+            deadline_s = time.monotonic() + 20
+            while time.monotonic() < deadline_s and not (
+                len(folder.ranks()) == 2 and folder.rank(1).stderr.stat().st_size
+            ):
+                time.sleep(0.02)
             os.kill(os.getpid(), signal.SIGTERM)
 
     run_attempt(run, attempt_for(run, "sleep", OnStall.WARN), Listener(on_progress=stop_at_two))
-    folder = run.paths.attempt(0)
     assert [rank.number for rank in folder.ranks()] == [0, 1]
     assert "Running training" in folder.rank(1).stderr.read_text(encoding="utf-8")
     assert "Running training" not in folder.stderr.read_text(encoding="utf-8")
