@@ -78,7 +78,8 @@ class Seen:
     def end_update(self) -> None:
         """Wait for the GPU and note the update."""
         now = now_s()
-        learned, real, through = (sum(int(each) for each in column) for column in zip(*self._batches, strict=True))
+        columns = list(zip(*self._batches, strict=True)) or [(), (), ()]
+        learned, real, through = (sum(int(each) for each in column) for column in columns)
         self.updates.append(
             {"s": now - self._ended_s, "tokens": real, "supervised_tokens": learned, "tokens_through": through}
         )

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from ahead import Runner, render_case
 from peers.commands import COMMANDS, Job
 from peers.rows import Rows, encode_rows
-from peers.run import Peer, find_versions, make_peers, run_peer
+from peers.run import Peer, find_peer, make_peers, run_peer
 from peers.setting import render_setting
 from throughput_table import Measured, markdown, summarise
 
@@ -255,7 +255,7 @@ def train_peer(
         setting = render_setting([*way.arguments, *seeded], updates=options.peer_updates)
     except ValueError as error:
         return None, str(error)
-    found = run_peer(peer, Job(setting, rows, scratch, scratch / "result.json"), options.peer_timeout)
+    found = run_peer(peer, Job(setting, rows, scratch, scratch / "result.json", peer.versions), options.peer_timeout)
     if found["status"] != "ok":
         return None, f"{found['status']}: {found['error']}"
     return read_ahead(found, peer.name, seed, setting.values, rows.rows), ""
@@ -264,8 +264,8 @@ def train_peer(
 def find_peers(options: argparse.Namespace) -> tuple[list[Peer], list[dict[str, str]]]:
     """Those that are installed, and the lines of those that are not. Raises ValueError for a place that is wrong."""
     found, absent = [], []
-    for peer in make_peers(options.peer, dict(options.peer_python)):
-        if find_versions(peer):
+    for peer in map(find_peer, make_peers(options.peer, dict(options.peer_python))):
+        if peer.versions:
             found.append(peer)
         else:
             absent.append({"way": peer.name, "why": f"not installed: pip install {peer.name}"})

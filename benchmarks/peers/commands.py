@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +28,14 @@ class Job:
         rows: its rows.
         scratch: a folder of its own.
         result: the file that the run writes.
+        versions: of the peer, and of what it stands on.
     """
 
     setting: Setting
     rows: Rows
     scratch: Path
     result: Path
+    versions: Mapping[str, str]
 
 
 def trl_command(job: Job) -> list[str]:
@@ -50,19 +52,13 @@ def trl_command(job: Job) -> list[str]:
         "lora_dropout": setting.dropout,
         "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": accumulation,
-        "train_sampling_strategy": "group_by_length",
+        **({"train_sampling_strategy": "group_by_length"} if _is_five(job) else {"group_by_length": True}),
         "use_liger_kernel": not setting.on_cpu,
         "bf16": setting.dtype == "bfloat16",
         "fp16": setting.dtype == "float16",
         "use_cpu": setting.on_cpu,
         "learning_rate": setting.learning_rate,
-        "lr_scheduler_type": setting.scheduler,
-        "warmup_steps": setting.warmup,
-        "seed": setting.seed,
-        "max_steps": setting.updates,
-        "logging_steps": 1,
-        "report_to": "none",
-        "save_strategy": "no",
+        **_course(job),
         "output_dir": job.scratch / "out",
     }
     targets = ["all-linear"] if setting.targets == ("all",) else list(setting.targets)
@@ -100,13 +96,7 @@ def unsloth_command(job: Job) -> list[str]:
             "bf16": setting.dtype == "bfloat16",
             "fp16": setting.dtype == "float16",
             "learning_rate": setting.learning_rate,
-            "lr_scheduler_type": setting.scheduler,
-            "warmup_steps": setting.warmup,
-            "seed": setting.seed,
-            "max_steps": setting.updates,
-            "logging_steps": 1,
-            "report_to": "none",
-            "save_strategy": "no",
+            **_course(job),
             "dataset_num_proc": 1,
             "output_dir": str(job.scratch / "out"),
         },
@@ -129,6 +119,26 @@ COMMANDS: dict[str, Callable[[Job], list[str]]] = {
     "unsloth": unsloth_command,
     "torchtune": torchtune_command,
 }
+
+
+def _course(job: Job) -> dict[str, object]:
+    """What Trainer is told of its course. Before version 5 a part of all updates had a name of its own."""
+    setting = job.setting
+    warmup = "warmup_steps" if _is_five(job) or setting.warmup >= 1 else "warmup_ratio"
+    return {
+        "lr_scheduler_type": setting.scheduler,
+        warmup: setting.warmup if setting.warmup < 1 else int(setting.warmup),
+        "seed": setting.seed,
+        "max_steps": setting.updates,
+        "logging_steps": 1,
+        "report_to": "none",
+        "save_strategy": "no",
+    }
+
+
+def _is_five(job: Job) -> bool:
+    """TRL's parser passes over what it does not know: a name of another version would be lost."""
+    return int(job.versions.get("transformers", "5").split(".")[0]) >= 5
 
 
 def _word(value: object) -> str:

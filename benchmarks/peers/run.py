@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,11 @@ from ahead import end
 from .commands import COMMANDS, INSIDE, Job
 
 _PROBE = "import json, timed_trainer; print(json.dumps(timed_trainer.find_versions()))"
+_STANDS_ON = {
+    "trl": ("torch", "transformers", "peft", "accelerate", "liger_kernel"),
+    "unsloth": ("torch", "transformers", "peft", "accelerate", "trl"),
+    "torchtune": ("torch", "torchao"),
+}
 _ERROR_CHARACTERS = 200
 
 
@@ -27,11 +32,13 @@ class Peer:
         name: as on PyPI.
         python: the Python that runs it.
         site: a folder that goes before that Python's packages, if any.
+        versions: of the peer and of what it stands on; empty until it is found, or where it is not installed.
     """
 
     name: str
     python: str = sys.executable
     site: Path | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_peers(names: list[str], places: Mapping[str, Path]) -> list[Peer]:
@@ -61,15 +68,17 @@ def make_peers(names: list[str], places: Mapping[str, Path]) -> list[Peer]:
     return peers
 
 
-def find_versions(peer: Peer) -> dict[str, str]:
-    """Versions of the peer and of what it stands on; empty where it is not installed."""
+def find_peer(peer: Peer) -> Peer:
+    """The peer with its versions, where it is installed."""
     done = subprocess.run(
         [peer.python, "-c", _PROBE], capture_output=True, text=True, env=_environment(peer), check=False
     )
     if done.returncode:
-        return {}
+        return peer
     found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return found if peer.name in found else {}
+    if peer.name not in found:
+        return peer
+    return replace(peer, versions={name: found[name] for name in (peer.name, *_STANDS_ON[peer.name]) if name in found})
 
 
 def run_peer(peer: Peer, job: Job, timeout_s: float) -> dict[str, Any]:
@@ -84,7 +93,7 @@ def run_peer(peer: Peer, job: Job, timeout_s: float) -> dict[str, Any]:
     status = _run(command, {**_environment(peer), "HF_DATASETS_CACHE": str(job.scratch / "datasets")}, log, timeout_s)
     if job.result.exists():
         found: dict[str, Any] = json.loads(job.result.read_text(encoding="utf-8"))
-        return found
+        return {**found, "versions": dict(peer.versions)}
     return {"status": status, "error": _last_error(log)}
 
 

@@ -23,7 +23,9 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from engine_worker import Seen, gpu_facts
 
-PACKAGES = ("trl", "unsloth", "torchtune", "torch", "transformers", "peft", "accelerate", "liger_kernel")
+PACKAGES = (
+    "trl", "unsloth", "torchtune", "torch", "torchao", "transformers", "peft", "accelerate", "liger_kernel",
+)  # fmt: skip
 
 
 def find_versions() -> dict[str, str]:
@@ -41,7 +43,7 @@ def finish(result: Path, seen: Seen, **facts: Any) -> None:
     """Write what was seen, and end the process."""
     found = {
         "status": "ok", "train_s": seen.train_s, "updates": seen.updates, "losses": seen.losses,
-        "versions": find_versions(), **gpu_facts(), **facts,
+        **gpu_facts(), **facts,
     }  # fmt: skip
     result.write_text(json.dumps(found), encoding="utf-8")
     sys.stdout.flush()
@@ -49,22 +51,27 @@ def finish(result: Path, seen: Seen, **facts: Any) -> None:
     os._exit(0)
 
 
-def watch(seen: Seen, result: Path) -> None:
-    """Have every Trainer's first callback and its step tell."""
-    from transformers import Trainer
-    from transformers.trainer_callback import DefaultFlowCallback
-
-    plain_step, plain_end, plain_log = (
-        Trainer.training_step,
-        DefaultFlowCallback.on_step_end,
-        DefaultFlowCallback.on_log,
-    )
+def count_batches(trainer_class: Any, seen: Seen) -> None:
+    """Have a Trainer's step count what it is given."""
+    plain_step = trainer_class.training_step
 
     def training_step(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         seen.count(inputs)
         return plain_step(self, model, inputs, *args, **kwargs)
 
+    trainer_class.training_step = training_step
+
+
+def watch(seen: Seen, result: Path) -> None:
+    """Have every Trainer's first callback and its step tell."""
+    from transformers import Trainer
+    from transformers.trainer_callback import DefaultFlowCallback
+
+    plain_end, plain_log = DefaultFlowCallback.on_step_end, DefaultFlowCallback.on_log
+
     def on_train_begin(*_: Any, **__: Any) -> None:
+        # Not before: Unsloth reads the step's source to change it when a model is loaded.
+        count_batches(Trainer, seen)
         seen.begin()
 
     def on_step_end(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -81,7 +88,6 @@ def watch(seen: Seen, result: Path) -> None:
     def on_train_end(*_: Any, **__: Any) -> None:
         finish(result, seen)
 
-    Trainer.training_step = training_step
     DefaultFlowCallback.on_train_begin, DefaultFlowCallback.on_train_end = on_train_begin, on_train_end
     DefaultFlowCallback.on_step_end, DefaultFlowCallback.on_log = on_step_end, on_log
 
