@@ -258,7 +258,7 @@ def train_peer(
     found = run_peer(peer, Job(setting, rows, scratch, scratch / "result.json", peer.versions), options.peer_timeout)
     if found["status"] != "ok":
         return None, f"{found['status']}: {found['error']}"
-    return read_ahead(found, peer.name, seed, setting.values, rows.rows), ""
+    return read_ahead(found, peer.name, seed, setting.values, len(rows.lengths)), ""
 
 
 def find_peers(options: argparse.Namespace) -> tuple[list[Peer], list[dict[str, str]]]:

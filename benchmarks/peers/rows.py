@@ -30,17 +30,20 @@ class Rows:
 
     Attributes:
         folder: nothing else is in it.
-        rows: of an epoch.
-        tokens: in all of them, after cutting.
-        supervised_tokens: those that are learned.
-        longest_tokens: of one row.
+        lengths: tokens of each row of an epoch, after cutting.
     """
 
     folder: Path
-    rows: int
-    tokens: int
-    supervised_tokens: int
-    longest_tokens: int
+    lengths: tuple[int, ...]
+
+    def packs(self, pack_tokens: int) -> int:
+        """How many packs whole rows fill one after another, none of them split, in the file's order."""
+        count, filled = 1, 0
+        for length in self.lengths:
+            if filled + length > pack_tokens:
+                count, filled = count + 1, 0
+            filled += length
+        return count
 
 
 def encode_rows(values: Mapping[str, Any], folder: Path, python: str) -> Rows:
@@ -73,4 +76,4 @@ def encode_rows(values: Mapping[str, Any], folder: Path, python: str) -> Rows:
     )
     if done.returncode:
         raise ValueError("the engine can't encode the rows: " + "\n".join(done.stderr.splitlines()[-5:]))
-    return Rows(folder, **json.loads(done.stdout.splitlines()[-1]))
+    return Rows(folder, tuple(json.loads(done.stdout.splitlines()[-1])))

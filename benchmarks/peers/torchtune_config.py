@@ -32,8 +32,8 @@ def torchtune_config(setting: Setting, rows: Rows, scratch: Path, result: Path) 
     """
     folder = Path(setting.model)
     facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    pack = min(setting.cutoff_tokens, max(PACK_TOKENS, rows.longest_tokens))
-    packs = max(1, round(setting.rows_per_update * rows.tokens / rows.rows / pack))
+    pack = min(setting.cutoff_tokens, max(PACK_TOKENS, *rows.lengths))
+    packs = max(1, round(setting.rows_per_update * rows.packs(pack) / len(rows.lengths)))
     micro = min(_LARGEST_MICRO_BATCH, packs)
     return {
         "output_dir": str(scratch),
@@ -78,7 +78,7 @@ def torchtune_config(setting: Setting, rows: Rows, scratch: Path, result: Path) 
             "_component_": "torchtune_parts.ResultLogger",
             "file": str(result),
             "updates": setting.updates,
-            "rows": rows.rows,
+            "rows": len(rows.lengths),
         },
         "log_every_n_steps": 1,
         "log_peak_memory_stats": not setting.on_cpu,

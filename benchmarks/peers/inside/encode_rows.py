@@ -1,7 +1,7 @@
 """Write rows as the engine's training sees them: token ids, and which are learned; run by the engine's Python.
 
 Reads one JSON object from stdin: ``dataset_dir``, ``names``, ``model``, ``max_samples``, ``arguments`` (the engine's
-for data) and ``out``, a JSONL file. Writes one JSON line with the counts of rows and tokens.
+for data) and ``out``, a JSONL file. Writes one JSON line: the rows' lengths.
 """
 
 from __future__ import annotations
@@ -47,18 +47,13 @@ def main() -> None:
     answer, sys.stdout = sys.stdout, sys.stderr
     job = json.load(sys.stdin)
     processor = make_processor(job)
-    lengths, supervised = [], 0
+    lengths = []
     with Path(job["out"]).open("w", encoding="utf-8") as sink:
         for ids, labels in encoded(job, processor):
             learned = [int(label != IGNORED) for label in labels]
             sink.write(json.dumps({"input_ids": ids, "completion_mask": learned}) + "\n")
             lengths.append(len(ids))
-            supervised += sum(learned)
-    counts = {
-        "rows": len(lengths), "tokens": sum(lengths), "supervised_tokens": supervised,
-        "longest_tokens": max(lengths, default=0),
-    }  # fmt: skip
-    print(json.dumps(counts), file=answer, flush=True)
+    print(json.dumps(lengths), file=answer, flush=True)
 
 
 if __name__ == "__main__":
