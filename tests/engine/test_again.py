@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -30,14 +31,19 @@ learning_rate: 1.0e-3
 max_steps: 4
 save_steps: 2
 use_cpu: true
+torch_compile: true
 lfwrap:
   effective_batch_size: 2
 """
 
 
+COMPILED = "lfwrap: 4 layers are compiled in the first update"
+
+
 def lfwrap(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "lfwrap", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=180)
+    environ = os.environ | {"TORCH_COMPILE_DISABLE": "1"}  # layers go to a compiler that leaves them as they are
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environ, check=False, timeout=180)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,7 @@ def test_a_replay_has_the_same_losses(place: Path) -> None:
     again = load_run(value["path"])
     assert again.record.replay_of == str(first.paths.root)
     assert losses(again) == losses(first)
+    assert all(COMPILED in run.paths.attempt(0).stdout.read_text(encoding="utf-8") for run in (first, again))
 
 
 def test_a_new_run_trains_on_from_an_adapter(place: Path) -> None:
@@ -123,3 +130,4 @@ def test_train_resume_goes_on_and_refuses_another_run(place: Path) -> None:
     assert resumed.record.state is RunState.SUCCEEDED
     assert losses(resumed) == through
     assert len(resumed.paths.attempt_numbers()) == 2
+    assert COMPILED in resumed.paths.attempt(1).stdout.read_text(encoding="utf-8")
