@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from lfwrap.plan.batch import BatchPlan
 from lfwrap.recipe.candidates import Way
 from lfwrap.recipe.planning import Planned
 from lfwrap.results.trial_values import (
@@ -83,6 +86,22 @@ def test_what_the_worker_found_as_figures_of_the_data():
     read = read_trial(Way(Planned(), extended=True), found, 100)
     assert (read.speed, read.row_s, read.tokens_per_s, read.supervised_tokens_per_s) == ("max", 0.2, 200.0, 50.0)
     assert (read.peak_allocated_bytes, read.peak_reserved_bytes) == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("steps", "updates", "epoch_s"),
+    [
+        (10, 10.0, 120.0),  # one epoch: all of the 20 s
+        (40, 10.0, 105.0),  # a quarter of the training
+        (5, 10.0, 120.0),  # max_steps ends it within an epoch
+        (None, 10.0, 100.0),
+    ],
+)
+def test_an_epoch_bears_its_share_of_the_compiling_that_a_trial_does_not_time(steps, updates, epoch_s):
+    option = SimpleNamespace(changes={}, batch=BatchPlan(1, 1, 1), compile_s=20.0)
+    plan = SimpleNamespace(steps=steps, option=option)
+    found = {"status": "ok", "epoch_s": 100.0, "updates": updates}
+    assert read_trial(Way(Planned(plan=plan)), found, None).epoch_s == epoch_s
 
 
 def test_a_process_that_vanished_is_a_failure():
