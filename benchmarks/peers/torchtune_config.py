@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,19 @@ def torchtune_config(setting: Setting, rows: Rows, scratch: Path, result: Path) 
         result: where the log goes.
 
     Raises:
-        ValueError: torchtune has no such model, or can't adapt just these layers.
+        ValueError: torchtune has no such model, can't adapt just these layers, or the rows are too few for an update.
     """
     folder = Path(setting.model)
     facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     pack = min(setting.cutoff_tokens, max(PACK_TOKENS, *rows.lengths))
     packs = max(1, round(setting.rows_per_update * rows.packs(pack) / len(rows.lengths)))
     micro = min(_LARGEST_MICRO_BATCH, packs)
+    accumulation = max(1, round(packs / micro))
+    updates_per_epoch = rows.packs(pack) // micro // accumulation
+    if not updates_per_epoch:
+        raise ValueError(
+            f"{rows.packs(pack)} packs of {pack} tokens are fewer than the {micro * accumulation} of an update"
+        )
     return {
         "output_dir": str(scratch),
         "model": _model(setting, facts),
@@ -58,8 +65,8 @@ def torchtune_config(setting: Setting, rows: Rows, scratch: Path, result: Path) 
         "shuffle": True,
         "seed": setting.seed,
         "batch_size": micro,
-        "gradient_accumulation_steps": max(1, round(packs / micro)),
-        "epochs": setting.updates,  # more than enough, where an epoch is short
+        "gradient_accumulation_steps": accumulation,
+        "epochs": math.ceil(setting.updates / updates_per_epoch),
         "max_steps_per_epoch": setting.updates,
         "optimizer": {
             "_component_": "torch.optim.AdamW",

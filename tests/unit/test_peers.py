@@ -152,6 +152,16 @@ def test_torchtunes_packs(make_job, lengths, more, packs):
     assert (found["dataset"]["pack_tokens"], found["batch_size"], found["gradient_accumulation_steps"]) == packs
 
 
+def test_torchtunes_epochs(make_job):
+    """Its learning rate falls over epochs times the updates that an epoch is cut to."""
+    found = yaml.safe_load(Path(torchtune_command(make_job())[-1]).read_text())
+    assert (found["epochs"], found["max_steps_per_epoch"]) == (1, 4)
+    short = yaml.safe_load(Path(torchtune_command(make_job(lengths=(186,) * 300))[-1]).read_text())
+    assert short["epochs"] == 2
+    with pytest.raises(ValueError, match="fewer than"):
+        torchtune_command(make_job(lengths=(186,) * 100))
+
+
 def test_torchtune_reads_what_transformers_five_writes(make_job):
     llama = {**QWEN, "model_type": "llama", "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}
     del llama["rope_theta"]
