@@ -174,8 +174,7 @@ def train_here(callbacks: list[Any]) -> None:
     """The engine's training as its own command runs it; the engine reads the arguments itself."""
     from llamafactory.train.tuner import run_exp
 
-    if os.environ.get(SPEED) == "max":
-        load_speed().apply()
+    extend_engine()
     run_exp(callbacks=[*callbacks, *warm_up(read_values(Path(sys.argv[1])))])
 
 
@@ -194,6 +193,12 @@ def warm_up(values: Mapping[str, Any]) -> list[Any]:
     device = int(os.environ.get("LOCAL_RANK", "0"))
     made = warm_kernels.make_callback(values, device, within_layers=not compiled_layers.is_wanted())
     return [] if made is None else [made]
+
+
+def extend_engine() -> None:
+    """Let the engine load its models with the extension, where ``speed: max`` asks for it."""
+    if os.environ.get(SPEED) == "max":
+        load_speed().apply()
 
 
 def load_speed() -> Any:

@@ -97,6 +97,7 @@ def make_worker(base: Any, flag_name: str) -> Any:
             sys.path.insert(0, here)
             import train_engine  # type: ignore[import-not-found]  # takes that folder out of the path again
 
+            train_engine.extend_engine()
             flag = ray.get_actor(flag_name)
             is_first = os.environ["RANK"] == "0"
             train_engine.train_rank(

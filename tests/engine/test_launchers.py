@@ -174,7 +174,8 @@ def test_two_nodes_of_which_one_is_killed_go_on_together(recipe: Path) -> None:
 
 def test_a_local_ray_trains_stops_with_a_checkpoint_and_goes_on(recipe: Path) -> None:
     pytest.importorskip("ray")
-    process = start(recipe.parent, "train", recipe.name, "--gpus", "2", "--launcher", "ray", "max_steps=400")
+    arguments = ("--gpus", "2", "--launcher", "ray", "max_steps=400", "lfwrap.speed=max")
+    process = start(recipe.parent, "train", recipe.name, *arguments)
     runs = recipe.parent / "runs"
     wait_until(lambda: steps_done(runs) >= 3)
     process.terminate()
@@ -187,6 +188,8 @@ def test_a_local_ray_trains_stops_with_a_checkpoint_and_goes_on(recipe: Path) ->
     assert_batch(run)
     log = run.paths.attempt(0).stdout.read_text(encoding="utf-8")
     assert "What is" not in log
+    ranks = [rank.stdout.read_text(encoding="utf-8") for rank in run.paths.attempt(0).ranks()]
+    assert ["extended for speed" in text for text in ranks] == [True, True]
     plan = json.loads(subprocess.check_output([*LFWRAP, "runs", "resume", run.paths.root, "--dry-run", "--json"]))
     assert plan["checkpoint"].endswith(f"checkpoint-{run.record.global_step}")
     assert "train_ray.py" in plan["command"]["quoted"]
