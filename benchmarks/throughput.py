@@ -264,7 +264,10 @@ def train_peer(
 def find_peers(options: argparse.Namespace) -> tuple[list[Peer], list[dict[str, str]]]:
     """Those that are installed, and the lines of those that are not. Raises ValueError for a place that is wrong."""
     found, absent = [], []
-    for peer in map(find_peer, make_peers(options.peer, dict(options.peer_python))):
+    if not options.peer and not options.peer_python:
+        return [], []
+    python = str(locate_engine().python)
+    for peer in map(find_peer, make_peers(options.peer, dict(options.peer_python), python)):
         if peer.versions:
             found.append(peer)
         else:

@@ -41,12 +41,13 @@ class Peer:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def make_peers(names: list[str], places: Mapping[str, Path]) -> list[Peer]:
+def make_peers(names: list[str], places: Mapping[str, Path], python: str = sys.executable) -> list[Peer]:
     """The peers that were asked for.
 
     Args:
         names: theirs.
         places: for those that live elsewhere a Python, or a folder of packages.
+        python: of all others, and of those with a folder.
 
     Raises:
         ValueError: a place is given for a peer that is not asked for, or is not there.
@@ -60,9 +61,9 @@ def make_peers(names: list[str], places: Mapping[str, Path]) -> list[Peer]:
     for name in names:
         place = places.get(name)
         if place is None:
-            peers.append(Peer(name))
+            peers.append(Peer(name, python))
         elif place.is_dir():
-            peers.append(Peer(name, site=place.absolute()))
+            peers.append(Peer(name, python, place.absolute()))
         else:
             peers.append(Peer(name, str(place.absolute())))  # not resolved: a venv's Python is a link
     return peers

@@ -189,8 +189,8 @@ def test_where_peers_live(tmp_path):
     python.touch()
     site = tmp_path / "site"
     site.mkdir()
-    found = make_peers(["trl", "unsloth", "torchtune"], {"unsloth": site, "torchtune": python})
-    assert found == [Peer("trl"), Peer("unsloth", site=site), Peer("torchtune", str(python))]
+    found = make_peers(["trl", "unsloth", "torchtune"], {"unsloth": site, "torchtune": python}, "engine")
+    assert found == [Peer("trl", "engine"), Peer("unsloth", "engine", site), Peer("torchtune", str(python))]
     with pytest.raises(ValueError, match="no such file"):
         make_peers(["trl"], {"trl": tmp_path / "gone"})
     with pytest.raises(ValueError, match="no --peer unsloth"):
