@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 
@@ -211,6 +214,56 @@ def test_the_command_line(monkeypatch, capsys):
         throughput.parse_options()
     assert "given twice" in capsys.readouterr().err
     assert sorted(COMMANDS) == ["torchtune", "trl", "unsloth"]
+
+
+class FakePacks:
+    """torchtune's packing as its data set shows it: what fills a pack up is its last row."""
+
+    def __init__(self, rows, *, max_seq_len, padding_idx):
+        self.max_seq_len = max_seq_len
+        tokens, labels = ([token for row in rows for token in row[key]] for key in ("tokens", "labels"))
+        self.packs = [
+            self._pad_pack({"tokens": tokens, "labels": labels, "lengths": [len(r["tokens"]) for r in rows]}, 0)
+        ]
+
+    def _pad_pack(self, pack, padding_idx):
+        missing = self.max_seq_len - len(pack["tokens"])
+        return {
+            "tokens": pack["tokens"] + [padding_idx] * missing,
+            "labels": np.array(pack["labels"] + [-100] * missing),
+            "seq_lens": np.array(pack["lengths"] + [missing] * bool(missing)),
+        }
+
+    def __getitem__(self, index):
+        return self.packs[index]
+
+
+def test_torchtunes_log_becomes_a_result(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchtune", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "torchtune.datasets", SimpleNamespace(PackedDataset=FakePacks))
+    monkeypatch.syspath_prepend(str(PLACE))
+    monkeypatch.syspath_prepend(str(PLACE / "peers" / "inside"))
+    parts = importlib.import_module("torchtune_parts")
+    ended = []
+    monkeypatch.setattr(parts, "finish", lambda file, seen, **facts: ended.append((file, seen, facts)))
+    rows = [{"input_ids": [1, 2, 3], "completion_mask": [0, 1, 1]}, {"input_ids": [4, 5], "completion_mask": [0, 1]}]
+    file = tmp_path / "train.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    packs = parts.token_rows(parts.make_tokenizer(0), file=str(file), pack_tokens=8, packed=True)
+    full = parts.token_rows(parts.make_tokenizer(0), file=str(file), pack_tokens=5, packed=True)
+    log = parts.ResultLogger(str(tmp_path / "result.json"), updates=2, rows=4)
+    assert "is_filled" not in packs[0]
+    log.log_dict({"loss": 3.0, "tokens_per_second_per_gpu": 1.5, "peak_memory_alloc": 2.0}, step=1)
+    assert not ended
+    assert len(full[0]["tokens"]) == 5
+    log.log_dict({"loss": 2.0, "tokens_per_second_per_gpu": 6.0, "peak_memory_alloc": 1.0}, step=2)
+    [(_, seen, facts)] = ended
+    assert seen.updates == [
+        {"s": 2.0, "tokens": 5, "supervised_tokens": 3, "tokens_through": 8},
+        {"s": 0.5, "tokens": 5, "supervised_tokens": 3, "tokens_through": 5},
+    ]
+    assert (seen.losses, seen.train_s) == ([(0.5, 3.0), (1.0, 2.0)], 2.5)
+    assert facts == {"peak_allocated_bytes": 2 * 2**30, "peak_reserved_bytes": None}
 
 
 def found(seconds, versions=None):
