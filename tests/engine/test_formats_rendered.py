@@ -245,7 +245,8 @@ def test_every_format_reaches_every_template(cases):
     for template in ("qwen", "qwen3", "llama3", "default"):
         assert {name for name, _, _ in cases[template]} >= everything
     assert len(cases["glm4"]) < len(cases["qwen"])
-    assert all(len(held) > 50 for held in cases.values())
+    least = 50 if SAMPLES.is_dir() else 20  # golden rows and tough ones alone, where there are no samples
+    assert {template: len(held) for template, held in cases.items() if len(held) <= least} == {}
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
