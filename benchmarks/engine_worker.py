@@ -100,17 +100,22 @@ def now_s() -> float:
     return time.monotonic()
 
 
-def watch(seen: Seen, finish: Any) -> Any:
-    """The callback that fills ``seen`` and ends the process after the last update; batches are counted beside it."""
-    from transformers import Trainer, TrainerCallback
-
-    plain_step = Trainer.training_step
+def count_batches(trainer_class: Any, seen: Seen) -> None:
+    """Have a Trainer's step count what it is given."""
+    plain_step = trainer_class.training_step
 
     def training_step(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         seen.count(inputs)
         return plain_step(self, model, inputs, *args, **kwargs)
 
-    Trainer.training_step = training_step
+    trainer_class.training_step = training_step
+
+
+def watch(seen: Seen, finish: Any) -> Any:
+    """The callback that fills ``seen`` and ends the process after the last update; batches are counted beside it."""
+    from transformers import Trainer, TrainerCallback
+
+    count_batches(Trainer, seen)
 
     class Watch(TrainerCallback):  # type: ignore[misc]  # the engine has no types
         """Times and losses."""

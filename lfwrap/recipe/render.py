@@ -108,9 +108,13 @@ def render_recipe(
     layers.lay(Source.RUN, _run_layer(output_dir, dataset_dir))
     layers.lay(Source.RUN, run_values or {})
     rendered = _rendered(recipe, facts, layers, processes, deepspeed, with_text=with_text)
-    compiled = compiled or bool(rendered.engine.get(COMPILE_KEY))
-    compiled = compiled and not why_left_to_trainer(rendered.engine, rendered.zero_stage)
-    return replace(rendered, notes=(*notes, *rendered.notes), compiled=compiled)
+    return replace(rendered, notes=(*notes, *rendered.notes), compiled=_compiles(rendered, chosen=compiled))
+
+
+def _compiles(rendered: Rendered, *, chosen: bool) -> bool:
+    """Whether layers are compiled one by one: by the plan's choice or the person's, where the trainer does not do it."""
+    is_wanted = chosen or bool(rendered.engine.get(COMPILE_KEY))
+    return is_wanted and not why_left_to_trainer(rendered.engine, rendered.zero_stage)
 
 
 def _rendered(

@@ -140,24 +140,30 @@ def check_launch(
             "--hostfile: DeepSpeed reaches its hosts by pdsh, which is not on the PATH.",
             hint="Install pdsh, or start lfwrap on each node with --nnodes and --node-rank.",
         )
-    if options.extended and options.by_engine:
-        yield Finding(
-            "extension-by-engine-cli",
-            "speed: max needs lfwrap's own start of the engine; llamafactory-cli knows nothing of it.",
-            hint="Leave --engine-cli out, or write speed: auto.",
-        )
-    if options.extended and options.compiled:
-        yield Finding(
-            "compiled-extension",
-            "torch_compile: true with speed: max: the compiler can't look into the extension's kernels.",
-            hint="Leave torch_compile out, or write speed: auto, which compiles where it pays.",
-        )
+    if options.extended:
+        yield from _check_extension(options)
     if options.nodes.is_elastic and zero_stage > 0:
         yield Finding(
             "elastic-deepspeed",
             f"--nnodes {options.nodes.least}:{options.nodes.count}: ZeRO-{zero_stage} checkpoints are split over the"
             " processes and can't be read by another number of them.",
             hint="Give --nnodes one number, or train with zero_stage: 0.",
+        )
+
+
+def _check_extension(options: LaunchOptions) -> Iterator[Finding]:
+    """What ``speed: max`` can't be started with."""
+    if options.by_engine:
+        yield Finding(
+            "extension-by-engine-cli",
+            "speed: max needs lfwrap's own start of the engine; llamafactory-cli knows nothing of it.",
+            hint="Leave --engine-cli out, or write speed: auto.",
+        )
+    if options.compiled:
+        yield Finding(
+            "compiled-extension",
+            "torch_compile: true with speed: max: the compiler can't look into the extension's kernels.",
+            hint="Leave torch_compile out, or write speed: auto, which compiles where it pays.",
         )
 
 

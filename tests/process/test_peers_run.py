@@ -125,9 +125,9 @@ def test_a_trainers_command_is_timed_as_it_is(site, job, monkeypatch):
     ("program", "status", "error"),
     [
         (
-            "print('fine'); raise NotImplementedError('a GPU is needed')",
+            "print('fine'); raise RuntimeError('a GPU is needed')",
             "failed",
-            "NotImplementedError: a GPU is needed",
+            "RuntimeError: a GPU is needed",
         ),
         ("raise RuntimeError('CUDA out of memory. Tried')", "oom", "RuntimeError: CUDA out of memory. Tried"),
         ("", "failed", "it said nothing"),

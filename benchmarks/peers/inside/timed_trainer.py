@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from engine_worker import Seen, gpu_facts
+from engine_worker import Seen, count_batches, gpu_facts
 
 PACKAGES = (
     "trl", "unsloth", "torchtune", "torch", "torchao", "transformers", "peft", "accelerate", "liger_kernel",
@@ -49,17 +49,6 @@ def finish(result: Path, seen: Seen, **facts: Any) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def count_batches(trainer_class: Any, seen: Seen) -> None:
-    """Have a Trainer's step count what it is given."""
-    plain_step = trainer_class.training_step
-
-    def training_step(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        seen.count(inputs)
-        return plain_step(self, model, inputs, *args, **kwargs)
-
-    trainer_class.training_step = training_step
 
 
 def watch(seen: Seen, result: Path) -> None:
