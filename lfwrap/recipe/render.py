@@ -112,7 +112,7 @@ def render_recipe(
 
 
 def _compiles(rendered: Rendered, *, chosen: bool) -> bool:
-    """Whether layers are compiled one by one: by the plan's choice or the person's, where the trainer does not do it."""
+    """Whether layers are compiled one by one, by the plan's choice or the person's: not where the trainer compiles."""
     is_wanted = chosen or bool(rendered.engine.get(COMPILE_KEY))
     return is_wanted and not why_left_to_trainer(rendered.engine, rendered.zero_stage)
 
