@@ -33,17 +33,7 @@ def torchtune_config(setting: Setting, rows: Rows, scratch: Path, result: Path) 
     """
     folder = Path(setting.model)
     facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    pack = min(setting.cutoff_tokens, max(PACK_TOKENS, *rows.lengths))
-    packs = max(1, round(setting.rows_per_update * rows.packs(pack) / len(rows.lengths)))
-    micro = min(_LARGEST_MICRO_BATCH, packs)
-    accumulation = max(1, round(packs / micro))
-    updates_per_epoch = rows.packs(pack) // micro // accumulation
-    if not updates_per_epoch:
-        raise ValueError(
-            f"{rows.packs(pack)} packs of {pack} tokens are fewer than the {micro * accumulation} of an update"
-        )
     return {
-        "output_dir": str(scratch),
         "model": _model(setting, facts),
         "tokenizer": {"_component_": "torchtune_parts.make_tokenizer", "pad_id": _pad_id(facts)},
         "checkpointer": {
@@ -54,8 +44,34 @@ def torchtune_config(setting: Setting, rows: Rows, scratch: Path, result: Path) 
             "output_dir": str(scratch),
             "model_type": _builder(facts)[1],
         },
-        "resume_from_checkpoint": False,
-        "save_adapter_weights_only": True,
+        **_course(setting, rows),
+        **_computing(setting),
+        "output_dir": str(scratch),
+        "metric_logger": {
+            "_component_": "torchtune_parts.ResultLogger",
+            "file": str(result),
+            "updates": setting.updates,
+            "rows": len(rows.lengths),
+        },
+    }
+
+
+def _course(setting: Setting, rows: Rows) -> dict[str, Any]:
+    """Packs, how many of them an update takes, and for how long.
+
+    Raises:
+        ValueError: the rows are too few for an update.
+    """
+    pack = min(setting.cutoff_tokens, max(PACK_TOKENS, *rows.lengths))
+    packs = max(1, round(setting.rows_per_update * rows.packs(pack) / len(rows.lengths)))
+    micro = min(_LARGEST_MICRO_BATCH, packs)
+    accumulation = max(1, round(packs / micro))
+    updates_per_epoch = rows.packs(pack) // micro // accumulation
+    if not updates_per_epoch:
+        raise ValueError(
+            f"{rows.packs(pack)} packs of {pack} tokens are fewer than the {micro * accumulation} of an update"
+        )
+    return {
         "dataset": {
             "_component_": "torchtune_parts.token_rows",
             "file": str(rows.folder / "train.jsonl"),
@@ -68,6 +84,14 @@ def torchtune_config(setting: Setting, rows: Rows, scratch: Path, result: Path) 
         "gradient_accumulation_steps": accumulation,
         "epochs": math.ceil(setting.updates / updates_per_epoch),
         "max_steps_per_epoch": setting.updates,
+    }
+
+
+def _computing(setting: Setting) -> dict[str, Any]:
+    """Optimizer, number format and device; activations are kept, as they are in `speed: auto`."""
+    return {
+        "resume_from_checkpoint": False,
+        "save_adapter_weights_only": True,
         "optimizer": {
             "_component_": "torch.optim.AdamW",
             "fused": not setting.on_cpu,
@@ -81,12 +105,6 @@ def torchtune_config(setting: Setting, rows: Rows, scratch: Path, result: Path) 
         "loss": {"_component_": "torchtune.modules.loss.CEWithChunkedOutputLoss"},
         "clip_grad_norm": None,
         "compile": False,
-        "metric_logger": {
-            "_component_": "torchtune_parts.ResultLogger",
-            "file": str(result),
-            "updates": setting.updates,
-            "rows": len(rows.lengths),
-        },
         "log_every_n_steps": 1,
         "log_peak_memory_stats": not setting.on_cpu,
         "log_level": "INFO",
