@@ -37,14 +37,14 @@ from peers.run import Peer, find_peer, make_peers, run_peer
 from peers.setting import render_setting
 from throughput_table import Measured, markdown, summarise
 
-from lfwrap.data.rendered import rendered_lengths
-from lfwrap.data.stored import find_stored_set
+from lfwrap.data.datasets.dataset import find_stored_set
+from lfwrap.data.datasets.rendered import rendered_lengths
 from lfwrap.engine.locate import locate_engine
-from lfwrap.fsio import write_json
-from lfwrap.hardware.profile import load_hardware
-from lfwrap.model.facts import load_model_facts
+from lfwrap.files import write_json
+from lfwrap.hardware.load import load_hardware
+from lfwrap.model.load import load_model_facts
 from lfwrap.recipe.recipe import split_names
-from lfwrap.yamlio import load_yaml
+from lfwrap.yaml_files import load_yaml
 
 FIRST_SEED = 42
 _TIMEOUT_S = 3600.0

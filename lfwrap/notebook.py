@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from lfwrap.engine.locate import Engine
-    from lfwrap.results.answers import Answer, AnswerSession, GenerationSettings
-    from lfwrap.results.export import Export
-    from lfwrap.results.question_rows import Question
-    from lfwrap.results.target import Target
-    from lfwrap.run.record import Run
+    from lfwrap.export.export import Export
+    from lfwrap.inference.question_rows import Question
+    from lfwrap.inference.session import Answer, AnswerSession, GenerationSettings
+    from lfwrap.inference.target import Target
+    from lfwrap.run.folder.record import Run
 
 
 class TunedRun:
@@ -114,7 +114,7 @@ class TunedRun:
     def loss_curve(self) -> list[tuple[int, float]]:
         """``(step, loss)`` of each logged update, ascending. Raises UsageError where there is no run."""
         from lfwrap.errors import UsageError
-        from lfwrap.run.monitor import load_history
+        from lfwrap.run.folder.monitor import load_history
 
         if self._run is None:
             raise UsageError(f"{self.target.name}: no run, so no losses", hint="load_run takes a run's folder or name.")
@@ -127,7 +127,7 @@ class TunedRun:
         Raises:
             LfwrapError: as ``lfwrap export`` does.
         """
-        from lfwrap.results.export import ExportOptions, export_model
+        from lfwrap.export.export import ExportOptions, export_model
 
         return export_model(self._engine, self.target, Path(out), ExportOptions(**options), lambda _: None)
 
@@ -138,7 +138,7 @@ class TunedRun:
             session.__exit__(None, None, None)
 
     def _open(self) -> AnswerSession:
-        from lfwrap.results.answers import AnswerSession
+        from lfwrap.inference.session import AnswerSession
 
         if self._session is None:
             self._session = AnswerSession(self._engine, self.target, settings=self.settings).__enter__()
@@ -194,9 +194,9 @@ def load_run(
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import locate_engine
     from lfwrap.errors import UsageError
-    from lfwrap.results.answers import GenerationSettings
-    from lfwrap.results.contestants import run_of
-    from lfwrap.results.target import resolve_target
+    from lfwrap.inference.candidates import run_of
+    from lfwrap.inference.session import GenerationSettings
+    from lfwrap.inference.target import resolve_target
 
     known = [field.name for field in dataclasses.fields(GenerationSettings)]
     if unknown := generation.keys() - set(known):
@@ -210,7 +210,7 @@ def load_run(
 
 
 def _question(number: int, asked: str | Sequence[Mapping[str, str]], system: str | None, tools: str | None) -> Question:
-    from lfwrap.results.question_rows import Question, ask
+    from lfwrap.inference.question_rows import Question, ask
 
     if isinstance(asked, str):
         return ask(asked, number=number, system=system, tools=tools)

@@ -24,12 +24,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from page_block import PageBlock
 
-from lfwrap.hardware.profile import Gpu, load_hardware
-from lfwrap.model.facts import ModelFacts, catalog_model
-from lfwrap.plan.choices import Choices, read_choices
-from lfwrap.plan.constants import FITTED, SpeedConstants
-from lfwrap.plan.memory import estimate_memory
-from lfwrap.plan.throughput import estimate_speed
+from lfwrap.hardware.load import load_hardware
+from lfwrap.hardware.profile import Gpu
+from lfwrap.model.shapes import ModelFacts, catalog_model
+from lfwrap.plan.inputs.train_settings import Choices, read_choices
+from lfwrap.plan.memory.peak import estimate_memory
+from lfwrap.plan.speed.constants import FITTED, SpeedConstants
+from lfwrap.plan.speed.throughput import estimate_speed
 
 _FOLDER = Path(__file__).parent
 PAGE = _FOLDER.parents[1] / "docs" / "explanation" / "memory.md"

@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import check
 from page_block import PageBlock
 
-from lfwrap.hardware.profile import load_hardware
-from lfwrap.plan.choices import Choices, read_choices
-from lfwrap.plan.memory import estimate_memory
-from lfwrap.plan.throughput import estimate_speed
+from lfwrap.hardware.load import load_hardware
+from lfwrap.plan.inputs.train_settings import Choices, read_choices
+from lfwrap.plan.memory.peak import estimate_memory
+from lfwrap.plan.speed.throughput import estimate_speed
 
 BLOCK = PageBlock(check.PAGE, "benchmarks/memory/chosen.py")
 _RECORDS = Path(__file__).with_name("h200-chosen.jsonl")

@@ -1,4 +1,4 @@
-"""Fit the constants of the time model on the calibration half, and print them as lfwrap/plan/constants.py has them.
+"""Fit the time model's constants on the calibration half; print them as lfwrap/plan/speed/constants.py has them.
 
     python benchmarks/memory/fit_speed.py        (needs scipy)
 
@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import check
 
 from lfwrap.hardware.profile import Gpu
-from lfwrap.model.facts import ModelFacts
-from lfwrap.plan.choices import Choices
-from lfwrap.plan.constants import SpeedConstants
+from lfwrap.model.shapes import ModelFacts
+from lfwrap.plan.inputs.train_settings import Choices
+from lfwrap.plan.speed.constants import SpeedConstants
 
 # Before anything was fitted: factors over peak rates as profiled for 7B LoRA on one H100, launches as profiled there.
 PRIOR = SpeedConstants(

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from lfwrap.model.facts import ModelFacts, catalog_model
+from lfwrap.model.shapes import ModelFacts, catalog_model
 
 SEED = 20261122
 SECOND_SEED = 20261123

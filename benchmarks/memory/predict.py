@@ -17,7 +17,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parent))
 import check
 
-from lfwrap.plan.memory import estimate_memory
+from lfwrap.plan.memory.peak import estimate_memory
 
 OUT = Path(__file__).with_name("predicted.jsonl")
 _GPU = "NVIDIA H200"

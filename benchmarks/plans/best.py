@@ -19,11 +19,11 @@ from page_block import PageBlock
 
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.errors import PlanError
-from lfwrap.hardware.profile import load_hardware
+from lfwrap.hardware.load import load_hardware
+from lfwrap.plan.inputs.row_lengths import Rows
 from lfwrap.plan.plan import Plan
-from lfwrap.plan.rows import Rows
-from lfwrap.recipe.planning import Machine, plan_training
 from lfwrap.recipe.recipe import load_recipe
+from lfwrap.strategy.planning import Machine, plan_training
 from lfwrap.units import format_bytes, format_duration
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lfwrap import __version__
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 from lfwrap.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, LfwrapError, UsageError
 
 # command → (module, one line of help); the modules stay unloaded until used, so that help is quick.
@@ -44,7 +44,7 @@ class LazyGroup(click.Group):
         """Import the module of one command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"lfwrap.cli.{COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(f"lfwrap.cli.commands.{COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         _keep_line_breaks(command)
         return command

@@ -9,17 +9,17 @@ from typing import Any
 
 import orjson
 
-from lfwrap import fsio
-from lfwrap.data.columns import FIELDS
+from lfwrap import files
 from lfwrap.data.formats.base import ConvertOptions
-from lfwrap.data.mix import Part, Shaping
+from lfwrap.data.output.mix import Part, Shaping
+from lfwrap.data.output.report import Report
+from lfwrap.data.output.split import parse_share, parse_val_size
 from lfwrap.data.prepare import Request, files_of
-from lfwrap.data.report import Report
-from lfwrap.data.split import parse_share, parse_val_size
-from lfwrap.data.tool_lists import tools_files
-from lfwrap.data.tools import ToolCatalogue, load_catalogue
+from lfwrap.data.schema.columns import FIELDS
+from lfwrap.data.tools.catalogue import ToolCatalogue, load_catalogue
+from lfwrap.data.tools.tool_lists import tools_files
 from lfwrap.errors import DataError, Finding, RecipeError
-from lfwrap.yamlio import Document, load_yaml
+from lfwrap.yaml_files import Document, load_yaml
 
 _TOP = ("name", "out", "template", "seed", "val_size", "near_dedup", "test", "last_exchange", "strict", "max_rejects",
         "tools", "distractors", "instructions")  # fmt: skip
@@ -191,8 +191,8 @@ def lock_of(mixture: MixtureFile) -> dict[str, Any]:
     folder = mixture.path.parent
     return {
         "schema": "lfwrap.sources-lock/1",
-        "sources": fsio.sha256_file(mixture.path),
-        "inputs": {_relative(name, folder): fsio.sha256_file(Path(name)) for name in inputs},
+        "sources": files.sha256_file(mixture.path),
+        "inputs": {_relative(name, folder): files.sha256_file(Path(name)) for name in inputs},
     }
 
 
@@ -227,5 +227,5 @@ def check_frozen(mixture: MixtureFile) -> None:
 
 def write_lock(mixture: MixtureFile, report: Report) -> None:
     """Write down what went in and what came out."""
-    outputs = {name: fsio.sha256_file(Path(path)) for name, path in report.outputs.items()}
-    fsio.write_json(mixture.lock_path, lock_of(mixture) | {"outputs": outputs})
+    outputs = {name: files.sha256_file(Path(path)) for name, path in report.outputs.items()}
+    files.write_json(mixture.lock_path, lock_of(mixture) | {"outputs": outputs})

@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from lfwrap import fsio
-from lfwrap.data.blocks import NotUtf8Error
-from lfwrap.data.convert import Conversion
-from lfwrap.data.detect import Look, inspect_file, inspect_table
+from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import ConvertOptions
-from lfwrap.data.gather import Gatherer, split_lines
-from lfwrap.data.mix import Part, Shaping, parse_part
-from lfwrap.data.parallel import Workers, usable_cpus
-from lfwrap.data.registry import LOCK_NAME, check_name, dataset_entry, read_registry
-from lfwrap.data.report import FileReport, Report
-from lfwrap.data.source_file import SourceFile
-from lfwrap.data.sources import TABLE_SUFFIXES, expand_sources, open_text, suffix_of
-from lfwrap.data.spans import SPAN_BYTES
-from lfwrap.data.split import ValSize
-from lfwrap.data.staging import commit, staging_folder
-from lfwrap.data.templates import template_facts
+from lfwrap.data.output.mix import Part, Shaping, parse_part
+from lfwrap.data.output.registry import LOCK_NAME, check_name, dataset_entry, read_registry
+from lfwrap.data.output.report import FileReport, Report
+from lfwrap.data.output.sink import Gatherer, split_lines
+from lfwrap.data.output.split import ValSize
+from lfwrap.data.output.staging import commit, staging_folder
+from lfwrap.data.readers.blocks import NotUtf8Error
+from lfwrap.data.readers.chunk_plan import SPAN_BYTES
+from lfwrap.data.readers.detect import Look, inspect_file, inspect_table
+from lfwrap.data.readers.sources import TABLE_SUFFIXES, expand_sources, open_text, suffix_of
+from lfwrap.data.workers.file_chunks import SourceFile
+from lfwrap.data.workers.parallel import Workers, usable_cpus
+from lfwrap.engine.chat_templates import template_facts
 from lfwrap.errors import DataError, Finding, PreflightError
+from lfwrap.files import locked
 
 if TYPE_CHECKING:
-    from lfwrap.data.engine_check import EngineCheck
+    from lfwrap.data.datasets.engine_check import EngineCheck
 
 _SMALL_BYTES = 8 << 20
 _SMALL_WITH_DISTRACTORS_BYTES = 1 << 20  # rows grow tenfold
@@ -184,7 +184,7 @@ def _prepare(request: Request, files: Mapping[str, int], folder: Path, listener:
 def _conclude(request: Request, report: Report, folder: Path, listener: Listener) -> None:
     _judge(request, report, folder)
     if request.engine_check is not None:
-        from lfwrap.data.engine_check import check_staged
+        from lfwrap.data.datasets.engine_check import check_staged
 
         rows = {request.name: report.train_rows, f"{request.name}_val": report.val_rows}
         listener.checking()
@@ -222,8 +222,8 @@ class _Attempt:
     def _choose(
         self, gatherer: Gatherer, parts: Sequence[Part], part_of: Sequence[int], test_lines: Sequence[bytes]
     ) -> None:
-        from lfwrap.data.near import NearDuplicates, contamination, sketch_lines
-        from lfwrap.data.select import Choice, choose_rows
+        from lfwrap.data.output.near_duplicates import NearDuplicates, contamination, sketch_lines
+        from lfwrap.data.output.select import Choice, choose_rows
 
         near = self.request.shaping.near_duplicates
         choice = Choice(
@@ -340,7 +340,7 @@ def _finish(request: Request, report: Report, folder: Path) -> None:
     report.outputs = {entry: str(request.out / f"{entry}.jsonl") for entry, value in entries.items() if value}
     account = {"schema": "lfwrap.data-report/1", **report.to_json()}
     (folder / f"{name}.report.json").write_bytes(orjson.dumps(account, option=orjson.OPT_INDENT_2))
-    with fsio.locked(request.out / LOCK_NAME):
+    with locked(request.out / LOCK_NAME):
         _refuse_overwriting(request)
         commit(request.out, folder, names, removed, entries)
 

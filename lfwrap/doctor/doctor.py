@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 from lfwrap import __version__
+from lfwrap.doctor.machine_facts import MachineFacts
 from lfwrap.engine.locate import SUPPORTED_VERSION
 from lfwrap.hardware.profile import DeviceKind
-from lfwrap.results.machine_facts import MachineFacts
 from lfwrap.units import GIB, format_bytes
 
 TORCH_SET = "torch==2.9.1 torchvision==0.24.1 torchaudio==2.9.1"

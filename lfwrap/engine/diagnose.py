@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lfwrap.run.faults import CRASHED, FAULTS, KILLED, OTHERS, UNKNOWN
+from lfwrap.engine.faults import CRASHED, FAULTS, KILLED, OTHERS, UNKNOWN
 
 _TAIL_BYTES = 64 << 10
 _SHOWN_LINES = 15

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lfwrap.run.faults import FAULTS, OTHERS
+from lfwrap.engine.faults import FAULTS, OTHERS
 
 _HEAD = """\
 # Diagnoses
 
-Written by `just docs` from `lfwrap/run/faults.py`.
+Written by `just docs` from `lfwrap/engine/faults.py`.
 
 When the engine fails, lfwrap reads the errors that the training processes left
 (`attempts/N/ranks/R/error.json`, the earliest first) and the ends of all logs, looks for the lines of this

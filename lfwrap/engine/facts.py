@@ -16,7 +16,7 @@ import orjson
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.source import SourceField, SourceModules
 
-SNAPSHOT = Path(__file__).parents[1] / "recipe" / "schema" / "llamafactory-0.9.5.json"
+SNAPSHOT = Path(__file__).parent / "tables" / "llamafactory-0.9.5.json"
 
 # The argument classes of `llamafactory-cli train`, in the order of the engine's parser, and what each is about.
 ROOTS = {

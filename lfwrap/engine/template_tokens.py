@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-_TABLE = Path(__file__).with_name("template_frames.json")
+_TABLE = Path(__file__).parent / "tables" / "template_tokens.json"
 _ROLES = {"human": "user", "gpt": "assistant", "observation": "observation", "function_call": "call"}
 # Of JSON and XML marks, counted with the tokenizers of Qwen and SmolLM2.
 _MARK_CHARACTERS_PER_TOKEN = 3

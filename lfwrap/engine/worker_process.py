@@ -18,9 +18,9 @@ from typing import IO, Any, Self
 
 import orjson
 
+from lfwrap.engine.diagnose import diagnose
 from lfwrap.errors import EngineError, PreflightError
-from lfwrap.run.diagnose import diagnose
-from lfwrap.run.host_facts import has_busy_neighbours
+from lfwrap.hardware.host_facts import has_busy_neighbours
 
 _WORKERS = Path(__file__).resolve().parent.parent / "worker"
 _TAIL_BYTES = 16_384

@@ -11,15 +11,15 @@ from typing import Any
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import LfwrapError, PreflightError, UsageError
-from lfwrap.fsio import canonical_json, locked, sha256_bytes
-from lfwrap.results.answer_book import AnswerBook
-from lfwrap.results.answers import DEFAULT_BATCH_SIZE, Answer, AnswerSession, GenerationSettings, beyond_context
-from lfwrap.results.comparison import Column, Comparison
-from lfwrap.results.contestants import Contestant, require_distinct
-from lfwrap.results.judge import Judge, JudgeAddress, Pair, Verdict, Winner
-from lfwrap.results.question_rows import Question
-from lfwrap.results.text_scores import TextScorer
-from lfwrap.results.turns import Listener, Load, Turn, take_turns
+from lfwrap.evaluate.comparison import Column, Comparison
+from lfwrap.evaluate.judge import Judge, JudgeAddress, Pair, Verdict, Winner
+from lfwrap.evaluate.text_scores import TextScorer
+from lfwrap.files import canonical_json, locked, sha256_bytes
+from lfwrap.inference.candidates import Contestant, require_distinct
+from lfwrap.inference.model_pool import Listener, Load, Turn, take_turns
+from lfwrap.inference.question_rows import Question
+from lfwrap.inference.result_journal import AnswerBook
+from lfwrap.inference.session import DEFAULT_BATCH_SIZE, Answer, AnswerSession, GenerationSettings, beyond_context
 
 DEFAULT_FOLDER = Path("comparisons")
 _DIGEST_DIGITS = 8

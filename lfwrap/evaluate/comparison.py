@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lfwrap.results.answers import DEFAULT_BATCH_SIZE, Answer, GenerationSettings
-from lfwrap.results.contestants import Contestant
-from lfwrap.results.judge import Verdict, Winner
-from lfwrap.results.question_rows import Question
-from lfwrap.results.text_scores import TextScorer, TextScores, mean, missing_keywords, normal
-from lfwrap.results.turns import Load
+from lfwrap.evaluate.judge import Verdict, Winner
+from lfwrap.evaluate.text_scores import TextScorer, TextScores, mean, missing_keywords, normal
+from lfwrap.inference.candidates import Contestant
+from lfwrap.inference.model_pool import Load
+from lfwrap.inference.question_rows import Question
+from lfwrap.inference.session import DEFAULT_BATCH_SIZE, Answer, GenerationSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,17 @@ from typing import Any, Self
 import orjson
 
 from lfwrap.engine.locate import Engine
-from lfwrap.fsio import atomic_open, write_json
-from lfwrap.results.answer_book import AnswerBook
-from lfwrap.results.answers import GenerationSettings
-from lfwrap.results.contestants import Contestant
-from lfwrap.results.evaluation.cases import Case
-from lfwrap.results.evaluation.judged import judge_answer
-from lfwrap.results.evaluation.rows import EvalRow, LabelSettings
-from lfwrap.results.evaluation.session import EvalSession
-from lfwrap.results.evaluation.tally import RowLoss, tally_calls, tally_losses
-from lfwrap.results.evaluation.tool_calls import read_leniently
-from lfwrap.results.turns import Listener, Turn, take_turns
+from lfwrap.evaluate.judged import judge_answer
+from lfwrap.evaluate.metrics import RowLoss, tally_calls, tally_losses
+from lfwrap.evaluate.scoring import EvalSession
+from lfwrap.evaluate.tool_calls.cases import Case
+from lfwrap.evaluate.tool_calls.matching import read_leniently
+from lfwrap.files import atomic_open, write_json
+from lfwrap.inference.candidates import Contestant
+from lfwrap.inference.held_out_rows import EvalRow, LabelSettings
+from lfwrap.inference.model_pool import Listener, Turn, take_turns
+from lfwrap.inference.result_journal import AnswerBook
+from lfwrap.inference.session import GenerationSettings
 
 REPORT_NAME = "report.json"
 _OWN_FILES = ("*.losses.jsonl", "*.answers.jsonl", "*.judged.jsonl", REPORT_NAME)

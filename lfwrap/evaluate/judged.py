@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lfwrap.results.evaluation.cases import Case
-from lfwrap.results.evaluation.tool_calls import Judgement, ReadAnswer, Reading, read_leniently, read_strictly
+from lfwrap.evaluate.tool_calls.cases import Case
+from lfwrap.evaluate.tool_calls.matching import Judgement, ReadAnswer, Reading, read_leniently, read_strictly
 
 
 @dataclass(frozen=True, slots=True)

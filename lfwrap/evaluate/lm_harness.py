@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 
 from lfwrap.engine.locate import Engine
+from lfwrap.engine.worker_process import ending
 from lfwrap.errors import EngineError, PreflightError
-from lfwrap.fsio import write_json
-from lfwrap.results.child import ending
-from lfwrap.results.contestants import weights_fingerprint
-from lfwrap.results.target import Target
+from lfwrap.files import write_json
+from lfwrap.inference.candidates import weights_fingerprint
+from lfwrap.inference.target import Target
 
 PROGRAM = "lm_eval"
 _COMMAND = "command.json"

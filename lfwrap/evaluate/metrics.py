@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lfwrap.results.evaluation.cases import Case, CaseKind
-from lfwrap.results.evaluation.tool_calls import CallPair, Judgement, Reading
+from lfwrap.evaluate.tool_calls.cases import Case, CaseKind
+from lfwrap.evaluate.tool_calls.matching import CallPair, Judgement, Reading
 
 _Z95 = 1.959964  # the standard normal's 97.5 % point
 

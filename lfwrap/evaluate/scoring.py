@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import ClassVar
 
-from lfwrap.results.answers import AnswerSession
-from lfwrap.results.evaluation.rows import EvalRow, LabelSettings
-from lfwrap.results.evaluation.tally import RowLoss
+from lfwrap.evaluate.metrics import RowLoss
+from lfwrap.inference.held_out_rows import EvalRow, LabelSettings
+from lfwrap.inference.session import AnswerSession
 
 
 class EvalSession(AnswerSession):

@@ -12,16 +12,16 @@ from pathlib import Path
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import PreflightError, RunStateError, UsageError
-from lfwrap.fsio import locked
+from lfwrap.export.formats.adapter import check_adapter
+from lfwrap.export.formats.gguf import GgufTools, check_gguf_tools, gguf_bytes
+from lfwrap.export.formats.gptq import check_gptq, refuse_awq
+from lfwrap.export.formats.merge_check import weight_bytes
+from lfwrap.export.hub import check_push
+from lfwrap.export.model_card import load_evaluation
+from lfwrap.export.options import DTYPE_BYTES, NOTE, ExportOptions
+from lfwrap.files import locked
+from lfwrap.inference.target import Target, load_facts_json
 from lfwrap.model.hf_config import find_config
-from lfwrap.results.adapter_only import check_adapter
-from lfwrap.results.export_options import DTYPE_BYTES, NOTE, ExportOptions
-from lfwrap.results.gguf import GgufTools, check_gguf_tools, gguf_bytes
-from lfwrap.results.gptq import check_gptq, refuse_awq
-from lfwrap.results.hub import check_push
-from lfwrap.results.merge_check import weight_bytes
-from lfwrap.results.model_card import load_evaluation
-from lfwrap.results.target import Target, load_facts_json
 from lfwrap.units import format_bytes
 
 _SPARE_BYTES = 64 << 20

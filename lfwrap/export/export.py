@@ -10,13 +10,13 @@ from pathlib import Path
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError
-from lfwrap.results.export_checks import check_formats, check_out, check_space, publish, staged
-from lfwrap.results.export_options import DTYPES, FORMATS, Export, ExportOptions
-from lfwrap.results.export_work import ExportOrder, ExportWork, Say
-from lfwrap.results.hub import push_folder
-from lfwrap.results.merge_check import check_merge
-from lfwrap.results.ollama import create_in_ollama, ollama_name
-from lfwrap.results.target import Target, check_base
+from lfwrap.export.checks import check_formats, check_out, check_space, publish, staged
+from lfwrap.export.formats.merge_check import check_merge
+from lfwrap.export.formats.ollama import create_in_ollama, ollama_name
+from lfwrap.export.hub import push_folder
+from lfwrap.export.options import DTYPES, FORMATS, Export, ExportOptions
+from lfwrap.export.work import ExportOrder, ExportWork, Say
+from lfwrap.inference.target import Target, check_base
 
 __all__ = ["DTYPES", "FORMATS", "Export", "ExportOptions", "export_model"]
 

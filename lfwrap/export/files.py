@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from lfwrap.engine.locate import Engine
-from lfwrap.fsio import write_json
+from lfwrap.engine.worker_process import WorkerProcess, child_environment
+from lfwrap.files import write_json
+from lfwrap.inference.target import Target, has_any, load_facts_json
 from lfwrap.model.hf_config import find_config
-from lfwrap.results.child import WorkerProcess, child_environment
-from lfwrap.results.target import Target, has_any, load_facts_json
 
 _SOURCES = {
     "base": "the base model's own chat template",

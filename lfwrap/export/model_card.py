@@ -11,13 +11,13 @@ import orjson
 
 from lfwrap import __version__
 from lfwrap.errors import DataError
-from lfwrap.recipe.templates import render_template
-from lfwrap.results.target import Target, load_facts_json
-from lfwrap.run.command import mask_secrets
-from lfwrap.run.paths import RunPaths
-from lfwrap.run.record import load_run
+from lfwrap.inference.target import Target, load_facts_json
+from lfwrap.recipe.jinja_templates import render_template
+from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.folder.record import load_run
+from lfwrap.run.launch.command import mask_secrets
 from lfwrap.units import format_bytes
-from lfwrap.yamlio import dump_yaml, load_yaml
+from lfwrap.yaml_files import dump_yaml, load_yaml
 
 EVALUATION_SCHEMA = "lfwrap.eval/1"
 _DATASET = "dataset:"

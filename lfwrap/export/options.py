@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lfwrap.results.gguf import DEFAULT_KINDS
-from lfwrap.results.gptq import DEFAULT_BITS
-from lfwrap.results.hub import Push
-from lfwrap.results.parity import DEFAULT_QUESTIONS, ParityReport
-from lfwrap.results.target import Target
-from lfwrap.run.record import utc_now
+from lfwrap.export.formats.gguf import DEFAULT_KINDS
+from lfwrap.export.formats.gptq import DEFAULT_BITS
+from lfwrap.export.hub import Push
+from lfwrap.inference.parity import DEFAULT_QUESTIONS, ParityReport
+from lfwrap.inference.target import Target
+from lfwrap.run.folder.record import utc_now
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}

@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.engine.locate import Engine
-from lfwrap.fsio import write_json, write_text
-from lfwrap.model.hf_config import find_config
-from lfwrap.results.adapter_only import name_base, write_adapter
-from lfwrap.results.export_files import ExportFiles, FilesJob
-from lfwrap.results.export_options import CARD, FORMATS, NOTE, Export, ExportOptions
-from lfwrap.results.gguf import GgufTools, fallback_note, write_gguf
-from lfwrap.results.gguf_parity import GgufReport, measure_gguf, require_gguf
-from lfwrap.results.gptq import readable_on_cpu, write_gptq
-from lfwrap.results.merge import MergeSettings, check_model_folder, move_into, write_merged
-from lfwrap.results.merge_check import weight_bytes
-from lfwrap.results.model_card import render_card
-from lfwrap.results.ollama import ollama_name, write_modelfile
-from lfwrap.results.parity import (
+from lfwrap.export.files import ExportFiles, FilesJob
+from lfwrap.export.formats.adapter import name_base, write_adapter
+from lfwrap.export.formats.gguf import GgufTools, fallback_note, write_gguf
+from lfwrap.export.formats.gguf_parity import GgufReport, measure_gguf, require_gguf
+from lfwrap.export.formats.gptq import readable_on_cpu, write_gptq
+from lfwrap.export.formats.merge_check import weight_bytes
+from lfwrap.export.formats.merged import MergeSettings, check_model_folder, move_into, write_merged
+from lfwrap.export.formats.ollama import ollama_name, write_modelfile
+from lfwrap.export.model_card import render_card
+from lfwrap.export.options import CARD, FORMATS, NOTE, Export, ExportOptions
+from lfwrap.files import write_json, write_text
+from lfwrap.inference.parity import (
     Comparison,
     ComparisonJob,
     ParityReport,
@@ -33,8 +32,9 @@ from lfwrap.results.parity import (
     require_parity,
     trained_side,
 )
-from lfwrap.results.spare_gpu import choose_gpu
-from lfwrap.results.target import Target
+from lfwrap.inference.spare_gpu import choose_gpu
+from lfwrap.inference.target import Target
+from lfwrap.model.hf_config import find_config
 from lfwrap.units import format_bytes
 
 Say = Callable[[str], None]

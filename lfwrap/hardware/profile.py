@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from lfwrap.errors import PreflightError, UsageError
 from lfwrap.units import GIB, MIB, plural
-from lfwrap.yamlio import load_yaml
+from lfwrap.yaml_files import load_yaml
 
 _CATALOG = Path(__file__).with_name("catalog.yaml")
 _FIRST_WITH_BF16 = (8, 0)
@@ -230,50 +229,6 @@ def catalog_machine(name: str, count: int = 1) -> HardwareProfile:
         cpu_cores=entry["cpu_cores"] * count,
         ram_bytes=entry["ram_gib"] * GIB * count,
         interconnect=entry["interconnect"] if count > 1 or kind is DeviceKind.MPS else "none",
-    )
-
-
-def load_hardware(spec: str) -> HardwareProfile:
-    """The machine that ``--hardware`` names.
-
-    Args:
-        spec: ``auto`` (probe this machine), a catalogue name, ``N x NAME`` in any usual spelling (``2x-h100-80gb``,
-            ``2xh100-80gb``), or the path of a profile written by ``lfwrap hardware probe``.
-
-    Raises:
-        UsageError: no such machine, with the nearest names.
-        PreflightError: the profile file makes no sense.
-        RecipeError: the profile file is no valid YAML.
-    """
-    text = spec.strip()
-    if text == "auto":
-        from lfwrap.hardware.probe import probe_hardware
-
-        return probe_hardware()
-    path = Path(text).expanduser()
-    if path.suffix in {".yaml", ".yml", ".json"} or path.is_file():
-        return load_profile(path)
-    name, count = _split_multiple(text)
-    if name not in _catalog() or count < 1:
-        raise _unknown_machine(spec, name)
-    if count > 1 and _catalog()[name]["kind"] in {"cpu", "mps"}:
-        raise UsageError(f"{spec}: only machines with separate GPUs come in multiples.", hint=f"Say '{name}'.")
-    return catalog_machine(name, count)
-
-
-def _split_multiple(text: str) -> tuple[str, int]:
-    found = _MULTIPLE.match(text)
-    count, name = (int(found[1]), found[2]) if found else (1, text)
-    return re.sub(r"[\s_]+", "-", name.strip(" -_").lower()), count
-
-
-def _unknown_machine(spec: str, name: str) -> UsageError:
-    near = difflib.get_close_matches(name, catalog_names(), n=3, cutoff=0.4)
-    near += [known for known in catalog_names() if known.startswith(f"{name}-") and known not in near]
-    hint = f"Nearest: {', '.join(near)}. " if near else ""
-    return UsageError(
-        f"--hardware {spec}: no such machine or file.",
-        hint=f"{hint}`lfwrap hardware list` names all; 'auto' probes this machine.",
     )
 
 

@@ -1,1 +1,1 @@
-"""What comes after training: chat, export, comparison."""
+"""A tuned model that answers: found, loaded, asked, served, and held to what was trained."""

@@ -10,9 +10,9 @@ from typing import Any
 
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.errors import RunStateError, UsageError
-from lfwrap.fsio import canonical_json
-from lfwrap.results.target import MODEL_WEIGHTS, Target, TargetKind, load_facts_json, resolve_target
-from lfwrap.run.record import DEFAULT_RUNS_DIR, Run, load_run
+from lfwrap.files import canonical_json
+from lfwrap.inference.target import MODEL_WEIGHTS, Target, TargetKind, load_facts_json, resolve_target
+from lfwrap.run.folder.record import DEFAULT_RUNS_DIR, Run, load_run
 
 BASE = "base"
 _NAMED = re.compile(r"^(?P<name>[^=/\\]+)=(?P<path>.+)$")

@@ -14,16 +14,16 @@ from typing import Any
 
 import orjson
 
-from lfwrap.data.stored import StoredRow, StoredSet, find_stored_set
+from lfwrap.data.datasets.dataset import StoredRow, StoredSet, find_stored_set
 from lfwrap.engine.locate import Engine
+from lfwrap.engine.worker_process import engine_failure
 from lfwrap.errors import DataError, UsageError
-from lfwrap.fsio import canonical_json, sha256_bytes
-from lfwrap.results.child import engine_failure
-from lfwrap.run.record import Run
-from lfwrap.yamlio import load_yaml
+from lfwrap.files import canonical_json, sha256_bytes
+from lfwrap.run.folder.record import Run
+from lfwrap.yaml_files import load_yaml
 
 ENGINE_CUTOFF_LEN = 2048
-_WORKER = Path(__file__).resolve().parents[2] / "worker" / "validation_split.py"
+_WORKER = Path(__file__).resolve().parents[1] / "worker" / "validation_split.py"
 _ROLES = {"human": "user", "gpt": "assistant", "function_call": "function", "observation": "observation"}
 _SPLIT_KEYS = ("dataset", "dataset_dir", "val_size", "max_samples", "mix_strategy", "interleave_probs", "streaming",
                "buffer_size", "template", "preprocessing_num_workers")  # fmt: skip

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lfwrap.results.answers import AnswerSession
-from lfwrap.results.contestants import Contestant, group_by_load
-from lfwrap.results.target import Target
+from lfwrap.inference.candidates import Contestant, group_by_load
+from lfwrap.inference.session import AnswerSession
+from lfwrap.inference.target import Target
 
 Session = TypeVar("Session", bound=AnswerSession)
 Opener = Callable[[Target, Mapping[str, Path]], Session]

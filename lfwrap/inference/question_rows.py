@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lfwrap.data import writer
-from lfwrap.data.conversation import Tool
+from lfwrap.data.convert import writer
+from lfwrap.data.convert.writer_tools import tools_text
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
-from lfwrap.data.formats.schemas import parse_tool
-from lfwrap.data.templates import template_facts
-from lfwrap.data.writer_tools import tools_text
+from lfwrap.data.formats.parts.schemas import parse_tool
+from lfwrap.data.schema.conversation import Tool
+from lfwrap.engine.chat_templates import template_facts
 
 Message = dict[str, str]
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from lfwrap.data.formats.base import Reject
-from lfwrap.data.sources import CSV_SUFFIXES, open_text, suffix_of
+from lfwrap.data.readers.sources import CSV_SUFFIXES, open_text, suffix_of
 from lfwrap.errors import DataError, Finding
-from lfwrap.results.question_rows import AskOptions, Message, Question, ask, question_of_messages, read_question
+from lfwrap.inference.question_rows import AskOptions, Message, Question, ask, question_of_messages, read_question
 
 if TYPE_CHECKING:
     from lfwrap.engine.locate import Engine
-    from lfwrap.run.record import Run
+    from lfwrap.run.folder.record import Run
 
 __all__ = ["AskOptions", "Message", "Question", "ask", "load_questions", "read_tools", "validation_questions"]
 
@@ -61,7 +61,7 @@ def validation_questions(run: Run, engine: Engine) -> list[Question]:
         DataError: the data can't be read.
         EngineError: the engine can't split it.
     """
-    from lfwrap.results.evaluation.rows import validation_rows
+    from lfwrap.inference.held_out_rows import validation_rows
 
     rows = validation_rows(run, engine).rows
     asked = (question_of_messages(number, row.messages, row.system, row.tools) for number, row in enumerate(rows))
@@ -70,8 +70,8 @@ def validation_questions(run: Run, engine: Engine) -> list[Question]:
 
 def read_tools(paths: Sequence[Path], template: str) -> str | None:
     """The tools of some files as the engine takes them; None without files. Raises DataError as the reader does."""
-    from lfwrap.data.tools import load_catalogue
-    from lfwrap.results.question_rows import write_tools
+    from lfwrap.data.tools.catalogue import load_catalogue
+    from lfwrap.inference.question_rows import write_tools
 
     if not paths:
         return None

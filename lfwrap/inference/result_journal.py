@@ -9,7 +9,7 @@ from typing import Any, Self
 import orjson
 
 from lfwrap.errors import PreflightError, UsageError
-from lfwrap.fsio import write_bytes
+from lfwrap.files import write_bytes
 
 
 class AnswerBook:

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from lfwrap.engine.locate import Engine
-from lfwrap.results.child import WorkerProcess, child_environment
-from lfwrap.results.questions import Question
-from lfwrap.results.target import Target
+from lfwrap.engine.worker_process import WorkerProcess, child_environment
+from lfwrap.inference.questions import Question
+from lfwrap.inference.target import Target
 
 TUNED = "tuned"
 DEFAULT_BATCH_SIZE = 8

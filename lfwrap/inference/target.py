@@ -14,11 +14,11 @@ import orjson
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.errors import PreflightError, RunStateError, UsageError
 from lfwrap.model.hf_config import find_config
-from lfwrap.run.paths import RunPaths
-from lfwrap.run.record import DEFAULT_RUNS_DIR, Run, RunState, load_run
-from lfwrap.run.training_note import CARRIED_KEYS, QUANTIZATION_KEYS, read_note
-from lfwrap.run.weights import check_weights
-from lfwrap.yamlio import load_yaml
+from lfwrap.model.weight_files import check_weights
+from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.folder.record import DEFAULT_RUNS_DIR, Run, RunState, load_run
+from lfwrap.run.folder.training_note import CARRIED_KEYS, QUANTIZATION_KEYS, read_note
+from lfwrap.yaml_files import load_yaml
 
 MODEL_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tiktoken.model")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lfwrap.fsio import sha256_file
+from lfwrap.files import sha256_file
 from lfwrap.model.hf_config import find_config
 
 _SMALL_FILES = (

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from lfwrap.errors import PreflightError
-from lfwrap.model.facts import ModelFacts
+from lfwrap.model.shapes import ModelFacts
 
 # model_type → what its code does that config.json does not say.
 _FAMILIES: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lfwrap.yamlio import load_yaml
+from lfwrap.yaml_files import load_yaml
 
 _CATALOG = Path(__file__).with_name("catalog.yaml")
 # What publishers append to a model's name without changing its shapes.
@@ -245,25 +245,3 @@ def catalog_model(name: str) -> ModelFacts | None:
         stem = shorter
     entry = {key: value for key, value in _catalog()[stem].items() if key != "published_parameters"}
     return ModelFacts(name=name, **entry)
-
-
-def load_model_facts(name_or_path: str, *, revision: str | None = None) -> ModelFacts | None:
-    """What is known of a model, without the network.
-
-    Looks at a local folder's config.json, then into the Hugging Face cache, then into the shipped catalogue. Returns
-    None when none of them knows it.
-
-    Args:
-        name_or_path: a folder, or a hub id such as ``Qwen/Qwen2.5-7B-Instruct``.
-        revision: the hub revision to look for in the cache; by default ``main``.
-
-    Raises:
-        PreflightError: there is a config.json, but it can't be read.
-    """
-    from lfwrap.model.hf_config import find_config, load_config
-
-    path = find_config(name_or_path, revision=revision)
-    known = catalog_model(name_or_path)
-    if path is None:
-        return known
-    return load_config(path, name_or_path, template=known.template if known else None) or known

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
-from lfwrap.plan.batch import BatchPlan
-from lfwrap.plan.calibration import correct_memory, correct_speed
-from lfwrap.plan.choices import Choices, read_choices
-from lfwrap.plan.memory import MemoryEstimate, estimate_memory
+from lfwrap.plan.inputs.batch import BatchPlan
+from lfwrap.plan.inputs.row_lengths import Packs, padded_row_tokens
+from lfwrap.plan.inputs.train_settings import Choices, read_choices
+from lfwrap.plan.memory.peak import MemoryEstimate, estimate_memory
 from lfwrap.plan.packing import request_packs
 from lfwrap.plan.request import CUTOFF_KEY, SAMPLING_KEY, STAGE_KEY, PlanRequest, Reasoned
-from lfwrap.plan.rows import Packs, padded_row_tokens
-from lfwrap.plan.throughput import SpeedEstimate, estimate_speed
+from lfwrap.plan.speed.calibration import correct_memory, correct_speed
+from lfwrap.plan.speed.throughput import SpeedEstimate, estimate_speed
 
 MARGIN_SHARE = 0.05
 COMPILE_S = 20.0

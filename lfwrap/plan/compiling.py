@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lfwrap.hardware.profile import DeviceKind
-from lfwrap.plan.choices import NF4, Choices, Precision
-from lfwrap.plan.lasting import WEIGHTS_SHARED
-from lfwrap.plan.option import COMPILE_S, Option
+from lfwrap.plan.candidate import COMPILE_S, Option
+from lfwrap.plan.inputs.train_settings import NF4, Choices, Precision
+from lfwrap.plan.memory.persistent import WEIGHTS_SHARED
 from lfwrap.plan.request import COMPILE_KEY, PlanRequest
 
 REASON = "Norms, casts and dropout of a layer become a few kernels; worth the time that compiling takes."

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from lfwrap.plan.choices import Choices, Precision
+from lfwrap.plan.candidate import Option
 from lfwrap.plan.compiling import compiling_notes
-from lfwrap.plan.lasting import weights_bytes
-from lfwrap.plan.option import Option
+from lfwrap.plan.inputs.train_settings import Choices, Precision
+from lfwrap.plan.memory.persistent import weights_bytes
 from lfwrap.plan.request import LIGER_KEY, SAMPLING_KEY, PlanRequest
 from lfwrap.units import format_bytes
 

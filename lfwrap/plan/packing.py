@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from lfwrap.plan.inputs.row_lengths import DEFAULT_PACKED_TOGETHER, Packs, pack_rows
 from lfwrap.plan.request import CUTOFF_KEY, PlanRequest
-from lfwrap.plan.rows import DEFAULT_PACKED_TOGETHER, Packs, pack_rows
 
 # Rows an update sees under packing may differ from what the recipe says by this much.
 PACKED_ROWS_TOLERANCE = 0.02

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lfwrap.plan.batch import BatchPlan
-from lfwrap.plan.lasting import adapter_bytes
-from lfwrap.plan.nearest import nothing_fits
+from lfwrap.plan.candidate import MARGIN_SHARE, Option, evaluate
+from lfwrap.plan.inputs.batch import BatchPlan
+from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.memory.persistent import adapter_bytes
 from lfwrap.plan.notes import plan_notes
-from lfwrap.plan.option import MARGIN_SHARE, Option, evaluate
 from lfwrap.plan.rejected import Rejected, rejected_ways
 from lfwrap.plan.request import (
     ACCUMULATION_KEY,
@@ -18,8 +18,8 @@ from lfwrap.plan.request import (
     PlanRequest,
     Reasoned,
 )
-from lfwrap.plan.rows import Rows
 from lfwrap.plan.search import best_option, fixed_option, options, rank_options
+from lfwrap.plan.suggestions import nothing_fits
 from lfwrap.units import format_bytes
 
 _KEPT_CHECKPOINTS = 2

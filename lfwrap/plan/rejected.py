@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lfwrap.plan.option import Option
+from lfwrap.plan.candidate import Option
 from lfwrap.plan.request import (
     COMPILE_KEY,
     CUTOFF_KEY,

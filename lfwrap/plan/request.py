@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lfwrap.hardware.profile import HardwareProfile
-from lfwrap.model.facts import ModelFacts
-from lfwrap.plan.batch import BatchPlan
-from lfwrap.plan.calibration import Measurement
-from lfwrap.plan.rows import Rows
+from lfwrap.model.shapes import ModelFacts
+from lfwrap.plan.inputs.batch import BatchPlan
+from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.speed.calibration import Measurement
 
 MICRO_KEY, ACCUMULATION_KEY = "per_device_train_batch_size", "gradient_accumulation_steps"
 CUTOFF_KEY = "cutoff_len"

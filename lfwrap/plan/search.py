@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lfwrap.hardware.profile import DeviceKind
-from lfwrap.plan.batch import BatchPlan, solve_batch
-from lfwrap.plan.choices import DEFAULT_EVAL_BATCH, EVAL_BATCH_KEY
+from lfwrap.plan.candidate import Option, device_limit_bytes, evaluate, paced_gpu
 from lfwrap.plan.compiling import REASON, gains_by_compiling, may_compile
-from lfwrap.plan.option import Option, device_limit_bytes, evaluate, paced_gpu
+from lfwrap.plan.inputs.batch import BatchPlan, solve_batch
+from lfwrap.plan.inputs.train_settings import DEFAULT_EVAL_BATCH, EVAL_BATCH_KEY
 from lfwrap.plan.packing import pack_capacities, packs_per_update, request_packs
 from lfwrap.plan.request import (
     ACCUMULATION_KEY,

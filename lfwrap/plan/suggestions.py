@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from lfwrap.errors import PlanError
 from lfwrap.hardware.profile import DeviceKind
-from lfwrap.plan.lasting import GRADIENTS_SHARED, WEIGHTS_SHARED
-from lfwrap.plan.option import MARGIN_SHARE, Option, device_limit_bytes
+from lfwrap.plan.candidate import MARGIN_SHARE, Option, device_limit_bytes
+from lfwrap.plan.memory.persistent import GRADIENTS_SHARED, WEIGHTS_SHARED
 from lfwrap.plan.request import LIGER_KEY, MICRO_KEY, NO_CHECKPOINTING_KEY, PlanRequest
 from lfwrap.plan.search import best_option, options
 from lfwrap.units import format_bytes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lfwrap.engine.facts import EngineFacts
+from lfwrap.recipe.jinja_templates import render_template
 from lfwrap.recipe.keys import show
-from lfwrap.recipe.templates import render_template
 
 METHODS = ("lora", "qlora", "qlora8", "full")
 _BITS = {"qlora": 4, "qlora8": 8}

@@ -14,7 +14,7 @@ from lfwrap.errors import RecipeError
 from lfwrap.recipe.intent import BLOCK, FIELDS, parse_intent
 from lfwrap.recipe.keys import has_type
 from lfwrap.recipe.recipe import MODEL_KEY
-from lfwrap.yamlio import dump_yaml, parse_scalar
+from lfwrap.yaml_files import dump_yaml, parse_scalar
 
 # Other names for the engine's keys.
 _NAMES: dict[str, str] = {

@@ -13,7 +13,7 @@ from lfwrap.engine.facts import EngineFacts, KeyFact
 from lfwrap.errors import Finding
 from lfwrap.recipe.intent import BLOCK, FIELD_NAMES
 from lfwrap.recipe.recipe import Recipe, Source
-from lfwrap.yamlio import dump_yaml
+from lfwrap.yaml_files import dump_yaml
 
 _NUMBER = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$")
 _YES_NO = {"yes": True, "on": True, "true": True, "y": True, "no": False, "off": False, "false": False, "n": False}

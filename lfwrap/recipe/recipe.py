@@ -13,7 +13,7 @@ from typing import Any
 from lfwrap.bundled import bundled_path, find_file
 from lfwrap.errors import RecipeError, UsageError
 from lfwrap.recipe.intent import BLOCK, Intent, IntentProblem, parse_intent
-from lfwrap.yamlio import Document, load_yaml, parse_scalar
+from lfwrap.yaml_files import Document, load_yaml, parse_scalar
 
 MODEL_PATH_VARIABLE = "MODEL_PATH"
 MODEL_KEY = "model_name_or_path"

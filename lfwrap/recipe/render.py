@@ -9,15 +9,15 @@ from typing import Any
 
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.hardware.profile import HardwareProfile
-from lfwrap.plan.batch import DEFAULT_MAX_MICRO_BATCH, BatchPlan, solve_batch
 from lfwrap.plan.compiling import why_left_to_trainer
+from lfwrap.plan.inputs.batch import DEFAULT_MAX_MICRO_BATCH, BatchPlan, solve_batch
 from lfwrap.plan.request import COMPILE_KEY, STAGE_KEY
-from lfwrap.recipe import adapt
+from lfwrap.recipe import machine_layers
 from lfwrap.recipe.intent import BLOCK
+from lfwrap.recipe.jinja_templates import render_template
 from lfwrap.recipe.layers import Layers, Reasoned, Value
 from lfwrap.recipe.recipe import MODEL_KEY, Recipe, Source
-from lfwrap.recipe.templates import render_template
-from lfwrap.yamlio import dump_yaml
+from lfwrap.yaml_files import dump_yaml
 
 BATCH_KEYS = ("per_device_train_batch_size", "gradient_accumulation_steps")
 # What a plan replaces even where the recipe sets it: how an update is made up, and the length of packs.
@@ -104,7 +104,7 @@ def render_recipe(
     if recipe.has_intent:
         _lay_intent(recipe, layers, hardware, plan, processes)
         deepspeed = _lay_deepspeed(recipe, layers, processes, hardware, deepspeed_path)
-    notes = adapt.hardware_notes(recipe, layers, hardware) if recipe.has_intent else []
+    notes = machine_layers.hardware_notes(recipe, layers, hardware) if recipe.has_intent else []
     layers.lay(Source.RUN, _run_layer(output_dir, dataset_dir))
     layers.lay(Source.RUN, run_values or {})
     rendered = _rendered(recipe, facts, layers, processes, deepspeed, with_text=with_text)
@@ -136,7 +136,7 @@ def _rendered(
         world_size=processes,
         zero_stage=recipe.intent.zero_stage if deepspeed else None,
         values=values,
-        notes=tuple(adapt.change_notes(values)),
+        notes=tuple(machine_layers.change_notes(values)),
     )
 
 
@@ -146,8 +146,8 @@ def _own_layers(
     """The recipe's values on top of what lfwrap proposes where it says nothing."""
     layers = Layers()
     if recipe.has_intent:
-        layers.lay(Source.TEMPLATE, adapt.template_layer(recipe, facts))
-        layers.lay(Source.HARDWARE, adapt.hardware_layer(recipe, hardware))
+        layers.lay(Source.TEMPLATE, machine_layers.template_layer(recipe, facts))
+        layers.lay(Source.HARDWARE, machine_layers.hardware_layer(recipe, hardware))
         layers.lay(Source.PLAN, plan_values)
     for source in (Source.RECIPE, Source.MODEL_PATH, Source.COMMAND_LINE):
         layers.lay(source, _own_layer(recipe, source))
@@ -162,8 +162,8 @@ def _lay_intent(
     Raises:
         PlanError: the effective batch can't be made exactly.
     """
-    layers.lay(Source.LIMIT, adapt.limit_layer(layers, hardware))
-    layers.lay(Source.INTENT, adapt.checkpoint_layer(recipe.intent, layers))
+    layers.lay(Source.LIMIT, machine_layers.limit_layer(layers, hardware))
+    layers.lay(Source.INTENT, machine_layers.checkpoint_layer(recipe.intent, layers))
     layers.lay(Source.PLAN, {key: plan_values[key] for key in _PLAN_REPLACES if key in plan_values})
     if not set(BATCH_KEYS) <= set(plan_values):
         layers.lay(Source.INTENT, _batch_layer(recipe, layers, processes))
@@ -219,7 +219,7 @@ def _lay_deepspeed(
 ) -> dict[str, Any] | None:
     """The DeepSpeed configuration of the stage asked for, its path laid on; None where none is wanted."""
     stage = recipe.intent.zero_stage
-    if not adapt.needs_deepspeed(recipe.intent, layers, processes, hardware):
+    if not machine_layers.needs_deepspeed(recipe.intent, layers, processes, hardware):
         return None
     text = render_template(
         f"deepspeed/ds_z{stage}.json.j2",

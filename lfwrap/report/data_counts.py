@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from lfwrap.run.record import Run
+from lfwrap.run.folder.record import Run
 
 _PREFIX = "dataset:"
 _COUNTED_BYTES = 4 << 30

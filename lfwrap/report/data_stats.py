@@ -20,7 +20,7 @@ _ROWS_WITH = {
 
 
 def stats_lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """The lines, a title first; takes what `lfwrap.data.stats.count_rows` gives."""
+    """The lines, a title first; takes what `lfwrap.data.datasets.stats.count_rows` gives."""
     yield from _contents(found)
     if found["calls"] or found["tools"]:
         yield from _calls(found)

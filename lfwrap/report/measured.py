@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from lfwrap.run.monitor import FileTail
+from lfwrap.run.folder.monitor import FileTail
 from lfwrap.units import GIB
 
 _CURVES = {"loss": "loss", "eval_loss": "eval_loss", "learning_rate": "lr"}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lfwrap import __version__
 from lfwrap.bundled import bundled_path
 from lfwrap.report.curves import HEIGHT, WIDTH, Series, draw, format_value
-from lfwrap.run.record import utc_now
+from lfwrap.run.folder.record import utc_now
 from lfwrap.units import format_bytes, format_count, format_duration
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from lfwrap.errors import LfwrapError
 from lfwrap.report.data_counts import describe_data
 from lfwrap.report.measured import Measured, load_entries, measure, read_curves
 from lfwrap.report.secrets import named_secrets, scrub
-from lfwrap.run.paths import AttemptPaths
-from lfwrap.run.record import Run
-from lfwrap.run.trackers import find_trackers
-from lfwrap.yamlio import load_yaml
+from lfwrap.run.folder.paths import AttemptPaths
+from lfwrap.run.folder.record import Run
+from lfwrap.run.launch.trackers import find_trackers
+from lfwrap.yaml_files import load_yaml
 
 
 def describe_run(run: Run) -> dict[str, Any]:

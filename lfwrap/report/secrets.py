@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lfwrap.data.secrets import redact
-from lfwrap.run.command import MASK, is_secret
+from lfwrap.data.schema.secrets import redact
+from lfwrap.run.launch.command import MASK, is_secret
 
 _LOGIN = re.compile(r"(?<=://)[^/\s:@]+(?::[^/\s@]*)?(?=@)")
 _SHORTEST = 4

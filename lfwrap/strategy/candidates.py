@@ -9,12 +9,12 @@ from typing import Any
 
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.errors import UsageError
-from lfwrap.plan.batch import BatchPlan
+from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.plan import make_plan, plan_way, predict_plan, rank_plans
 from lfwrap.plan.request import ACCUMULATION_KEY, MICRO_KEY, PlanRequest
-from lfwrap.recipe.planning import Machine, Planned, plan_request, plan_values, render_for_plan
+from lfwrap.recipe.inputs.row_lengths import measure_rows
 from lfwrap.recipe.recipe import Recipe
-from lfwrap.recipe.row_lengths import measure_rows
+from lfwrap.strategy.planning import Machine, Planned, plan_request, plan_values, render_for_plan
 
 FREE = frozenset({"auto", "max"})
 """What ``lfwrap.speed`` has to say for there to be anything to choose."""

@@ -17,12 +17,12 @@ from lfwrap import __version__
 from lfwrap.bundled import bundled_root
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import RecipeError
-from lfwrap.fsio import canonical_json, locked, sha256_bytes, write_text
-from lfwrap.recipe.measurements import engine_versions, measurements_file
-from lfwrap.recipe.planning import Machine
-from lfwrap.run.environment import dataset_entries, hash_inputs
+from lfwrap.files import canonical_json, locked, sha256_bytes, write_text
+from lfwrap.recipe.inputs.files import dataset_entries, hash_inputs
+from lfwrap.strategy.measured import engine_versions, measurements_file
+from lfwrap.strategy.planning import Machine
 from lfwrap.units import format_bytes
-from lfwrap.yamlio import dump_yaml, load_yaml
+from lfwrap.yaml_files import dump_yaml, load_yaml
 
 SCHEMA = "lfwrap.lock/1"
 _HEADER = "# Measured by `lfwrap tune`; `lfwrap train` follows it. Delete it to plan without.\n"

@@ -10,8 +10,8 @@ import orjson
 
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import PreflightError
-from lfwrap.fsio import locked, write_json
-from lfwrap.plan.calibration import Measurement
+from lfwrap.files import locked, write_json
+from lfwrap.plan.speed.calibration import Measurement
 
 _VERSIONED = ("torch", "transformers", "peft", "bitsandbytes", "liger-kernel", "deepspeed")
 

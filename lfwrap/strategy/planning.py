@@ -11,10 +11,11 @@ from lfwrap.engine.facts import EngineFacts
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import PlanError, PreflightError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
-from lfwrap.model.facts import ModelFacts, load_model_facts
-from lfwrap.plan.batch import BatchPlan
-from lfwrap.plan.calibration import Measurement
-from lfwrap.plan.choices import Choices, read_target
+from lfwrap.model.load import load_model_facts
+from lfwrap.model.shapes import ModelFacts
+from lfwrap.plan.inputs.batch import BatchPlan
+from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.train_settings import Choices, read_target
 from lfwrap.plan.plan import Plan, make_plan, predict_plan
 from lfwrap.plan.request import (
     ACCUMULATION_KEY,
@@ -25,12 +26,12 @@ from lfwrap.plan.request import (
     PlanRequest,
     Reasoned,
 )
-from lfwrap.plan.rows import Rows
-from lfwrap.recipe.datasets import find_dataset_dir
-from lfwrap.recipe.measurements import load_measurements
+from lfwrap.plan.speed.calibration import Measurement
+from lfwrap.recipe.inputs.datasets import find_dataset_dir
+from lfwrap.recipe.inputs.row_lengths import measure_rows
 from lfwrap.recipe.recipe import Recipe, Source
 from lfwrap.recipe.render import Rendered, render_recipe
-from lfwrap.recipe.row_lengths import measure_rows
+from lfwrap.strategy.measured import load_measurements
 
 DEFAULT_CUTOFF = 2048
 _STAGES = frozenset({"sft", "pt"})

@@ -11,10 +11,10 @@ from typing import Any
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import LfwrapError
-from lfwrap.recipe.candidates import FREE, Way, follow_values
-from lfwrap.recipe.planning import Machine, Planned
 from lfwrap.recipe.recipe import Recipe
-from lfwrap.run.lock import LockEntry, LockKey, Trial, describe_key, load_lock, lock_paths
+from lfwrap.strategy.candidates import FREE, Way, follow_values
+from lfwrap.strategy.lock import LockEntry, LockKey, Trial, describe_key, load_lock, lock_paths
+from lfwrap.strategy.planning import Machine, Planned
 
 
 @dataclass(frozen=True, slots=True)

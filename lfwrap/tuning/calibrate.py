@@ -12,16 +12,16 @@ from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import RunStateError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile, catalog_gpu
-from lfwrap.plan.calibration import Measurement, kind_key, model_key
+from lfwrap.plan.inputs.row_lengths import Rows
 from lfwrap.plan.request import COMPILE_KEY, PlanRequest
-from lfwrap.plan.rows import Rows
 from lfwrap.plan.search import fixed_option
-from lfwrap.recipe.measurements import engine_versions
-from lfwrap.recipe.planning import Machine, plan_request, render_for_plan
+from lfwrap.plan.speed.calibration import Measurement, kind_key, model_key
 from lfwrap.recipe.recipe import load_recipe
-from lfwrap.run.launch import load_launch
-from lfwrap.run.paths import AttemptPaths
-from lfwrap.run.record import Run
+from lfwrap.run.folder.paths import AttemptPaths
+from lfwrap.run.folder.record import Run
+from lfwrap.run.launch.launch import load_launch
+from lfwrap.strategy.measured import engine_versions
+from lfwrap.strategy.planning import Machine, plan_request, render_for_plan
 
 _HINT = "Calibrate with a run of `lfwrap train` on a CUDA GPU that made at least three updates."
 

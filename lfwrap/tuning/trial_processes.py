@@ -13,8 +13,8 @@ from typing import IO, Any
 
 import orjson
 
+from lfwrap.engine.worker_process import end_group
 from lfwrap.errors import PreflightError
-from lfwrap.results.child import end_group
 
 _SCRIPT = Path(__file__).resolve().parent.parent / "worker" / "tune_engine.py"
 _STRAGGLERS_S = 10.0  # once one process has ended, the others are done in no time, or never

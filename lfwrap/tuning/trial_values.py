@@ -8,8 +8,8 @@ from typing import Any
 
 from lfwrap.plan.rejected import describe
 from lfwrap.plan.request import ACCUMULATION_KEY
-from lfwrap.recipe.candidates import Way
-from lfwrap.run.lock import Trial
+from lfwrap.strategy.candidates import Way
+from lfwrap.strategy.lock import Trial
 
 WARM_UP_UPDATES = 2
 """Updates of a trial that are not timed; its worker counts as many."""

@@ -17,23 +17,24 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.child_process import MARKER
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import Engine, locate_engine
+from lfwrap.engine.worker_process import engine_failure
 from lfwrap.errors import EngineError, UsageError
-from lfwrap.fsio import write_json
-from lfwrap.hardware.profile import choose_world_size, load_hardware
+from lfwrap.files import write_json
+from lfwrap.hardware.load import load_hardware
+from lfwrap.hardware.profile import choose_world_size
 from lfwrap.plan.request import ACCUMULATION_KEY
-from lfwrap.recipe.candidates import Way, find_ways
 from lfwrap.recipe.check import check_recipe, require_valid
-from lfwrap.recipe.planning import dataset_folder, find_machine
-from lfwrap.results.child import engine_failure
-from lfwrap.results.trial_team import EngineStart, TrialTeam
-from lfwrap.results.trial_values import choose_winner, describe_way, judge_trials, read_trial, timed_slots, trial_values
-from lfwrap.run.job import Job, Surroundings, TrainRequest, load_request, prepare_job, resolved_recipe
-from lfwrap.run.lock import LockEntry, LockKey, Trial, choose_lock_path, describe_key, save_entry
-from lfwrap.run.process import MARKER
-from lfwrap.run.record import utc_now
-from lfwrap.run.tuned import data_values
+from lfwrap.run.folder.record import utc_now
+from lfwrap.run.prepare.job import Job, Surroundings, TrainRequest, load_request, prepare_job, resolved_recipe
+from lfwrap.strategy.candidates import Way, find_ways
+from lfwrap.strategy.lock import LockEntry, LockKey, Trial, choose_lock_path, describe_key, save_entry
+from lfwrap.strategy.planning import dataset_folder, find_machine
+from lfwrap.strategy.strategy import data_values
+from lfwrap.tuning.trial_processes import EngineStart, TrialTeam
+from lfwrap.tuning.trial_values import choose_winner, describe_way, judge_trials, read_trial, timed_slots, trial_values
 
 _LEAST_S = 20.0  # no trial is begun with less of the budget left
 _LOG_BYTES = 16_384

@@ -9,12 +9,12 @@ from typing import ClassVar
 import pytest
 
 from lfwrap.cli.app import run
-from lfwrap.cli.talk import Talk
-from lfwrap.cli.tool_turns import ToolDesk
-from lfwrap.data.conversation import Tool
-from lfwrap.data.mcp_session import ToolResult
+from lfwrap.cli.view.talk import Talk
+from lfwrap.cli.view.tool_turns import ToolDesk
+from lfwrap.data.schema.conversation import Tool
+from lfwrap.data.tools.mcp_session import ToolResult
 from lfwrap.errors import EngineError
-from lfwrap.results.answers import Answer
+from lfwrap.inference.session import Answer
 
 
 class FakeSession:

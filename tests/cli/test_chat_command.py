@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Self
 
 import pytest
 
-from lfwrap.cli import chat, export
 from lfwrap.cli.app import run
-from lfwrap.results import answers
-from lfwrap.results import export as exporting
-from lfwrap.results.answers import Answer
-from lfwrap.results.parity import DEFAULT_QUESTIONS, ParityReport, ParityRow
+from lfwrap.cli.commands import chat, export
+from lfwrap.export import export as exporting
+from lfwrap.inference import session
+from lfwrap.inference.parity import DEFAULT_QUESTIONS, ParityReport, ParityRow
+from lfwrap.inference.session import Answer
 
 ROW = ParityRow("How?", "So.", "So.", True, True, 3, 0.001, 0.002)
 
@@ -28,7 +28,7 @@ class StandIn:
     finish: ClassVar[str] = "stop"
     context_tokens: ClassVar[int | None] = 4096
 
-    def __init__(self, _engine: Any, target: Any, *, adapters: Any, settings: answers.GenerationSettings) -> None:
+    def __init__(self, _engine: Any, target: Any, *, adapters: Any, settings: session.GenerationSettings) -> None:
         self.adapters = tuple(adapters)
         self.target, self.settings = target, settings
         facts = {"dtype": "float32", "device": "cpu", "context_tokens": self.context_tokens}
@@ -65,7 +65,7 @@ class StandIn:
 def sessions(monkeypatch: pytest.MonkeyPatch) -> list[StandIn]:
     target = SimpleNamespace(model="base/model", adapter=Path("runs/a/output"), template="qwen")
     monkeypatch.setattr(StandIn, "made", [])
-    monkeypatch.setattr(answers, "AnswerSession", StandIn)
+    monkeypatch.setattr(session, "AnswerSession", StandIn)
     monkeypatch.setattr(chat, "open_target", lambda *_: ("engine", target))
     return StandIn.made
 
@@ -128,7 +128,7 @@ def test_options_reach_the_model(sessions, capsys):
         "be brief",
     )
     _, _, err = lfwrap(capsys, "chat", "latest", "--prompt", "a", "--base", *options)
-    assert sessions[0].settings == answers.GenerationSettings(9, 0.7, 0.9, 1, 5)
+    assert sessions[0].settings == session.GenerationSettings(9, 0.7, 0.9, 1, 5)
     assert sessions[0].asked == [("a", "be brief", None)]
     assert "loading base/model (template qwen)" in err
 

@@ -13,7 +13,7 @@ import pytest
 from lfwrap.bundled import bundled_path
 from lfwrap.cli.app import run
 from lfwrap.data.formats import FORMATS
-from lfwrap.data.tools import load_catalogue
+from lfwrap.data.tools.catalogue import load_catalogue
 
 SERVER = shlex.join([sys.executable, str(Path(__file__).parents[1] / "process" / "mcp_server_for_tests.py")])
 LOG = str(bundled_path("data/mcp/session.log"))

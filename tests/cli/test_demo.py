@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from lfwrap.cli.app import run
-from lfwrap.cli.demo import Pair, _show_pairs, _take_folder
+from lfwrap.cli.commands.demo import Pair, _show_pairs, _take_folder
 from lfwrap.errors import LfwrapError, PreflightError, UsageError
-from lfwrap.results.answers import Answer
-from lfwrap.results.questions import ask
+from lfwrap.inference.questions import ask
+from lfwrap.inference.session import Answer
 
 
 def test_an_empty_or_new_folder_is_taken(tmp_path):

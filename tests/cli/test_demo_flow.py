@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
+from lfwrap import demo_model
 from lfwrap.cli.app import run
 from lfwrap.engine import facts, locate
-from lfwrap.results import answers, demo_model, export, target
-from lfwrap.results.parity import ParityReport, ParityRow
-from lfwrap.run import attempt, start
-from lfwrap.run.identity import probe_process
-from lfwrap.run.paths import create_run_folder
-from lfwrap.run.record import Run, RunRecord, RunState, change_state, prepare_record, utc_now
+from lfwrap.export import export
+from lfwrap.inference import session, target
+from lfwrap.inference.parity import ParityReport, ParityRow
+from lfwrap.run.folder.identity import probe_process
+from lfwrap.run.folder.paths import create_run_folder
+from lfwrap.run.folder.record import Run, RunRecord, RunState, change_state, prepare_record, utc_now
+from lfwrap.run.prepare import start
+from lfwrap.run.supervise import attempt
 
 
 class Session:
@@ -33,7 +36,7 @@ class Session:
 
     def answer_all(self, questions: list[Any], adapter: str | None):
         for question in reversed(questions):
-            yield answers.Answer(question.id, f"{adapter or 'base'} {question.id}", 1, 1, "stop", 0.1)
+            yield session.Answer(question.id, f"{adapter or 'base'} {question.id}", 1, 1, "stop", 0.1)
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(demo_model, "ensure_demo_model", lambda *_: tmp_path / "cache/model")
     monkeypatch.setattr(facts, "load_engine_facts", lambda *_: None)
     monkeypatch.setattr(target, "resolve_target", lambda *_: SimpleNamespace(to_json=dict))
-    monkeypatch.setattr(answers, "AnswerSession", Session)
+    monkeypatch.setattr(session, "AnswerSession", Session)
     row = ParityRow("How?", "So.", "So.", True, True, 3, 0.0, 0.0)
     report = ParityReport("float32", "float32", "cpu", (row,), 1.0)
     monkeypatch.setattr(

@@ -10,7 +10,7 @@ from lfwrap.cli.app import run
 
 def _stub(monkeypatch):
     """No torch is imported: that takes seconds and is tried with the real engine elsewhere."""
-    from lfwrap.results import machine_facts
+    from lfwrap.doctor import machine_facts
 
     monkeypatch.setattr(machine_facts, "probe_torch", lambda _: {"error": "not tried"})
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from lfwrap.cli.app import run
-from lfwrap.hardware.profile import catalog_names, load_hardware
+from lfwrap.hardware.load import load_hardware
+from lfwrap.hardware.profile import catalog_names
 
 
 def answer(capsys, *arguments):

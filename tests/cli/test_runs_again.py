@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from lfwrap.cli.app import run as lfwrap
-from lfwrap.run.history import read_ends
-from lfwrap.run.paths import create_run_folder
-from lfwrap.run.record import Run, RunRecord, RunState, prepare_record, utc_now
+from lfwrap.run.folder.history import read_ends
+from lfwrap.run.folder.paths import create_run_folder
+from lfwrap.run.folder.record import Run, RunRecord, RunState, prepare_record, utc_now
 
 
 @pytest.fixture

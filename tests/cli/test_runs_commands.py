@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from lfwrap.cli.app import run
-from lfwrap.run import stop
-from lfwrap.run.identity import ProcessIdentity, probe_process
-from lfwrap.run.paths import create_run_folder
-from lfwrap.run.process import MARKER
-from lfwrap.run.record import Run, RunRecord, RunState, change_state, load_run, prepare_record, utc_now
+from lfwrap.engine.child_process import MARKER
+from lfwrap.run.folder.identity import ProcessIdentity, probe_process
+from lfwrap.run.folder.paths import create_run_folder
+from lfwrap.run.folder.record import Run, RunRecord, RunState, change_state, load_run, prepare_record, utc_now
+from lfwrap.run.supervise import stop
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from lfwrap.cli import serve
 from lfwrap.cli.app import run
-from lfwrap.results import serve as serving
+from lfwrap.cli.commands import serve
+from lfwrap.inference.serving import serve as serving
 
 
 @pytest.fixture

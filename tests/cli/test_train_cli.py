@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from lfwrap.cli.app import run
-from lfwrap.run.identity import probe_process
-from lfwrap.run.paths import create_run_folder
-from lfwrap.run.record import Run, RunRecord, RunState, change_state, prepare_record, utc_now
-from lfwrap.yamlio import parse_yaml
+from lfwrap.run.folder.identity import probe_process
+from lfwrap.run.folder.paths import create_run_folder
+from lfwrap.run.folder.record import Run, RunRecord, RunState, change_state, prepare_record, utc_now
+from lfwrap.yaml_files import parse_yaml
 
 GOOD_ROW = {"instruction": "What is one plus one?", "input": "", "output": "Two."}
 PLAIN = """\

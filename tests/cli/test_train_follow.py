@@ -14,11 +14,13 @@ import pytest
 from lfwrap.cli.app import run
 from lfwrap.engine import facts
 from lfwrap.engine.locate import Engine
-from lfwrap.fsio import write_json
-from lfwrap.run import attempt, job, recovery, resume
-from lfwrap.run.identity import probe_process
+from lfwrap.files import write_json
+from lfwrap.run.again import recovery, resume
+from lfwrap.run.folder.identity import probe_process
+from lfwrap.run.folder.record import Run, RunState, change_state, list_runs, load_run, save_record
 from lfwrap.run.preflight import machine
-from lfwrap.run.record import Run, RunState, change_state, list_runs, load_run, save_record
+from lfwrap.run.prepare import job
+from lfwrap.run.supervise import attempt
 
 RECIPE = """\
 model_name_or_path: nobody/tiny
@@ -159,7 +161,7 @@ def test_a_failure_without_a_diagnosis_is_unknown_not_a_crash(folder, capsys, mo
     made = only_run(folder)
     assert code == 7
     assert "failed: It ended with code 1." in err
-    from lfwrap.cli.train import failure
+    from lfwrap.cli.view.following import failure
 
     made.paths.attempt(0).exit.unlink()
     assert "(unknown)" in failure(made).message

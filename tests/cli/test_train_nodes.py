@@ -12,9 +12,9 @@ import pytest
 from lfwrap.cli.app import run
 from lfwrap.engine import facts
 from lfwrap.engine.locate import Engine
-from lfwrap.run import job, launch
-from lfwrap.run.launch import load_launch
-from lfwrap.run.record import RunState, load_run
+from lfwrap.run.folder.record import RunState, load_run
+from lfwrap.run.launch.launch import launch, load_launch
+from lfwrap.run.prepare import job
 
 VARIABLES = ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "RDZV_ID", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS")
 RECIPE = """\
@@ -131,8 +131,8 @@ def test_a_job_is_prepared_shown_and_submitted(
     assert not (folder / "runs").exists()
 
     monkeypatch.setattr(job, "check_preflight", lambda _: job.PreflightReport())
-    monkeypatch.setattr("lfwrap.run.start.installed_versions", lambda _: {})
-    monkeypatch.setattr("lfwrap.run.environment.installed_versions", lambda _: {})
+    monkeypatch.setattr("lfwrap.run.prepare.start.installed_versions", lambda _: {})
+    monkeypatch.setattr("lfwrap.run.prepare.environment.installed_versions", lambda _: {})
     code = run(["train", "r.yaml", *arguments, "-q"])
     captured = capsys.readouterr()
     assert code == 0, captured.err

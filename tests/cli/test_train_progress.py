@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from lfwrap.cli import output, progress
-from lfwrap.cli.progress import GpuGauge, LineView, Pace, SafeView, choose_view, describe_progress
-from lfwrap.run.monitor import Progress
-from lfwrap.run.stall import Stall
-from lfwrap.run.supervisor import StopLevel
+from lfwrap.cli.view import output, training
+from lfwrap.cli.view.training import GpuGauge, LineView, Pace, SafeView, choose_view, describe_progress
+from lfwrap.run.folder.monitor import Progress
+from lfwrap.run.supervise.stall import Stall
+from lfwrap.run.supervise.supervisor import StopLevel
 
 
 def entry(step: int, total: int = 100, **values: float) -> Progress:
@@ -22,7 +22,7 @@ def entry(step: int, total: int = 100, **values: float) -> Progress:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -122,7 +122,7 @@ def test_a_terminal_gets_a_bar_and_quiet_nothing(
     quiet.listener().on_phase("training")
     quiet.close()
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(training.sys.stderr, "isatty", lambda: True, raising=False)
     bar = choose_view(quiet=False)
     listener = bar.listener()
     listener.on_phase("loading the model")

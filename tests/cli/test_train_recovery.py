@@ -13,11 +13,13 @@ import pytest
 from lfwrap.cli.app import run
 from lfwrap.engine import facts
 from lfwrap.engine.locate import Engine
-from lfwrap.fsio import write_json
-from lfwrap.run import attempt, detach, job, recovery, resume
-from lfwrap.run.identity import probe_process
-from lfwrap.run.record import Run, RunState, change_state, list_runs
-from lfwrap.yamlio import load_yaml
+from lfwrap.files import write_json
+from lfwrap.run.again import recovery, resume
+from lfwrap.run.folder.identity import probe_process
+from lfwrap.run.folder.record import Run, RunState, change_state, list_runs
+from lfwrap.run.prepare import job
+from lfwrap.run.supervise import attempt, detach
+from lfwrap.yaml_files import load_yaml
 
 RECIPE = """\
 model_name_or_path: nobody/tiny

@@ -16,14 +16,14 @@ from lfwrap import load_run
 from lfwrap.bundled import bundled_path
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.errors import Severity
-from lfwrap.hardware.profile import load_hardware
+from lfwrap.hardware.load import load_hardware
 from lfwrap.notebook import TunedRun
 from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.importer import import_config
 from lfwrap.recipe.intent import FIELD_NAMES
 from lfwrap.recipe.recipe import build_recipe, load_recipe, parse_overrides
 from lfwrap.recipe.render import render_recipe
-from lfwrap.yamlio import dump_yaml, parse_yaml
+from lfwrap.yaml_files import dump_yaml, parse_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "how-to" / "move-over.md"

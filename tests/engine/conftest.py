@@ -14,9 +14,9 @@ import pytest
 
 import lfwrap.worker
 from lfwrap.bundled import bundled_path
+from lfwrap.demo_model import ensure_demo_model
 from lfwrap.engine.locate import locate_engine
-from lfwrap.results.demo_model import ensure_demo_model
-from lfwrap.run.record import Run, load_run
+from lfwrap.run.folder.record import Run, load_run
 
 # Six updates are enough to learn how the calls of three small tools are written.
 TOOL_RECIPE = """\

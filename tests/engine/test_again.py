@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.run.monitor import load_history
-from lfwrap.run.record import Run, RunState, load_run, save_record
+from lfwrap.run.folder.monitor import load_history
+from lfwrap.run.folder.record import Run, RunState, load_run, save_record
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 

@@ -17,9 +17,9 @@ from lfwrap import load_run
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import EngineError
-from lfwrap.results.answers import AnswerSession, GenerationSettings
-from lfwrap.results.questions import ask
-from lfwrap.results.target import resolve_target
+from lfwrap.inference.questions import ask
+from lfwrap.inference.session import AnswerSession, GenerationSettings
+from lfwrap.inference.target import resolve_target
 
 pytestmark = pytest.mark.engine
 

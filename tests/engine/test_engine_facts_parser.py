@@ -10,7 +10,7 @@ import pytest
 
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import find_engine
-from lfwrap.hardware.profile import load_hardware
+from lfwrap.hardware.load import load_hardware
 from lfwrap.recipe.library import bundled_recipes
 from lfwrap.recipe.recipe import load_recipe
 from lfwrap.recipe.render import render_recipe

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.data.registry import dataset_entry
+from lfwrap.data.output.registry import dataset_entry
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
-from lfwrap.results.contestants import BASE
-from lfwrap.results.evaluation.rows import EvalRows, LabelSettings, load_rows, validation_rows
-from lfwrap.results.evaluation.session import EvalSession
-from lfwrap.results.evaluation.tally import tally_losses
-from lfwrap.results.target import resolve_target
-from lfwrap.run.paths import RunPaths
-from lfwrap.run.record import Run, RunRecord, RunState
+from lfwrap.evaluate.metrics import tally_losses
+from lfwrap.evaluate.scoring import EvalSession
+from lfwrap.inference.candidates import BASE
+from lfwrap.inference.held_out_rows import EvalRows, LabelSettings, load_rows, validation_rows
+from lfwrap.inference.target import resolve_target
+from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.folder.record import Run, RunRecord, RunState
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
 

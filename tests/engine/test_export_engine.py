@@ -14,11 +14,11 @@ import lfwrap.worker
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import EngineError, PreflightError
-from lfwrap.results.export import ExportOptions, export_model
-from lfwrap.results.merge import MergeSettings, write_merged
-from lfwrap.results.merge_check import read_shapes
-from lfwrap.results.parity import measure_parity
-from lfwrap.results.target import resolve_target
+from lfwrap.export.export import ExportOptions, export_model
+from lfwrap.export.formats.merge_check import read_shapes
+from lfwrap.export.formats.merged import MergeSettings, write_merged
+from lfwrap.inference.parity import measure_parity
+from lfwrap.inference.target import resolve_target
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 HERE = Path(__file__).parent

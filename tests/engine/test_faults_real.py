@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.run.diagnose import diagnose
+from lfwrap.engine.diagnose import diagnose
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(200)]
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from lfwrap import bundled
-from lfwrap.data import validate, writer
-from lfwrap.data.conversation import Conversation, Role
+from lfwrap.data.convert import validate, writer
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
-from lfwrap.data.formats.schemas import parse_tools
-from lfwrap.data.templates import Saying, load_table, template_facts
-from lfwrap.data.tools import load_catalogue
+from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.schema.conversation import Conversation, Role
+from lfwrap.data.tools.catalogue import load_catalogue
+from lfwrap.engine.chat_templates import Saying, load_table, template_facts
 
 pytestmark = [
     pytest.mark.engine,
@@ -261,7 +261,7 @@ def test_no_escapes_and_no_strings_for_arguments(template, cases, rendered):
 
 
 def test_the_shipped_table_is_what_the_engine_does(tmp_path):
-    """lfwrap/data/template_facts.json is the output of lfwrap/worker/template_facts.py on the installed engine."""
+    """lfwrap/engine/tables/tool_templates.json is what worker/template_facts.py prints on the installed engine."""
     script = ROOT / "lfwrap" / "worker" / "template_facts.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=True)
-    assert done.stdout == (ROOT / "lfwrap" / "data" / "template_facts.json").read_text(encoding="utf-8")
+    assert done.stdout == (ROOT / "lfwrap" / "engine" / "tables" / "tool_templates.json").read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from lfwrap.model.hf_config import parse_config
-from lfwrap.plan.activations import layer_bytes
-from lfwrap.plan.choices import Choices
+from lfwrap.plan.inputs.train_settings import Choices
+from lfwrap.plan.memory.activations import layer_bytes
 
 pytestmark = pytest.mark.engine
 

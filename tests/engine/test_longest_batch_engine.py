@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.recipe.templates import render_template
+from lfwrap.recipe.jinja_templates import render_template
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from lfwrap.data.stored import find_stored_set
+from lfwrap.data.datasets.dataset import find_stored_set
 from lfwrap.engine.locate import locate_engine
 
 pytestmark = pytest.mark.engine

@@ -9,7 +9,7 @@ import pytest
 
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import EngineError, PreflightError
-from lfwrap.results.hub import Push, check_push, push_folder
+from lfwrap.export.hub import Push, check_push, push_folder
 
 sys.path.insert(0, str(Path(__file__).parent))
 from hub_server import TOKEN, start_hub

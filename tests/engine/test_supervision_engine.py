@@ -18,10 +18,10 @@ from typing import Any
 import psutil
 import pytest
 
-from lfwrap.run.monitor import load_history
-from lfwrap.run.process import run_processes, training_ranks
-from lfwrap.run.record import Run, RunState, load_run
-from lfwrap.yamlio import load_yaml
+from lfwrap.engine.child_process import run_processes, training_ranks
+from lfwrap.run.folder.monitor import load_history
+from lfwrap.run.folder.record import Run, RunState, load_run
+from lfwrap.yaml_files import load_yaml
 
 pytestmark = [
     pytest.mark.engine,

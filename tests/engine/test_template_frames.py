@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 
 from lfwrap.bundled import bundled_path
-from lfwrap.data.rendered import rendered_lengths
-from lfwrap.data.stored import find_stored_set
+from lfwrap.data.datasets.dataset import find_stored_set
+from lfwrap.data.datasets.rendered import rendered_lengths
 from lfwrap.engine.locate import locate_engine
+from lfwrap.recipe.inputs.row_lengths import measure_rows
 from lfwrap.recipe.recipe import build_recipe
-from lfwrap.recipe.row_lengths import measure_rows
-from lfwrap.yamlio import parse_yaml
+from lfwrap.yaml_files import parse_yaml
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_shipped_table_is_what_the_engine_does():
-    """lfwrap/model/template_frames.json is the output of lfwrap/worker/template_frames.py on the installed engine."""
+    """lfwrap/engine/tables/template_tokens.json is what worker/template_frames.py prints on the installed engine."""
     script = ROOT / "lfwrap" / "worker" / "template_frames.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=True)
-    assert done.stdout == (ROOT / "lfwrap" / "model" / "template_frames.json").read_text(encoding="utf-8")
+    assert done.stdout == (ROOT / "lfwrap" / "engine" / "tables" / "template_tokens.json").read_text(encoding="utf-8")
 
 
 def test_lengths_are_those_of_the_engine(smollm2, tmp_path):

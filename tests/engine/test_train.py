@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.run.process import run_processes
-from lfwrap.run.record import RunState, load_run
+from lfwrap.engine.child_process import run_processes
+from lfwrap.run.folder.record import RunState, load_run
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(200)]
 
@@ -80,7 +80,7 @@ def test_what_lies_in_the_folder_can_be_read_and_done_again(tmp_path: Path, tiny
 
 
 def load_engine_yaml(path: Path) -> dict[str, object]:
-    from lfwrap.yamlio import load_yaml
+    from lfwrap.yaml_files import load_yaml
 
     return load_yaml(path).values
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from lfwrap.run.monitor import load_history
-from lfwrap.run.process import run_processes, training_ranks
-from lfwrap.run.record import Run, RunState, load_run
+from lfwrap.engine.child_process import run_processes, training_ranks
+from lfwrap.run.folder.monitor import load_history
+from lfwrap.run.folder.record import Run, RunState, load_run
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 

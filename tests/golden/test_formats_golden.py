@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from lfwrap import bundled
-from lfwrap.data import validate, writer
-from lfwrap.data.conversation import Conversation, Role
+from lfwrap.data.convert import validate, writer
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, RowNotes
-from lfwrap.data.formats.schemas import parse_tools
-from lfwrap.data.tools import load_catalogue
+from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.schema.conversation import Conversation, Role
+from lfwrap.data.tools.catalogue import load_catalogue
 
 FOLDER = Path(__file__).parent / "formats"
 INPUTS = sorted(FOLDER.rglob("*.input.json"))

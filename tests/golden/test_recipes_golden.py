@@ -12,12 +12,12 @@ import pytest
 
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.errors import PlanError
-from lfwrap.hardware.profile import load_hardware
+from lfwrap.hardware.load import load_hardware
 from lfwrap.recipe.library import bundled_recipes
-from lfwrap.recipe.planning import Machine, Planned, dataset_folder, plan_training
 from lfwrap.recipe.recipe import build_recipe, load_recipe
 from lfwrap.recipe.render import render_recipe
-from lfwrap.yamlio import parse_yaml
+from lfwrap.strategy.planning import Machine, Planned, dataset_folder, plan_training
+from lfwrap.yaml_files import parse_yaml
 
 FOLDER = Path(__file__).with_name("recipes")
 FACTS = load_engine_facts()

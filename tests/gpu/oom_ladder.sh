@@ -52,9 +52,9 @@ import subprocess
 from pathlib import Path
 
 from lfwrap.hardware.usage import GpuMeter
-from lfwrap.run.process import run_processes
-from lfwrap.run.record import latest_run
-from lfwrap.yamlio import load_yaml
+from lfwrap.engine.child_process import run_processes
+from lfwrap.run.folder.record import latest_run
+from lfwrap.yaml_files import load_yaml
 
 run = latest_run(Path("runs"))
 record = run.record

@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lfwrap.run.checkpoints import find_checkpoints
-from lfwrap.run.process import run_processes, training_ranks
+from lfwrap.engine.child_process import run_processes, training_ranks
+from lfwrap.run.folder.checkpoints import find_checkpoints
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from proc_marks import marked_in_proc

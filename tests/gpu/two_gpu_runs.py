@@ -13,8 +13,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lfwrap.run.monitor import FileTail, load_history, parse_progress
-from lfwrap.run.record import Run, load_run
+from lfwrap.run.folder.monitor import FileTail, load_history, parse_progress
+from lfwrap.run.folder.record import Run, load_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LFWRAP = (sys.executable, "-m", "lfwrap")

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap.engine.child_process import MARKER, run_processes
 from lfwrap.errors import PreflightError, RunStateError
-from lfwrap.run.attempt import Attempt, Listener, run_attempt
-from lfwrap.run.command import Command
-from lfwrap.run.monitor import Progress
-from lfwrap.run.paths import create_run_folder
-from lfwrap.run.process import MARKER, run_processes
-from lfwrap.run.record import Run, RunRecord, RunState, load_run, prepare_record, utc_now
-from lfwrap.run.supervisor import Patience, StopLevel
+from lfwrap.run.folder.monitor import Progress
+from lfwrap.run.folder.paths import create_run_folder
+from lfwrap.run.folder.record import Run, RunRecord, RunState, load_run, prepare_record, utc_now
+from lfwrap.run.launch.command import Command
+from lfwrap.run.supervise.attempt import Attempt, Listener, run_attempt
+from lfwrap.run.supervise.supervisor import Patience, StopLevel
 
 # Trains five steps as the engine's files show it; on SIGTERM it stops at once and exits 0, as the engine does.
 STAND_IN = """
@@ -144,7 +144,7 @@ def test_a_run_can_not_be_started_twice_at_once(run: Run) -> None:
             thread.join()
 
     def try_to_start() -> None:
-        from lfwrap.fsio import locked
+        from lfwrap.files import locked
 
         try:
             with locked(run.paths.lock, timeout_s=0):

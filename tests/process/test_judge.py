@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lfwrap.errors import PreflightError, UsageError
-from lfwrap.results.judge import Judge, JudgeAddress, Pair, Winner, combine, read_verdict
+from lfwrap.evaluate.judge import Judge, JudgeAddress, Pair, Winner, combine, read_verdict
 
 _spec = importlib.util.spec_from_file_location("judge_server", Path(__file__).with_name("judge_server.py"))
 _module = importlib.util.module_from_spec(_spec)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.data.mcp_client import fetch_tools
+from lfwrap.data.tools.mcp_client import fetch_tools
 from lfwrap.errors import PreflightError
 
 pytest.importorskip("mcp", reason="the extra 'mcp' is not installed")

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lfwrap.data.mcp_session import ToolResult, open_mcp_session
+from lfwrap.data.tools.mcp_session import ToolResult, open_mcp_session
 from lfwrap.errors import PreflightError
 
 pytest.importorskip("mcp", reason="the extra 'mcp' is not installed")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lfwrap.data.pool import Pool, calls_in_hand
+from lfwrap.data.workers.pool import Pool, calls_in_hand
 from lfwrap.errors import PreflightError
 
 METHODS = ["fork", "spawn"]
@@ -130,7 +130,7 @@ def is_running(pid: int) -> bool:
 
 INTERRUPTED = """
     import os, signal, sys, time
-    from lfwrap.data.pool import Pool
+    from lfwrap.data.workers.pool import Pool
     def setup(): pass
     def wait(number):
         time.sleep(0.05)

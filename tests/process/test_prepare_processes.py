@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap import fsio
+from lfwrap import files
+from lfwrap.data.output.registry import LOCK_NAME
 from lfwrap.data.prepare import Request, prepare
-from lfwrap.data.registry import LOCK_NAME
 
 COMMAND = [sys.executable, "-m", "lfwrap", "prepare-data", "--no-engine-check"]
 
@@ -68,7 +68,7 @@ KILL_AT_EVERY_STEP = """
     import itertools, os, signal, sys
     from pathlib import Path
     from lfwrap.data.prepare import Request, prepare
-    from lfwrap.data.split import ValSize
+    from lfwrap.data.output.split import ValSize
 
     STEPS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate")
     old, new, folder = sys.argv[1:]
@@ -179,7 +179,7 @@ def test_a_full_disk_is_said_and_changes_nothing(tmp_path: Path) -> None:
 def test_a_signal_ends_it_cleanly(tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
     source = write_rows(tmp_path / "a.jsonl", 60_000, "a")
-    with fsio.locked(out / LOCK_NAME):  # it can't finish before the signal
+    with files.locked(out / LOCK_NAME):  # it can't finish before the signal
         child = start(source, out, "--jobs", "2")
         assert child.stderr is not None
         assert "detected: alpaca" in child.stderr.readline()

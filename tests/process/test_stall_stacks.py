@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.run.attempt import Attempt, Listener, run_attempt
-from lfwrap.run.command import Command
-from lfwrap.run.monitor import Progress
-from lfwrap.run.paths import create_run_folder
-from lfwrap.run.process import MARKER
-from lfwrap.run.record import Run, RunRecord, RunState, prepare_record, utc_now
-from lfwrap.run.stall import OnStall, Stall, StallPolicy
-from lfwrap.run.supervisor import Patience
+from lfwrap.engine.child_process import MARKER
+from lfwrap.run.folder.monitor import Progress
+from lfwrap.run.folder.paths import create_run_folder
+from lfwrap.run.folder.record import Run, RunRecord, RunState, prepare_record, utc_now
+from lfwrap.run.launch.command import Command
+from lfwrap.run.supervise.attempt import Attempt, Listener, run_attempt
+from lfwrap.run.supervise.stall import OnStall, Stall, StallPolicy
+from lfwrap.run.supervise.supervisor import Patience
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="stacks are asked for by /proc")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap.engine.child_process import MARKER, Child, become_subreaper, run_processes, start_child, training_ranks
 from lfwrap.errors import PreflightError
-from lfwrap.run.process import MARKER, Child, become_subreaper, run_processes, start_child, training_ranks
-from lfwrap.run.supervisor import Ending, Patience, StopLevel, StopRequests, supervise
+from lfwrap.run.supervise.supervisor import Ending, Patience, StopLevel, StopRequests, supervise
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="subreapers and death signals are Linux's")
 QUICK = Patience(checkpoint_s=0.5, hurry_s=0.5, sweep_s=0.5, poll_s=0.02)
@@ -218,8 +218,8 @@ def test_the_printed_training_example_stays_out_of_the_log(
 SUPERVISOR = """
     import os, sys
     from pathlib import Path
-    from lfwrap.run.process import MARKER, become_subreaper, start_child
-    from lfwrap.run.supervisor import StopRequests, supervise
+    from lfwrap.engine.child_process import MARKER, become_subreaper, start_child
+    from lfwrap.run.supervise.supervisor import StopRequests, supervise
     folder = Path(sys.argv[1])
     become_subreaper()
     child = start_child(

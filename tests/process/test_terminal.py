@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.run.paths import create_run_folder
-from lfwrap.run.process import run_processes
-from lfwrap.run.record import RunRecord, RunState, load_run, prepare_record, utc_now
+from lfwrap.engine.child_process import run_processes
+from lfwrap.run.folder.paths import create_run_folder
+from lfwrap.run.folder.record import RunRecord, RunState, load_run, prepare_record, utc_now
 
 # `lfwrap train` behind its preflight, with a stand-in for the engine.
 SCRIPT = """
     import os, signal, sys, textwrap
     from pathlib import Path
     from lfwrap.cli import app
-    from lfwrap.cli.train import follow_run
-    from lfwrap.run.attempt import Attempt
-    from lfwrap.run.command import Command
-    from lfwrap.run.process import MARKER
-    from lfwrap.run.record import load_run
+    from lfwrap.cli.commands.train import follow_run
+    from lfwrap.run.supervise.attempt import Attempt
+    from lfwrap.run.launch.command import Command
+    from lfwrap.engine.child_process import MARKER
+    from lfwrap.run.folder.record import load_run
     run = load_run(sys.argv[1])
     argv = (sys.executable, "-c", textwrap.dedent(sys.argv[2]), str(run.paths.output))
     command = Command(argv, run.paths.root, {MARKER: str(run.paths.root)})

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.errors import PlanError
-from lfwrap.plan.batch import largest_divisor, nearest_batches, solve_batch
+from lfwrap.plan.inputs.batch import largest_divisor, nearest_batches, solve_batch
 
 sizes = st.integers(1, 2048)
 worlds = st.integers(1, 64)

@@ -12,12 +12,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lfwrap.data.blocks import RecordBlock
-from lfwrap.data.conversation import Tool
-from lfwrap.data.convert import Conversion
+from lfwrap.data.convert.converted_rows import SlowLane
+from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, SourceRecord
-from lfwrap.data.lanes import SlowLane
+from lfwrap.data.readers.blocks import RecordBlock
+from lfwrap.data.schema.conversation import Tool
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "formats"
 # What `read` of a wire log joins is never the user's own writing.

@@ -9,11 +9,11 @@ from pathlib import Path
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lfwrap.data import writer
-from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
+from lfwrap.data.convert import writer
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, RowNotes
-from lfwrap.data.formats.texts import readable_json
+from lfwrap.data.formats.parts.texts import readable_json
+from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
 
 # Text as people write it; marks that some format gives a meaning of its own are left out.
 TEXT = st.text(

@@ -8,14 +8,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lfwrap.errors import PlanError
-from lfwrap.hardware.profile import catalog_names, load_hardware
-from lfwrap.model.facts import catalog_model
-from lfwrap.plan.batch import solve_batch
-from lfwrap.plan.option import device_limit_bytes
+from lfwrap.hardware.load import load_hardware
+from lfwrap.hardware.profile import catalog_names
+from lfwrap.model.shapes import catalog_model
+from lfwrap.plan.candidate import device_limit_bytes
+from lfwrap.plan.inputs.batch import solve_batch
+from lfwrap.plan.inputs.row_lengths import Rows
 from lfwrap.plan.packing import PACKED_ROWS_TOLERANCE
 from lfwrap.plan.plan import make_plan
 from lfwrap.plan.request import PlanRequest
-from lfwrap.plan.rows import Rows
 
 LENGTHS = tuple(random.Random(7).choices(range(20, 480), k=300))  # noqa: S311
 GPUS = [name for name in catalog_names() if load_hardware(name).gpus]

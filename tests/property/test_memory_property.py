@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.model.facts import catalog_model
-from lfwrap.plan.choices import Choices, Precision
-from lfwrap.plan.memory import estimate_memory
+from lfwrap.model.shapes import catalog_model
+from lfwrap.plan.inputs.train_settings import Choices, Precision
+from lfwrap.plan.memory.peak import estimate_memory
 
 models = st.sampled_from(["qwen2.5-0.5b", "qwen2.5-7b", "llama-3.2-3b", "gemma-2-2b", "qwen3-30b-a3b", "phi-4-mini"])
 choices = st.builds(

@@ -10,17 +10,16 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lfwrap.data import validate
-from lfwrap.data.array_block import ArrayBlock
-from lfwrap.data.blocks import Block, CsvBlock, Layout, LineBlock, Span
-from lfwrap.data.conversation import Conversation, Message, Role, Tool
-from lfwrap.data.convert import Conversion
+from lfwrap.data.convert.fast_path import convert_block
+from lfwrap.data.convert.prefilter import rules_screen
+from lfwrap.data.convert.record_path import Conversion, validate
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
-from lfwrap.data.plain import Shape, plain_line
 from lfwrap.data.prepare import Request, prepare
-from lfwrap.data.quick import convert_block
-from lfwrap.data.screen import rules_screen
-from lfwrap.data.work import _quick_items
+from lfwrap.data.readers.array_block import ArrayBlock
+from lfwrap.data.readers.blocks import Block, CsvBlock, Layout, LineBlock, Span
+from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool
+from lfwrap.data.schema.plain_rows import Shape, plain_line
+from lfwrap.data.workers.task import _quick_items
 
 SHAPE = Shape("instruction", "input", "output")
 PIECES = st.sampled_from(

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.errors import Finding, PlanError, RecipeError, Severity
-from lfwrap.hardware.profile import load_hardware
+from lfwrap.hardware.load import load_hardware
 from lfwrap.recipe.check import check_recipe
-from lfwrap.recipe.datasets import find_dataset_dir
+from lfwrap.recipe.inputs.datasets import find_dataset_dir
 from lfwrap.recipe.recipe import build_recipe
 from lfwrap.recipe.render import render_recipe
-from lfwrap.yamlio import dump_yaml, parse_yaml
+from lfwrap.yaml_files import dump_yaml, parse_yaml
 
 FACTS = load_engine_facts()
 MACHINES = [None, *map(load_hardware, ("cpu", "t4", "2x-h100-80gb", "m1-16gb"))]

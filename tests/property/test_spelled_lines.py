@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lfwrap.data.blocks import LineBlock, NotUtf8Error
-from lfwrap.data.convert import Conversion
+from lfwrap.data.convert.fast_path import convert_block
+from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import ConvertOptions
-from lfwrap.data.plain import Shape
-from lfwrap.data.quick import convert_block
+from lfwrap.data.readers.blocks import LineBlock, NotUtf8Error
+from lfwrap.data.schema.plain_rows import Shape
 
 CONVERSION = Conversion("alpaca", ConvertOptions())
 SHAPES = [Shape("instruction", "input", "output"), Shape("instruction", "", "output")]

@@ -7,9 +7,9 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lfwrap.data.conversation import ToolCall
-from lfwrap.results.evaluation.read_calls import read_calls, shows_call
-from lfwrap.results.evaluation.tool_calls import ReadAnswer, Reading, freeze, judge_calls
+from lfwrap.data.schema.conversation import ToolCall
+from lfwrap.evaluate.tool_calls.matching import ReadAnswer, Reading, freeze, judge_calls
+from lfwrap.evaluate.tool_calls.read_calls import read_calls, shows_call
 
 NAMES = ("get_tides", "parcel-track", "ledger.record_expense")
 SCALARS = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(-1e6, 1e6) | st.text(max_size=12)

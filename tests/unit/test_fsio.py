@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from lfwrap.errors import PreflightError, RunStateError
-from lfwrap.fsio import atomic_open, canonical_json, locked, sha256_bytes, sha256_file, write_json, write_text
+from lfwrap.files import atomic_open, canonical_json, locked, sha256_bytes, sha256_file, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
@@ -38,7 +38,7 @@ def test_a_full_disk_is_a_clear_error(tmp_path):
         import resource, signal, sys
         from pathlib import Path
         from lfwrap.errors import PreflightError
-        from lfwrap.fsio import write_bytes
+        from lfwrap.files import write_bytes
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:

@@ -17,8 +17,9 @@ from lfwrap import load_run
 from lfwrap.engine import facts, locate
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import RunStateError, UsageError
-from lfwrap.results import answers, export
-from lfwrap.results.answers import Answer
+from lfwrap.export import export
+from lfwrap.inference import session
+from lfwrap.inference.session import Answer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,7 +59,7 @@ class StandIn:
 def folder(tmp_path, monkeypatch) -> Path:
     """A finished run of two logged steps."""
     monkeypatch.setattr(StandIn, "opened", [])
-    monkeypatch.setattr(answers, "AnswerSession", StandIn)
+    monkeypatch.setattr(session, "AnswerSession", StandIn)
     monkeypatch.setattr(locate, "locate_engine", lambda: Engine(Path("python"), Path("cli"), Path("package"), "0.9.5"))
     snapshot = facts.load_engine_facts()
     monkeypatch.setattr(facts, "load_engine_facts", lambda _engine: snapshot)

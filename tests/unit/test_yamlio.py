@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.errors import RecipeError
-from lfwrap.yamlio import Position, dump_yaml, load_yaml, parse_scalar, parse_yaml
+from lfwrap.yaml_files import Position, dump_yaml, load_yaml, parse_scalar, parse_yaml
 
 
 @pytest.mark.parametrize(

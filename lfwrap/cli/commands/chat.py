@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.generation_options import generation_options
-from lfwrap.cli.talk import COMMANDS, Talk, answer_with_tools, ask_person, read_lines
-from lfwrap.cli.target_options import open_target, target_options
-from lfwrap.cli.tool_turns import ToolDesk
+from lfwrap.cli.options.generation import generation_options
+from lfwrap.cli.options.target import open_target, target_options
+from lfwrap.cli.view import output
+from lfwrap.cli.view.talk import COMMANDS, Talk, answer_with_tools, ask_person, read_lines
+from lfwrap.cli.view.tool_turns import ToolDesk
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
-    from lfwrap.data.mcp_session import McpSession
+    from lfwrap.data.tools.mcp_session import McpSession
     from lfwrap.engine.locate import Engine
-    from lfwrap.results.answers import Answer, AnswerSession, GenerationSettings
-    from lfwrap.results.question_rows import Question
-    from lfwrap.results.target import Target
+    from lfwrap.inference.question_rows import Question
+    from lfwrap.inference.session import Answer, AnswerSession, GenerationSettings
+    from lfwrap.inference.target import Target
 
 _PATH = click.Path(path_type=Path)
 
@@ -118,7 +118,7 @@ class _Wishes:
 
     def questions(self, tools: str | None, template: str) -> list[Question]:
         """What is to be answered; nothing for a conversation."""
-        from lfwrap.results.questions import ask, load_questions
+        from lfwrap.inference.questions import ask, load_questions
 
         if self.file is not None:
             return load_questions(self.file, self.system, tools=tools, template=template)
@@ -135,7 +135,7 @@ class _Wishes:
 
 
 def _web(engine: Engine, target: Target, wishes: _Wishes) -> None:
-    from lfwrap.results.webchat import run_web_chat
+    from lfwrap.inference.serving.webchat import run_web_chat
 
     output.say(_describe(target, base=wishes.base))
     run_web_chat(engine, target, port=wishes.port, base=wishes.base, browser=wishes.browser, ready=output.result)
@@ -146,7 +146,7 @@ def _server(command_line: str | None) -> Iterator[McpSession | None]:
     if command_line is None:
         yield None
         return
-    from lfwrap.data.mcp_session import open_mcp_session
+    from lfwrap.data.tools.mcp_session import open_mcp_session
 
     with open_mcp_session(command_line) as session:
         output.say(f"tools of the server: {', '.join(tool.name for tool in session.tools) or 'none'}")
@@ -154,8 +154,8 @@ def _server(command_line: str | None) -> Iterator[McpSession | None]:
 
 
 def _tools(wishes: _Wishes, server: McpSession | None, target: Target) -> str | None:
-    from lfwrap.data.tools import load_catalogue
-    from lfwrap.results.question_rows import write_tools
+    from lfwrap.data.tools.catalogue import load_catalogue
+    from lfwrap.inference.question_rows import write_tools
 
     known = dict(load_catalogue(wishes.tools).tools) if wishes.tools else {}
     known |= {tool.name: tool for tool in server.tools} if server else {}
@@ -165,8 +165,8 @@ def _tools(wishes: _Wishes, server: McpSession | None, target: Target) -> str | 
 def _adapters(target: Target, wishes: _Wishes, runs_dir: Path) -> dict[str, Path]:
     """The target's adapter and those beside it. Raises UsageError for one that was tuned on another base."""
     from lfwrap.engine.facts import load_engine_facts
-    from lfwrap.results.answers import TUNED
-    from lfwrap.results.contestants import Contestant, TargetWishes, require_distinct, resolve_contestants
+    from lfwrap.inference.candidates import Contestant, TargetWishes, require_distinct, resolve_contestants
+    from lfwrap.inference.session import TUNED
 
     own = [Contestant(TUNED, target)] if target.adapter else []
     given = TargetWishes(runs_dir, target.model, target.template)
@@ -191,7 +191,7 @@ def _no_neighbour(other: Target, target: Target) -> str:
 
 
 def _open(engine: Engine, target: Target, adapters: dict[str, Path], settings: GenerationSettings) -> AnswerSession:
-    from lfwrap.results.answers import AnswerSession
+    from lfwrap.inference.session import AnswerSession
 
     return AnswerSession(engine, target, adapters=adapters, settings=settings)
 
@@ -232,7 +232,7 @@ def _answer_file(session: AnswerSession, questions: Sequence[Question], wishes: 
     """Rows in the order of the file, each as soon as it and all before it are there."""
     import orjson
 
-    from lfwrap.results.answers import beyond_context
+    from lfwrap.inference.session import beyond_context
 
     rows: dict[int, dict[str, Any]] = {}
     shown = 0

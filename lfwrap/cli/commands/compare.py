@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.generation_options import generation_options
+from lfwrap.cli.options.generation import generation_options
+from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
     from lfwrap.engine.locate import Engine
-    from lfwrap.results.answers import GenerationSettings
-    from lfwrap.results.comparison import Comparison
-    from lfwrap.results.contestants import Contestant
-    from lfwrap.results.judge import JudgeAddress
-    from lfwrap.results.question_rows import Question
+    from lfwrap.evaluate.comparison import Comparison
+    from lfwrap.evaluate.judge import JudgeAddress
+    from lfwrap.inference.candidates import Contestant
+    from lfwrap.inference.question_rows import Question
+    from lfwrap.inference.session import GenerationSettings
 
 _PATH = click.Path(path_type=Path)
 _KEY_VARIABLE = "OPENAI_API_KEY"
@@ -61,7 +61,7 @@ def command(*, targets: tuple[str, ...], settings: GenerationSettings, as_json: 
       lfwrap compare old=runs/a/output/checkpoint-138 new=runs/a --validation --out comparisons/a
       lfwrap compare latest --questions q.txt --judge http://127.0.0.1:8000/v1 --judge-model qwen
     """
-    from lfwrap.results.compare import CompareRequest, compare
+    from lfwrap.evaluate.compare import CompareRequest, compare
 
     judge = _judge(options["judge_url"], options["judge_model"], options["judge_key_env"])
     engine, contestants = _contestants(targets, options)
@@ -81,7 +81,7 @@ def command(*, targets: tuple[str, ...], settings: GenerationSettings, as_json: 
 
 
 def _run(compare: Any, engine: Engine, request: Any) -> Comparison:
-    from lfwrap.cli.answer_progress import AnswerProgress
+    from lfwrap.cli.view.answering import AnswerProgress
 
     with AnswerProgress() as progress:
         comparison: Comparison = compare(engine, request, progress.listener())
@@ -89,7 +89,7 @@ def _run(compare: Any, engine: Engine, request: Any) -> Comparison:
 
 
 def _judge(url: str | None, model: str | None, variable: str) -> JudgeAddress | None:
-    from lfwrap.results.judge import JudgeAddress
+    from lfwrap.evaluate.judge import JudgeAddress
 
     if url is None and model is None:
         return None
@@ -101,7 +101,7 @@ def _judge(url: str | None, model: str | None, variable: str) -> JudgeAddress | 
 def _contestants(targets: Sequence[str], options: dict[str, Any]) -> tuple[Engine, list[Contestant]]:
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import locate_engine
-    from lfwrap.results.contestants import TargetWishes, resolve_contestants, with_base
+    from lfwrap.inference.candidates import TargetWishes, resolve_contestants, with_base
 
     engine = locate_engine()
     wishes = TargetWishes(options["runs_dir"], options["base_model"], options["template"])
@@ -115,8 +115,8 @@ def _contestants(targets: Sequence[str], options: dict[str, Any]) -> tuple[Engin
 def _checkpoints(targets: Sequence[str], runs_dir: Path) -> list[str]:
     """The checkpoints of the runs among the targets, the earliest step first."""
     from lfwrap.errors import RunStateError
-    from lfwrap.results.contestants import split_name
-    from lfwrap.run.record import load_run
+    from lfwrap.inference.candidates import split_name
+    from lfwrap.run.folder.record import load_run
 
     found: list[str] = []
     for text in targets:
@@ -133,7 +133,7 @@ def _checkpoints(targets: Sequence[str], runs_dir: Path) -> list[str]:
 def _questions(
     engine: Engine, contestants: Sequence[Contestant], options: dict[str, Any]
 ) -> tuple[list[Question], str]:
-    from lfwrap.results.questions import load_questions, read_tools, validation_questions
+    from lfwrap.inference.questions import load_questions, read_tools, validation_questions
 
     file = options["questions"]
     if (file is None) == (not options["validation"]):
@@ -149,7 +149,7 @@ def _questions(
 
 
 def _run_of(contestants: Sequence[Contestant], runs_dir: Path) -> Any:
-    from lfwrap.results.contestants import run_of
+    from lfwrap.inference.candidates import run_of
 
     run = next((found for each in contestants if (found := run_of(each.target, runs_dir)) is not None), None)
     if run is None:
@@ -160,16 +160,16 @@ def _run_of(contestants: Sequence[Contestant], runs_dir: Path) -> Any:
 def _default_folder(
     source: str, questions: Sequence[Question], settings: GenerationSettings, contestants: Sequence[Contestant]
 ) -> Path:
-    from lfwrap.results.compare import default_folder
+    from lfwrap.evaluate.compare import default_folder
 
     return default_folder(Path(source).stem, questions, settings, contestants[0].target.model)
 
 
 def write_reports(comparison: Comparison, out: Path) -> dict[str, Any]:
     """Write the report in all forms; what stands in report.json. Raises PreflightError when the disk is full."""
-    from lfwrap.fsio import write_json, write_text
+    from lfwrap.files import write_json, write_text
     from lfwrap.report.comparison import render_csv, render_html, render_markdown
-    from lfwrap.run.record import utc_now
+    from lfwrap.run.folder.record import utc_now
 
     report = {"created_at": utc_now(), **comparison.to_json()}
     write_json(out / "report.json", {"schema": "lfwrap.comparison/1", **report})

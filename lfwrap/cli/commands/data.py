@@ -6,10 +6,10 @@ import json
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.data_show import show_command
-from lfwrap.cli.data_stats import stats_command
-from lfwrap.cli.data_tools import tools_command
+from lfwrap.cli.commands.data_show import show_command
+from lfwrap.cli.commands.data_stats import stats_command
+from lfwrap.cli.commands.data_tools import tools_command
+from lfwrap.cli.view import output
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.plain_text import printable
-from lfwrap.cli.stored_options import choose_renderer, stored_options
+from lfwrap.cli.options.dataset import choose_renderer, stored_options
+from lfwrap.cli.view import output
+from lfwrap.cli.view.plain_text import printable
 from lfwrap.errors import DataError
 
 if TYPE_CHECKING:
-    from lfwrap.data.rendered import Piece
-    from lfwrap.data.stored import StoredRow
+    from lfwrap.data.datasets.dataset import StoredRow
+    from lfwrap.data.datasets.rendered import Piece
 
 
 @click.command("show")
@@ -32,8 +32,8 @@ def show_command(name: str, dataset_dir: Path | None, *, count: int, first: int,
       lfwrap data show law -n 1 --dataset-dir data/law
       lfwrap data show law --row 17 -n 1 --dataset-dir data/law --rendered --model models/Qwen2.5-7B-Instruct
     """
-    from lfwrap.data.rendered import render_rows
-    from lfwrap.data.stored import find_stored_set
+    from lfwrap.data.datasets.dataset import find_stored_set
+    from lfwrap.data.datasets.rendered import render_rows
 
     stored = find_stored_set(name, dataset_dir)
     rows = list(itertools.islice(stored.rows(), first - 1, first - 1 + count))

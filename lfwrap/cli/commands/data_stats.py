@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.plain_text import printable
-from lfwrap.cli.stored_options import choose_renderer, stored_options
+from lfwrap.cli.options.dataset import choose_renderer, stored_options
+from lfwrap.cli.view import output
+from lfwrap.cli.view.plain_text import printable
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
-    from lfwrap.data.token_counts import TextTokens
+    from lfwrap.data.datasets.token_counts import TextTokens
 
 
 @click.command("stats")
@@ -31,9 +31,9 @@ def stats_command(name: str, dataset_dir: Path | None, *, as_json: bool, **optio
       lfwrap data stats law --dataset-dir data/law
       lfwrap data stats law --dataset-dir data/law --model models/Qwen2.5-7B-Instruct --rendered
     """
-    from lfwrap.data.rendered import rendered_lengths
-    from lfwrap.data.stats import count_rows, token_account
-    from lfwrap.data.stored import find_stored_set
+    from lfwrap.data.datasets.dataset import find_stored_set
+    from lfwrap.data.datasets.rendered import rendered_lengths
+    from lfwrap.data.datasets.stats import count_rows, token_account
     from lfwrap.report.data_stats import stats_lines
 
     stored = find_stored_set(name, dataset_dir)
@@ -61,7 +61,7 @@ def _tokens(*, model: str | None, tokenizer: Path | None, template: str | None, 
         UsageError: a template is named, which texts alone don't need.
     """
     del rendered  # dealt with before
-    from lfwrap.data.token_counts import TextTokens
+    from lfwrap.data.datasets.token_counts import TextTokens
 
     if template:
         raise UsageError("--template is for --rendered", hint="Add --rendered, or leave the template out.")

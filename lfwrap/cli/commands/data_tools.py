@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 from lfwrap.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from lfwrap.data.tool_lists import ToolList
+    from lfwrap.data.tools.tool_lists import ToolList
 
 _DESCRIPTION_CHARACTERS = 80
 
@@ -41,9 +41,9 @@ def tools_command(
       lfwrap data tools session.log servers/ --out tools.json
       lfwrap data tools --mcp-server "python server.py --root data"
     """
-    from lfwrap import fsio
-    from lfwrap.data.tool_lists import collect_tool_lists, merge_tool_lists
-    from lfwrap.data.tools import build_catalogue
+    from lfwrap import files
+    from lfwrap.data.tools.catalogue import build_catalogue
+    from lfwrap.data.tools.tool_lists import collect_tool_lists, merge_tool_lists
     from lfwrap.errors import Finding
 
     if not sources and not servers:
@@ -57,7 +57,7 @@ def tools_command(
         output.say(f"warning: {finding}")
     values = [found.to_json() for found in lists]
     if out is not None:
-        fsio.write_json(out, values)
+        files.write_json(out, values)
     if as_json:
         found = {"tools": sum(len(each.tools) for each in lists), "servers": values, "file": str(out) if out else None}
         output.print_json("data-tools", {**found, "findings": [finding.to_json() for finding in findings]})
@@ -69,7 +69,7 @@ def tools_command(
 
 
 def _print_tools(lists: list[ToolList]) -> None:
-    from lfwrap.cli.plain_text import one_line
+    from lfwrap.cli.view.plain_text import one_line
 
     width = max(len(tool.name) for found in lists for tool in found.tools)
     for found in lists:

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 from lfwrap.errors import EngineError, PreflightError, UsageError
 
 if TYPE_CHECKING:
     from lfwrap.engine.locate import Engine
-    from lfwrap.results.answers import Answer
-    from lfwrap.results.export import Export
-    from lfwrap.results.questions import Question
-    from lfwrap.results.target import Target
-    from lfwrap.run.record import Run
+    from lfwrap.export.export import Export
+    from lfwrap.inference.questions import Question
+    from lfwrap.inference.session import Answer
+    from lfwrap.inference.target import Target
+    from lfwrap.run.folder.record import Run
 
 _NOTE = "demo.json"
 _DATASET = "harbour_en"
@@ -46,8 +46,8 @@ def command(*, out: Path, force: bool, only_model: bool, as_json: bool) -> None:
       lfwrap demo
       MODEL_PATH=$(lfwrap demo --only-model) lfwrap train recipes/smoke.yaml
     """
+    from lfwrap.demo_model import ensure_demo_model
     from lfwrap.engine.locate import locate_engine
-    from lfwrap.results.demo_model import ensure_demo_model
 
     engine = locate_engine()
     if only_model:
@@ -117,7 +117,7 @@ class Demo:
 
     def run(self) -> None:
         """All steps in order, each with a headline. Raises what the step raises."""
-        from lfwrap.fsio import write_json
+        from lfwrap.files import write_json
 
         with self._step("model", "SmolLM2-135M-Instruct, as a checkpoint"):
             model = self._make_model()
@@ -155,7 +155,7 @@ class Demo:
         output.say(f"      {self.seconds[name]:.0f} s\n")
 
     def _make_model(self) -> Path:
-        from lfwrap.results.demo_model import ensure_demo_model
+        from lfwrap.demo_model import ensure_demo_model
 
         return ensure_demo_model(self._engine, output.say)
 
@@ -168,12 +168,13 @@ class Demo:
         output.say(f"{report.rows_in} rows in, {report.train_rows} out, {report.rejected} rejected")
 
     def _train(self, model: Path) -> Run:
-        from lfwrap.cli.progress import choose_view
-        from lfwrap.cli.train import failure, show_start
-        from lfwrap.run.attempt import Attempt, run_attempt
-        from lfwrap.run.job import Surroundings, TrainRequest
-        from lfwrap.run.record import RunState
-        from lfwrap.run.start import create_run
+        from lfwrap.cli.commands.train import show_start
+        from lfwrap.cli.view.following import failure
+        from lfwrap.cli.view.training import choose_view
+        from lfwrap.run.folder.record import RunState
+        from lfwrap.run.prepare.job import Surroundings, TrainRequest
+        from lfwrap.run.prepare.start import create_run
+        from lfwrap.run.supervise.attempt import Attempt, run_attempt
 
         overrides = (f"model_name_or_path={model}", f"dataset_dir={self.out / 'data'}")
         surroundings = Surroundings(Path.cwd(), dict(os.environ))
@@ -196,14 +197,14 @@ class Demo:
 
     def _target(self) -> Target:
         from lfwrap.engine.facts import load_engine_facts
-        from lfwrap.results.target import resolve_target
+        from lfwrap.inference.target import resolve_target
 
         return resolve_target(str(self.trained.paths.root), load_engine_facts(self._engine))
 
     def _answer(self, target: Target) -> tuple[Pair, ...]:
         from lfwrap.bundled import bundled_path
-        from lfwrap.results.answers import TUNED, AnswerSession, GenerationSettings
-        from lfwrap.results.questions import load_questions
+        from lfwrap.inference.questions import load_questions
+        from lfwrap.inference.session import TUNED, AnswerSession, GenerationSettings
 
         questions = load_questions(bundled_path(f"data/{_DATASET}_questions.txt"))
         with AnswerSession(self._engine, target, settings=GenerationSettings(max_new_tokens=64)) as session:
@@ -213,7 +214,7 @@ class Demo:
         return tuple(Pair(question, base[question.id], tuned[question.id]) for question in questions)
 
     def _export(self, target: Target) -> Export:
-        from lfwrap.results.export import ExportOptions, export_model
+        from lfwrap.export.export import ExportOptions, export_model
 
         # fp32 as the base is: a CPU computes 16-bit weights several times slower.
         options = ExportOptions(dtype="float32", questions=tuple(pair.question.text for pair in self.pairs[:3]))

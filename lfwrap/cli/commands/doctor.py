@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 from lfwrap.errors import PreflightError
 
 if TYPE_CHECKING:
-    from lfwrap.results.doctor import Check
+    from lfwrap.doctor.doctor import Check
 
 _COLOURS = {"ok": "green", "missing": "yellow", "problem": "red"}
 
@@ -28,8 +28,8 @@ def command(*, offline: bool, as_json: bool) -> int:
       lfwrap doctor
       lfwrap doctor --offline --json
     """
-    from lfwrap.results.doctor import can_train, check_machine
-    from lfwrap.results.machine_facts import probe_machine
+    from lfwrap.doctor.doctor import can_train, check_machine
+    from lfwrap.doctor.machine_facts import probe_machine
 
     checks = check_machine(probe_machine(ask_hub=not offline))
     works = can_train(checks)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
     from lfwrap.engine.locate import Engine
-    from lfwrap.results.contestants import Contestant
-    from lfwrap.results.evaluation.evaluate import EvalSettings, Material
-    from lfwrap.run.record import Run
+    from lfwrap.evaluate.evaluate import EvalSettings, Material
+    from lfwrap.inference.candidates import Contestant
+    from lfwrap.run.folder.record import Run
 
 _BFCL = "bfcl-simple"
 _HARNESS = "lm-eval:"
@@ -127,10 +127,10 @@ def _tasks(suite: str) -> str:
 
 
 def _evaluate(asked: _Wishes, show_failures: int, *, per_tool: bool) -> None:
-    from lfwrap.cli.answer_progress import AnswerProgress
-    from lfwrap.cli.eval_view import show_failed, show_report
-    from lfwrap.results.contestants import with_base
-    from lfwrap.results.evaluation.evaluate import evaluate
+    from lfwrap.cli.view.answering import AnswerProgress
+    from lfwrap.cli.view.evaluation import show_failed, show_report
+    from lfwrap.evaluate.evaluate import evaluate
+    from lfwrap.inference.candidates import with_base
 
     engine, named = _resolve(asked)
     runs = _runs(asked, named)
@@ -157,7 +157,7 @@ def _resolve(asked: _Wishes) -> tuple[Engine, list[Contestant]]:
     """What the targets mean, each with its name."""
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import locate_engine
-    from lfwrap.results.contestants import TargetWishes, resolve_contestants
+    from lfwrap.inference.candidates import TargetWishes, resolve_contestants
 
     engine = locate_engine()
     wishes = TargetWishes(asked.runs_dir, asked.base_model, asked.template)
@@ -165,7 +165,7 @@ def _resolve(asked: _Wishes) -> tuple[Engine, list[Contestant]]:
 
 
 def _runs(asked: _Wishes, named: list[Contestant]) -> list[Run]:
-    from lfwrap.results.contestants import run_of
+    from lfwrap.inference.candidates import run_of
 
     found = (run_of(each.target, asked.runs_dir) for each in named)
     return list({run.paths.root: run for run in found if run is not None}.values())
@@ -175,9 +175,9 @@ def _material(
     asked: _Wishes, engine: Engine, named: list[Contestant], runs: list[Run]
 ) -> tuple[Material, tuple[str, ...]]:
     """What is asked, and what there is to say about it."""
-    from lfwrap.results.evaluation.cases import seen_tools, tool_cases
-    from lfwrap.results.evaluation.evaluate import Material
-    from lfwrap.results.evaluation.rows import load_rows, validation_rows
+    from lfwrap.evaluate.evaluate import Material
+    from lfwrap.evaluate.tool_calls.cases import seen_tools, tool_cases
+    from lfwrap.inference.held_out_rows import load_rows, validation_rows
 
     template = named[0].target.template
     if asked.suite == _BFCL:
@@ -202,10 +202,10 @@ def _material(
 
 
 def _bfcl_material(asked: _Wishes, template: str) -> tuple[Material, tuple[str, ...]]:
-    from lfwrap.fsio import canonical_json, sha256_bytes
-    from lfwrap.results.evaluation.bfcl import load_bfcl
-    from lfwrap.results.evaluation.cases import sample_cases
-    from lfwrap.results.evaluation.evaluate import Material
+    from lfwrap.evaluate.evaluate import Material
+    from lfwrap.evaluate.tool_calls.bfcl import load_bfcl
+    from lfwrap.evaluate.tool_calls.cases import sample_cases
+    from lfwrap.files import canonical_json, sha256_bytes
 
     assert asked.bfcl_dir is not None  # noqa: S101 - checked with the command line
     suite = load_bfcl(asked.bfcl_dir, template)
@@ -216,9 +216,9 @@ def _bfcl_material(asked: _Wishes, template: str) -> tuple[Material, tuple[str, 
 
 
 def _settings(asked: _Wishes, runs: list[Run]) -> EvalSettings:
-    from lfwrap.results.answers import GenerationSettings
-    from lfwrap.results.evaluation.evaluate import EvalSettings
-    from lfwrap.results.evaluation.rows import LabelSettings
+    from lfwrap.evaluate.evaluate import EvalSettings
+    from lfwrap.inference.held_out_rows import LabelSettings
+    from lfwrap.inference.session import GenerationSettings
 
     labels = LabelSettings.of_run(runs[0] if runs else None, asked.cutoff_len)
     return EvalSettings(labels, GenerationSettings(asked.max_new_tokens), asked.batch_size)
@@ -228,8 +228,8 @@ def _folder(asked: _Wishes, material: Material, settings: EvalSettings) -> Path:
     """Where results go: one folder for each data and each way of asking. Raises UsageError for somebody else's."""
     from dataclasses import asdict
 
-    from lfwrap.fsio import canonical_json, sha256_bytes
-    from lfwrap.results.evaluation.evaluate import clear_results, holds_results
+    from lfwrap.evaluate.evaluate import clear_results, holds_results
+    from lfwrap.files import canonical_json, sha256_bytes
 
     identity = {"data": material.digest, "labels": asdict(settings.labels), "generation": asdict(settings.generation)}
     digest = sha256_bytes(canonical_json(identity))[:_DIGEST_DIGITS]
@@ -249,11 +249,11 @@ def _stem(name: str) -> str:
 
 
 def _score_file(asked: _Wishes, path: Path) -> None:
-    from lfwrap.cli.eval_view import show_report
-    from lfwrap.results.evaluation.cases import tool_cases
-    from lfwrap.results.evaluation.evaluate import Material, score_answers
-    from lfwrap.results.evaluation.made_answers import load_answers
-    from lfwrap.results.evaluation.rows import load_rows
+    from lfwrap.cli.view.evaluation import show_report
+    from lfwrap.evaluate.evaluate import Material, score_answers
+    from lfwrap.evaluate.external_answers import load_answers
+    from lfwrap.evaluate.tool_calls.cases import tool_cases
+    from lfwrap.inference.held_out_rows import load_rows
 
     if asked.suite == _BFCL:
         material, notes = _bfcl_material(asked, asked.template or "")
@@ -277,15 +277,15 @@ def _score_file(asked: _Wishes, path: Path) -> None:
 
 
 def _run_harness(asked: _Wishes, extra: tuple[str, ...]) -> None:
-    from lfwrap.cli.eval_view import show_harness
-    from lfwrap.results.contestants import with_base
-    from lfwrap.results.evaluation.lm_harness import (
+    from lfwrap.cli.view.evaluation import show_harness
+    from lfwrap.evaluate.lm_harness import (
         HarnessOptions,
         find_harness,
         harness_command,
         read_results,
         run_harness,
     )
+    from lfwrap.inference.candidates import with_base
 
     engine, named = _resolve(asked)
     tasks = _tasks(str(asked.suite))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.target_options import open_target, target_options
+from lfwrap.cli.options.target import open_target, target_options
+from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
-    from lfwrap.results.export import Export, ExportOptions
+    from lfwrap.export.export import Export, ExportOptions
 
 _FORMATS = click.Choice(["merged", "adapter", "gguf", "ollama", "gptq", "awq"])
 
@@ -85,7 +85,7 @@ def command(  # the options are the command line's
       lfwrap export latest --out models/law-gguf --gguf f16,q8_0,q4_k_m
       lfwrap export runs/my-run/output/checkpoint-138 --out models/law-138 --dtype fp16
     """
-    from lfwrap.results.export import export_model
+    from lfwrap.export.export import export_model
 
     options = _options(**wishes)
     engine, target = open_target(run, runs_dir, base_model, template)
@@ -109,11 +109,11 @@ def _options(
     **same: Any,
 ) -> ExportOptions:
     """The command line as `ExportOptions`. Raises UsageError for what does not go together."""
-    from lfwrap.results.export import DTYPES, ExportOptions
-    from lfwrap.results.gguf import DEFAULT_KINDS, parse_kinds
-    from lfwrap.results.hub import Push
-    from lfwrap.results.parity import DEFAULT_QUESTIONS
-    from lfwrap.results.questions import load_questions
+    from lfwrap.export.export import DTYPES, ExportOptions
+    from lfwrap.export.formats.gguf import DEFAULT_KINDS, parse_kinds
+    from lfwrap.export.hub import Push
+    from lfwrap.inference.parity import DEFAULT_QUESTIONS
+    from lfwrap.inference.questions import load_questions
 
     kinds = parse_kinds(gguf) if gguf else DEFAULT_KINDS
     chosen = tuple(dict.fromkeys(formats)) or (("gguf",) if gguf else ("merged",))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def show(machine: str, as_json: bool) -> None:
     Example:
       lfwrap hardware show 2xh200
     """
-    from lfwrap.hardware.profile import load_hardware
+    from lfwrap.hardware.load import load_hardware
 
     _print(load_hardware(machine), as_json=as_json)
 
@@ -86,8 +86,8 @@ def probe(*, out: Path | None, force: bool, as_json: bool) -> None:
         raise UsageError(f"{out}: exists already.", hint="Name another file, or give --force to replace it.")
     machine = probe_hardware()
     if out is not None:
-        from lfwrap.fsio import write_text
-        from lfwrap.yamlio import dump_yaml
+        from lfwrap.files import write_text
+        from lfwrap.yaml_files import dump_yaml
 
         write_text(out, dump_yaml({**machine.to_profile(), "name": out.stem}))
         output.say(f"wrote {out}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 from lfwrap.errors import EXIT_TERMINATED, EngineError
 
 if TYPE_CHECKING:
-    from lfwrap.run.job import Job, Surroundings, TrainRequest
-    from lfwrap.run.launchers import Nodes
-    from lfwrap.run.record import Run
+    from lfwrap.run.folder.record import Run
+    from lfwrap.run.launch.launchers import Nodes
+    from lfwrap.run.prepare.job import Job, Surroundings, TrainRequest
 
 
 def join_from_train(request: TrainRequest, surroundings: Surroundings, options: dict[str, Any]) -> int:
@@ -21,8 +21,8 @@ def join_from_train(request: TrainRequest, surroundings: Surroundings, options: 
         RunStateError: there is none, or this node does not see the same files.
         EngineError: the run failed.
     """
-    from lfwrap.run.job import load_request, propose_name
-    from lfwrap.run.join import find_run, wait_for
+    from lfwrap.run.again.join import find_run, wait_for
+    from lfwrap.run.prepare.job import load_request, propose_name
 
     nodes = request.launch.nodes
     digest = propose_name(load_request(request, surroundings), request, surroundings.now).rpartition("-")[2]
@@ -39,8 +39,8 @@ def join_from_resume(run: Run, nodes: Nodes, surroundings: Surroundings, options
         RunStateError: node 0 does not start it, or this node does not see the same files.
         EngineError: the run failed.
     """
-    from lfwrap.run.join import is_joinable, wait_for
-    from lfwrap.run.record import load_run
+    from lfwrap.run.again.join import is_joinable, wait_for
+    from lfwrap.run.folder.record import load_run
 
     output.say(f"node {nodes.rank}: waiting for node 0 to go on with {run.paths.name} …")
 
@@ -52,9 +52,9 @@ def join_from_resume(run: Run, nodes: Nodes, surroundings: Surroundings, options
 
 
 def _join(run: Run, nodes: Nodes, surroundings: Surroundings, options: dict[str, Any]) -> int:
-    from lfwrap.cli.progress import choose_view
-    from lfwrap.run.join import follow_joined, join_run, started_again
-    from lfwrap.run.record import RunState
+    from lfwrap.cli.view.training import choose_view
+    from lfwrap.run.again.join import follow_joined, join_run, started_again
+    from lfwrap.run.folder.record import RunState
 
     again: Run | None = run
     while again is not None:
@@ -84,7 +84,7 @@ def submit_run(job: Job, run: Run, *, as_json: bool) -> int:
     Raises:
         LfwrapError: the scheduler refuses it.
     """
-    from lfwrap.run.submit import submit
+    from lfwrap.run.prepare.submit import submit
 
     script = next(iter(job.command.files))
     answer = None

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 from lfwrap.errors import PlanError
 
 if TYPE_CHECKING:
     from lfwrap.hardware.profile import HardwareProfile
+    from lfwrap.plan.inputs.row_lengths import Rows
     from lfwrap.plan.plan import Plan
     from lfwrap.plan.request import PlanRequest
-    from lfwrap.plan.rows import Rows
     from lfwrap.recipe.recipe import Recipe
 
 
@@ -64,9 +64,9 @@ def command(
 def _calibrate(name: str, runs_dir: Path, *, as_json: bool) -> None:
     """Put what a run measured on file."""
     from lfwrap.engine.locate import locate_engine
-    from lfwrap.recipe.measurements import add_measurement
-    from lfwrap.run.calibrate import measure_run
-    from lfwrap.run.record import load_run
+    from lfwrap.run.folder.record import load_run
+    from lfwrap.strategy.measured import add_measurement
+    from lfwrap.tuning.calibrate import measure_run
     from lfwrap.units import format_bytes
 
     found = measure_run(load_run(name, runs_dir), locate_engine())
@@ -99,12 +99,13 @@ def _plan(
     """Plan, show the plan, return the exit code."""
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import find_engine
-    from lfwrap.hardware.profile import choose_world_size, load_hardware
+    from lfwrap.hardware.load import load_hardware
+    from lfwrap.hardware.profile import choose_world_size
     from lfwrap.plan.plan import make_plan, predict_plan
     from lfwrap.recipe.check import check_recipe, require_valid
-    from lfwrap.recipe.planning import dataset_folder, find_machine, may_change, plan_request, render_for_plan
+    from lfwrap.recipe.inputs.row_lengths import measure_rows
     from lfwrap.recipe.recipe import load_recipe
-    from lfwrap.recipe.row_lengths import measure_rows
+    from lfwrap.strategy.planning import dataset_folder, find_machine, may_change, plan_request, render_for_plan
 
     profile, engine = load_hardware(hardware), find_engine()
     loaded, facts = load_recipe(recipe, overrides), load_engine_facts(engine)
@@ -129,7 +130,7 @@ def _plan(
 
 def _rows(longest: int | None, mean: float | None, count: int | None) -> Rows | None:
     """Row lengths as they were given by hand; None where none was."""
-    from lfwrap.plan.rows import Rows
+    from lfwrap.plan.inputs.row_lengths import Rows
 
     if longest is None and mean is None and count is None:
         return None
@@ -177,7 +178,7 @@ def train_line(recipe: Recipe, plan: Plan, *, is_pinned: bool) -> str:
 
 def _say_too_large(request: PlanRequest) -> int:
     """Say what would fit instead of what the recipe says; returns the exit code."""
-    from lfwrap.plan.nearest import nearest_plans
+    from lfwrap.plan.suggestions import nearest_plans
 
     texts = [text for _, text in zip(range(3), nearest_plans(request), strict=False)]
     output.say("It does not fit." + (f" Would fit: {'; '.join(texts)}." if texts else ""))

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
-    from lfwrap.data.conversation import Tool
-    from lfwrap.data.engine_check import EngineCheck
+    from lfwrap.data.datasets.engine_check import EngineCheck
     from lfwrap.data.mixture_file import MixtureFile
+    from lfwrap.data.output.report import FileReport, Report
     from lfwrap.data.prepare import Listener, Request
-    from lfwrap.data.report import FileReport, Report
+    from lfwrap.data.schema.conversation import Tool
     from lfwrap.errors import Finding
 
 
@@ -134,11 +134,11 @@ def _complete(request: Request) -> Request:
 
 
 def _request(**options: Any) -> Request:
-    from lfwrap.data.columns import parse_mapping
     from lfwrap.data.formats.base import ConvertOptions
-    from lfwrap.data.mix import Shaping
+    from lfwrap.data.output.mix import Shaping
+    from lfwrap.data.output.split import parse_share, parse_val_size
     from lfwrap.data.prepare import Request
-    from lfwrap.data.split import parse_share, parse_val_size
+    from lfwrap.data.schema.columns import parse_mapping
 
     limit, delimiter = options["max_rejects"], options["delimiter"]
     template = _template(options["template"], options["model"])
@@ -173,7 +173,7 @@ def _request(**options: Any) -> Request:
 
 
 def _delimiter(text: str) -> str:
-    from lfwrap.data.tabular import parse_delimiter
+    from lfwrap.data.readers.tabular import parse_delimiter
 
     return parse_delimiter(text)
 
@@ -187,7 +187,7 @@ def _engine_check(options: Mapping[str, Any], template: str) -> EngineCheck | No
     wanted = options["engine_check"]
     if wanted is False:
         return None
-    from lfwrap.data.engine_check import EngineCheck
+    from lfwrap.data.datasets.engine_check import EngineCheck
     from lfwrap.engine.locate import locate_engine
     from lfwrap.errors import PreflightError
 
@@ -205,7 +205,7 @@ def _tools(files: tuple[Path, ...], servers: tuple[str, ...]) -> Mapping[str, To
     """Tools by name; what is left out is said."""
     if not files and not servers:
         return {}
-    from lfwrap.data.tools import load_catalogue
+    from lfwrap.data.tools.catalogue import load_catalogue
 
     catalogue = load_catalogue(files, servers)
     _warn(catalogue.findings)
@@ -224,7 +224,7 @@ def _template(template: str, model: str | None) -> str:
         DataError: there is no such template.
         UsageError: the model's template isn't known.
     """
-    from lfwrap.data.templates import template_facts
+    from lfwrap.engine.chat_templates import template_facts
 
     if template or not model:
         return template_facts(template).name

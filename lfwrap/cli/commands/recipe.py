@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 from lfwrap.errors import RecipeError, Severity, UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def show(recipe: str) -> None:
       lfwrap recipe show recipes/paper.yaml > my.yaml
     """
     from lfwrap.recipe.recipe import find_recipe
-    from lfwrap.yamlio import load_yaml
+    from lfwrap.yaml_files import load_yaml
 
     path = find_recipe(recipe)
     load_yaml(path)
@@ -129,10 +129,10 @@ def explain(
     from lfwrap.engine.locate import find_engine
     from lfwrap.hardware.profile import choose_world_size
     from lfwrap.recipe.check import require_valid
-    from lfwrap.recipe.planning import dataset_folder, find_machine, plan_training
     from lfwrap.recipe.render import render_recipe
-    from lfwrap.run.job import resolved_recipe
-    from lfwrap.run.tuned import use_lock
+    from lfwrap.run.prepare.job import resolved_recipe
+    from lfwrap.strategy.planning import dataset_folder, find_machine, plan_training
+    from lfwrap.strategy.strategy import use_lock
 
     loaded, facts, profile = _load(recipe, overrides, hardware)
     if profile is None:
@@ -221,7 +221,7 @@ def new(*, out: Path | None, force: bool, hardware: str | None, **options: Any) 
     from lfwrap.recipe.create import NewRecipe, create_recipe
 
     if hardware is not None:
-        from lfwrap.hardware.profile import load_hardware
+        from lfwrap.hardware.load import load_hardware
 
         load_hardware(hardware)
     file = str(out) if out else "recipe.yaml"
@@ -259,7 +259,7 @@ def _write(text: str, out: Path | None, *, force: bool) -> None:
         return
     if out.exists() and not force:
         raise UsageError(f"{out}: exists already.", hint="Name another file, or give --force to replace it.")
-    from lfwrap.fsio import write_text
+    from lfwrap.files import write_text
 
     write_text(out, text)
     output.say(f"wrote {out}")
@@ -275,7 +275,7 @@ def _load(
 
     machine = None
     if hardware is not None:
-        from lfwrap.hardware.profile import load_hardware
+        from lfwrap.hardware.load import load_hardware
 
         machine = load_hardware(hardware)
     return load_recipe(name, overrides), load_engine_facts(find_engine()), machine
@@ -283,7 +283,7 @@ def _load(
 
 def _all_findings(recipe: Recipe, facts: EngineFacts, machine: HardwareProfile | None) -> list[Finding]:
     from lfwrap.recipe.check import check_recipe
-    from lfwrap.recipe.datasets import find_dataset_dir
+    from lfwrap.recipe.inputs.datasets import find_dataset_dir
 
     return [*check_recipe(recipe, facts, machine), *find_dataset_dir(recipe, Path.cwd()).findings]
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.runs_options import AS_JSON, RUNS_DIR
-from lfwrap.cli.runs_replay import replay_command
-from lfwrap.cli.runs_report import report_command
-from lfwrap.cli.runs_resume import resume_command
-from lfwrap.cli.runs_watch import watch_command
+from lfwrap.cli.commands.runs_replay import replay_command
+from lfwrap.cli.commands.runs_report import report_command
+from lfwrap.cli.commands.runs_resume import resume_command
+from lfwrap.cli.commands.runs_watch import watch_command
+from lfwrap.cli.options.runs import AS_JSON, RUNS_DIR
+from lfwrap.cli.view import output
 from lfwrap.errors import RunStateError, UsageError
 
 if TYPE_CHECKING:
-    from lfwrap.run.record import Run
+    from lfwrap.run.folder.record import Run
 
 _SPARK = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 60
@@ -47,7 +47,7 @@ def list_command(runs_dir: Path, as_json: bool) -> None:
     Example:
       lfwrap runs list --runs-dir /data/runs
     """
-    from lfwrap.run.record import scan_runs
+    from lfwrap.run.folder.record import scan_runs
 
     if runs_dir.is_file():
         raise UsageError(f"--runs-dir {runs_dir}: a file, expected the folder that holds runs.")
@@ -67,8 +67,8 @@ def list_command(runs_dir: Path, as_json: bool) -> None:
 
 def _with_live_steps(run: Run) -> dict[str, Any]:
     """The run's JSON; of a running one, steps and losses as its log has them now."""
-    from lfwrap.run.history import read_ends
-    from lfwrap.run.record import RunState
+    from lfwrap.run.folder.history import read_ends
+    from lfwrap.run.folder.record import RunState
 
     value = run.to_json()
     if run.record.state in {RunState.RUNNING, RunState.LOST} and (ends := read_ends(run.paths.trainer_log)):
@@ -81,8 +81,8 @@ def _with_live_steps(run: Run) -> dict[str, Any]:
 def _trackers(run: Run) -> list[dict[str, str | None]]:
     """The run's trackers with their links."""
     from lfwrap.errors import LfwrapError
-    from lfwrap.run.trackers import find_trackers
-    from lfwrap.yamlio import load_yaml
+    from lfwrap.run.launch.trackers import find_trackers
+    from lfwrap.yaml_files import load_yaml
 
     try:
         return find_trackers(load_yaml(run.paths.engine_yaml).values, run.paths)
@@ -108,7 +108,7 @@ def show_command(run: str, runs_dir: Path, as_json: bool) -> None:
     Example:
       lfwrap runs show latest --json
     """
-    from lfwrap.run.record import load_run
+    from lfwrap.run.folder.record import load_run
 
     found = load_run(run, runs_dir)
     if as_json:
@@ -147,7 +147,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 def _curve(run: Run) -> str:
     """The training loss as a line of bars, first and last value beside it."""
-    from lfwrap.run.monitor import load_history
+    from lfwrap.run.folder.monitor import load_history
 
     losses = [entry.loss for entry in load_history(run.paths.trainer_log) if entry.loss is not None]
     if len(losses) < 2:  # noqa: PLR2004 - a curve has two ends
@@ -175,8 +175,8 @@ def stop_command(*, run: str, runs_dir: Path, kill: bool, timeout_s: float, as_j
     Example:
       lfwrap runs stop latest
     """
-    from lfwrap.run.record import load_run
-    from lfwrap.run.stop import kill_run, request_stop, wait_until_stopped
+    from lfwrap.run.folder.record import load_run
+    from lfwrap.run.supervise.stop import kill_run, request_stop, wait_until_stopped
     from lfwrap.units import plural
 
     found = load_run(run, runs_dir)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.runs_options import AS_JSON, RUNS_DIR
+from lfwrap.cli.options.runs import AS_JSON, RUNS_DIR
+from lfwrap.cli.view import output
 from lfwrap.errors import RunStateError
 
 if TYPE_CHECKING:
-    from lfwrap.run.history import LossComparison
-    from lfwrap.run.record import Run
-    from lfwrap.run.replay import ReplayPlan
+    from lfwrap.run.again.replay import ReplayPlan
+    from lfwrap.run.folder.history import LossComparison
+    from lfwrap.run.folder.record import Run
 
 
 @click.command("replay")
@@ -37,9 +37,9 @@ def replay_command(run: str, runs_dir: Path, **options: Any) -> int:
       lfwrap runs replay latest --dry-run
       lfwrap runs replay latest --strict
     """
-    from lfwrap.run.job import Surroundings
-    from lfwrap.run.record import load_run
-    from lfwrap.run.replay import plan_replay, require_no_differences
+    from lfwrap.run.again.replay import plan_replay, require_no_differences
+    from lfwrap.run.folder.record import load_run
+    from lfwrap.run.prepare.job import Surroundings
 
     plan = plan_replay(load_run(run, runs_dir), runs_dir, Surroundings(Path.cwd(), dict(os.environ)))
     for difference in plan.differences:
@@ -73,11 +73,11 @@ def _described(plan: ReplayPlan) -> dict[str, Any]:
 
 
 def _replay(plan: ReplayPlan, options: dict[str, Any]) -> int:
-    from lfwrap.cli.train import follow_run
-    from lfwrap.run.attempt import Attempt
-    from lfwrap.run.record import load_run, save_record
-    from lfwrap.run.replay import with_origin
-    from lfwrap.run.start import create_run
+    from lfwrap.cli.view.following import follow_run
+    from lfwrap.run.again.replay import with_origin
+    from lfwrap.run.folder.record import load_run, save_record
+    from lfwrap.run.prepare.start import create_run
+    from lfwrap.run.supervise.attempt import Attempt
 
     job, made = create_run(plan.request, plan.surroundings)
     made = with_origin(made, plan.run)
@@ -94,8 +94,8 @@ def _replay(plan: ReplayPlan, options: dict[str, Any]) -> int:
 
 
 def _compare(plan: ReplayPlan, again: Run, options: dict[str, Any]) -> int:
-    from lfwrap.run.history import compare_losses
-    from lfwrap.run.monitor import load_history
+    from lfwrap.run.folder.history import compare_losses
+    from lfwrap.run.folder.monitor import load_history
 
     losses: LossComparison = compare_losses(
         load_history(plan.run.paths.trainer_log), load_history(again.paths.trainer_log)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.runs_options import AS_JSON, RUNS_DIR
+from lfwrap.cli.options.runs import AS_JSON, RUNS_DIR
+from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
-    from lfwrap.run.record import Run
+    from lfwrap.run.folder.record import Run
 
 
 @click.command("report")
@@ -38,10 +38,10 @@ def report_command(*, runs: tuple[str, ...], runs_dir: Path, out: Path | None, f
       lfwrap runs report
       lfwrap runs report first second -o compared.html
     """
-    from lfwrap.fsio import write_text
+    from lfwrap.files import write_text
     from lfwrap.report.page import render_page
     from lfwrap.report.run_report import describe_run
-    from lfwrap.run.record import load_run
+    from lfwrap.run.folder.record import load_run
 
     if out is not None and out.exists() and not force:
         raise UsageError(f"--out {out}: is there already.", hint="Name another file, or replace it with --force.")

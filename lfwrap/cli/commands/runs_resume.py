@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.launch_options import STARTERS, launcher_option, meeting_options, parse_meeting
-from lfwrap.cli.runs_options import AS_JSON, RUNS_DIR
-from lfwrap.cli.supervision_options import supervised, supervision_options
+from lfwrap.cli.options.launch import STARTERS, launcher_option, meeting_options, parse_meeting
+from lfwrap.cli.options.runs import AS_JSON, RUNS_DIR
+from lfwrap.cli.options.supervision import supervised, supervision_options
+from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
-    from lfwrap.run.job import Surroundings, TrainRequest
-    from lfwrap.run.record import Run
-    from lfwrap.run.resume import ResumePlan
+    from lfwrap.run.again.resume import ResumePlan
+    from lfwrap.run.folder.record import Run
+    from lfwrap.run.prepare.job import Surroundings, TrainRequest
 
 
 @click.command("resume")
@@ -45,8 +45,8 @@ def resume_command(run: str, runs_dir: Path, **options: Any) -> int:
       lfwrap runs resume latest
       lfwrap runs resume latest --node-rank 1
     """
-    from lfwrap.run.job import Surroundings
-    from lfwrap.run.record import load_run
+    from lfwrap.run.folder.record import load_run
+    from lfwrap.run.prepare.job import Surroundings
 
     return _resume(load_run(run, runs_dir), Surroundings(Path.cwd(), dict(os.environ)), options)
 
@@ -76,9 +76,9 @@ def resume_from_train(request: TrainRequest, name: str, surroundings: Surroundin
         UsageError: options that only a new run takes.
         RunStateError: the run can't go on, or what was given differs from what it was made of.
     """
-    from lfwrap.run.job import load_request
-    from lfwrap.run.record import load_run
-    from lfwrap.run.resume import require_same_recipe
+    from lfwrap.run.again.resume import require_same_recipe
+    from lfwrap.run.folder.record import load_run
+    from lfwrap.run.prepare.job import load_request
 
     if request.name is not None or request.hardware != "auto":
         raise UsageError("--resume takes neither --name nor --hardware: the run has both.", hint="Leave them out.")
@@ -97,8 +97,8 @@ def continue_from_adapter(request: TrainRequest, name: str, surroundings: Surrou
         RecipeError: the recipe does not agree with it; all differences.
         UsageError: a folder was named, and no recipe.
     """
-    from lfwrap.run.adapter import adapter_overrides, find_adapter
-    from lfwrap.run.job import load_request
+    from lfwrap.run.prepare.adapter import adapter_overrides, find_adapter
+    from lfwrap.run.prepare.job import load_request
 
     source = find_adapter(name, request.runs_dir)
     if not request.recipe:
@@ -113,13 +113,13 @@ def continue_from_adapter(request: TrainRequest, name: str, surroundings: Surrou
 
 
 def _resume(found: Run, surroundings: Surroundings, options: dict[str, Any]) -> int:
-    from lfwrap.cli.train import detach_run, follow_run
-    from lfwrap.run.launch import load_launch
-    from lfwrap.run.resume import plan_resume
+    from lfwrap.cli.view.following import detach_run, follow_run
+    from lfwrap.run.again.resume import plan_resume
+    from lfwrap.run.launch.launch import load_launch
 
     nodes = parse_meeting(options, load_launch(found.paths).nodes)
     if nodes.rank > 0:
-        from lfwrap.cli.nodes import join_from_resume
+        from lfwrap.cli.commands.nodes import join_from_resume
 
         return join_from_resume(found, nodes, surroundings, options)
     plan = plan_resume(

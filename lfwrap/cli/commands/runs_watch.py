@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.runs_options import AS_JSON, RUNS_DIR
+from lfwrap.cli.options.runs import AS_JSON, RUNS_DIR
+from lfwrap.cli.view import output
 from lfwrap.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 if TYPE_CHECKING:
-    from lfwrap.run.attempt import Listener
-    from lfwrap.run.record import Run
+    from lfwrap.run.folder.record import Run
+    from lfwrap.run.supervise.attempt import Listener
 
 _POLL_S = 0.5
 _NEXT_ATTEMPT_S = 10.0
@@ -33,9 +33,9 @@ def watch_command(run: str, runs_dir: Path, as_json: bool) -> int:
     Example:
       lfwrap runs watch latest
     """
-    from lfwrap.cli.progress import choose_view
-    from lfwrap.cli.train import failure
-    from lfwrap.run.record import RunState, load_run
+    from lfwrap.cli.view.following import failure
+    from lfwrap.cli.view.training import choose_view
+    from lfwrap.run.folder.record import RunState, load_run
 
     found = load_run(run, runs_dir)
     view = choose_view(quiet=False, devices=_devices(found))
@@ -67,7 +67,7 @@ def _devices(run: Run) -> str | None:
 
 def _follow(run: Run, listener: Listener) -> Run:
     """Show attempt after attempt until the run has ended; returns it as it stands then."""
-    from lfwrap.run.record import RunState, load_run
+    from lfwrap.run.folder.record import RunState, load_run
 
     while True:
         run = _follow_attempt(run, listener)
@@ -78,8 +78,8 @@ def _follow(run: Run, listener: Listener) -> Run:
 
 
 def _follow_attempt(run: Run, listener: Listener) -> Run:
-    from lfwrap.run.monitor import Progress, RunMonitor
-    from lfwrap.run.record import RunState, load_run
+    from lfwrap.run.folder.monitor import Progress, RunMonitor
+    from lfwrap.run.folder.record import RunState, load_run
 
     monitor = RunMonitor(run.paths, run.paths.attempt(max(run.record.attempt, 0)))
     number = run.record.attempt
@@ -98,7 +98,7 @@ def _follow_attempt(run: Run, listener: Listener) -> Run:
 
 def _starts_again(run: Run) -> bool:
     """Whether a run that ran out of memory goes on with a smaller micro-batch: that takes a few seconds to show."""
-    from lfwrap.run.record import RunState, load_run
+    from lfwrap.run.folder.record import RunState, load_run
 
     ended = run.paths.attempt(run.record.attempt).exit
     if not ended.is_file() or time.time() - ended.stat().st_mtime > _NEXT_ATTEMPT_S:

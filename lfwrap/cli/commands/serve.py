@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.target_options import open_target, target_options
+from lfwrap.cli.options.target import open_target, target_options
+from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
-    from lfwrap.results.serve import ServeOptions, Server
+    from lfwrap.inference.serving.serve import ServeOptions, Server
 
 
 @click.command("serve")
@@ -58,8 +58,8 @@ def command(
       lfwrap serve latest
       LFWRAP_API_KEY=… lfwrap serve latest --port 8080 --parity
     """
-    from lfwrap.results.backends import check_backend
-    from lfwrap.results.serve import Server, check_address, check_answers, reference_answers
+    from lfwrap.inference.serving.backends import check_backend
+    from lfwrap.inference.serving.serve import Server, check_address, check_answers, reference_answers
 
     options, is_new = _options(run, **wishes)
     engine, target = open_target(run, runs_dir, base_model, template)
@@ -80,7 +80,7 @@ def command(
 
 def _options(run: str, *, name: str | None, no_api_key: bool, **same: Any) -> tuple[ServeOptions, bool]:
     """How to serve, and whether the key was made up here. Raises UsageError for an empty key."""
-    from lfwrap.results.serve import KEY_VARIABLE, ServeOptions, new_key
+    from lfwrap.inference.serving.serve import KEY_VARIABLE, ServeOptions, new_key
 
     stated = os.environ.get(KEY_VARIABLE)
     if stated is not None and not stated.strip() and not no_api_key:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.launch_options import STARTERS, launcher_option, node_options, parse_launch
-from lfwrap.cli.supervision_options import detached_arguments, supervised, supervision_options
-from lfwrap.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EngineError
+from lfwrap.cli.options.launch import STARTERS, launcher_option, node_options, parse_launch
+from lfwrap.cli.options.supervision import supervised, supervision_options
+from lfwrap.cli.view import output
+from lfwrap.cli.view.following import detach_run, follow_run
 
 if TYPE_CHECKING:
     from lfwrap.errors import Finding
-    from lfwrap.run.attempt import Attempt
-    from lfwrap.run.job import Job, Surroundings, TrainRequest
-    from lfwrap.run.record import Run
+    from lfwrap.run.prepare.job import Job, Surroundings, TrainRequest
 
 
 @click.command()
@@ -74,8 +70,8 @@ def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> i
       lfwrap train --resume latest
       lfwrap train recipes/paper.yaml dataset=more --continue-from-adapter latest
     """
-    from lfwrap.cli.runs_resume import continue_from_adapter, require_recipe, resume_from_train
-    from lfwrap.run.job import Surroundings
+    from lfwrap.cli.commands.runs_resume import continue_from_adapter, require_recipe, resume_from_train
+    from lfwrap.run.prepare.job import Surroundings
 
     recipe, overrides = require_recipe(recipe, overrides, options)
     request = _read_request(recipe, overrides, options)
@@ -85,11 +81,11 @@ def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> i
     if options["continue_from_adapter"]:
         request = continue_from_adapter(request, options["continue_from_adapter"], surroundings)
     if options["dry_run"]:
-        from lfwrap.run.start import preview_job
+        from lfwrap.run.prepare.start import preview_job
 
         return show_job(preview_job(request, surroundings), as_json=options["as_json"], verbose=options["verbose"])
     if request.launch.nodes.rank > 0:
-        from lfwrap.cli.nodes import join_from_train
+        from lfwrap.cli.commands.nodes import join_from_train
 
         return join_from_train(request, surroundings, options)
     return _start(request, surroundings, options)
@@ -97,7 +93,7 @@ def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> i
 
 def _read_request(recipe: str, overrides: tuple[str, ...], options: dict[str, Any]) -> TrainRequest:
     """The request that the options make."""
-    from lfwrap.run.job import TrainRequest
+    from lfwrap.run.prepare.job import TrainRequest
 
     return TrainRequest(
         recipe=recipe,
@@ -116,18 +112,18 @@ def _read_request(recipe: str, overrides: tuple[str, ...], options: dict[str, An
 
 def _start(request: TrainRequest, surroundings: Surroundings, options: dict[str, Any]) -> int:
     """Make the run and start it: here, in the background, or by a scheduler. Returns the exit code."""
-    from lfwrap.run.start import create_run
+    from lfwrap.run.prepare.start import create_run
 
     job, run = create_run(request, surroundings)
     if not options["quiet"]:
         show_start(job, verbose=options["verbose"])
     if job.launcher.is_scheduler:
-        from lfwrap.cli.nodes import submit_run
+        from lfwrap.cli.commands.nodes import submit_run
 
         return submit_run(job, run, as_json=options["as_json"])
     if options["detach"]:
         return detach_run(run, surroundings, options)
-    from lfwrap.run.attempt import Attempt
+    from lfwrap.run.supervise.attempt import Attempt
 
     attempt = Attempt(job.command, job.rendered.engine, surroundings.environ, options["show_example"])
     return follow_run(run, supervised(attempt, options), as_json=options["as_json"], quiet=options["quiet"])
@@ -206,103 +202,3 @@ def _job_json(job: Job) -> dict[str, Any]:
         "notes": list(job.notes),
         "findings": [finding.to_json() for finding in job.report.findings],
     }
-
-
-def detach_run(run: Run, surroundings: Surroundings, options: dict[str, Any]) -> int:
-    """Train in the background: the run's folder on stdout, and how to look after it.
-
-    Raises:
-        RunStateError: it could not be started.
-    """
-    from lfwrap.run.detach import start_detached
-
-    arguments = [*detached_arguments(options), "--quiet"]
-    run = start_detached(run, arguments, cwd=surroundings.cwd, environ=surroundings.environ)
-    if options["as_json"]:
-        output.print_json("run", run.to_json())
-    else:
-        output.result(str(run.paths.root))
-    output.say(f"  Follow it: lfwrap runs watch {run.paths.root}")
-    output.say(f"  Stop it: lfwrap runs stop {run.paths.root}")
-    return 0
-
-
-def follow_run(
-    run: Run, attempt: Attempt, *, as_json: bool, quiet: bool, before_start: Callable[[], None] | None = None
-) -> int:
-    """Start the engine, again with less memory in use if need be, show how it goes, say how it came out.
-
-    Returns the exit code.
-
-    Raises:
-        EngineError: the engine failed; carries the diagnosis.
-    """
-    from lfwrap.cli.progress import choose_view
-    from lfwrap.run.job import Surroundings
-    from lfwrap.run.record import RunState
-    from lfwrap.run.recovery import run_until_it_fits
-
-    view = choose_view(quiet=quiet, devices=attempt.command.environment.get("CUDA_VISIBLE_DEVICES"))
-    here = Surroundings(attempt.command.cwd, attempt.environ)
-    try:
-        run = run_until_it_fits(
-            run,
-            attempt,
-            view.listener(),
-            here,
-            before_start=before_start,
-            on_lower=lambda what: output.say(f"out of memory: {what}"),
-        )
-    finally:
-        view.close()
-    if run.record.state is RunState.FAILED:
-        raise failure(run)
-    if as_json:
-        output.print_json("run", run.to_json())
-    if run.record.state is RunState.SUCCEEDED:
-        show_success(run, as_json=as_json)
-        return 0
-    with contextlib.suppress(OSError):  # the terminal may be what has gone
-        output.say(run.record.reason)
-        output.say(f"  Go on with: lfwrap runs resume {run.paths.root}")
-    return EXIT_INTERRUPTED if "SIGINT" in run.record.reason else EXIT_TERMINATED
-
-
-def show_success(run: Run, *, as_json: bool) -> None:
-    """The result: where it is, and what it came to."""
-    from lfwrap.units import format_duration
-
-    record = run.record
-    if record.reason:
-        output.say(record.reason)
-    losses = (
-        f", loss {record.first_loss:.4f} → {record.last_loss:.4f}" if record.last_loss and record.first_loss else ""
-    )
-    output.say(
-        f"trained {record.global_step} of {record.max_steps} steps in {format_duration(record.duration_s)}{losses}"
-    )
-    if not as_json:
-        output.result(str(run.adapter_dir or run.paths.output))
-    output.say(f"  Talk to it: lfwrap chat {run.paths.root}")
-
-
-def failure(run: Run) -> EngineError:
-    """The error of a failed run: the log's tail on stderr, the diagnosis in the message."""
-    import orjson
-
-    from lfwrap.run.diagnose import log_tail, read_tail
-    from lfwrap.run.rank_logs import telling_logs
-
-    folder = run.paths.attempt(run.record.attempt)
-    logs = telling_logs(folder)
-    for line in log_tail(map(read_tail, logs)):
-        output.say(f"  | {line}")
-    try:
-        diagnosis = orjson.loads(folder.exit.read_bytes())["diagnosis"] or {}
-    except (OSError, ValueError, KeyError):
-        diagnosis = {}
-    step = f" at step {run.record.global_step} of {run.record.max_steps}" if run.record.max_steps else ""
-    return EngineError(
-        f"{run.paths.name} failed{step}: {run.record.reason} ({diagnosis.get('rule', 'unknown')})",
-        hint=f"{diagnosis.get('remedy', '')} The whole log: {logs[0] if logs else folder.root}".strip(),
-    )

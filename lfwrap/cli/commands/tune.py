@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 
 if TYPE_CHECKING:
-    from lfwrap.results.tune import Tuning
-    from lfwrap.run.lock import LockEntry, Trial
+    from lfwrap.strategy.lock import LockEntry, Trial
+    from lfwrap.tuning.tune import Tuning
 
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -67,8 +67,8 @@ def command(
       lfwrap tune recipes/paper.yaml lfwrap.speed=max --budget 10m
       lfwrap train recipes/paper.yaml lfwrap.speed=max
     """
-    from lfwrap.results.tune import prepare_tuning, tune
-    from lfwrap.run.job import Surroundings, TrainRequest
+    from lfwrap.run.prepare.job import Surroundings, TrainRequest
+    from lfwrap.tuning.tune import prepare_tuning, tune
 
     request = TrainRequest(recipe, overrides, use_lock=False, **options)
     surroundings = Surroundings(Path.cwd(), dict(os.environ))
@@ -91,7 +91,7 @@ def command(
 
 
 def _show_ways(tuning: Tuning, *, as_json: bool) -> None:
-    from lfwrap.results.trial_values import describe_way
+    from lfwrap.tuning.trial_values import describe_way
 
     ways = [{"way": describe_way(way), "extended": way.extended, "values": way.values} for way, _ in tuning.jobs]
     if as_json:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
-    from lfwrap.data.stored import StoredSet
+    from lfwrap.data.datasets.dataset import StoredSet
     from lfwrap.engine.locate import Engine
 
 
@@ -41,7 +41,7 @@ def choose_renderer(found: StoredSet, template: str | None, model: str | None) -
         DataError: the engine has no such template.
         PreflightError: there is no engine.
     """
-    from lfwrap.data.templates import template_facts
+    from lfwrap.engine.chat_templates import template_facts
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import locate_engine
 

@@ -26,7 +26,7 @@ def generation_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def collected(
         *, max_new_tokens: int, temperature: float, top_p: float, top_k: int, seed: int, **others: Any
     ) -> Any:
-        from lfwrap.results.answers import GenerationSettings
+        from lfwrap.inference.session import GenerationSettings
 
         settings = GenerationSettings(max_new_tokens, temperature, top_p, seed, top_k)
         return command(settings=settings, **others)

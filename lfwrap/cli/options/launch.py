@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from lfwrap.run.launch import LaunchOptions
-    from lfwrap.run.launchers import Nodes
+    from lfwrap.run.launch.launch import LaunchOptions
+    from lfwrap.run.launch.launchers import Nodes
 
 STARTERS = ("auto", "process", "torchrun", "deepspeed", "ray")
 """The launchers that start the processes; `train` also takes the schedulers."""
@@ -80,8 +80,8 @@ def parse_launch(options: Mapping[str, Any], environ: Mapping[str, str]) -> Laun
     Raises:
         UsageError: a number, the hostfile or a ``--job`` is none.
     """
-    from lfwrap.run.launch import LaunchOptions
-    from lfwrap.run.launchers.nodes import Nodes, load_hostfile, parse_node_count
+    from lfwrap.run.launch.launch import LaunchOptions
+    from lfwrap.run.launch.launchers.nodes import Nodes, load_hostfile, parse_node_count
 
     hosts = load_hostfile(options["hostfile"]) if options["hostfile"] else ()
     least, count = parse_node_count(options["nnodes"] or _engine_range(environ))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from lfwrap.run.attempt import Attempt
+    from lfwrap.run.supervise.attempt import Attempt
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _STALL_MINUTES = 10.0
@@ -49,7 +49,7 @@ def supervision_options(command: _Command) -> _Command:
 
 def supervised(attempt: Attempt, options: dict[str, Any]) -> Attempt:
     """The attempt as these options want it looked after."""
-    from lfwrap.run.stall import OnStall, StallPolicy
+    from lfwrap.run.supervise.stall import OnStall, StallPolicy
 
     return dataclasses.replace(
         attempt,

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from lfwrap.engine.locate import Engine
-    from lfwrap.results.target import Target
+    from lfwrap.inference.target import Target
 
 _OPTIONS = (
     click.option("--runs-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
@@ -31,7 +31,7 @@ def open_target(run: str, runs_dir: Path, base_model: str | None, template: str 
     """Find the engine, and what RUN means. Raises as `locate_engine` and `resolve_target` do."""
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import locate_engine
-    from lfwrap.results.target import resolve_target
+    from lfwrap.inference.target import resolve_target
 
     engine = locate_engine()
     facts = load_engine_facts(engine)

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from lfwrap.results.turns import Listener
+    from lfwrap.inference.model_pool import Listener
 
 _LINES = 10
 
@@ -38,7 +38,7 @@ class AnswerProgress:
 
     def listener(self) -> Listener:
         """What to hand to `compare`."""
-        from lfwrap.results.turns import Listener
+        from lfwrap.inference.model_pool import Listener
 
         return Listener(self.note, self.loading, self.ready, self.advance)
 

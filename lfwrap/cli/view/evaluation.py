@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 
 _SHOWN_CHARS = 600
 _READINGS = {"calls": "calls in the template's format", "calls_in_any_format": "calls in any format"}

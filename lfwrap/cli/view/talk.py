@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.plain_text import printable
+from lfwrap.cli.view import output
+from lfwrap.cli.view.plain_text import printable
 from lfwrap.errors import LfwrapError
 
 if TYPE_CHECKING:
-    from lfwrap.cli.tool_turns import ToolDesk
-    from lfwrap.results.answers import Answer, AnswerSession
-    from lfwrap.results.question_rows import Question
+    from lfwrap.cli.view.tool_turns import ToolDesk
+    from lfwrap.inference.question_rows import Question
+    from lfwrap.inference.session import Answer, AnswerSession
 
 COMMANDS = """\
 /system TEXT   sets the system prompt and forgets the conversation; without TEXT, the template's own again
@@ -61,7 +61,7 @@ def ask_person(question: str) -> str:
 
 def show_answer(session: AnswerSession, question: Question, adapter: str | None) -> Answer:
     """Write an answer to stdout as it comes; on a terminal without what would act on it."""
-    from lfwrap.results.answers import Answer, beyond_context
+    from lfwrap.inference.session import Answer, beyond_context
 
     made_safe = printable if sys.stdout.isatty() else str
     for piece in session.stream(question, adapter):
@@ -158,7 +158,7 @@ class Talk:
         output.say((f"{name}: no such adapter. " if name else "") + f"Adapters: {known or 'none'}.")
 
     def _load(self, text: str) -> None:
-        from lfwrap.results.contestants import split_name
+        from lfwrap.inference.candidates import split_name
 
         name, path = split_name(text)
         folder = Path(path).expanduser()
@@ -174,7 +174,7 @@ class Talk:
         output.say("The tuned model answers." if self._adapter else "The base model answers.")
 
     def _take_result(self, text: str) -> None:
-        from lfwrap.data.mcp_session import ToolResult
+        from lfwrap.data.tools.mcp_session import ToolResult
 
         if not self._calls or self._desk is None:
             output.say("/result: the last answer made no call.")
@@ -184,8 +184,8 @@ class Talk:
         self._answer(result)
 
     def _answer(self, turn: dict[str, str]) -> None:
-        from lfwrap.cli.tool_turns import ToolDesk
-        from lfwrap.results.question_rows import Question
+        from lfwrap.cli.view.tool_turns import ToolDesk
+        from lfwrap.inference.question_rows import Question
 
         messages = (*self._history, turn)
         question = Question(0, messages, self._system, self._tools)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli import output
-from lfwrap.cli.plain_text import one_line, printable
+from lfwrap.cli.view import output
+from lfwrap.cli.view.plain_text import one_line, printable
 
 if TYPE_CHECKING:
-    from lfwrap.data.mcp_session import McpSession, ToolResult
+    from lfwrap.data.tools.mcp_session import McpSession, ToolResult
 
 _SHOWN_CHARACTERS = 400
 _YES, _ALWAYS = {"y", "yes"}, {"a", "always"}
@@ -55,9 +55,9 @@ class ToolDesk:
 
     def write(self, calls: Sequence[Mapping[str, Any]], results: Sequence[ToolResult]) -> list[Turn]:
         """The calls and their results in the template's way, as in the training data."""
-        from lfwrap.data.conversation import Message, Role, ToolCall
-        from lfwrap.data.templates import template_facts
-        from lfwrap.data.writer_tools import calls_text, observation_text
+        from lfwrap.data.convert.writer_tools import calls_text, observation_text
+        from lfwrap.data.schema.conversation import Message, Role, ToolCall
+        from lfwrap.engine.chat_templates import template_facts
 
         made = [ToolCall(call["name"], call["arguments"]) for call in calls]
         given = [
@@ -70,7 +70,7 @@ class ToolDesk:
         ]
 
     def _run(self, call: Mapping[str, Any]) -> ToolResult | None:
-        from lfwrap.data.mcp_session import ToolResult
+        from lfwrap.data.tools.mcp_session import ToolResult
 
         assert self._session is not None  # noqa: S101 - asked for by `turns`
         name, arguments = call["name"], call["arguments"]

@@ -6,17 +6,17 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from lfwrap.cli import output
+from lfwrap.cli.view import output
 from lfwrap.units import format_duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from lfwrap.hardware.usage import GpuMeter
-    from lfwrap.run.attempt import Listener
-    from lfwrap.run.monitor import Progress
-    from lfwrap.run.stall import Stall
-    from lfwrap.run.supervisor import StopLevel
+    from lfwrap.run.folder.monitor import Progress
+    from lfwrap.run.supervise.attempt import Listener
+    from lfwrap.run.supervise.stall import Stall
+    from lfwrap.run.supervise.supervisor import StopLevel
 
 _LINE_EVERY_S = 60.0
 _GPU_EVERY_S = 2.0
@@ -257,7 +257,7 @@ class SafeView:
 
     def listener(self) -> Listener:
         """What to hand to `run_attempt`."""
-        from lfwrap.run.attempt import Listener
+        from lfwrap.run.supervise.attempt import Listener
 
         return Listener(
             on_phase=lambda text: self._call("phase", text),

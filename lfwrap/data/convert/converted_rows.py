@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lfwrap.data.blocks import Block, CsvBlock, LineBlock
-from lfwrap.data.convert import Conversion, convert_record
+from lfwrap.data.convert.record_path import Conversion, convert_record
 from lfwrap.data.formats.base import Reject, RowNotes
+from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock
 
 
 @dataclass(slots=True)

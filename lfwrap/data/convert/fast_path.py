@@ -12,14 +12,14 @@ import io
 import orjson
 import xxhash
 
-from lfwrap.data.array_block import ArrayBlock
-from lfwrap.data.blocks import Block, CsvBlock, LineBlock, NotUtf8Error
-from lfwrap.data.conversation import Conversation, Message, Role
-from lfwrap.data.convert import Conversion
+from lfwrap.data.convert.converted_rows import Rows, SlowLane
+from lfwrap.data.convert.prefilter import rules_screen
+from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.lanes import Rows, SlowLane
-from lfwrap.data.plain import QUOTES_IN_OUTPUT, Shape, blank_row, growth, plain_line, plain_texts
-from lfwrap.data.screen import rules_screen
+from lfwrap.data.readers.array_block import ArrayBlock
+from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, NotUtf8Error
+from lfwrap.data.schema.conversation import Conversation, Message, Role
+from lfwrap.data.schema.plain_rows import QUOTES_IN_OUTPUT, Shape, blank_row, growth, plain_line, plain_texts
 
 _LINE_START_BYTES = 1 << 10
 
@@ -177,7 +177,7 @@ def _check_rules(rows: Rows, template: str) -> None:
     starts = rules_screen(template).starts_of_lines(output)
     if not starts:
         return
-    from lfwrap.data import validate
+    from lfwrap.data.convert import validate
 
     for start in starts:
         index = output.count(b"\n", 0, start) if rows.checked else -1

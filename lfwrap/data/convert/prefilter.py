@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import ahocorasick_rs
 import orjson
 
-from lfwrap.data.secrets import LITERALS
-from lfwrap.data.templates import template_facts
+from lfwrap.data.schema.secrets import LITERALS
+from lfwrap.engine.chat_templates import template_facts
 
 _MEDIA = ("<image>", "<video>", "<audio>")
 # Vector instructions compare as many bytes at a place as the shortest literal has: two passes, one for the few short

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lfwrap.data import writer
-from lfwrap.data.conversation import Conversation, Role
+from lfwrap.data.convert import writer
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
+from lfwrap.data.schema.conversation import Conversation, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def convert_record(record: Any, conversion: Conversion, notes: RowNotes) -> tupl
     Raises:
         Reject: the record can't be used.
     """
-    from lfwrap.data import validate
+    from lfwrap.data.convert import validate
 
     if not isinstance(record, Mapping):
         raise Reject("not-an-object", f"the row is {_kind(record)}, expected an object with named fields")

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lfwrap.data import secrets
-from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
-from lfwrap.data.formats.arguments import dump_key, json_or_none
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.rules import RULES
-from lfwrap.data.templates import Saying, TemplateFacts, template_facts
+from lfwrap.data.formats.parts.arguments import dump_key, json_or_none
+from lfwrap.data.schema import secrets
+from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
+from lfwrap.data.schema.rules import RULES
+from lfwrap.engine.chat_templates import Saying, TemplateFacts, template_facts
 from lfwrap.errors import Severity
 
 _MEDIA = re.compile("<(image|video|audio)>")

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import xxhash
 
-from lfwrap.data.conversation import Conversation, Message, Role
-from lfwrap.data.formats.arguments import dump_key
 from lfwrap.data.formats.base import Reject
+from lfwrap.data.formats.parts.arguments import dump_key
+from lfwrap.data.schema.conversation import Conversation, Message, Role
 
 # The engine's own tags; `registry.dataset_entry` declares them.
 TAGS = {Role.USER: "human", Role.ASSISTANT: "gpt", Role.TOOL: "observation"}
@@ -19,13 +19,13 @@ TAGS = {Role.USER: "human", Role.ASSISTANT: "gpt", Role.TOOL: "observation"}
 def engine_row(conversation: Conversation, template: str) -> dict[str, Any]:
     """A conversation as one row: ``conversations`` (from/value texts), ``system`` and ``tools``, always all three.
 
-    Rows with tools, calls or thoughts go through `lfwrap.data.writer_tools.engine_row`, which knows how each template
-    wants them; it raises `Reject` for what the template can't say.
+    Rows with tools, calls or thoughts go through `lfwrap.data.convert.writer_tools.engine_row`, which knows how each
+    template wants them; it raises `Reject` for what the template can't say.
     """
     if is_plain(conversation):
         turns = [{"from": TAGS[message.role], "value": message.text} for message in conversation.messages]
         return {"conversations": turns, "system": conversation.system, "tools": ""}
-    writer = importlib.import_module("lfwrap.data.writer_tools")
+    writer = importlib.import_module("lfwrap.data.convert.writer_tools")
     row: dict[str, Any] = writer.engine_row(conversation, template)
     return row
 

@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
-from lfwrap.data.formats.arguments import dump_key, refuse_constant
 from lfwrap.data.formats.base import Reject
-from lfwrap.data.templates import ObservationStyle, Saying, TemplateFacts, template_facts
+from lfwrap.data.formats.parts.arguments import dump_key, refuse_constant
+from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
+from lfwrap.engine.chat_templates import ObservationStyle, Saying, TemplateFacts, template_facts
 
 _RESULTS_JOINT = "\n</tool_response>\n<tool_response>\n"
 _ERROR = "Error: "

@@ -16,10 +16,10 @@ from typing import Any
 import orjson
 
 from lfwrap.bundled import bundled_path
-from lfwrap.data import writer
+from lfwrap.data.convert import writer
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
-from lfwrap.data.registry import FILE_NAME, read_registry
+from lfwrap.data.output.registry import FILE_NAME, read_registry
 from lfwrap.errors import DataError
 
 _SUFFIXES = (".jsonl", ".json", ".csv")

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap import worker
-from lfwrap.data.registry import FILE_NAME, dataset_entry
-from lfwrap.data.stats import quantiles
+from lfwrap.data.datasets.stats import quantiles
+from lfwrap.data.output.registry import FILE_NAME, dataset_entry
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import DataError, EngineError
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from lfwrap.data.engine_check import EngineCheck, run_encoder
-from lfwrap.data.registry import FILE_NAME, dataset_entry
-from lfwrap.data.stats import Lengths
+from lfwrap.data.datasets.engine_check import EngineCheck, run_encoder
+from lfwrap.data.datasets.stats import Lengths
+from lfwrap.data.output.registry import FILE_NAME, dataset_entry
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import DataError
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lfwrap.data.datasets.dataset import StoredRow
+from lfwrap.data.datasets.token_counts import TRAINED, TextTokens
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.formats.calls import parse_call_text
-from lfwrap.data.formats.texts import split_thought
-from lfwrap.data.scripts import script_of
-from lfwrap.data.stored import StoredRow
-from lfwrap.data.token_counts import TRAINED, TextTokens
+from lfwrap.data.formats.parts.calls import parse_call_text
+from lfwrap.data.formats.parts.texts import split_thought
+from lfwrap.data.schema.scripts import script_of
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 CUTOFFS = (512, 1024, 2048, 4096, 8192)

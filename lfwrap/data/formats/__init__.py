@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from lfwrap.data.formats.base import Format
 
 _MODULES = {
-    "mcp-wire": "mcp_wire_format",
+    "mcp-wire": "mcp_wire.wire_format",
     "toucan": "toucan",
     "mcpflow-trajectories": "mcpflow_trajectories",
     "mcpflow-simple": "mcpflow_simple",

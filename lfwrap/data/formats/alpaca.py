@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lfwrap.data.columns import resolve_columns
-from lfwrap.data.conversation import Conversation, Message, Role
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
+from lfwrap.data.schema.columns import resolve_columns
+from lfwrap.data.schema.conversation import Conversation, Message, Role
 from lfwrap.errors import DataError, LfwrapError
 
 _TURNS_OF_A_PAIR = 2

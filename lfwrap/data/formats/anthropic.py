@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lfwrap.data.conversation import Conversation, ToolCall
-from lfwrap.data.formats.arguments import parse_arguments
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
-from lfwrap.data.formats.calls import as_id
-from lfwrap.data.formats.messages import has_blocks, has_lone_call, turns_key, turns_of
-from lfwrap.data.formats.offers import offer_tools
-from lfwrap.data.formats.roles import Speaker, speaker_of
-from lfwrap.data.formats.schemas import parse_tools
-from lfwrap.data.formats.texts import plain_text, result_text, split_thought
-from lfwrap.data.formats.turns import TurnBuilder
+from lfwrap.data.formats.parts.arguments import parse_arguments
+from lfwrap.data.formats.parts.calls import as_id
+from lfwrap.data.formats.parts.messages import has_blocks, has_lone_call, turns_key, turns_of
+from lfwrap.data.formats.parts.offers import offer_tools
+from lfwrap.data.formats.parts.roles import Speaker, speaker_of
+from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.formats.parts.texts import plain_text, result_text, split_thought
+from lfwrap.data.formats.parts.turns import TurnBuilder
+from lfwrap.data.schema.conversation import Conversation, ToolCall
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:

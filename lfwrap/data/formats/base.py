@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lfwrap.data.conversation import Conversation, Tool
+from lfwrap.data.schema.conversation import Conversation, Tool
 
 
 class Reject(Exception):  # noqa: N818 - not an error of the program: one row can't be used

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lfwrap.data.conversation import Conversation, ToolCall
-from lfwrap.data.formats.arguments import load_line
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes, SourceRecord
 from lfwrap.data.formats.openai_chat import add_message
-from lfwrap.data.formats.schemas import parse_tools
-from lfwrap.data.formats.turns import TurnBuilder
+from lfwrap.data.formats.parts.arguments import load_line
+from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.formats.parts.turns import TurnBuilder
+from lfwrap.data.schema.conversation import Conversation, ToolCall
 
 _FIRST_ROW = re.compile(r'\A\ufeff?\s*\{"id":\s*"[^"]+",\s*"question":\s*\[\s*\[')
 

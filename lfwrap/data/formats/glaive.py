@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lfwrap.data.conversation import Conversation, ToolCall
-from lfwrap.data.formats.arguments import parse_arguments, parse_json
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
-from lfwrap.data.formats.calls import parse_call
-from lfwrap.data.formats.schemas import parse_tools
-from lfwrap.data.formats.texts import result_text
-from lfwrap.data.formats.turns import TurnBuilder
+from lfwrap.data.formats.parts.arguments import parse_arguments, parse_json
+from lfwrap.data.formats.parts.calls import parse_call
+from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.formats.parts.texts import result_text
+from lfwrap.data.formats.parts.turns import TurnBuilder
+from lfwrap.data.schema.conversation import Conversation, ToolCall
 
 _TURN = re.compile(r"(?:^|\n)\s*(USER|ASSISTANT|FUNCTION RESPONSE):")
 _CALL = "<functioncall>"

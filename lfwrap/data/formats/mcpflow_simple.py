@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from lfwrap.data.conversation import Conversation
-from lfwrap.data.formats.arguments import parse_json
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
-from lfwrap.data.formats.calls import parse_call
-from lfwrap.data.formats.offers import with_distractors
-from lfwrap.data.formats.schemas import parse_tool
-from lfwrap.data.formats.texts import plain_text, result_text
-from lfwrap.data.formats.turns import TurnBuilder
+from lfwrap.data.formats.parts.arguments import parse_json
+from lfwrap.data.formats.parts.calls import parse_call
+from lfwrap.data.formats.parts.offers import with_distractors
+from lfwrap.data.formats.parts.schemas import parse_tool
+from lfwrap.data.formats.parts.texts import plain_text, result_text
+from lfwrap.data.formats.parts.turns import TurnBuilder
+from lfwrap.data.schema.conversation import Conversation
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lfwrap.data.conversation import Conversation
-from lfwrap.data.formats.arguments import load_line
 from lfwrap.data.formats.base import ConvertOptions, Format, RowNotes, SourceRecord
-from lfwrap.data.formats.messages import has_lone_call, turns_of
 from lfwrap.data.formats.openai_chat import convert_messages
-from lfwrap.data.formats.schemas import parse_tools
+from lfwrap.data.formats.parts.arguments import load_line
+from lfwrap.data.formats.parts.messages import has_lone_call, turns_of
+from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.schema.conversation import Conversation
 from lfwrap.errors import DataError
 
 _LIST_OF_LISTS = re.compile(r"\A\ufeff?\s*\[\s*\[\s*\{\s*\"(?:role|content)\"")

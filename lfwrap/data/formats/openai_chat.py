@@ -6,16 +6,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lfwrap.data.conversation import Conversation
-from lfwrap.data.formats.arguments import parse_json_field
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
-from lfwrap.data.formats.calls import as_id, parse_call, parse_call_text, parse_calls
-from lfwrap.data.formats.messages import has_blocks, has_lone_call, turns_key, turns_of
-from lfwrap.data.formats.offers import offer_tools
-from lfwrap.data.formats.roles import Speaker, speaker_of
-from lfwrap.data.formats.schemas import parse_tools
-from lfwrap.data.formats.texts import plain_text, result_text, split_thought
-from lfwrap.data.formats.turns import TurnBuilder
+from lfwrap.data.formats.parts.arguments import parse_json_field
+from lfwrap.data.formats.parts.calls import as_id, parse_call, parse_call_text, parse_calls
+from lfwrap.data.formats.parts.messages import has_blocks, has_lone_call, turns_key, turns_of
+from lfwrap.data.formats.parts.offers import offer_tools
+from lfwrap.data.formats.parts.roles import Speaker, speaker_of
+from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.formats.parts.texts import plain_text, result_text, split_thought
+from lfwrap.data.formats.parts.turns import TurnBuilder
+from lfwrap.data.schema.conversation import Conversation
 
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_PARTS = ("reasoning", "thinking")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lfwrap.data.conversation import Conversation
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
-from lfwrap.data.formats.calls import as_id, parse_call, parse_calls
-from lfwrap.data.formats.offers import offer_tools
 from lfwrap.data.formats.openai_chat import add_message
-from lfwrap.data.formats.schemas import parse_tools
-from lfwrap.data.formats.texts import plain_text, result_text
-from lfwrap.data.formats.turns import TurnBuilder
+from lfwrap.data.formats.parts.calls import as_id, parse_call, parse_calls
+from lfwrap.data.formats.parts.offers import offer_tools
+from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.formats.parts.texts import plain_text, result_text
+from lfwrap.data.formats.parts.turns import TurnBuilder
+from lfwrap.data.schema.conversation import Conversation
 
 _ITEM_TYPES = ("message", "function_call", "function_call_output", "reasoning")
 

@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lfwrap.data.conversation import Conversation
 from lfwrap.data.formats import toolace
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
-from lfwrap.data.formats.calls import has_call_block, parse_call_text
-from lfwrap.data.formats.offers import offer_tools
-from lfwrap.data.formats.roles import Speaker, is_role, speaker_of
-from lfwrap.data.formats.schemas import parse_tools
-from lfwrap.data.formats.texts import plain_text, readable_json, result_text, split_thought
-from lfwrap.data.formats.turns import TurnBuilder
+from lfwrap.data.formats.parts.calls import has_call_block, parse_call_text
+from lfwrap.data.formats.parts.offers import offer_tools
+from lfwrap.data.formats.parts.roles import Speaker, is_role, speaker_of
+from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.formats.parts.texts import plain_text, readable_json, result_text, split_thought
+from lfwrap.data.formats.parts.turns import TurnBuilder
+from lfwrap.data.schema.conversation import Conversation
 
 _TURNS_KEYS = ("conversations", "conversation", "messages")
 _RESULTS_JOINT = "\n</tool_response>\n<tool_response>\n"

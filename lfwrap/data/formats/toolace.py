@@ -7,14 +7,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lfwrap.data.conversation import Conversation
-from lfwrap.data.formats.arguments import json_or_none
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
-from lfwrap.data.formats.bracket_calls import looks_like_calls, parse_bracket_calls
-from lfwrap.data.formats.roles import Speaker, speaker_of
-from lfwrap.data.formats.schemas import parse_tools
-from lfwrap.data.formats.texts import plain_text, result_text
-from lfwrap.data.formats.turns import TurnBuilder
+from lfwrap.data.formats.parts.arguments import json_or_none
+from lfwrap.data.formats.parts.bracket_calls import looks_like_calls, parse_bracket_calls
+from lfwrap.data.formats.parts.roles import Speaker, speaker_of
+from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.formats.parts.texts import plain_text, result_text
+from lfwrap.data.formats.parts.turns import TurnBuilder
+from lfwrap.data.schema.conversation import Conversation
 
 _TOOLS_START = re.compile(r"\[\s*\{\s*\"")
 

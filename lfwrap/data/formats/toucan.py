@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lfwrap.data.conversation import Conversation
-from lfwrap.data.formats.arguments import parse_json_field
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
-from lfwrap.data.formats.offers import offer_tools
 from lfwrap.data.formats.openai_chat import add_message
-from lfwrap.data.formats.schemas import parse_tools
-from lfwrap.data.formats.turns import TurnBuilder
+from lfwrap.data.formats.parts.arguments import parse_json_field
+from lfwrap.data.formats.parts.offers import offer_tools
+from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.formats.parts.turns import TurnBuilder
+from lfwrap.data.schema.conversation import Conversation
 
 _TOOLS_COLUMNS = ("available_tools", "tools")
 _TOOLS_PROMPT = "<|im_system|>tool_declare"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lfwrap.data.conversation import Conversation, Message, Role
-from lfwrap.data.formats.arguments import parse_json_field
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
-from lfwrap.data.formats.calls import parse_calls
-from lfwrap.data.formats.schemas import parse_tools
-from lfwrap.data.formats.texts import plain_text
+from lfwrap.data.formats.parts.arguments import parse_json_field
+from lfwrap.data.formats.parts.calls import parse_calls
+from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.formats.parts.texts import plain_text
+from lfwrap.data.schema.conversation import Conversation, Message, Role
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:

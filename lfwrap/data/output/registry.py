@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lfwrap import fsio
+from lfwrap import files
 from lfwrap.errors import DataError, UsageError
 
 FILE_NAME = "dataset_info.json"
@@ -89,4 +89,4 @@ def merge_registry(folder: Path, changes: dict[str, dict[str, Any] | None]) -> N
     text = json.dumps(entries, indent=2, ensure_ascii=True) + "\n"
     path = folder / FILE_NAME
     if not path.exists() or path.read_bytes() != text.encode():
-        fsio.write_text(path, text)
+        files.write_text(path, text)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lfwrap.data.gather import Gatherer
-from lfwrap.data.mix import Part, chosen_ranks, quotas
-from lfwrap.data.near import NearDuplicates
-from lfwrap.data.split import ValSize
+from lfwrap.data.output.mix import Part, chosen_ranks, quotas
+from lfwrap.data.output.near_duplicates import NearDuplicates
+from lfwrap.data.output.sink import Gatherer
+from lfwrap.data.output.split import ValSize
 from lfwrap.errors import DataError
 
 SAMPLED_OUT = "not sampled"

@@ -9,9 +9,9 @@ from typing import IO
 
 import orjson
 
-from lfwrap.data.report import Example, FileReport, Report, Warnings
-from lfwrap.data.split import ValSize
-from lfwrap.data.work import Outcome, Place, RejectedRow
+from lfwrap.data.output.report import Example, FileReport, Report, Warnings
+from lfwrap.data.output.split import ValSize
+from lfwrap.data.workers.task import Outcome, Place, RejectedRow
 
 _EXAMPLES_PER_RULE = 5
 

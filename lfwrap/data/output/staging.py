@@ -15,8 +15,8 @@ from typing import Any
 
 import orjson
 
-from lfwrap import fsio
-from lfwrap.data.registry import LOCK_NAME, merge_registry
+from lfwrap import files
+from lfwrap.data.output.registry import LOCK_NAME, merge_registry
 
 _PREFIX = ".lfwrap-staging-"
 _COMMIT = "commit.json"
@@ -71,7 +71,7 @@ def finish_interrupted(out: Path) -> None:
     for folder in out.glob(f"{_PREFIX}*"):
         if _is_alive(folder):
             continue
-        with fsio.locked(out / LOCK_NAME):
+        with files.locked(out / LOCK_NAME):
             if (folder / _COMMIT).exists():
                 _carry_out(out, folder)
         _remove(folder)

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from lfwrap.data.blocks import Span, decode
-from lfwrap.data.formats.arguments import spelled_float, unique_object
 from lfwrap.data.formats.base import Reject
+from lfwrap.data.formats.parts.arguments import spelled_float, unique_object
+from lfwrap.data.readers.blocks import Span, decode
 
 
 class _Item(NamedTuple):

@@ -18,8 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from lfwrap.data.formats.arguments import spelled_float, unique_object
 from lfwrap.data.formats.base import Reject, SourceRecord
+from lfwrap.data.formats.parts.arguments import spelled_float, unique_object
 
 
 class Layout(StrEnum):

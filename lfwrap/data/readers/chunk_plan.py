@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from lfwrap.data.blocks import Layout, Span
+from lfwrap.data.readers.blocks import Layout, Span
 
 SPAN_BYTES = 1 << 20
 LARGEST_SPAN_BYTES = 256 << 20

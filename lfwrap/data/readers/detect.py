@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lfwrap.data.array_block import array_items, duplicate_key, marked_object
-from lfwrap.data.blocks import Layout, parse_exactly
-from lfwrap.data.columns import is_all_known, resolve_columns
 from lfwrap.data.formats import FORMATS, WHOLE_FILE
 from lfwrap.data.formats.alpaca import describe_columns
-from lfwrap.data.formats.arguments import spelled_float
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, SourceRecord
-from lfwrap.data.plain import Shape
-from lfwrap.data.sources import CSV_SUFFIXES, TABLE_SUFFIXES, TextFile
-from lfwrap.data.spans import Plan
+from lfwrap.data.formats.parts.arguments import spelled_float
+from lfwrap.data.readers.array_block import array_items, duplicate_key, marked_object
+from lfwrap.data.readers.blocks import Layout, parse_exactly
+from lfwrap.data.readers.chunk_plan import Plan
+from lfwrap.data.readers.sources import CSV_SUFFIXES, TABLE_SUFFIXES, TextFile
+from lfwrap.data.schema.columns import is_all_known, resolve_columns
+from lfwrap.data.schema.plain_rows import Shape
 from lfwrap.errors import DataError, LfwrapError, UsageError
 
 _SAMPLE_ROWS = 50
@@ -85,7 +85,7 @@ def inspect_file(text: TextFile, options: ConvertOptions, *, format_name: str | 
 
 def inspect_table(path: Path, name: str, suffix: str, options: ConvertOptions, *, format_name: str | None) -> Look:
     """Find out what an XLSX or Parquet file holds. Raises as `inspect_file` does."""
-    from lfwrap.data.tabular import read_parquet, read_xlsx
+    from lfwrap.data.readers.tabular import read_parquet, read_xlsx
 
     assert suffix in TABLE_SUFFIXES  # noqa: S101 - the caller's dispatch
     records = read_parquet(path, name) if suffix == ".parquet" else read_xlsx(path, name)
@@ -124,7 +124,7 @@ def _own_reader(head: str, format_name: str | None) -> tuple[Format, str] | None
 
 
 def _look_at_csv(text: TextFile, head: str, size: int, delimiter: str | None) -> tuple[Look, list[Any]]:
-    from lfwrap.data.tabular import DELIMITERS, read_header
+    from lfwrap.data.readers.tabular import DELIMITERS, read_header
 
     default = "\t" if text.suffix in {".tsv", ".tab"} else None
     header = read_header(head, delimiter or default, text.name)

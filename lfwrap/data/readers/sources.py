@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from lfwrap.data.encoding import bom_of, check_encoding_name, decide_encoding, looks_like_utf8, transcode
+from lfwrap.data.readers.encoding import bom_of, check_encoding_name, decide_encoding, looks_like_utf8, transcode
 from lfwrap.errors import DataError, PreflightError
 
 TABLE_SUFFIXES = {".xlsx", ".xlsm", ".parquet"}

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lfwrap.data.columns import ALIASES, normalise_name
 from lfwrap.data.formats.base import SourceRecord
+from lfwrap.data.schema.columns import ALIASES, normalise_name
 from lfwrap.errors import DataError, PreflightError, UsageError
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}

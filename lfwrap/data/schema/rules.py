@@ -221,7 +221,7 @@ def render_rules() -> str:
         "What `lfwrap prepare-data` holds every row against. An *error* sends the row to the rejects file, with file,",
         "line and the reason; a *warning* keeps it and is counted. Secrets are masked in every message.",
         "",
-        "This page is generated from `lfwrap/data/rules.py`.",
+        "This page is generated from `lfwrap/data/schema/rules.py`.",
     ]
     for rule in RULES.values():
         lines += ["", f"## {rule.name}", "", f"*{rule.severity}*: {rule.summary}", "", rule.hint]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lfwrap.data.conversation import Tool
-from lfwrap.data.tool_lists import ToolList, collect_tool_lists
+from lfwrap.data.schema.conversation import Tool
+from lfwrap.data.tools.tool_lists import ToolList, collect_tool_lists
 from lfwrap.errors import Finding, Severity
 
 

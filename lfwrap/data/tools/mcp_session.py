@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lfwrap import __version__
-from lfwrap.data import secrets
-from lfwrap.data.conversation import Tool
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.formats.schemas import parse_tool
-from lfwrap.data.formats.texts import mcp_result
-from lfwrap.data.mcp_client import find_server, innermost
+from lfwrap.data.formats.parts.schemas import parse_tool
+from lfwrap.data.formats.parts.texts import mcp_result
+from lfwrap.data.schema import secrets
+from lfwrap.data.schema.conversation import Tool
+from lfwrap.data.tools.mcp_client import find_server, innermost
 from lfwrap.errors import DataError, PreflightError
 
 _MAX_PAGES = 1000

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lfwrap.data.conversation import Tool
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.formats.schemas import parse_tool
-from lfwrap.data.mcp_client import ask_server
-from lfwrap.data.mcp_wire import read_wire, sniff_wire
+from lfwrap.data.formats.mcp_wire.wire_log import read_wire, sniff_wire
+from lfwrap.data.formats.parts.schemas import parse_tool
+from lfwrap.data.schema.conversation import Tool
+from lfwrap.data.tools.mcp_client import ask_server
 from lfwrap.errors import DataError, Finding, Severity
 
 _SUFFIXES = frozenset({".json", ".jsonl", ".log"})

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lfwrap.data.blocks import Layout, Span
-from lfwrap.data.convert import Conversion
-from lfwrap.data.detect import Look
+from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import SourceRecord
-from lfwrap.data.parallel import Workers
-from lfwrap.data.spans import LARGEST_SPAN_BYTES, cut
-from lfwrap.data.work import Outcome, Task
+from lfwrap.data.readers.blocks import Layout, Span
+from lfwrap.data.readers.chunk_plan import LARGEST_SPAN_BYTES, cut
+from lfwrap.data.readers.detect import Look
+from lfwrap.data.workers.parallel import Workers
+from lfwrap.data.workers.task import Outcome, Task
 from lfwrap.errors import DataError
 
 _BATCH_ROWS = 512

@@ -12,11 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 
-from lfwrap.data.conversation import Tool
-from lfwrap.data.handover import InSlot, Slots, put_in_file, take_from_file
-from lfwrap.data.pool import Pool, calls_in_hand
-from lfwrap.data.processes import quickest_method
-from lfwrap.data.work import Outcome, Task, run_task
+from lfwrap.data.schema.conversation import Tool
+from lfwrap.data.workers.pool import Pool, calls_in_hand
+from lfwrap.data.workers.processes import quickest_method
+from lfwrap.data.workers.shared_memory import InSlot, Slots, put_in_file, take_from_file
+from lfwrap.data.workers.task import Outcome, Task, run_task
 
 _SLOT_BYTES = 4 << 20
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
-from lfwrap.data.processes import Channel, Child, quickest_method, start
+from lfwrap.data.workers.processes import Channel, Child, quickest_method, start
 from lfwrap.errors import PreflightError
 
 # A process finds its next call waiting when it is done with one. A large one is not sent ahead: while it is written,

@@ -11,14 +11,14 @@ from typing import Any
 
 import orjson
 
-from lfwrap.data.array_block import ArrayBlock
-from lfwrap.data.blocks import Block, CsvBlock, Layout, LineBlock, NotUtf8Error, RecordBlock, Span
-from lfwrap.data.convert import Conversion
+from lfwrap.data.convert.converted_rows import Rows
+from lfwrap.data.convert.fast_path import convert_block
+from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import Reject
-from lfwrap.data.lanes import Rows
-from lfwrap.data.plain import Shape
-from lfwrap.data.quick import convert_block
-from lfwrap.data.secrets import redact
+from lfwrap.data.readers.array_block import ArrayBlock
+from lfwrap.data.readers.blocks import Block, CsvBlock, Layout, LineBlock, NotUtf8Error, RecordBlock, Span
+from lfwrap.data.schema.plain_rows import Shape
+from lfwrap.data.schema.secrets import redact
 
 _EXAMPLES_PER_RULE = 5
 _SHOWN_CHARACTERS = 120

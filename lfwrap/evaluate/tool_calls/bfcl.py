@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lfwrap.data import writer
-from lfwrap.data.conversation import Conversation
+from lfwrap.data.convert import writer
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.formats.bfcl import answers_file, read
-from lfwrap.data.templates import Saying, template_facts
+from lfwrap.data.schema.conversation import Conversation
+from lfwrap.engine.chat_templates import Saying, template_facts
 from lfwrap.errors import DataError
-from lfwrap.results.evaluation.accepted import AcceptedCall
-from lfwrap.results.evaluation.cases import Case
-from lfwrap.results.questions import Question
+from lfwrap.evaluate.tool_calls.bfcl_match import AcceptedCall
+from lfwrap.evaluate.tool_calls.cases import Case
+from lfwrap.inference.questions import Question
 
 _FILES = re.compile(r"^BFCL_v(\d+)_simple(_python)?\.jsonl?$")
 _ROLES = {"human": "user", "gpt": "assistant", "observation": "observation"}

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lfwrap.data.conversation import ToolCall
+from lfwrap.data.schema.conversation import ToolCall
 
 _PASSED_OVER = re.compile(r"[ ,./\-_*^]")
 _TYPES: Mapping[str, type] = {

@@ -12,15 +12,13 @@ from typing import Any
 
 import orjson
 
-from lfwrap.data.conversation import ToolCall
+from lfwrap.data.datasets.dataset import find_stored_set
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.formats.calls import has_call_block, parse_call_text
-from lfwrap.data.stored import find_stored_set
+from lfwrap.data.formats.parts.calls import has_call_block, parse_call_text
+from lfwrap.data.schema.conversation import ToolCall
 from lfwrap.errors import DataError
-from lfwrap.fsio import sha256_file
-from lfwrap.results.evaluation.accepted import AcceptedCall, fault_of, keys_fit
-from lfwrap.results.evaluation.rows import EvalRow
-from lfwrap.results.evaluation.tool_calls import (
+from lfwrap.evaluate.tool_calls.bfcl_match import AcceptedCall, fault_of, keys_fit
+from lfwrap.evaluate.tool_calls.matching import (
     Judgement,
     ReadAnswer,
     Reading,
@@ -28,8 +26,10 @@ from lfwrap.results.evaluation.tool_calls import (
     judge_calls,
     pair_calls,
 )
-from lfwrap.results.questions import Question
-from lfwrap.run.record import Run
+from lfwrap.files import sha256_file
+from lfwrap.inference.held_out_rows import EvalRow
+from lfwrap.inference.questions import Question
+from lfwrap.run.folder.record import Run
 
 _THOUGHT = re.compile(r"^<think>.*?</think>\s*", re.DOTALL)
 _ANSWERING = ("function", "assistant")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from lfwrap.data.conversation import ToolCall
-from lfwrap.results.evaluation.read_calls import read_calls, shows_call
+from lfwrap.data.schema.conversation import ToolCall
+from lfwrap.evaluate.tool_calls.read_calls import read_calls, shows_call
 
 
 class Reading(StrEnum):

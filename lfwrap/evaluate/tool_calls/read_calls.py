@@ -13,9 +13,9 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from lfwrap.data.conversation import ToolCall
 from lfwrap.data.formats.base import Reject
-from lfwrap.data.formats.bracket_calls import looks_like_calls, parse_bracket_calls
+from lfwrap.data.formats.parts.bracket_calls import looks_like_calls, parse_bracket_calls
+from lfwrap.data.schema.conversation import ToolCall
 
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _ACTION = re.compile(r"Action:[ \t]*(?P<name>[^\n]+?)[ \t]*\n+[ \t]*Action Input:[ \t]*", re.IGNORECASE)

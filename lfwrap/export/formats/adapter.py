@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.errors import PreflightError
-from lfwrap.fsio import sha256_file, write_json
+from lfwrap.files import sha256_file, write_json
+from lfwrap.inference.target import Target, load_facts_json
 from lfwrap.model.hf_config import find_config
-from lfwrap.results.target import Target, load_facts_json
-from lfwrap.run.training_note import write_note
+from lfwrap.run.folder.training_note import write_note
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import EngineError, PreflightError, UsageError
-from lfwrap.results.llama_server import RUNTIME_HINT, find_runtime
-from lfwrap.results.merge import run_logged
-from lfwrap.results.merge_check import read_shapes
+from lfwrap.export.formats.merge_check import read_shapes
+from lfwrap.export.formats.merged import run_logged
+from lfwrap.inference.serving.llama_server import RUNTIME_HINT, find_runtime
 
 # Type → bits a weight, for the disk; llama.cpp's own figures for a Llama of 8 billion.
 CONVERTED = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5}
@@ -29,7 +29,7 @@ _SOURCES = frozenset({"f32", "f16", "bf16"})
 _CONVERTER = "convert-hf-to-gguf"
 _QUANTIZER = "llama-quantize"
 _PACKAGE = "llama-cpp-python"
-_WORKERS = Path(__file__).resolve().parent.parent / "worker"
+_WORKERS = Path(__file__).resolve().parents[2] / "worker"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from typing import Any
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError
-from lfwrap.results.agreement import Agreement
-from lfwrap.results.llama_server import RUNTIME_HINT, LlamaServer, serve_gguf
-from lfwrap.results.parity import TOLERANCES, ReferenceAnswer
+from lfwrap.inference.agreement import Agreement
+from lfwrap.inference.parity import TOLERANCES, ReferenceAnswer
+from lfwrap.inference.serving.llama_server import RUNTIME_HINT, LlamaServer, serve_gguf
 
 _PROBABILITIES = 64
 _FORCING = 1000.0  # added to a token's logit: no other has a chance

@@ -11,16 +11,16 @@ from typing import Any
 import orjson
 
 from lfwrap.engine.locate import Engine, package_version
+from lfwrap.engine.worker_process import child_environment
 from lfwrap.errors import DataError, PreflightError
-from lfwrap.fsio import write_bytes, write_json, write_text
-from lfwrap.results.child import child_environment
-from lfwrap.results.merge import run_logged
-from lfwrap.results.target import Target, load_facts_json
-from lfwrap.yamlio import dump_yaml
+from lfwrap.export.formats.merged import run_logged
+from lfwrap.files import write_bytes, write_json, write_text
+from lfwrap.inference.target import Target, load_facts_json
+from lfwrap.yaml_files import dump_yaml
 
 BITS = (2, 3, 4, 8)
 DEFAULT_BITS = 4
-_WORKER = Path(__file__).resolve().parent.parent / "worker" / "quantize_gptq.py"
+_WORKER = Path(__file__).resolve().parents[2] / "worker" / "quantize_gptq.py"
 # The set that was seen to work with LLaMA-Factory 0.9.5: others' requirements exclude its transformers, or each other.
 _PACKAGES = {"gptqmodel": "5.8", "optimum": "2.1", "torchao": "0.16"}
 _NEEDED_BY_THEM = ("device-smi", "tokenicer", "logbar", "defuser", "threadpoolctl", "random_word", "pypcre")

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from lfwrap.errors import PreflightError
+from lfwrap.inference.target import Target, load_facts_json
 from lfwrap.model.hf_config import find_config
-from lfwrap.results.target import Target, load_facts_json
-from lfwrap.run.weights import check_safetensors
+from lfwrap.model.weight_files import check_safetensors
 
 _LENGTH_BYTES = 8
 # Keys of config.json that may differ between two copies of one model.

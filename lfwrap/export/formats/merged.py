@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lfwrap.engine.child_process import MARKER, start_child, sweep
+from lfwrap.engine.diagnose import read_tail
 from lfwrap.engine.locate import Engine
+from lfwrap.engine.worker_process import WorkerProcess, child_environment, engine_failure
 from lfwrap.errors import PreflightError
-from lfwrap.fsio import write_text
+from lfwrap.export.files import write_model_config
+from lfwrap.export.formats.merge_check import read_shapes
+from lfwrap.files import write_text
+from lfwrap.inference.target import MODEL_WEIGHTS, TOKENIZER_FILES, Target, has_any, load_facts_json
 from lfwrap.model.hf_config import find_config
-from lfwrap.results.child import WorkerProcess, child_environment, engine_failure
-from lfwrap.results.export_files import write_model_config
-from lfwrap.results.merge_check import read_shapes
-from lfwrap.results.target import MODEL_WEIGHTS, TOKENIZER_FILES, Target, has_any, load_facts_json
-from lfwrap.run.diagnose import read_tail
-from lfwrap.run.process import MARKER, start_child, sweep
-from lfwrap.yamlio import dump_yaml
+from lfwrap.yaml_files import dump_yaml
 
 _POLL_S = 0.05
 _GB = 10**9

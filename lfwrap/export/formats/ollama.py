@@ -11,10 +11,10 @@ from typing import Any
 
 from lfwrap import __version__
 from lfwrap.errors import EngineError
-from lfwrap.fsio import write_text
-from lfwrap.recipe.templates import render_template
-from lfwrap.results.export_files import ExportFiles
-from lfwrap.results.target import load_facts_json
+from lfwrap.export.files import ExportFiles
+from lfwrap.files import write_text
+from lfwrap.inference.target import load_facts_json
+from lfwrap.recipe.jinja_templates import render_template
 
 _BINARY = "ollama"
 _TIMEOUT_S = 3600.0

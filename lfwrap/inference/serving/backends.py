@@ -13,8 +13,8 @@ from typing import Any
 
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import PreflightError
+from lfwrap.inference.target import Target, load_facts_json
 from lfwrap.model.hf_config import find_config
-from lfwrap.results.target import Target, load_facts_json
 
 BACKENDS = ("huggingface", "vllm", "sglang")
 _OWN, _VLLM, _SGLANG = BACKENDS

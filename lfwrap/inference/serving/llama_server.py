@@ -18,8 +18,8 @@ from typing import Any
 import orjson
 
 from lfwrap.engine.locate import Engine, package_version
+from lfwrap.engine.worker_process import WorkerProcess, child_environment, end_group, ending
 from lfwrap.errors import EngineError
-from lfwrap.results.child import WorkerProcess, child_environment, end_group, ending
 
 RUNTIME_HINT = "pip install 'lfwrap[gguf]' brings xllamacpp; llama.cpp's llama-server on the PATH does as well."
 _BINARY = "llama-server"

@@ -17,11 +17,11 @@ from typing import Any, Self
 import orjson
 
 from lfwrap.engine.locate import Engine
+from lfwrap.engine.worker_process import WorkerProcess, child_environment
 from lfwrap.errors import EngineError, PreflightError
-from lfwrap.results.backends import backend_arguments
-from lfwrap.results.child import WorkerProcess, child_environment
-from lfwrap.results.parity import DEFAULT_QUESTIONS, TOLERANCES, ReferenceAnswer, compare_sides
-from lfwrap.results.target import Target
+from lfwrap.inference.parity import DEFAULT_QUESTIONS, TOLERANCES, ReferenceAnswer, compare_sides
+from lfwrap.inference.serving.backends import backend_arguments
+from lfwrap.inference.target import Target
 
 KEY_VARIABLE = "LFWRAP_API_KEY"
 _KEY_BYTES = 24

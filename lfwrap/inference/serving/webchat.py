@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from lfwrap.engine.locate import Engine, package_version
+from lfwrap.engine.worker_process import child_environment, end_group, ending, engine_failure
 from lfwrap.errors import EngineError, PreflightError
-from lfwrap.fsio import write_text
-from lfwrap.results.child import child_environment, end_group, ending, engine_failure
-from lfwrap.results.target import Target
-from lfwrap.yamlio import dump_yaml
+from lfwrap.files import write_text
+from lfwrap.inference.target import Target
+from lfwrap.yaml_files import dump_yaml
 
 HOST = "127.0.0.1"
 _LOAD_TIMEOUT_S = 3600.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from lfwrap.model.facts import LinearShape, ModelFacts
+from lfwrap.model.shapes import LinearShape, ModelFacts
 
 NF4, INT8 = 4, 8  # what quantization_bit stands for
 EVAL_BATCH_KEY, DEFAULT_EVAL_BATCH = "per_device_eval_batch_size", 8

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lfwrap.model.facts import LinearShape, ModelFacts
-from lfwrap.plan.choices import INT8, Choices, Precision, is_attention
+from lfwrap.model.shapes import LinearShape, ModelFacts
+from lfwrap.plan.inputs.train_settings import INT8, Choices, Precision, is_attention
 
 _FP32 = 4
 

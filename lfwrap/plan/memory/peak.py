@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lfwrap.hardware.profile import DeviceKind
-from lfwrap.model.facts import ModelFacts
-from lfwrap.plan.choices import Choices, Precision
-from lfwrap.plan.lasting import lasting_terms
-from lfwrap.plan.moments import memory_moments
-from lfwrap.plan.terms import MEASURED_ON_TWO, NOT_MEASURED, MemoryTerm
+from lfwrap.model.shapes import ModelFacts
+from lfwrap.plan.inputs.train_settings import Choices, Precision
+from lfwrap.plan.memory.persistent import lasting_terms
+from lfwrap.plan.memory.terms import MEASURED_ON_TWO, NOT_MEASURED, MemoryTerm
+from lfwrap.plan.memory.transient import memory_moments
 
 SLACK_TERM, CONTEXT_TERM = "allocator slack", "CUDA context"
 # Fitted on the calibration half (benchmarks/memory/check.py prints what comes of them).

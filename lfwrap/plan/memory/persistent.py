@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lfwrap.model.facts import ModelFacts
-from lfwrap.plan.choices import INT8, Choices
-from lfwrap.plan.terms import MEASURED, MEASURED_ON_TWO, MemoryTerm
+from lfwrap.model.shapes import ModelFacts
+from lfwrap.plan.inputs.train_settings import INT8, Choices
+from lfwrap.plan.memory.terms import MEASURED, MEASURED_ON_TWO, MemoryTerm
 
 GRADIENTS_SHARED = 2  # the ZeRO stage from which processes share gradients and optimizer states
 WEIGHTS_SHARED = 3

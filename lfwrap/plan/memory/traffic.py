@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lfwrap.model.facts import ModelFacts
-from lfwrap.plan.choices import INT8, NF4, Choices, Precision
+from lfwrap.model.shapes import ModelFacts
+from lfwrap.plan.inputs.train_settings import INT8, NF4, Choices, Precision
 
 _FP32 = 4
 # As lfwrap/worker/speed/loss.py asks Liger's fused loss for chunks.

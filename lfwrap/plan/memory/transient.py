@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lfwrap.model.facts import ModelFacts
-from lfwrap.plan.activations import layer_bytes, mask_bytes, square_bytes
-from lfwrap.plan.choices import Choices, Precision
-from lfwrap.plan.lasting import WEIGHTS_SHARED, gradient_terms, weights_bytes
-from lfwrap.plan.terms import MEASURED, MEASURED_ON_TWO, NOT_MEASURED, MemoryTerm
-from lfwrap.plan.traffic import fused_loss_rows
+from lfwrap.model.shapes import ModelFacts
+from lfwrap.plan.inputs.train_settings import Choices, Precision
+from lfwrap.plan.memory.activations import layer_bytes, mask_bytes, square_bytes
+from lfwrap.plan.memory.persistent import WEIGHTS_SHARED, gradient_terms, weights_bytes
+from lfwrap.plan.memory.terms import MEASURED, MEASURED_ON_TWO, NOT_MEASURED, MemoryTerm
+from lfwrap.plan.memory.traffic import fused_loss_rows
 
 _FP32 = 4
 # As the DeepSpeed files that lfwrap renders say.

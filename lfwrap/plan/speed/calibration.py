@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lfwrap.model.facts import ModelFacts
-from lfwrap.plan.choices import Choices
-from lfwrap.plan.memory import CONTEXT_TERM, SLACK_TERM, MemoryEstimate
-from lfwrap.plan.terms import MemoryTerm
-from lfwrap.plan.throughput import SpeedEstimate
+from lfwrap.model.shapes import ModelFacts
+from lfwrap.plan.inputs.train_settings import Choices
+from lfwrap.plan.memory.peak import CONTEXT_TERM, SLACK_TERM, MemoryEstimate
+from lfwrap.plan.memory.terms import MemoryTerm
+from lfwrap.plan.speed.throughput import SpeedEstimate
 
 _SOURCE = "lfwrap plan --calibrate"
 # Corrections beyond this are no correction: something else is wrong.

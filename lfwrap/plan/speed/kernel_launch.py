@@ -5,10 +5,10 @@ Fitted on the calibration half of benchmarks/memory, on hosts of H100s and H200s
 
 from __future__ import annotations
 
-from lfwrap.model.facts import ModelFacts
-from lfwrap.plan.choices import INT8, NF4, Choices, Precision
-from lfwrap.plan.constants import FITTED, SpeedConstants
-from lfwrap.plan.traffic import Passes
+from lfwrap.model.shapes import ModelFacts
+from lfwrap.plan.inputs.train_settings import INT8, NF4, Choices, Precision
+from lfwrap.plan.memory.traffic import Passes
+from lfwrap.plan.speed.constants import FITTED, SpeedConstants
 
 # Llama and Qwen2 have two norms a layer; a further one takes 6 operations, attention in transformers' own code 11 more.
 _USUAL_NORMS, _NORM_OPERATIONS, _EAGER_OPERATIONS = 2, 6, 11

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lfwrap.hardware.profile import Gpu
-from lfwrap.model.facts import ModelFacts
-from lfwrap.plan.choices import INT8, Choices
-from lfwrap.plan.constants import FITTED, SpeedConstants
-from lfwrap.plan.lasting import GRADIENTS_SHARED, WEIGHTS_SHARED, shards, weights_bytes
-from lfwrap.plan.launching import launch_s
-from lfwrap.plan.traffic import (
+from lfwrap.model.shapes import ModelFacts
+from lfwrap.plan.inputs.train_settings import INT8, Choices
+from lfwrap.plan.memory.persistent import GRADIENTS_SHARED, WEIGHTS_SHARED, shards, weights_bytes
+from lfwrap.plan.memory.traffic import (
     Passes,
     fused_loss_rows,
     fused_loss_traffic,
@@ -27,6 +25,8 @@ from lfwrap.plan.traffic import (
     update_traffic,
     weight_traffic,
 )
+from lfwrap.plan.speed.constants import FITTED, SpeedConstants
+from lfwrap.plan.speed.kernel_launch import launch_s
 
 MEASURED_GPUS = frozenset({"NVIDIA H100 80GB HBM3", "NVIDIA H200"})
 _OVERLAP = 4

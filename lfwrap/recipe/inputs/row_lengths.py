@@ -12,13 +12,13 @@ from typing import Any
 import orjson
 import xxhash
 
-from lfwrap.data.stored import StoredSet, find_stored_set
-from lfwrap.data.token_counts import TextTokens
+from lfwrap.data.datasets.dataset import StoredSet, find_stored_set
+from lfwrap.data.datasets.token_counts import TextTokens
+from lfwrap.engine.template_tokens import frame_tokens
 from lfwrap.errors import LfwrapError
-from lfwrap.fsio import write_bytes
-from lfwrap.model.frames import frame_tokens
+from lfwrap.files import write_bytes
 from lfwrap.model.hf_config import find_config
-from lfwrap.plan.rows import Rows
+from lfwrap.plan.inputs.row_lengths import Rows
 from lfwrap.recipe.recipe import Recipe, split_names
 
 _TOKENIZER = "tokenizer.json"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lfwrap.errors import Finding, LfwrapError
-from lfwrap.hardware.profile import DeviceKind, load_hardware
+from lfwrap.hardware.load import load_hardware
+from lfwrap.hardware.profile import DeviceKind
 from lfwrap.recipe.rules.view import View
 
 

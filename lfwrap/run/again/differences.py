@@ -9,13 +9,14 @@ from typing import Any
 
 import orjson
 
-from lfwrap.run.command import MASK, is_secret
-from lfwrap.run.environment import changed_inputs, dataset_entries, describe_environment, hub_commits
-from lfwrap.run.job import Job, Surroundings
-from lfwrap.run.paths import RunPaths
-from lfwrap.run.process import MARKER
-from lfwrap.run.record import Run
-from lfwrap.yamlio import load_yaml
+from lfwrap.engine.child_process import MARKER
+from lfwrap.recipe.inputs.files import changed_inputs, dataset_entries
+from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.folder.record import Run
+from lfwrap.run.launch.command import MASK, is_secret
+from lfwrap.run.prepare.environment import describe_environment, hub_commits
+from lfwrap.run.prepare.job import Job, Surroundings
+from lfwrap.yaml_files import load_yaml
 
 _PLACES = frozenset({"output_dir", "deepspeed", "run_name", "swanlab_run_name", "swanlab_logdir"})
 _HARDWARE = ("kind", "driver", "interconnect", "cpu_cores")

@@ -15,22 +15,22 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.child_process import become_subreaper, start_child
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import RunStateError
-from lfwrap.fsio import write_json
-from lfwrap.plan.batch import BatchPlan
-from lfwrap.run.attempt import Listener
-from lfwrap.run.command import Command
-from lfwrap.run.environment import changed_inputs
-from lfwrap.run.job import Surroundings
-from lfwrap.run.launch import launch_request, load_launch
-from lfwrap.run.launchers import LAUNCHERS, Nodes
-from lfwrap.run.monitor import Progress, RunMonitor
-from lfwrap.run.paths import AttemptPaths
-from lfwrap.run.process import become_subreaper, start_child
-from lfwrap.run.record import Run, RunState, list_runs, load_run
-from lfwrap.run.resume import at_its_place, hardware_of
-from lfwrap.run.supervisor import Ending, Patience, StopRequests, supervise
+from lfwrap.files import write_json
+from lfwrap.plan.inputs.batch import BatchPlan
+from lfwrap.recipe.inputs.files import changed_inputs
+from lfwrap.run.again.resume import at_its_place, hardware_of
+from lfwrap.run.folder.monitor import Progress, RunMonitor
+from lfwrap.run.folder.paths import AttemptPaths
+from lfwrap.run.folder.record import Run, RunState, list_runs, load_run
+from lfwrap.run.launch.command import Command
+from lfwrap.run.launch.launch import launch_request, load_launch
+from lfwrap.run.launch.launchers import LAUNCHERS, Nodes
+from lfwrap.run.prepare.job import Surroundings
+from lfwrap.run.supervise.attempt import Listener
+from lfwrap.run.supervise.supervisor import Ending, Patience, StopRequests, supervise
 
 # Node 0 may first wait for a machine, hash its inputs and read its checkpoints.
 _WAIT_S = 1800.0

@@ -8,15 +8,15 @@ from typing import Any
 
 import orjson
 
-from lfwrap.fsio import locked, write_json, write_text
-from lfwrap.run.attempt import Attempt, Listener, run_attempt
-from lfwrap.run.job import Surroundings
-from lfwrap.run.ladder import ACCUMULATION, MICRO_BATCH, Rung, next_rung, with_changes
-from lfwrap.run.model_files import describe_file
-from lfwrap.run.monitor import TRAINING
-from lfwrap.run.record import Run, RunState, append_event, save_record
-from lfwrap.run.resume import plan_resume
-from lfwrap.yamlio import load_yaml
+from lfwrap.files import locked, write_json, write_text
+from lfwrap.model.fingerprint import describe_file
+from lfwrap.run.again.oom_fallback import ACCUMULATION, MICRO_BATCH, Rung, next_rung, with_changes
+from lfwrap.run.again.resume import plan_resume
+from lfwrap.run.folder.monitor import TRAINING
+from lfwrap.run.folder.record import Run, RunState, append_event, save_record
+from lfwrap.run.prepare.job import Surroundings
+from lfwrap.run.supervise.attempt import Attempt, Listener, run_attempt
+from lfwrap.yaml_files import load_yaml
 
 _GPU_RULE = "gpu-out-of-memory"
 _CPU_RULE = "cpu-out-of-memory"

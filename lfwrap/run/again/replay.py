@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lfwrap.errors import RunStateError
-from lfwrap.hardware.profile import DeviceKind, load_hardware
-from lfwrap.run.differences import Difference, find_differences
-from lfwrap.run.job import Job, Surroundings, TrainRequest
-from lfwrap.run.launch import load_launch
-from lfwrap.run.record import Run
-from lfwrap.run.resume import at_its_place
-from lfwrap.run.start import preview_job
+from lfwrap.hardware.load import load_hardware
+from lfwrap.hardware.profile import DeviceKind
+from lfwrap.run.again.differences import Difference, find_differences
+from lfwrap.run.again.resume import at_its_place
+from lfwrap.run.folder.record import Run
+from lfwrap.run.launch.launch import load_launch
+from lfwrap.run.prepare.job import Job, Surroundings, TrainRequest
+from lfwrap.run.prepare.start import preview_job
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,23 +12,24 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.child_process import run_processes
 from lfwrap.engine.locate import Engine, locate_engine
+from lfwrap.engine.versions import installed_versions
 from lfwrap.errors import PreflightError, RunStateError
-from lfwrap.hardware.profile import DeviceKind, HardwareProfile, load_hardware
-from lfwrap.plan.batch import BatchPlan
+from lfwrap.hardware.load import load_hardware
+from lfwrap.hardware.profile import DeviceKind, HardwareProfile
+from lfwrap.plan.inputs.batch import BatchPlan
+from lfwrap.recipe.inputs.files import changed_inputs, dataset_entries
 from lfwrap.recipe.recipe import Recipe, load_recipe
-from lfwrap.run.attempt import Attempt
-from lfwrap.run.checkpoints import Checkpoint, find_checkpoints, set_aside
-from lfwrap.run.command import MASK, Command, is_secret, override_arguments
-from lfwrap.run.environment import changed_inputs, dataset_entries
-from lfwrap.run.job import Surroundings, resolved_recipe
-from lfwrap.run.launch import LaunchOptions, launch_request, load_launch
-from lfwrap.run.launchers import Nodes, choose_launcher
-from lfwrap.run.process import run_processes
-from lfwrap.run.record import Run, RunState, append_event, save_record
-from lfwrap.run.versions import installed_versions
+from lfwrap.run.folder.checkpoints import Checkpoint, find_checkpoints, set_aside
+from lfwrap.run.folder.record import Run, RunState, append_event, save_record
+from lfwrap.run.launch.command import MASK, Command, is_secret, override_arguments
+from lfwrap.run.launch.launch import LaunchOptions, launch_request, load_launch
+from lfwrap.run.launch.launchers import Nodes, choose_launcher
+from lfwrap.run.prepare.job import Surroundings, resolved_recipe
+from lfwrap.run.supervise.attempt import Attempt
 from lfwrap.units import plural
-from lfwrap.yamlio import load_yaml
+from lfwrap.yaml_files import load_yaml
 
 _RESUMABLE = frozenset({RunState.FAILED, RunState.INTERRUPTED, RunState.LOST, RunState.PREPARED})
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import orjson
 
-from lfwrap.run.paths import RunPaths
-from lfwrap.run.weights import check_torch_file, check_weights
+from lfwrap.model.weight_files import check_torch_file, check_weights
+from lfwrap.run.folder.paths import RunPaths
 
 # The engine's trainer leaves this file in a folder while it writes a checkpoint on SIGTERM.
 _SENTINEL = "checkpoint-is-incomplete.txt"

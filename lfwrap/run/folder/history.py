@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lfwrap.run.monitor import Progress, parse_progress
+from lfwrap.run.folder.monitor import Progress, parse_progress
 
 _END_BYTES = 16 << 10
 

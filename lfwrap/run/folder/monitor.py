@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from lfwrap.run.paths import AttemptPaths, RunPaths
+from lfwrap.run.folder.paths import AttemptPaths, RunPaths
 
 _STEP_KEYS = ("current_steps", "total_steps")
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lfwrap.errors import RunStateError
-from lfwrap.fsio import sha256_bytes
+from lfwrap.files import sha256_bytes
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _DIGEST_DIGITS = 8

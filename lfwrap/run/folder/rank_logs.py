@@ -7,9 +7,9 @@ from pathlib import Path
 
 import orjson
 
-from lfwrap.run.diagnose import Diagnosis, diagnose, read_tail
-from lfwrap.run.faults import CONSEQUENCES, UNKNOWN
-from lfwrap.run.paths import AttemptPaths, RankPaths
+from lfwrap.engine.diagnose import Diagnosis, diagnose, read_tail
+from lfwrap.engine.faults import CONSEQUENCES, UNKNOWN
+from lfwrap.run.folder.paths import AttemptPaths, RankPaths
 
 
 @dataclass(frozen=True, slots=True)

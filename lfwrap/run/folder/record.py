@@ -23,9 +23,9 @@ from typing import Any
 import orjson
 
 from lfwrap.errors import RunStateError
-from lfwrap.fsio import write_json
-from lfwrap.run.identity import ProcessIdentity
-from lfwrap.run.paths import RunPaths
+from lfwrap.files import write_json
+from lfwrap.run.folder.identity import ProcessIdentity
+from lfwrap.run.folder.paths import RunPaths
 
 SCHEMA = "lfwrap.record/1"
 DEFAULT_RUNS_DIR = Path("runs")

@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from lfwrap.errors import PreflightError
-from lfwrap.fsio import write_json
-from lfwrap.run.paths import RunPaths
+from lfwrap.files import write_json
+from lfwrap.run.folder.paths import RunPaths
 
 NOTE = "lfwrap-training.json"
 

@@ -14,17 +14,17 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.child_process import MARKER
 from lfwrap.engine.locate import SUPPORTED_VERSION, Engine, package_version
+from lfwrap.engine.versions import refused_versions
 from lfwrap.errors import Finding, PlanError, Severity, UsageError
+from lfwrap.hardware.host_facts import has_busy_neighbours
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
-from lfwrap.plan.batch import BatchPlan
+from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.recipe.recipe import MODEL_KEY
-from lfwrap.run.host_facts import has_busy_neighbours
-from lfwrap.run.launchers import Launcher, LaunchRequest, Nodes
-from lfwrap.run.paths import RunPaths
-from lfwrap.run.process import MARKER
-from lfwrap.run.trackers import tracker_environment
-from lfwrap.run.versions import refused_versions
+from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.launch.launchers import Launcher, LaunchRequest, Nodes
+from lfwrap.run.launch.trackers import tracker_environment
 
 _FILE = "launch.json"
 _NO_ENGINE = Engine(Path("python"), Path("llamafactory-cli"), Path("llamafactory"), SUPPORTED_VERSION)

@@ -11,7 +11,7 @@ import orjson
 
 from lfwrap.recipe.layers import Reasoned
 from lfwrap.recipe.recipe import split_names
-from lfwrap.run.paths import RunPaths
+from lfwrap.run.folder.paths import RunPaths
 
 TRACKERS = ("tensorboard", "wandb", "swanlab", "mlflow", "trackio")
 """The trackers of which lfwrap knows how they are named and found; the engine hands on to others as well."""

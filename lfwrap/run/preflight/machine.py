@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lfwrap.engine.locate import SUPPORTED_VERSION, Engine, package_version
+from lfwrap.engine.versions import refused_versions
 from lfwrap.errors import Finding, LfwrapError, Severity
 from lfwrap.hardware.profile import DeviceKind
-from lfwrap.model.facts import ModelFacts, load_model_facts
+from lfwrap.model.load import load_model_facts
+from lfwrap.model.shapes import ModelFacts
 from lfwrap.recipe.recipe import MODEL_KEY
-from lfwrap.run.command import is_secret
+from lfwrap.run.launch.command import is_secret
 from lfwrap.run.preflight.context import PreflightContext
 from lfwrap.run.preflight.trackers import check_trackers
-from lfwrap.run.versions import refused_versions
 from lfwrap.units import GIB, MIB, format_bytes, plural
 
 _LOGS_BYTES = 64 * MIB
@@ -95,7 +96,7 @@ def _check_gpus(context: PreflightContext) -> Iterator[Finding]:
     """A profile from the catalogue may describe another machine than this one."""
     if context.hardware.kind is not DeviceKind.CUDA or context.hardware.name == "auto":
         return
-    from lfwrap.hardware.profile import load_hardware
+    from lfwrap.hardware.load import load_hardware
 
     here = load_hardware("auto")
     if len(here.gpus) < context.world_size:

@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 
 from lfwrap.errors import Finding, LfwrapError, Severity
-from lfwrap.model.facts import load_model_facts
 from lfwrap.model.hf_config import find_config
+from lfwrap.model.load import load_model_facts
+from lfwrap.model.weight_files import check_weights, count_parameters
 from lfwrap.recipe.recipe import MODEL_KEY, split_names
 from lfwrap.run.preflight.context import PreflightContext
-from lfwrap.run.weights import check_weights, count_parameters
 from lfwrap.units import format_count
 
 LARGEST_ON_CPU = 1_000_000_000

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import Finding, Severity
+from lfwrap.run.launch.trackers import chosen_trackers
 from lfwrap.run.preflight.context import PreflightContext
-from lfwrap.run.trackers import chosen_trackers
 
 # What transformers' callbacks import, by their names; one package of each group is enough.
 _PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {

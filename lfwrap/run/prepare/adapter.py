@@ -10,13 +10,13 @@ from typing import Any
 import orjson
 
 from lfwrap.errors import Finding, RecipeError, RunStateError
-from lfwrap.model.facts import load_model_facts
+from lfwrap.model.fingerprint import describe_model
+from lfwrap.model.load import load_model_facts
+from lfwrap.model.weight_files import check_weights
 from lfwrap.recipe.recipe import MODEL_KEY, Recipe, split_names
-from lfwrap.run.checkpoints import step_of
-from lfwrap.run.command import override_arguments
-from lfwrap.run.model_files import describe_model
-from lfwrap.run.record import Run, RunState, load_run
-from lfwrap.run.weights import check_weights
+from lfwrap.run.folder.checkpoints import step_of
+from lfwrap.run.folder.record import Run, RunState, load_run
+from lfwrap.run.launch.command import override_arguments
 
 _CONFIG = "adapter_config.json"
 _ALPHA_TO_RANK = 2  # the engine's alpha where the recipe names none

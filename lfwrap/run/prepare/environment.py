@@ -11,15 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from lfwrap import __version__
 from lfwrap.engine.locate import Engine
+from lfwrap.engine.versions import all_packages, installed_versions
 from lfwrap.hardware.profile import HardwareProfile
-from lfwrap.recipe.recipe import MODEL_KEY, split_names
-from lfwrap.run.command import MASK, mask_override, mask_secrets
-from lfwrap.run.model_files import describe_file, describe_model, has_changed, hub_commit, model_folder
-from lfwrap.run.versions import all_packages, installed_versions
+from lfwrap.model.fingerprint import hub_commit
+from lfwrap.recipe.recipe import MODEL_KEY
+from lfwrap.run.launch.command import MASK, mask_override, mask_secrets
 
 # The variables that change what the engine does; their values are kept, those named like secrets masked.
 _KEPT = re.compile(
@@ -85,39 +83,6 @@ def _git(cwd: Path, *arguments: str) -> str:
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
-def hash_inputs(values: Mapping[str, Any], cwd: Path, others: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """What of a run's ``inputs.json`` are files: what → path, size in bytes, SHA-256 (of weights, that of samples).
-
-    Args:
-        values: the engine's values as rendered; they name the data sets and the model.
-        cwd: the folder that relative paths count from.
-        others: further files by what they are, such as the recipe.
-    """
-    files = dict(others)
-    dataset_dir = cwd / Path(str(values.get("dataset_dir") or "data")).expanduser()
-    registry = dataset_dir / "dataset_info.json"
-    names = split_names(values.get("dataset")) + split_names(values.get("eval_dataset"))
-    if registry.is_file():
-        for name, path in _dataset_files(registry, names):
-            files[f"dataset:{name}"] = path
-    found = {what: describe_file(path) for what, path in files.items()}
-    return found | _describe_models(values, cwd)
-
-
-def _describe_models(values: Mapping[str, Any], cwd: Path) -> dict[str, dict[str, Any]]:
-    """The base model's files and those of adapters that the training goes on from."""
-    found: dict[str, dict[str, Any]] = {}
-    name, revision = str(values.get(MODEL_KEY) or ""), values.get("model_revision")
-    model = model_folder(name, cwd, str(revision) if revision else None) if name else None
-    if model is not None:
-        found |= describe_model(model, "model")
-    for number, adapter in enumerate(split_names(values.get("adapter_name_or_path"))):
-        folder = model_folder(adapter, cwd)
-        if folder is not None:
-            found |= describe_model(folder, f"adapter-{number}" if number else "adapter")
-    return found
-
-
 def seeds(values: Mapping[str, Any]) -> dict[str, int]:
     """The seed of the training and that of the data's order, as the engine takes them where none is set."""
     seed = _DEFAULT_SEED if values.get("seed") is None else int(values["seed"])
@@ -129,45 +94,3 @@ def hub_commits(values: Mapping[str, Any], cwd: Path) -> dict[str, str]:
     name, revision = str(values.get(MODEL_KEY) or ""), values.get("model_revision")
     commit = hub_commit(name, cwd, str(revision) if revision else None) if name else None
     return {"hub_commit": commit} if commit else {}
-
-
-def _load_registry(registry: Path) -> dict[str, dict[str, Any]]:
-    """The entries that are objects; none where the file can't be read: what is wrong in it is preflight's to say."""
-    try:
-        entries = orjson.loads(registry.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return (
-        {name: entry for name, entry in entries.items() if isinstance(entry, dict)} if isinstance(entries, dict) else {}
-    )
-
-
-def _dataset_files(registry: Path, names: tuple[str, ...]) -> list[tuple[str, Path]]:
-    entries = _load_registry(registry)
-    found = []
-    for name in names:
-        path = registry.parent / str(entries.get(name, {}).get("file_name") or "")
-        if path.is_file():
-            found.append((name, path))
-        elif path != registry.parent and path.is_dir():
-            found += [(f"{name}/{file.name}", file) for file in sorted(path.iterdir()) if file.is_file()]
-    return found
-
-
-def dataset_entries(values: Mapping[str, Any], cwd: Path) -> dict[str, Any]:
-    """How the run's data sets are registered: name → the entry of ``dataset_info.json``."""
-    entries = _load_registry(cwd / Path(str(values.get("dataset_dir") or "data")).expanduser() / "dataset_info.json")
-    names = split_names(values.get("dataset")) + split_names(values.get("eval_dataset"))
-    return {name: entries[name] for name in names if name in entries}
-
-
-def changed_inputs(before: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What differs between ``inputs.json`` and the files as they are now, one sentence each."""
-    changed = []
-    for what, entry in before.items():
-        path = Path(entry["path"])
-        if not path.is_file():
-            changed.append(f"{what}: {path} is gone")
-        elif has_changed(entry):
-            changed.append(f"{what}: {path} has changed")
-    return changed

@@ -12,18 +12,19 @@ from typing import Any
 from lfwrap.engine.facts import EngineFacts, load_engine_facts
 from lfwrap.engine.locate import Engine, locate_engine, package_version
 from lfwrap.errors import Finding, PlanError, PreflightError, Severity
-from lfwrap.fsio import canonical_json
-from lfwrap.hardware.profile import HardwareProfile, choose_world_size, load_hardware
+from lfwrap.files import canonical_json
+from lfwrap.hardware.load import load_hardware
+from lfwrap.hardware.profile import HardwareProfile, choose_world_size
 from lfwrap.plan.request import COMPILE_KEY
-from lfwrap.recipe.candidates import Way
 from lfwrap.recipe.check import check_recipe
-from lfwrap.recipe.datasets import DatasetDir, find_dataset_dir
+from lfwrap.recipe.inputs.datasets import DatasetDir, find_dataset_dir
 from lfwrap.recipe.layers import Reasoned
-from lfwrap.recipe.planning import Machine, Planned, find_machine, plan_training
 from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.recipe.render import Rendered, render_recipe
-from lfwrap.run.command import Command
-from lfwrap.run.launch import (
+from lfwrap.run.folder.paths import RunPaths, run_name
+from lfwrap.run.folder.record import DEFAULT_RUNS_DIR
+from lfwrap.run.launch.command import Command
+from lfwrap.run.launch.launch import (
     LaunchOptions,
     check_launch,
     count_processes,
@@ -31,15 +32,15 @@ from lfwrap.run.launch import (
     require_exact_batches,
     require_nodes,
 )
-from lfwrap.run.launchers import choose_launcher
-from lfwrap.run.launchers.base import Launcher, LaunchRequest
-from lfwrap.run.lock import LockEntry
-from lfwrap.run.paths import RunPaths, run_name
+from lfwrap.run.launch.launchers import choose_launcher
+from lfwrap.run.launch.launchers.base import Launcher, LaunchRequest
+from lfwrap.run.launch.trackers import tracker_values
 from lfwrap.run.preflight import PreflightContext, PreflightReport, check_preflight
-from lfwrap.run.record import DEFAULT_RUNS_DIR
-from lfwrap.run.trackers import tracker_values
-from lfwrap.run.tuned import LockUse, use_lock
-from lfwrap.yamlio import dump_yaml
+from lfwrap.strategy.candidates import Way
+from lfwrap.strategy.lock import LockEntry
+from lfwrap.strategy.planning import Machine, Planned, find_machine, plan_training
+from lfwrap.strategy.strategy import LockUse, use_lock
+from lfwrap.yaml_files import dump_yaml
 
 # What supervision and resuming need, where the recipe says nothing about it.
 _RUN_DEFAULTS: dict[str, Reasoned] = {

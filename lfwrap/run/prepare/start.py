@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lfwrap.engine.versions import installed_versions
 from lfwrap.errors import RunStateError
-from lfwrap.fsio import write_bytes, write_json, write_text
+from lfwrap.files import write_bytes, write_json, write_text
+from lfwrap.recipe.inputs.files import dataset_entries, hash_inputs
 from lfwrap.recipe.recipe import MODEL_KEY, split_names
-from lfwrap.run.command import is_secret
-from lfwrap.run.environment import dataset_entries, describe_environment, hash_inputs, hub_commits, seeds
-from lfwrap.run.job import Job, Surroundings, TrainRequest, load_request, prepare_job, propose_name
-from lfwrap.run.launch import launch_path
-from lfwrap.run.lock import lock_paths, write_entries
-from lfwrap.run.paths import RunPaths, create_run_folder
-from lfwrap.run.record import Run, RunRecord, RunState, prepare_record, utc_now
-from lfwrap.run.versions import installed_versions
+from lfwrap.run.folder.paths import RunPaths, create_run_folder
+from lfwrap.run.folder.record import Run, RunRecord, RunState, prepare_record, utc_now
+from lfwrap.run.launch.command import is_secret
+from lfwrap.run.launch.launch import launch_path
+from lfwrap.run.prepare.environment import describe_environment, hub_commits, seeds
+from lfwrap.run.prepare.job import Job, Surroundings, TrainRequest, load_request, prepare_job, propose_name
+from lfwrap.strategy.lock import lock_paths, write_entries
 
 
 def preview_job(request: TrainRequest, surroundings: Surroundings) -> Job:

@@ -6,9 +6,9 @@ import os
 import subprocess
 
 from lfwrap.errors import PreflightError
-from lfwrap.run.command import Command
-from lfwrap.run.paths import RunPaths
-from lfwrap.run.record import append_event
+from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.folder.record import append_event
+from lfwrap.run.launch.command import Command
 
 _TIMEOUT_S = 600.0
 

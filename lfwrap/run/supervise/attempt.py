@@ -10,19 +10,19 @@ from typing import Any
 
 import orjson
 
-from lfwrap.fsio import locked, write_json
-from lfwrap.run.command import Command
-from lfwrap.run.follow import Follower, Listener
-from lfwrap.run.host_facts import disk_reserve, oom_kills
-from lfwrap.run.identity import probe_process
-from lfwrap.run.outcome import Outcome, judge
-from lfwrap.run.paths import AttemptPaths
-from lfwrap.run.process import become_subreaper, start_child
-from lfwrap.run.rank_logs import telling_logs
-from lfwrap.run.record import Run, RunState, append_event, change_state
-from lfwrap.run.stall import StallPolicy
-from lfwrap.run.supervisor import Ending, Patience, StopRequests
-from lfwrap.run.training_note import note_results
+from lfwrap.engine.child_process import become_subreaper, start_child
+from lfwrap.files import locked, write_json
+from lfwrap.hardware.host_facts import disk_reserve, oom_kills
+from lfwrap.run.folder.identity import probe_process
+from lfwrap.run.folder.paths import AttemptPaths
+from lfwrap.run.folder.rank_logs import telling_logs
+from lfwrap.run.folder.record import Run, RunState, append_event, change_state
+from lfwrap.run.folder.training_note import note_results
+from lfwrap.run.launch.command import Command
+from lfwrap.run.supervise.follow import Follower, Listener
+from lfwrap.run.supervise.outcome import Outcome, judge
+from lfwrap.run.supervise.stall import StallPolicy
+from lfwrap.run.supervise.supervisor import Ending, Patience, StopRequests
 
 __all__ = ["Attempt", "Listener", "run_attempt"]
 

@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lfwrap.engine.diagnose import log_tail, read_tail
 from lfwrap.errors import RunStateError
-from lfwrap.run.diagnose import log_tail, read_tail
-from lfwrap.run.record import Run, RunState, append_event, load_run
+from lfwrap.run.folder.record import Run, RunState, append_event, load_run
 
 _POLL_S = 0.1
 _START_S = 120.0

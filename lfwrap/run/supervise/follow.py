@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lfwrap.run.monitor import TRAINING, Progress, RunMonitor
-from lfwrap.run.paths import AttemptPaths, RunPaths
-from lfwrap.run.process import Child
-from lfwrap.run.record import append_event
-from lfwrap.run.stacks import describe_processes
-from lfwrap.run.stall import OnStall, Stall, StallPolicy, StallWatch
-from lfwrap.run.supervisor import Ending, Patience, StopLevel, StopRequests, supervise
+from lfwrap.engine.child_process import Child
+from lfwrap.run.folder.monitor import TRAINING, Progress, RunMonitor
+from lfwrap.run.folder.paths import AttemptPaths, RunPaths
+from lfwrap.run.folder.record import append_event
+from lfwrap.run.supervise.stacks import describe_processes
+from lfwrap.run.supervise.stall import OnStall, Stall, StallPolicy, StallWatch
+from lfwrap.run.supervise.supervisor import Ending, Patience, StopLevel, StopRequests, supervise
 
 _LOOK_EVERY_S = 0.25
 """Between two looks at the logs; the child itself and wishes to stop are looked at more often."""

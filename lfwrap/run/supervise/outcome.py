@@ -13,16 +13,16 @@ from typing import Any
 
 import orjson
 
-from lfwrap.run.diagnose import Diagnosis, from_rule, read_tail
-from lfwrap.run.faults import CONSEQUENCES, CRASHED, KILLED, OTHERS, STALLED, UNKNOWN
-from lfwrap.run.host_facts import is_disk_full
-from lfwrap.run.monitor import FileTail, load_history, parse_progress
-from lfwrap.run.paths import AttemptPaths, RunPaths
-from lfwrap.run.rank_logs import diagnose_attempt, telling_logs
-from lfwrap.run.record import RunState
-from lfwrap.run.stall import Stall
-from lfwrap.run.supervisor import Ending
-from lfwrap.run.weights import check_weights
+from lfwrap.engine.diagnose import Diagnosis, from_rule, read_tail
+from lfwrap.engine.faults import CONSEQUENCES, CRASHED, KILLED, OTHERS, STALLED, UNKNOWN
+from lfwrap.hardware.host_facts import is_disk_full
+from lfwrap.model.weight_files import check_weights
+from lfwrap.run.folder.monitor import FileTail, load_history, parse_progress
+from lfwrap.run.folder.paths import AttemptPaths, RunPaths
+from lfwrap.run.folder.rank_logs import diagnose_attempt, telling_logs
+from lfwrap.run.folder.record import RunState
+from lfwrap.run.supervise.stall import Stall
+from lfwrap.run.supervise.supervisor import Ending
 from lfwrap.units import plural
 
 _ASKED_TO_STOP = re.compile(r"SIGTERM received")

@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lfwrap.run.command import mask_override
-from lfwrap.run.paths import AttemptPaths
-from lfwrap.run.process import training_ranks
+from lfwrap.engine.child_process import training_ranks
+from lfwrap.run.folder.paths import AttemptPaths
+from lfwrap.run.launch.command import mask_override
 
 if TYPE_CHECKING:
     import psutil

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from lfwrap.run.paths import AttemptPaths, RunPaths
+from lfwrap.run.folder.paths import AttemptPaths, RunPaths
 
 DEFAULT_STALL_S = 600.0
 """Longer than any update, evaluation batch or checkpoint that was met; NCCL's own patience is three times this."""

@@ -7,9 +7,9 @@ import signal
 import time
 from pathlib import Path
 
+from lfwrap.engine.child_process import run_processes, send, training_ranks
 from lfwrap.errors import RunStateError
-from lfwrap.run.process import run_processes, send, training_ranks
-from lfwrap.run.record import Run, RunState, load_run
+from lfwrap.run.folder.record import Run, RunState, load_run
 
 _POLL_S = 0.2
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from lfwrap.run.process import Child, send, sweep, training_ranks
+from lfwrap.engine.child_process import Child, send, sweep, training_ranks
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """What asks lfwrap to stop: ^C, a scheduler, a closed terminal."""

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.data.conversation import Tool
-from lfwrap.data.formats.arguments import SpelledFloat, dump_key, own_floats, parse_arguments, spelled_float
 from lfwrap.data.formats.base import ConvertOptions, RowNotes
+from lfwrap.data.formats.parts.arguments import SpelledFloat, dump_key, own_floats, parse_arguments, spelled_float
 from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.schema.conversation import Tool
 
 TOOL = {"type": "function", "function": {"name": "pay", "description": "d", "parameters": {"type": "object"}}}
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.data.formats.arguments import dump_key, load_line, parse_arguments, parse_json_field
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.formats.bracket_calls import looks_like_calls, parse_bracket_calls, split_outside
+from lfwrap.data.formats.parts.arguments import dump_key, load_line, parse_arguments, parse_json_field
+from lfwrap.data.formats.parts.bracket_calls import looks_like_calls, parse_bracket_calls, split_outside
 
 
 @pytest.mark.parametrize(

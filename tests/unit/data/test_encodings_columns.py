@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.data.columns import ALIASES, FIELDS, normalise_name, parse_mapping, resolve_columns
-from lfwrap.data.encoding import bom_of, check_encoding_name, decide_encoding, looks_like_utf8, transcode
-from lfwrap.data.registry import check_name, dataset_entry, merge_registry, read_registry
-from lfwrap.data.tabular import parse_delimiter, read_header
+from lfwrap.data.output.registry import check_name, dataset_entry, merge_registry, read_registry
+from lfwrap.data.readers.encoding import bom_of, check_encoding_name, decide_encoding, looks_like_utf8, transcode
+from lfwrap.data.readers.tabular import parse_delimiter, read_header
+from lfwrap.data.schema.columns import ALIASES, FIELDS, normalise_name, parse_mapping, resolve_columns
 from lfwrap.errors import DataError, UsageError
 
 TEXT = "名称,答案\n狗,忠诚的动物\n"

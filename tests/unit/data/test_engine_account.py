@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lfwrap.data.engine_check import EngineCheck, summarise
+from lfwrap.data.datasets.engine_check import EngineCheck, summarise
 from lfwrap.engine.locate import Engine
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from lfwrap.data.columns import is_all_known
 from lfwrap.data.formats import FORMATS, WHOLE_FILE
+from lfwrap.data.schema.columns import is_all_known
 
 
 @pytest.mark.parametrize("name", list(FORMATS))

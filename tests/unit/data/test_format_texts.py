@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.formats.texts import plain_text, readable_json, result_text, split_thought
+from lfwrap.data.formats.parts.texts import plain_text, readable_json, result_text, split_thought
 
 
 def rejected(call, *arguments) -> tuple[str, str]:

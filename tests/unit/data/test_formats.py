@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.data import validate, writer
+from lfwrap.data.convert import validate, writer
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 
@@ -298,7 +298,7 @@ def test_repairs_are_counted_by_kind(case):
 
 
 def test_distractors_depend_on_the_row_and_the_seed_alone():
-    from lfwrap.data.formats.schemas import parse_tool
+    from lfwrap.data.formats.parts.schemas import parse_tool
 
     tools = {f"t{number}": parse_tool({"name": f"t{number}"}, RowNotes()) for number in range(50)}
     record = {"source_instruction": "go", "function_call": {"name": "t7", "arguments": {}}}
@@ -314,7 +314,7 @@ def test_distractors_depend_on_the_row_and_the_seed_alone():
 
 
 def test_gold_tools_stay_when_there_are_fewer_others_than_asked_for():
-    from lfwrap.data.formats.schemas import parse_tool
+    from lfwrap.data.formats.parts.schemas import parse_tool
 
     tools = {name: parse_tool({"name": name}, RowNotes()) for name in "ab"}
     found, _ = convert(
@@ -374,7 +374,9 @@ def test_every_sample_row_is_written_or_rejected_by_name(name):
 
 
 def test_the_documentation_of_the_formats_is_current():
-    from lfwrap.data.format_docs import DOCS_PAGE, render_formats
+    from lfwrap.data.formats.format_docs import DOCS_PAGE, render_formats
 
     page = Path(__file__).parents[3] / DOCS_PAGE
-    assert page.read_text(encoding="utf-8") == render_formats(), "write lfwrap.data.format_docs.render_formats() there"
+    assert page.read_text(encoding="utf-8") == render_formats(), (
+        "write lfwrap.data.formats.format_docs.render_formats() there"
+    )

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.data import parallel
-from lfwrap.data.handover import Slots, put_in_file, take_from_file
 from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.workers import parallel
+from lfwrap.data.workers.shared_memory import Slots, put_in_file, take_from_file
 
 
 def test_a_slot_holds_what_fits_until_it_is_released() -> None:

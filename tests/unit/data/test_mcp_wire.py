@@ -8,7 +8,7 @@ import pytest
 
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
-from lfwrap.data.mcp_wire import read_wire, sniff_wire
+from lfwrap.data.formats.mcp_wire.wire_log import read_wire, sniff_wire
 from lfwrap.errors import DataError
 
 TOOL = {

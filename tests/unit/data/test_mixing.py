@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.cli import app
-from lfwrap.data.mix import Part, Shaping, parse_part, quotas
-from lfwrap.data.near import normalise
+from lfwrap.data.output.mix import Part, Shaping, parse_part, quotas
+from lfwrap.data.output.near_duplicates import normalise
+from lfwrap.data.output.report import Report
+from lfwrap.data.output.split import ValSize
 from lfwrap.data.prepare import Request, prepare
-from lfwrap.data.report import Report
-from lfwrap.data.split import ValSize
 from lfwrap.errors import DataError, UsageError
 
 

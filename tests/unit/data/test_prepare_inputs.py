@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from lfwrap.data.columns import parse_mapping
 from lfwrap.data.formats.base import ConvertOptions
+from lfwrap.data.output.report import Report
 from lfwrap.data.prepare import Request, prepare
-from lfwrap.data.report import Report
+from lfwrap.data.schema.columns import parse_mapping
 from lfwrap.errors import DataError, LfwrapError
 
 ROW = {"instruction": "问", "input": "", "output": "答"}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from lfwrap.data.output.split import ValSize, parse_val_size
 from lfwrap.data.prepare import Request, prepare
-from lfwrap.data.split import ValSize, parse_val_size
 from lfwrap.errors import DataError, PreflightError, UsageError
 
 SAMPLES = Path(__file__).parents[3].parent / "shared" / "samples"

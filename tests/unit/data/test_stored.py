@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lfwrap.data.stored import find_stored_set
+from lfwrap.data.datasets.dataset import find_stored_set
 from lfwrap.errors import DataError
 
 TURNS = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]

@@ -8,8 +8,8 @@ import pytest
 
 from lfwrap import bundled
 from lfwrap.data.formats.base import RowNotes
-from lfwrap.data.formats.schemas import normalise_schema, parse_parameters, schema_of_type
-from lfwrap.data.tools import load_catalogue
+from lfwrap.data.formats.parts.schemas import normalise_schema, parse_parameters, schema_of_type
+from lfwrap.data.tools.catalogue import load_catalogue
 from lfwrap.errors import DataError
 
 TOOL = {"name": "get", "description": "d", "inputSchema": {"type": "object", "properties": {}}}

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.data import rules, secrets
-from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
+from lfwrap.data.convert.validate import check, validate
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.rules import RULES
-from lfwrap.data.templates import template_facts
-from lfwrap.data.validate import check, validate
+from lfwrap.data.schema import rules, secrets
+from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
+from lfwrap.data.schema.rules import RULES
+from lfwrap.engine.chat_templates import template_facts
 from lfwrap.errors import Severity, UsageError
 
 ROOT = Path(__file__).parents[3]
@@ -184,7 +184,7 @@ def test_every_rule_in_the_code_is_in_the_table():
 
 def test_the_documentation_of_the_rules_is_current():
     page = (ROOT / rules.DOCS_PAGE).read_text(encoding="utf-8")
-    assert page == rules.render_rules(), "write lfwrap.data.rules.render_rules() there"
+    assert page == rules.render_rules(), "write lfwrap.data.schema.rules.render_rules() there"
     for rule in RULES.values():
         assert rule.severity in (Severity.ERROR, Severity.WARNING)
         assert f"## {rule.name}\n" in page

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
+from lfwrap.data.convert.writer_tools import engine_row
 from lfwrap.data.formats.base import Reject
-from lfwrap.data.templates import ANY_TEMPLATE, ObservationStyle, Saying, load_table, template_facts
-from lfwrap.data.writer_tools import engine_row
+from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
+from lfwrap.engine.chat_templates import ANY_TEMPLATE, ObservationStyle, Saying, load_table, template_facts
 from lfwrap.errors import UsageError
 
 TOOL = Tool("get", "天气", {"type": "object", "properties": {"n": {"type": "integer", "enum": [1, 2]}, "any": True}})

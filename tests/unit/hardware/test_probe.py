@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from lfwrap.hardware import probe
+from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.probe import probe_hardware
-from lfwrap.hardware.profile import DeviceKind, load_hardware
+from lfwrap.hardware.profile import DeviceKind
 from lfwrap.units import GIB, MIB
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from lfwrap.errors import PreflightError, RecipeError, UsageError
+from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import (
     DeviceKind,
     Gpu,
@@ -15,11 +16,10 @@ from lfwrap.hardware.profile import (
     catalog_machine,
     catalog_names,
     has_bf16,
-    load_hardware,
     load_profile,
 )
 from lfwrap.units import GIB, MIB
-from lfwrap.yamlio import dump_yaml
+from lfwrap.yaml_files import dump_yaml
 
 SMALL = Gpu("small", 8 * GIB, bf16=False)
 LARGE = Gpu("large", 80 * GIB)

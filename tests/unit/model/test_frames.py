@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lfwrap.data.templates import load_table
-from lfwrap.model.frames import frame_tokens
+from lfwrap.engine.chat_templates import load_table
+from lfwrap.engine.template_tokens import frame_tokens
 
 
 def words(text):

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from lfwrap.errors import PreflightError
-from lfwrap.model.facts import catalog_model, load_model_facts
 from lfwrap.model.hf_config import find_config, parse_config
+from lfwrap.model.load import load_model_facts
+from lfwrap.model.shapes import catalog_model
 
 QWEN = {
     "model_type": "qwen2",

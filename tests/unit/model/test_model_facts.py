@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lfwrap.engine.facts import load_engine_facts
-from lfwrap.model.facts import catalog_model, catalog_models, load_model_facts, published_parameters
+from lfwrap.model.load import load_model_facts
+from lfwrap.model.shapes import catalog_model, catalog_models, published_parameters
 
 
 @pytest.mark.parametrize("name", catalog_models())

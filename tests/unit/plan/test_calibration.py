@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
-from lfwrap.hardware.profile import load_hardware
-from lfwrap.model.facts import catalog_model
-from lfwrap.plan.calibration import Measurement, correct_memory, correct_speed, kind_key, model_key
-from lfwrap.plan.choices import Choices
-from lfwrap.plan.memory import CONTEXT_TERM, SLACK_TERM, estimate_memory
-from lfwrap.plan.throughput import estimate_speed
+from lfwrap.hardware.load import load_hardware
+from lfwrap.model.shapes import catalog_model
+from lfwrap.plan.inputs.train_settings import Choices
+from lfwrap.plan.memory.peak import CONTEXT_TERM, SLACK_TERM, estimate_memory
+from lfwrap.plan.speed.calibration import Measurement, correct_memory, correct_speed, kind_key, model_key
+from lfwrap.plan.speed.throughput import estimate_speed
 
 MODEL = catalog_model("qwen2.5-0.5b")
 CHOICES = Choices("lora", 4, 1024, rank=16, liger=True)

@@ -6,18 +6,19 @@ import dataclasses
 
 import pytest
 
-from lfwrap.hardware.profile import DeviceKind, load_hardware
-from lfwrap.model.facts import catalog_model
-from lfwrap.plan.batch import BatchPlan
-from lfwrap.plan.choices import Choices
+from lfwrap.hardware.load import load_hardware
+from lfwrap.hardware.profile import DeviceKind
+from lfwrap.model.shapes import catalog_model
+from lfwrap.plan.candidate import COMPILE_S, evaluate
 from lfwrap.plan.compiling import gains_by_compiling, why_left_to_trainer
-from lfwrap.plan.memory import estimate_memory
-from lfwrap.plan.option import COMPILE_S, evaluate
+from lfwrap.plan.inputs.batch import BatchPlan
+from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.train_settings import Choices
+from lfwrap.plan.memory.peak import estimate_memory
 from lfwrap.plan.plan import make_plan, plan_way
 from lfwrap.plan.request import COMPILE_KEY, STAGE_KEY, PlanRequest
-from lfwrap.plan.rows import Rows
 from lfwrap.plan.search import options
-from lfwrap.plan.throughput import estimate_speed
+from lfwrap.plan.speed.throughput import estimate_speed
 from lfwrap.units import GIB
 
 VALUES = {

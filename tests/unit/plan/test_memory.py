@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from lfwrap.hardware.profile import DeviceKind
-from lfwrap.model.facts import catalog_model
-from lfwrap.plan.activations import layer_bytes
-from lfwrap.plan.choices import Choices, Precision, read_choices
-from lfwrap.plan.lasting import adapter_bytes, lasting_terms, weights_bytes
-from lfwrap.plan.memory import estimate_memory
-from lfwrap.plan.option import MARGIN_SHARE
+from lfwrap.model.shapes import catalog_model
+from lfwrap.plan.candidate import MARGIN_SHARE
+from lfwrap.plan.inputs.train_settings import Choices, Precision, read_choices
+from lfwrap.plan.memory.activations import layer_bytes
+from lfwrap.plan.memory.peak import estimate_memory
+from lfwrap.plan.memory.persistent import adapter_bytes, lasting_terms, weights_bytes
 
 CHECK = Path(__file__).resolve().parents[3] / "benchmarks" / "memory" / "check.py"
 GB = 1e9

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lfwrap.hardware.profile import load_hardware
-from lfwrap.model.facts import catalog_model
-from lfwrap.plan.batch import BatchPlan
+from lfwrap.hardware.load import load_hardware
+from lfwrap.model.shapes import catalog_model
+from lfwrap.plan.inputs.batch import BatchPlan
+from lfwrap.plan.inputs.row_lengths import Rows
 from lfwrap.plan.packing import PACKED_ROWS_TOLERANCE, pack_capacities, packs_per_update, request_packs
 from lfwrap.plan.request import CUTOFF_KEY, PlanRequest
-from lfwrap.plan.rows import Rows
 
 MODEL = catalog_model("qwen2.5-0.5b")
 

@@ -8,11 +8,12 @@ import json
 import pytest
 
 from lfwrap.errors import PlanError
-from lfwrap.hardware.profile import load_hardware
-from lfwrap.model.facts import catalog_model
-from lfwrap.plan.batch import BatchPlan
-from lfwrap.plan.choices import EVAL_BATCH_KEY
-from lfwrap.plan.option import device_limit_bytes
+from lfwrap.hardware.load import load_hardware
+from lfwrap.model.shapes import catalog_model
+from lfwrap.plan.candidate import device_limit_bytes
+from lfwrap.plan.inputs.batch import BatchPlan
+from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.train_settings import EVAL_BATCH_KEY
 from lfwrap.plan.plan import make_plan, predict_plan
 from lfwrap.plan.request import (
     LIGER_KEY,
@@ -24,7 +25,6 @@ from lfwrap.plan.request import (
     STAGE_KEY,
     PlanRequest,
 )
-from lfwrap.plan.rows import Rows
 from lfwrap.plan.search import options
 from lfwrap.units import GIB
 

@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
-from lfwrap.hardware.profile import load_hardware
-from lfwrap.model.facts import catalog_model
-from lfwrap.plan.batch import BatchPlan
+from lfwrap.hardware.load import load_hardware
+from lfwrap.model.shapes import catalog_model
+from lfwrap.plan.inputs.batch import BatchPlan
+from lfwrap.plan.inputs.row_lengths import Rows
 from lfwrap.plan.plan import make_plan, plan_way, rank_plans
 from lfwrap.plan.request import CUTOFF_KEY, PlanRequest
-from lfwrap.plan.rows import Rows
 
 
 def asked(**changes):

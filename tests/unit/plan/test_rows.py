@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.plan.rows import Rows, pack_rows, padded_row_tokens
+from lfwrap.plan.inputs.row_lengths import Rows, pack_rows, padded_row_tokens
 
 LENGTHS = tuple(random.Random(3).choices(range(20, 700), k=999))  # noqa: S311
 ROWS = Rows(max(LENGTHS), sum(LENGTHS) / len(LENGTHS), len(LENGTHS), LENGTHS)

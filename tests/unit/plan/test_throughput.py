@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.hardware.profile import Gpu, load_hardware
-from lfwrap.model.facts import catalog_model
-from lfwrap.plan.choices import Choices
-from lfwrap.plan.throughput import estimate_speed, micro_step_s
+from lfwrap.hardware.load import load_hardware
+from lfwrap.hardware.profile import Gpu
+from lfwrap.model.shapes import catalog_model
+from lfwrap.plan.inputs.train_settings import Choices
+from lfwrap.plan.speed.throughput import estimate_speed, micro_step_s
 
 CHECK = Path(__file__).resolve().parents[3] / "benchmarks" / "memory" / "check.py"
 H100 = load_hardware("h100-80gb").smallest_gpu

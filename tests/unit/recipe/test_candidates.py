@@ -8,11 +8,11 @@ import pytest
 
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.errors import PlanError, UsageError
-from lfwrap.hardware.profile import load_hardware
-from lfwrap.recipe.candidates import find_ways, follow_values
-from lfwrap.recipe.planning import Machine, plan_training
+from lfwrap.hardware.load import load_hardware
 from lfwrap.recipe.recipe import build_recipe
-from lfwrap.yamlio import parse_yaml
+from lfwrap.strategy.candidates import find_ways, follow_values
+from lfwrap.strategy.planning import Machine, plan_training
+from lfwrap.yaml_files import parse_yaml
 
 RECIPE = """\
 model_name_or_path: Qwen/Qwen2.5-7B-Instruct

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from lfwrap.hardware.profile import load_hardware
+from lfwrap.hardware.load import load_hardware
 from lfwrap.plan.request import LOADERS_KEY
-from lfwrap.recipe.planning import find_machine
+from lfwrap.strategy.planning import find_machine
 from lfwrap.units import GIB, MIB
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.errors import PlanError
-from lfwrap.hardware.profile import load_hardware
+from lfwrap.hardware.load import load_hardware
+from lfwrap.plan.inputs.row_lengths import Rows
 from lfwrap.plan.request import LIGER_KEY, STAGE_KEY
-from lfwrap.plan.rows import Rows
-from lfwrap.recipe.planning import Machine, plan_training, unavailable_keys
 from lfwrap.recipe.recipe import Source, build_recipe
 from lfwrap.recipe.render import render_recipe
-from lfwrap.yamlio import parse_yaml
+from lfwrap.strategy.planning import Machine, plan_training, unavailable_keys
+from lfwrap.yaml_files import parse_yaml
 
 FACTS = load_engine_facts()
 LENGTHS = tuple(random.Random(1).choices(range(30, 600), k=1500))  # noqa: S311

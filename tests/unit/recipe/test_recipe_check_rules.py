@@ -9,12 +9,12 @@ import pytest
 
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.errors import RecipeError, Severity
-from lfwrap.hardware.profile import load_hardware
+from lfwrap.hardware.load import load_hardware
 from lfwrap.recipe import rules
 from lfwrap.recipe.check import check_recipe, require_valid
 from lfwrap.recipe.library import bundled_recipes
 from lfwrap.recipe.recipe import build_recipe
-from lfwrap.yamlio import parse_yaml
+from lfwrap.yaml_files import parse_yaml
 
 FACTS = load_engine_facts()
 BASE = {

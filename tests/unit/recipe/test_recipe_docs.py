@@ -14,7 +14,7 @@ RULE = re.compile(r'(?:Finding|IntentProblem|view\.(?:error|warning|info))\(\s*"
 
 
 def test_every_rule_is_on_the_page():
-    sources = [*Path(recipe.__file__).parent.rglob("*.py"), ROOT / "lfwrap" / "yamlio.py"]
+    sources = [*Path(recipe.__file__).parent.rglob("*.py"), ROOT / "lfwrap" / "yaml_files.py"]
     used = {name for path in sources for name in RULE.findall(path.read_text(encoding="utf-8"))}
     listed = set(re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", PAGE.split("## What is checked")[1]))
     assert used == listed

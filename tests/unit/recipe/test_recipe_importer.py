@@ -11,7 +11,7 @@ from lfwrap.errors import Severity
 from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.importer import import_config, recipe_text
 from lfwrap.recipe.recipe import build_recipe
-from lfwrap.yamlio import parse_yaml
+from lfwrap.yaml_files import parse_yaml
 
 FACTS = load_engine_facts()
 

@@ -9,9 +9,9 @@ import pytest
 
 from lfwrap.bundled import bundled_path
 from lfwrap.errors import RecipeError, UsageError
-from lfwrap.recipe.datasets import find_dataset_dir
+from lfwrap.recipe.inputs.datasets import find_dataset_dir
 from lfwrap.recipe.recipe import Source, build_recipe, load_recipe, parse_overrides, split_names
-from lfwrap.yamlio import parse_yaml
+from lfwrap.yaml_files import parse_yaml
 
 
 def recipe(text: str, *overrides: str, environ: dict | None = None, path: str = "r.yaml"):

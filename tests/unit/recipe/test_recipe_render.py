@@ -9,10 +9,10 @@ import yaml
 
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.errors import PlanError
-from lfwrap.hardware.profile import load_hardware
+from lfwrap.hardware.load import load_hardware
 from lfwrap.recipe.recipe import Source, build_recipe, load_recipe
 from lfwrap.recipe.render import render_recipe
-from lfwrap.yamlio import parse_yaml
+from lfwrap.yaml_files import parse_yaml
 
 FACTS = load_engine_facts()
 MODEL = "model_name_or_path: Qwen/Qwen2.5-7B-Instruct\n"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.recipe import row_lengths
+from lfwrap.recipe.inputs import row_lengths
+from lfwrap.recipe.inputs.row_lengths import cache_folder, measure_rows
 from lfwrap.recipe.recipe import build_recipe
-from lfwrap.recipe.row_lengths import cache_folder, measure_rows
-from lfwrap.yamlio import parse_yaml
+from lfwrap.yaml_files import parse_yaml
 
 ROWS = [{"instruction": "a b c", "input": "", "output": " ".join("d" * (n + 1))} for n in range(20)]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lfwrap.run.paths import create_run_folder
-from lfwrap.run.record import Run, RunRecord, RunState, append_event, prepare_record, utc_now
+from lfwrap.run.folder.paths import create_run_folder
+from lfwrap.run.folder.record import Run, RunRecord, RunState, append_event, prepare_record, utc_now
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

@@ -12,7 +12,7 @@ from lfwrap.cli.app import run as lfwrap
 from lfwrap.report.page import changed_settings, history_lines, render_page, short_names
 from lfwrap.report.run_report import describe_run
 from lfwrap.report.secrets import named_secrets, scrub
-from lfwrap.run.record import RunState
+from lfwrap.run.folder.record import RunState
 
 TOKEN = "hf_" + "aB3" * 12
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lfwrap.engine.facts import EngineFacts, load_engine_facts
-from lfwrap.run.paths import RunPaths
-from lfwrap.run.record import RunRecord, RunState, prepare_record
+from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.folder.record import RunRecord, RunState, prepare_record
 
 HIDDEN = 8
 Q_PROJ = "model.layers.0.self_attn.q_proj.weight"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.results.agreement import Agreement
+from lfwrap.inference.agreement import Agreement
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lfwrap.errors import UsageError
-from lfwrap.results.answer_book import AnswerBook, read_lines
+from lfwrap.inference.result_journal import AnswerBook, read_lines
 
 HEADER = {"questions": "abc", "settings": {"seed": 1}}
 

@@ -11,9 +11,9 @@ import pytest
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import PreflightError
-from lfwrap.results.backends import check_backend
-from lfwrap.results.serve import serve_arguments
-from lfwrap.results.target import resolve_target
+from lfwrap.inference.serving.backends import check_backend
+from lfwrap.inference.serving.serve import serve_arguments
+from lfwrap.inference.target import resolve_target
 
 
 @pytest.fixture

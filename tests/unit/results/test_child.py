@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lfwrap.engine import worker_process
+from lfwrap.engine.worker_process import WorkerProcess, child_environment, ending
 from lfwrap.errors import EngineError, PreflightError
-from lfwrap.results import child
-from lfwrap.results.child import WorkerProcess, child_environment, ending
 
 ENVIRONMENT = child_environment(model_is_local=True)
 
@@ -107,11 +107,11 @@ def test_threads_sleep_at_barriers_where_others_use_the_cores(monkeypatch, busy,
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     if stated:
         monkeypatch.setenv("OMP_WAIT_POLICY", stated)
-    monkeypatch.setattr(child, "has_busy_neighbours", lambda: busy)
-    child._is_busy.cache_clear()
+    monkeypatch.setattr(worker_process, "has_busy_neighbours", lambda: busy)
+    worker_process._is_busy.cache_clear()
     assert child_environment(model_is_local=True, runs_model=False).get("OMP_WAIT_POLICY") == stated
     assert child_environment(model_is_local=True).get("OMP_WAIT_POLICY") == expected
-    child._is_busy.cache_clear()
+    worker_process._is_busy.cache_clear()
 
 
 def test_the_hub_is_left_alone_for_a_local_model_unless_asked_for(monkeypatch):

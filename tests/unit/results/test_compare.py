@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap.engine import worker_process
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, RunStateError, UsageError
-from lfwrap.fsio import locked
-from lfwrap.results import child
-from lfwrap.results.answers import GenerationSettings
-from lfwrap.results.compare import CompareRequest, compare, default_folder
-from lfwrap.results.contestants import TargetWishes, resolve_contestants, with_base
-from lfwrap.results.judge import JudgeAddress
-from lfwrap.results.question_rows import Question, ask
-from lfwrap.results.turns import Listener
+from lfwrap.evaluate.compare import CompareRequest, compare, default_folder
+from lfwrap.evaluate.judge import JudgeAddress
+from lfwrap.files import locked
+from lfwrap.inference.candidates import TargetWishes, resolve_contestants, with_base
+from lfwrap.inference.model_pool import Listener
+from lfwrap.inference.question_rows import Question, ask
+from lfwrap.inference.session import GenerationSettings
 
 _spec = importlib.util.spec_from_file_location(
     "judge_server", Path(__file__).parents[2] / "process" / "judge_server.py"
@@ -59,7 +59,7 @@ QUESTIONS = [
 @pytest.fixture
 def engine(tmp_path, monkeypatch):
     (tmp_path / "answer.py").write_text(WORKER, encoding="utf-8")
-    monkeypatch.setattr(child, "_WORKERS", tmp_path)
+    monkeypatch.setattr(worker_process, "_WORKERS", tmp_path)
     return Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
 
 

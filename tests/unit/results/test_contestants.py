@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from lfwrap.errors import UsageError
-from lfwrap.results.contestants import (
+from lfwrap.inference.candidates import (
     Contestant,
     TargetWishes,
     group_by_load,
@@ -18,7 +18,7 @@ from lfwrap.results.contestants import (
     weights_fingerprint,
     with_base,
 )
-from lfwrap.results.target import TargetKind
+from lfwrap.inference.target import TargetKind
 
 
 @pytest.mark.parametrize(

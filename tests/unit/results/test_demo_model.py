@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap import demo_model
+from lfwrap.demo_model import GGUF_NAME, cache_dir, demo_model_path, ensure_demo_model, verify_gguf
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, PreflightError
-from lfwrap.results import demo_model
-from lfwrap.results.demo_model import GGUF_NAME, cache_dir, demo_model_path, ensure_demo_model, verify_gguf
 
 
 @pytest.fixture

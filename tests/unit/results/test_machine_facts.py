@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.results import machine_facts
-from lfwrap.results.machine_facts import probe_machine, probe_torch
+from lfwrap.doctor import machine_facts
+from lfwrap.doctor.machine_facts import probe_machine, probe_torch
 
 
 def _python(tmp_path: Path, code: str) -> Path:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from lfwrap.results.merge import why_not_streamed
-from lfwrap.results.target import resolve_target
+from lfwrap.export.formats.merged import why_not_streamed
+from lfwrap.inference.target import resolve_target
 
 PLAIN = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none", "rank_pattern": {}, "use_dora": False}
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from lfwrap.errors import PreflightError
-from lfwrap.results.merge_check import check_merge, read_shapes, weight_bytes
-from lfwrap.results.target import resolve_target
+from lfwrap.export.formats.merge_check import check_merge, read_shapes, weight_bytes
+from lfwrap.inference.target import resolve_target
 
 
 def _target(build, facts, base, **wishes):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.errors import EngineError
-from lfwrap.results.parity import TOLERANCES, ParityReport, ParityRow, TokenDifference, require_parity
+from lfwrap.inference.parity import TOLERANCES, ParityReport, ParityRow, TokenDifference, require_parity
 
 ROW = ParityRow("How?", "So.", "So.", True, True, 3, 0.0, 0.0)
 

@@ -8,7 +8,7 @@ import pytest
 
 from lfwrap.bundled import bundled_path
 from lfwrap.errors import DataError
-from lfwrap.results.questions import load_questions, read_tools
+from lfwrap.inference.questions import load_questions, read_tools
 
 
 def test_text_has_one_question_a_line(tmp_path):

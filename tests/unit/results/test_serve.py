@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lfwrap.engine import worker_process
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, PreflightError
-from lfwrap.results import child
-from lfwrap.results.parity import ReferenceAnswer
-from lfwrap.results.serve import ServeOptions, Server, check_address, check_answers, new_key
-from lfwrap.results.target import resolve_target
+from lfwrap.inference.parity import ReferenceAnswer
+from lfwrap.inference.serving.serve import ServeOptions, Server, check_address, check_answers, new_key
+from lfwrap.inference.target import resolve_target
 
 ENGINE = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
 # Answers what its environment says, behind the key, as the real worker does.
@@ -48,7 +48,7 @@ REFERENCE = ReferenceAnswer(
 @pytest.fixture
 def serve(build, facts, tmp_path, monkeypatch):
     target = resolve_target(str(build.adapter(tmp_path / "adapter", build.model())), facts)
-    monkeypatch.setattr(child, "_WORKERS", tmp_path)
+    monkeypatch.setattr(worker_process, "_WORKERS", tmp_path)
     monkeypatch.setenv("LFWRAP_API_KEY", "not for the child")
 
     def make(answer: str = "So it is.", script: str = WORKER) -> Server:

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from lfwrap.results import spare_gpu
-from lfwrap.results.spare_gpu import choose_gpu
+from lfwrap.inference import spare_gpu
+from lfwrap.inference.spare_gpu import choose_gpu
 from lfwrap.units import GIB
 
 

@@ -8,9 +8,9 @@ import re
 import pytest
 
 from lfwrap.errors import LfwrapError, PreflightError, RunStateError, UsageError
-from lfwrap.results.target import TargetKind, check_base, resolve_target
-from lfwrap.run.record import RunState
-from lfwrap.run.training_note import write_note
+from lfwrap.inference.target import TargetKind, check_base, resolve_target
+from lfwrap.run.folder.record import RunState
+from lfwrap.run.folder.training_note import write_note
 
 
 def test_a_run_gives_base_adapter_and_template_of_its_record(build, facts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lfwrap.results.text_scores import TextScorer, missing_keywords, split_words
+from lfwrap.evaluate.text_scores import TextScorer, missing_keywords, split_words
 
 pytest.importorskip("sacrebleu", reason="the extra 'eval' is not installed")
 pytest.importorskip("rouge_score", reason="the extra 'eval' is not installed")

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from lfwrap.plan.batch import BatchPlan
-from lfwrap.recipe.candidates import Way
-from lfwrap.recipe.planning import Planned
-from lfwrap.results.trial_values import (
+from lfwrap.plan.inputs.batch import BatchPlan
+from lfwrap.strategy.candidates import Way
+from lfwrap.strategy.lock import Trial
+from lfwrap.strategy.planning import Planned
+from lfwrap.tuning.trial_values import (
     WARM_UP_UPDATES,
     choose_winner,
     judge_trials,
@@ -18,7 +19,6 @@ from lfwrap.results.trial_values import (
     trial_accumulation,
     trial_values,
 )
-from lfwrap.run.lock import Trial
 
 RUN = {
     "model_name_or_path": "m",

@@ -11,9 +11,9 @@ import pytest
 
 from lfwrap.errors import RecipeError, RunStateError
 from lfwrap.recipe.recipe import Recipe, load_recipe, parse_overrides
-from lfwrap.run.adapter import adapter_overrides, find_adapter
-from lfwrap.run.paths import create_run_folder
-from lfwrap.run.record import Run, RunRecord, RunState, prepare_record, utc_now
+from lfwrap.run.folder.paths import create_run_folder
+from lfwrap.run.folder.record import Run, RunRecord, RunState, prepare_record, utc_now
+from lfwrap.run.prepare.adapter import adapter_overrides, find_adapter
 
 CONFIG = {
     "r": 8,
@@ -78,7 +78,7 @@ def test_a_folder_by_its_path(tmp_path: Path) -> None:
 )
 def test_runs_that_have_no_adapter_to_give(run: Run, tmp_path: Path, changes: dict, words: str) -> None:
     if "supervisor" in changes:
-        from lfwrap.run.identity import probe_process
+        from lfwrap.run.folder.identity import probe_process
 
         changes |= {"supervisor": probe_process()}
     prepare_record(run.paths, dataclasses.replace(run.record, **changes))

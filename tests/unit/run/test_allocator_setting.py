@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from lfwrap.engine.locate import Engine
-from lfwrap.hardware.profile import load_hardware
-from lfwrap.run import launch
-from lfwrap.run.launch import launch_request
-from lfwrap.run.launchers import LAUNCHERS
-from lfwrap.run.paths import RunPaths
+from lfwrap.hardware.load import load_hardware
+from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.launch.launch import launch, launch_request
+from lfwrap.run.launch.launchers import LAUNCHERS
 
 NAME = "PYTORCH_CUDA_ALLOC_CONF"
 

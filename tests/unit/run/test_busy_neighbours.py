@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lfwrap.hardware import host_facts
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
-from lfwrap.run import host_facts
-from lfwrap.run.launch import launch_request
-from lfwrap.run.paths import RunPaths
+from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.launch.launch import launch_request
 from lfwrap.units import GIB
 
 CPU = HardwareProfile("auto", DeviceKind.CPU, cpu_cores=8)
@@ -42,7 +42,7 @@ def test_threads_sleep_at_barriers_when_others_are_busy(  # noqa: PLR0917 - a ta
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lfwrap.run.launch.has_busy_neighbours", lambda: busy)
+    monkeypatch.setattr("lfwrap.run.launch.launch.has_busy_neighbours", lambda: busy)
     assert policy(hardware, tmp_path, environ) == expected
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.run.checkpoints import check_checkpoint, find_checkpoints, set_aside
-from lfwrap.run.outcome import judge, read_steps
-from lfwrap.run.paths import RunPaths
-from lfwrap.run.record import RunState
-from lfwrap.run.supervisor import Ending, StopLevel
-from lfwrap.run.weights import check_safetensors, count_parameters
+from lfwrap.model.weight_files import check_safetensors, count_parameters
+from lfwrap.run.folder.checkpoints import check_checkpoint, find_checkpoints, set_aside
+from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.folder.record import RunState
+from lfwrap.run.supervise.outcome import judge, read_steps
+from lfwrap.run.supervise.supervisor import Ending, StopLevel
 
 
 def write_safetensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:

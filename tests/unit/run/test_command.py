@@ -10,12 +10,12 @@ import pytest
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import UsageError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile, choose_world_size
-from lfwrap.run.command import Command, is_secret, mask_override, mask_secrets, override_arguments
-from lfwrap.run.launch import choose_devices
-from lfwrap.run.launchers import LAUNCHERS, LaunchRequest, choose_launcher
-from lfwrap.run.launchers.base import TRAIN_SCRIPT
+from lfwrap.run.launch.command import Command, is_secret, mask_override, mask_secrets, override_arguments
+from lfwrap.run.launch.launch import choose_devices
+from lfwrap.run.launch.launchers import LAUNCHERS, LaunchRequest, choose_launcher
+from lfwrap.run.launch.launchers.base import TRAIN_SCRIPT
 from lfwrap.units import GIB
-from lfwrap.yamlio import parse_scalar
+from lfwrap.yaml_files import parse_scalar
 
 ENGINE = Engine(Path("/e/bin/python"), Path("/e/bin/llamafactory-cli"), Path("/e/llamafactory"), "0.9.5")
 REQUEST = LaunchRequest(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.run.diagnose import FAULTS, diagnose, log_tail, read_tail
+from lfwrap.engine.diagnose import FAULTS, diagnose, log_tail, read_tail
 
 LINES = {
     "gpu-out-of-memory": "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.32 GiB. GPU 0 has a total "

@@ -12,20 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.engine.locate import Engine
-from lfwrap.fsio import sha256_bytes
+from lfwrap.engine.versions import all_packages
+from lfwrap.files import sha256_bytes
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
-from lfwrap.run.command import MASK, Command, is_secret, mask_override, mask_secrets, override_arguments
-from lfwrap.run.environment import (
-    changed_inputs,
-    dataset_entries,
-    describe_environment,
-    hash_inputs,
-    hub_commits,
-    seeds,
-)
-from lfwrap.run.start import config_mode
-from lfwrap.run.versions import all_packages
-from lfwrap.yamlio import parse_scalar
+from lfwrap.recipe.inputs.files import changed_inputs, dataset_entries, hash_inputs
+from lfwrap.run.launch.command import MASK, Command, is_secret, mask_override, mask_secrets, override_arguments
+from lfwrap.run.prepare.environment import describe_environment, hub_commits, seeds
+from lfwrap.run.prepare.start import config_mode
+from lfwrap.yaml_files import parse_scalar
 
 ENGINE = Engine(Path("/e/python"), Path("/e/cli"), Path("/e/llamafactory"), "0.9.5")
 CPU = HardwareProfile("auto", DeviceKind.CPU)

@@ -9,19 +9,28 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap.engine.child_process import MARKER
 from lfwrap.errors import RunStateError
-from lfwrap.fsio import write_json
-from lfwrap.run.attempt import Listener
-from lfwrap.run.command import Command
-from lfwrap.run.identity import probe_process
-from lfwrap.run.job import Surroundings
-from lfwrap.run.join import Joined, find_run, follow_joined, is_joinable, join_run, read_facts, started_again, wait_for
-from lfwrap.run.launch import LaunchOptions, launch_path
-from lfwrap.run.launchers import Nodes
-from lfwrap.run.paths import AttemptPaths, RunPaths
-from lfwrap.run.process import MARKER
-from lfwrap.run.record import Run, RunRecord, RunState, save_record, utc_now
-from lfwrap.run.resume import taken_over
+from lfwrap.files import write_json
+from lfwrap.run.again.join import (
+    Joined,
+    find_run,
+    follow_joined,
+    is_joinable,
+    join_run,
+    read_facts,
+    started_again,
+    wait_for,
+)
+from lfwrap.run.again.resume import taken_over
+from lfwrap.run.folder.identity import probe_process
+from lfwrap.run.folder.paths import AttemptPaths, RunPaths
+from lfwrap.run.folder.record import Run, RunRecord, RunState, save_record, utc_now
+from lfwrap.run.launch.command import Command
+from lfwrap.run.launch.launch import LaunchOptions, launch_path
+from lfwrap.run.launch.launchers import Nodes
+from lfwrap.run.prepare.job import Surroundings
+from lfwrap.run.supervise.attempt import Listener
 
 PAIR = Nodes(count=2, least=2, rank=1, address="127.0.0.1", port=7000)
 FACTS = {"meeting": "127.0.0.1:7000", "address": "127.0.0.1", "port": 7000, "arguments": ["a=b"]}
@@ -133,7 +142,7 @@ def test_only_a_machine_that_is_gone_can_be_taken_over(tmp_path: Path) -> None:
 
 def test_a_scheduler_is_asked_and_its_refusal_told(tmp_path: Path) -> None:
     from lfwrap.errors import PreflightError
-    from lfwrap.run.submit import submit
+    from lfwrap.run.prepare.submit import submit
 
     paths = RunPaths(tmp_path)
     answer = submit(Command((sys.executable, "-c", "print(4711)"), tmp_path), paths)

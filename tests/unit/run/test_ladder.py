@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.run.ladder import ACCUMULATION, MICRO_BATCH, NO_CHECKPOINTING, next_rung, with_changes
-from lfwrap.yamlio import load_yaml
+from lfwrap.run.again.oom_fallback import ACCUMULATION, MICRO_BATCH, NO_CHECKPOINTING, next_rung, with_changes
+from lfwrap.yaml_files import load_yaml
 
 TEXT = """\
 # Rendered by lfwrap.

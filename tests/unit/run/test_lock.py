@@ -11,10 +11,9 @@ import pytest
 
 from lfwrap.bundled import bundled_path
 from lfwrap.errors import RecipeError
-from lfwrap.hardware.profile import load_hardware
-from lfwrap.recipe.planning import Machine
-from lfwrap.run import lock as lock_module
-from lfwrap.run.lock import (
+from lfwrap.hardware.load import load_hardware
+from lfwrap.strategy import lock
+from lfwrap.strategy.lock import (
     LockEntry,
     LockKey,
     Trial,
@@ -24,6 +23,7 @@ from lfwrap.run.lock import (
     lock_paths,
     save_entry,
 )
+from lfwrap.strategy.planning import Machine
 
 KEY = LockKey("1 × GPU", "engine 1", "recipe1", "data1")
 VALUES = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 6, "packing": True, "cutoff_len": 1024}
@@ -96,7 +96,7 @@ def test_a_folder_that_cant_be_written_is_left_alone(tmp_path):
 
 
 def test_the_key_changes_with_what_has_weight_and_with_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock_module, "engine_versions", lambda _: "llamafactory 0.9.5")
+    monkeypatch.setattr(lock, "engine_versions", lambda _: "llamafactory 0.9.5")
     data = tmp_path / "data"
     shutil.copytree(bundled_path("data"), data)
     machine = Machine(load_hardware("h100-80gb"), 1, dataset_dir=data)
@@ -104,7 +104,7 @@ def test_the_key_changes_with_what_has_weight_and_with_nothing_else(tmp_path, mo
     def key(**changes):
         resolved = {"lora_rank": 8, "seed": 1, "dataset": "harbour_en", **changes}
         values = {"dataset": "harbour_en", "dataset_dir": str(data)}
-        return lock_module.describe_key(resolved, values, machine, None, tmp_path)
+        return lock.describe_key(resolved, values, machine, None, tmp_path)
 
     first = key()
     assert first.differences(key(seed=2, num_train_epochs=3, output_dir="x")) == []

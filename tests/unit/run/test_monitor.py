@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.run.monitor import (
+from lfwrap.run.folder.monitor import (
     FileTail,
     LineBuffer,
     Progress,
@@ -19,7 +19,7 @@ from lfwrap.run.monitor import (
     load_history,
     parse_progress,
 )
-from lfwrap.run.paths import RunPaths
+from lfwrap.run.folder.paths import RunPaths
 
 LOG = "".join(
     json.dumps({"current_steps": step, "total_steps": 5, "loss": 1 / step, "lr": 0.1, "note": "é中"}) + "\n"

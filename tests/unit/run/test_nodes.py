@@ -10,8 +10,9 @@ import pytest
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import PlanError, UsageError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
-from lfwrap.plan.batch import BatchPlan
-from lfwrap.run.launch import (
+from lfwrap.plan.inputs.batch import BatchPlan
+from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.launch.launch import (
     LaunchOptions,
     check_launch,
     count_processes,
@@ -22,9 +23,8 @@ from lfwrap.run.launch import (
     require_exact_batches,
     require_nodes,
 )
-from lfwrap.run.launchers import LAUNCHERS, Nodes
-from lfwrap.run.launchers.nodes import Host, load_hostfile, parse_node_count
-from lfwrap.run.paths import RunPaths
+from lfwrap.run.launch.launchers import LAUNCHERS, Nodes
+from lfwrap.run.launch.launchers.nodes import Host, load_hostfile, parse_node_count
 from lfwrap.units import GIB
 
 CPU = HardwareProfile("auto", DeviceKind.CPU, cpu_cores=8)

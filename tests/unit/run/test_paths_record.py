@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.errors import RunStateError
-from lfwrap.run.identity import ProcessIdentity, probe_process
-from lfwrap.run.paths import RunPaths, create_run_folder, run_name
-from lfwrap.run.record import (
+from lfwrap.run.folder.identity import ProcessIdentity, probe_process
+from lfwrap.run.folder.paths import RunPaths, create_run_folder, run_name
+from lfwrap.run.folder.record import (
     Run,
     RunRecord,
     RunState,

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from lfwrap.engine import versions
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import DataError, Finding, PreflightError, RecipeError, Severity
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.recipe.recipe import load_recipe
-from lfwrap.run import versions
 from lfwrap.run.preflight import PreflightContext, PreflightReport, check_preflight
 from lfwrap.run.preflight import machine as machine_checks
 from lfwrap.run.preflight.machine import estimate_disk_bytes

@@ -11,7 +11,7 @@ import pytest
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import Finding, Severity
-from lfwrap.hardware.profile import load_hardware
+from lfwrap.hardware.load import load_hardware
 from lfwrap.recipe.recipe import load_recipe
 from lfwrap.run.preflight.context import PreflightContext
 from lfwrap.run.preflight.trackers import check_trackers

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.run.paths import AttemptPaths
-from lfwrap.run.rank_logs import diagnose_attempt, rank_errors, telling_logs
+from lfwrap.run.folder.paths import AttemptPaths
+from lfwrap.run.folder.rank_logs import diagnose_attempt, rank_errors, telling_logs
 
 KEY_ERROR = "Traceback (most recent call last):\nKeyError: 'instruction'\n"
 ODD = "Traceback (most recent call last):\nValueError: something odd\n"

@@ -14,16 +14,17 @@ import pytest
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import RunStateError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
-from lfwrap.run import environment, replay
-from lfwrap.run.command import Command
-from lfwrap.run.environment import describe_environment
-from lfwrap.run.history import compare_losses
-from lfwrap.run.job import Surroundings
-from lfwrap.run.monitor import Progress
-from lfwrap.run.paths import RunPaths, create_run_folder
-from lfwrap.run.record import Run, RunRecord, RunState, prepare_record, utc_now
-from lfwrap.run.replay import plan_replay, require_no_differences
-from lfwrap.run.start import describe_inputs
+from lfwrap.run.again import replay
+from lfwrap.run.again.replay import plan_replay, require_no_differences
+from lfwrap.run.folder.history import compare_losses
+from lfwrap.run.folder.monitor import Progress
+from lfwrap.run.folder.paths import RunPaths, create_run_folder
+from lfwrap.run.folder.record import Run, RunRecord, RunState, prepare_record, utc_now
+from lfwrap.run.launch.command import Command
+from lfwrap.run.prepare import environment
+from lfwrap.run.prepare.environment import describe_environment
+from lfwrap.run.prepare.job import Surroundings
+from lfwrap.run.prepare.start import describe_inputs
 
 CPU = HardwareProfile("auto", DeviceKind.CPU, cpu_cores=2)
 VALUES = {"do_train": True, "dataset": "d", "learning_rate": 0.001, "hf_hub_token": "geheim"}

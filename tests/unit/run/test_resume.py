@@ -12,18 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap.engine.child_process import MARKER
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.recipe.recipe import load_recipe
-from lfwrap.run import launch, resume
-from lfwrap.run.job import Surroundings
-from lfwrap.run.paths import create_run_folder
-from lfwrap.run.process import MARKER
-from lfwrap.run.record import Run, RunRecord, RunState, append_event, prepare_record, save_record, utc_now
-from lfwrap.run.resume import at_its_place, plan_resume, require_same_recipe
-from lfwrap.run.start import describe_inputs
-from lfwrap.yamlio import load_yaml
+from lfwrap.run.again import resume
+from lfwrap.run.again.resume import at_its_place, plan_resume, require_same_recipe
+from lfwrap.run.folder.paths import create_run_folder
+from lfwrap.run.folder.record import Run, RunRecord, RunState, append_event, prepare_record, save_record, utc_now
+from lfwrap.run.launch.launch import launch
+from lfwrap.run.prepare.job import Surroundings
+from lfwrap.run.prepare.start import describe_inputs
+from lfwrap.yaml_files import load_yaml
 
 ENGINE = Engine(Path("/e/python"), Path("/e/cli"), Path("/e/llamafactory"), "0.9.5")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.run.host_facts import disk_reserve, is_disk_full, oom_kills
-from lfwrap.run.paths import AttemptPaths, RunPaths
-from lfwrap.run.stall import Stall, StallWatch
+from lfwrap.hardware.host_facts import disk_reserve, is_disk_full, oom_kills
+from lfwrap.run.folder.paths import AttemptPaths, RunPaths
+from lfwrap.run.supervise.stall import Stall, StallWatch
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.run.paths import RunPaths
-from lfwrap.run.trackers import chosen_trackers, find_trackers, tracker_environment, tracker_values
+from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.launch.trackers import chosen_trackers, find_trackers, tracker_environment, tracker_values
 
 
 @pytest.fixture

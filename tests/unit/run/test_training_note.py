@@ -7,9 +7,9 @@ import json
 import pytest
 
 from lfwrap.errors import PreflightError
-from lfwrap.run import training_note
-from lfwrap.run.paths import RunPaths
-from lfwrap.run.training_note import NOTE, note_results, read_note, write_note
+from lfwrap.run.folder import training_note
+from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.folder.training_note import NOTE, note_results, read_note, write_note
 
 VALUES = {
     "template": "llama3", "quantization_bit": 4, "learning_rate": 1e-4, "enable_thinking": False, "resize_vocab": None,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.run.paths import AttemptPaths
-from lfwrap.run.rank_logs import rank_errors
+from lfwrap.run.folder.paths import AttemptPaths
+from lfwrap.run.folder.rank_logs import rank_errors
 from lfwrap.worker import rank_files
 
 

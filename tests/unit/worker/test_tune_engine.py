@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import lfwrap.worker
-from lfwrap.results.trial_values import WARM_UP_UPDATES
+from lfwrap.tuning.trial_values import WARM_UP_UPDATES
 
 pa = pytest.importorskip("pyarrow")
 FOLDER = Path(lfwrap.worker.__file__).parent

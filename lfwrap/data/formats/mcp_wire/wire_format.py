@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lfwrap.data.conversation import Conversation
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes, SourceRecord
-from lfwrap.data.formats.calls import parse_call
-from lfwrap.data.formats.schemas import parse_tools
-from lfwrap.data.formats.texts import mcp_result
-from lfwrap.data.formats.turns import TurnBuilder
+from lfwrap.data.formats.parts.calls import parse_call
+from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.formats.parts.texts import mcp_result
+from lfwrap.data.formats.parts.turns import TurnBuilder
+from lfwrap.data.schema.conversation import Conversation
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:
@@ -21,7 +21,7 @@ def evidence(record: Mapping[str, Any]) -> str | None:
 
 def sniff(head: str) -> str | None:
     """JSON-RPC lines, bare or behind a desktop log's prefix."""
-    from lfwrap.data.mcp_wire import sniff_wire
+    from lfwrap.data.formats.mcp_wire.wire_log import sniff_wire
 
     return sniff_wire(head)
 
@@ -32,8 +32,8 @@ def read(path: Path, options: ConvertOptions) -> Iterator[SourceRecord]:
     Raises:
         DataError: the instructions can't be used.
     """
-    from lfwrap.data.mcp_wire import read_wire
-    from lfwrap.data.wire_turns import join_instructions, load_instructions
+    from lfwrap.data.formats.mcp_wire.wire_log import read_wire
+    from lfwrap.data.formats.mcp_wire.wire_turns import join_instructions, load_instructions
 
     with path.open(encoding="utf-8", errors="strict") as lines:
         log = read_wire(lines)

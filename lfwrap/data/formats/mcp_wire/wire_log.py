@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lfwrap.data.conversation import Tool
-from lfwrap.data.formats.arguments import json_or_none
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.formats.schemas import parse_tool
+from lfwrap.data.formats.parts.arguments import json_or_none
+from lfwrap.data.formats.parts.schemas import parse_tool
+from lfwrap.data.schema.conversation import Tool
 
 _DESKTOP = re.compile(
     r"^\d{4}-\d\d-\d\dT[\d:.]+Z?\s+\[\w+\]\s+\[(?P<server>[^\]]+)\]\s*"
@@ -69,7 +69,7 @@ class WireLog:
     skipped: Counter[str] = field(default_factory=Counter)
 
     def tools_file(self) -> list[dict[str, Any]]:
-        """The tools as `lfwrap.data.tools` reads them: one ``tools/list`` result for each server."""
+        """The tools as `lfwrap.data.tools.catalogue` reads them: one ``tools/list`` result for each server."""
         return [
             {
                 "serverInfo": dict(self.servers.get(session, {"name": session})),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.data.formats.base import SourceRecord
-from lfwrap.data.mcp_wire import WireCall, WireLog
+from lfwrap.data.formats.mcp_wire.wire_log import WireCall, WireLog
 from lfwrap.errors import DataError, Finding
 
 _ANSWER_KEYS = ("final_response", "output", "answer", "response")

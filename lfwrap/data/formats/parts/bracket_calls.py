@@ -7,8 +7,8 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from lfwrap.data.conversation import ToolCall
 from lfwrap.data.formats.base import Reject
+from lfwrap.data.schema.conversation import ToolCall
 
 _OPENING, _CLOSING = "([{", ")]}"
 _LOOKS_LIKE_CALLS = re.compile(r"^\[\s*[^\[\]{}\"'=:]+\(.*\)\s*\]$", re.DOTALL)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lfwrap.data.conversation import ToolCall
-from lfwrap.data.formats.arguments import parse_arguments, parse_json, parse_python
 from lfwrap.data.formats.base import Reject, RowNotes
+from lfwrap.data.formats.parts.arguments import parse_arguments, parse_json, parse_python
+from lfwrap.data.schema.conversation import ToolCall
 
 _BLOCK = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _ARGUMENT_KEYS = ("arguments", "parameters", "input", "args")

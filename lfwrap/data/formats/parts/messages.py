@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lfwrap.data.formats.base import Reject
-from lfwrap.data.formats.roles import is_role
+from lfwrap.data.formats.parts.roles import is_role
 
 TURNS_KEYS = ("messages", "conversations", "conversation")
 BLOCK_TYPES = ("tool_use", "tool_result", "thinking", "redacted_thinking")

@@ -7,8 +7,8 @@ import random
 
 import xxhash
 
-from lfwrap.data.conversation import Conversation, Tool
 from lfwrap.data.formats.base import ConvertOptions
+from lfwrap.data.schema.conversation import Conversation, Tool
 
 
 def offer_tools(conversation: Conversation, options: ConvertOptions) -> Conversation:

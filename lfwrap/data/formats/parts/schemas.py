@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lfwrap.data.conversation import Tool
-from lfwrap.data.formats.arguments import parse_json_field
 from lfwrap.data.formats.base import Reject, RowNotes
+from lfwrap.data.formats.parts.arguments import parse_json_field
+from lfwrap.data.schema.conversation import Tool
 
 _TYPE_NAMES = {
     "dict": "object", "str": "string", "text": "string", "int": "integer", "long": "integer", "float": "number",

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lfwrap.data.formats.arguments import json_or_none
 from lfwrap.data.formats.base import Reject, RowNotes
+from lfwrap.data.formats.parts.arguments import json_or_none
 
 _THOUGHT = re.compile(r"\s*<(think|thinking)>(.*?)</\1>\s*", re.DOTALL)
 # A whole run at once: the two halves of a surrogate pair may stand anywhere in it.

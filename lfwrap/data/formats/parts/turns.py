@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from lfwrap.data.conversation import Conversation, Message, Role, Tool, ToolCall
 from lfwrap.data.formats.base import Reject, RowNotes
+from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
 
 
 class TurnBuilder:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from lfwrap.errors import UsageError
-from lfwrap.run.launchers.base import Launcher, LaunchRequest
-from lfwrap.run.launchers.deepspeed import DeepspeedLauncher
-from lfwrap.run.launchers.nodes import Nodes
-from lfwrap.run.launchers.process import ProcessLauncher
-from lfwrap.run.launchers.ray import RayLauncher
-from lfwrap.run.launchers.skypilot import SkypilotLauncher
-from lfwrap.run.launchers.slurm import SlurmLauncher
-from lfwrap.run.launchers.torchrun import TorchrunLauncher
+from lfwrap.run.launch.launchers.base import Launcher, LaunchRequest
+from lfwrap.run.launch.launchers.deepspeed import DeepspeedLauncher
+from lfwrap.run.launch.launchers.nodes import Nodes
+from lfwrap.run.launch.launchers.process import ProcessLauncher
+from lfwrap.run.launch.launchers.ray import RayLauncher
+from lfwrap.run.launch.launchers.skypilot import SkypilotLauncher
+from lfwrap.run.launch.launchers.slurm import SlurmLauncher
+from lfwrap.run.launch.launchers.torchrun import TorchrunLauncher
 
 LAUNCHERS: dict[str, Launcher] = {
     launcher.name: launcher

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lfwrap.engine.locate import Engine
-from lfwrap.run.command import Command
-from lfwrap.run.launchers.nodes import DEFAULT_PORT, Nodes
+from lfwrap.run.launch.command import Command
+from lfwrap.run.launch.launchers.nodes import DEFAULT_PORT, Nodes
 
-WORKERS = Path(__file__).resolve().parents[2] / "worker"
+WORKERS = Path(__file__).resolve().parents[3] / "worker"
 TRAIN_SCRIPT = WORKERS / "train_engine.py"
 """Runs in the engine's Python: the engine's own training, stopped well on SIGTERM."""
 RESTART_VARIABLE = "LFWRAP_RESTART"

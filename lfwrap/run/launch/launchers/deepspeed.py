@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lfwrap.errors import UsageError
-from lfwrap.run.command import Command
-from lfwrap.run.launchers.base import (
+from lfwrap.run.launch.command import Command
+from lfwrap.run.launch.launchers.base import (
     WORKERS,
     LaunchRequest,
     distributed_environment,

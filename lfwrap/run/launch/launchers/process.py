@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lfwrap.run.command import Command
-from lfwrap.run.launchers.base import LaunchRequest, common_environment, training_command
+from lfwrap.run.launch.command import Command
+from lfwrap.run.launch.launchers.base import LaunchRequest, common_environment, training_command
 
 
 class ProcessLauncher:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lfwrap.errors import UsageError
-from lfwrap.run.command import Command
-from lfwrap.run.launchers.base import WORKERS, LaunchRequest, distributed_environment
+from lfwrap.run.launch.command import Command
+from lfwrap.run.launch.launchers.base import WORKERS, LaunchRequest, distributed_environment
 
 RAY_SCRIPT = WORKERS / "train_ray.py"
 

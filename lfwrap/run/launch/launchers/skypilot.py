@@ -8,10 +8,10 @@ from typing import Any
 
 from lfwrap import __version__
 from lfwrap.errors import UsageError
-from lfwrap.recipe.templates import render_template
-from lfwrap.run.command import Command
-from lfwrap.run.launchers.base import LaunchRequest
-from lfwrap.yamlio import dump_yaml
+from lfwrap.recipe.jinja_templates import render_template
+from lfwrap.run.launch.command import Command
+from lfwrap.run.launch.launchers.base import LaunchRequest
+from lfwrap.yaml_files import dump_yaml
 
 TASK = "skypilot.yaml"
 _HOME = "~/lfwrap"

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Mapping
 
 from lfwrap.errors import UsageError
-from lfwrap.recipe.templates import render_template
-from lfwrap.run.command import Command
-from lfwrap.run.launchers.base import LaunchRequest
+from lfwrap.recipe.jinja_templates import render_template
+from lfwrap.run.launch.command import Command
+from lfwrap.run.launch.launchers.base import LaunchRequest
 
 SCRIPT = "job.slurm"
 _NAME = re.compile(r"^[a-z][a-z0-9-]*$")

@@ -7,9 +7,9 @@ its checkpoint on SIGTERM in the middle of an update (``worker/train_engine.py``
 from __future__ import annotations
 
 from lfwrap.errors import UsageError
-from lfwrap.run.command import Command
-from lfwrap.run.launchers.base import LaunchRequest, distributed_environment, launch_facts, training_command
-from lfwrap.run.launchers.nodes import DEFAULT_RENDEZVOUS
+from lfwrap.run.launch.command import Command
+from lfwrap.run.launch.launchers.base import LaunchRequest, distributed_environment, launch_facts, training_command
+from lfwrap.run.launch.launchers.nodes import DEFAULT_RENDEZVOUS
 
 
 class TorchrunLauncher:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lfwrap.data.conversation import ToolCall
-from lfwrap.results.evaluation.accepted import AcceptedCall, fault_of, keys_fit
+from lfwrap.data.schema.conversation import ToolCall
+from lfwrap.evaluate.tool_calls.bfcl_match import AcceptedCall, fault_of, keys_fit
 
 
 def accepted(schema: dict, values: list, *, required: bool = True) -> AcceptedCall:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lfwrap.data.formats.bfcl import answers_file
-from lfwrap.results.evaluation.bfcl import load_bfcl
-from lfwrap.results.evaluation.evaluate import Material, score_answers
+from lfwrap.evaluate.evaluate import Material, score_answers
+from lfwrap.evaluate.tool_calls.bfcl import load_bfcl
 
 SAMPLES = Path(__file__).resolve().parents[5] / "shared" / "samples" / "bfcl"
 pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not beside the checkout")

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.errors import DataError
-from lfwrap.results.evaluation.bfcl import BfclSuite, load_bfcl
-from lfwrap.results.evaluation.evaluate import Material, score_answers
+from lfwrap.evaluate.evaluate import Material, score_answers
+from lfwrap.evaluate.tool_calls.bfcl import BfclSuite, load_bfcl
 
 NUMBER = {"type": "integer", "description": "d"}
 CASES = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from lfwrap.data.conversation import ToolCall
-from lfwrap.fsio import sha256_file, write_json
-from lfwrap.results.evaluation.cases import CaseKind, sample_cases, seen_tools, tool_cases
-from lfwrap.results.evaluation.rows import EvalRow
-from lfwrap.run.record import load_run, save_record
+from lfwrap.data.schema.conversation import ToolCall
+from lfwrap.evaluate.tool_calls.cases import CaseKind, sample_cases, seen_tools, tool_cases
+from lfwrap.files import sha256_file, write_json
+from lfwrap.inference.held_out_rows import EvalRow
+from lfwrap.run.folder.record import load_run, save_record
 
 TOOLS = json.dumps([{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("a", "b")])
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap.engine import worker_process
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, UsageError
-from lfwrap.results import child
-from lfwrap.results.answers import GenerationSettings
-from lfwrap.results.contestants import BASE, Contestant, with_base
-from lfwrap.results.evaluation.cases import tool_cases
-from lfwrap.results.evaluation.evaluate import EvalSettings, Material, evaluate
-from lfwrap.results.evaluation.rows import EvalRow, EvalRows, LabelSettings
-from lfwrap.results.target import resolve_target
-from lfwrap.results.turns import Listener
+from lfwrap.evaluate.evaluate import EvalSettings, Material, evaluate
+from lfwrap.evaluate.tool_calls.cases import tool_cases
+from lfwrap.inference.candidates import BASE, Contestant, with_base
+from lfwrap.inference.held_out_rows import EvalRow, EvalRows, LabelSettings
+from lfwrap.inference.model_pool import Listener
+from lfwrap.inference.session import GenerationSettings
+from lfwrap.inference.target import resolve_target
 
 # The base never calls; an adapter calls what the last user said. Loads and requests are written down; after LIMIT
 # results the worker dies.
@@ -99,7 +99,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path, build, facts, monkeypatch) -> Bench:
-    monkeypatch.setattr(child, "_WORKERS", tmp_path)
+    monkeypatch.setattr(worker_process, "_WORKERS", tmp_path)
     return Bench(tmp_path, build, facts)
 
 

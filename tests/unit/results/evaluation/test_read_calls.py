@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lfwrap.results.evaluation.read_calls import read_calls, shows_call
+from lfwrap.evaluate.tool_calls.read_calls import read_calls, shows_call
 
 NAMES = ("get_tides", "parcel-track", "ledger.record_expense")
 ONE = [("get_tides", {"port": "Heron Creek", "days": 2})]

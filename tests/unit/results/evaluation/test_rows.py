@@ -8,8 +8,8 @@ import pytest
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import DataError, UsageError
-from lfwrap.results.evaluation.rows import EvalRow, EvalRows, LabelSettings, load_rows, validation_rows
-from lfwrap.run.record import load_run
+from lfwrap.inference.held_out_rows import EvalRow, EvalRows, LabelSettings, load_rows, validation_rows
+from lfwrap.run.folder.record import load_run
 
 ALPACA = [{"instruction": f"Say {n}", "input": "", "output": f"{n}."} for n in range(5)]
 

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from lfwrap.data.conversation import ToolCall
-from lfwrap.results.evaluation.cases import Case, CaseKind
-from lfwrap.results.evaluation.tally import RowLoss, perplexity, tally_calls, tally_losses, wilson_interval
-from lfwrap.results.evaluation.tool_calls import ReadAnswer, Reading
-from lfwrap.results.questions import ask
+from lfwrap.data.schema.conversation import ToolCall
+from lfwrap.evaluate.metrics import RowLoss, perplexity, tally_calls, tally_losses, wilson_interval
+from lfwrap.evaluate.tool_calls.cases import Case, CaseKind
+from lfwrap.evaluate.tool_calls.matching import ReadAnswer, Reading
+from lfwrap.inference.questions import ask
 
 A, B = ToolCall("a", {"n": 1}), ToolCall("b", {"n": 1, "m": 2})
 

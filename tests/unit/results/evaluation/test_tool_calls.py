@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lfwrap.data.conversation import ToolCall
-from lfwrap.results.evaluation.tool_calls import (
+from lfwrap.data.schema.conversation import ToolCall
+from lfwrap.evaluate.tool_calls.matching import (
     ReadAnswer,
     Reading,
     freeze,

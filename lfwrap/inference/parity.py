@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from lfwrap.engine.locate import Engine
+from lfwrap.engine.worker_process import WorkerProcess, child_environment
 from lfwrap.errors import EngineError
-from lfwrap.results.agreement import Agreement
-from lfwrap.results.child import WorkerProcess, child_environment
-from lfwrap.results.target import Target
+from lfwrap.inference.agreement import Agreement
+from lfwrap.inference.target import Target
 
 DEFAULT_QUESTIONS = (
     "What should I look at first when something stops working?",

@@ -1,0 +1,116 @@
+"""A run that was started: followed on the terminal or left in the background, and how it came out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from lfwrap.cli.options.supervision import detached_arguments
+from lfwrap.cli.view import output
+from lfwrap.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EngineError
+
+if TYPE_CHECKING:
+    from lfwrap.run.folder.record import Run
+    from lfwrap.run.prepare.job import Surroundings
+    from lfwrap.run.supervise.attempt import Attempt
+
+
+def detach_run(run: Run, surroundings: Surroundings, options: dict[str, Any]) -> int:
+    """Train in the background: the run's folder on stdout, and how to look after it.
+
+    Raises:
+        RunStateError: it could not be started.
+    """
+    from lfwrap.run.supervise.detach import start_detached
+
+    arguments = [*detached_arguments(options), "--quiet"]
+    run = start_detached(run, arguments, cwd=surroundings.cwd, environ=surroundings.environ)
+    if options["as_json"]:
+        output.print_json("run", run.to_json())
+    else:
+        output.result(str(run.paths.root))
+    output.say(f"  Follow it: lfwrap runs watch {run.paths.root}")
+    output.say(f"  Stop it: lfwrap runs stop {run.paths.root}")
+    return 0
+
+
+def follow_run(
+    run: Run, attempt: Attempt, *, as_json: bool, quiet: bool, before_start: Callable[[], None] | None = None
+) -> int:
+    """Start the engine, again with less memory in use if need be, show how it goes, say how it came out.
+
+    Returns the exit code.
+
+    Raises:
+        EngineError: the engine failed; carries the diagnosis.
+    """
+    from lfwrap.cli.view.training import choose_view
+    from lfwrap.run.again.recovery import run_until_it_fits
+    from lfwrap.run.folder.record import RunState
+    from lfwrap.run.prepare.job import Surroundings
+
+    view = choose_view(quiet=quiet, devices=attempt.command.environment.get("CUDA_VISIBLE_DEVICES"))
+    here = Surroundings(attempt.command.cwd, attempt.environ)
+    try:
+        run = run_until_it_fits(
+            run,
+            attempt,
+            view.listener(),
+            here,
+            before_start=before_start,
+            on_lower=lambda what: output.say(f"out of memory: {what}"),
+        )
+    finally:
+        view.close()
+    if run.record.state is RunState.FAILED:
+        raise failure(run)
+    if as_json:
+        output.print_json("run", run.to_json())
+    if run.record.state is RunState.SUCCEEDED:
+        show_success(run, as_json=as_json)
+        return 0
+    with contextlib.suppress(OSError):  # the terminal may be what has gone
+        output.say(run.record.reason)
+        output.say(f"  Go on with: lfwrap runs resume {run.paths.root}")
+    return EXIT_INTERRUPTED if "SIGINT" in run.record.reason else EXIT_TERMINATED
+
+
+def show_success(run: Run, *, as_json: bool) -> None:
+    """The result: where it is, and what it came to."""
+    from lfwrap.units import format_duration
+
+    record = run.record
+    if record.reason:
+        output.say(record.reason)
+    losses = (
+        f", loss {record.first_loss:.4f} → {record.last_loss:.4f}" if record.last_loss and record.first_loss else ""
+    )
+    output.say(
+        f"trained {record.global_step} of {record.max_steps} steps in {format_duration(record.duration_s)}{losses}"
+    )
+    if not as_json:
+        output.result(str(run.adapter_dir or run.paths.output))
+    output.say(f"  Talk to it: lfwrap chat {run.paths.root}")
+
+
+def failure(run: Run) -> EngineError:
+    """The error of a failed run: the log's tail on stderr, the diagnosis in the message."""
+    import orjson
+
+    from lfwrap.engine.diagnose import log_tail, read_tail
+    from lfwrap.run.folder.rank_logs import telling_logs
+
+    folder = run.paths.attempt(run.record.attempt)
+    logs = telling_logs(folder)
+    for line in log_tail(map(read_tail, logs)):
+        output.say(f"  | {line}")
+    try:
+        diagnosis = orjson.loads(folder.exit.read_bytes())["diagnosis"] or {}
+    except (OSError, ValueError, KeyError):
+        diagnosis = {}
+    step = f" at step {run.record.global_step} of {run.record.max_steps}" if run.record.max_steps else ""
+    return EngineError(
+        f"{run.paths.name} failed{step}: {run.record.reason} ({diagnosis.get('rule', 'unknown')})",
+        hint=f"{diagnosis.get('remedy', '')} The whole log: {logs[0] if logs else folder.root}".strip(),
+    )

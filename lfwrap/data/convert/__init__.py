@@ -1,0 +1,1 @@
+"""From records to lines of the engine: a fast path for plain rows, the record path for all others."""

@@ -1,0 +1,1 @@
+"""Data sets as they stand on disk: read, counted, rendered and checked by the engine."""

@@ -1,0 +1,1 @@
+"""What several input formats have in common: roles, calls, schemas, texts."""

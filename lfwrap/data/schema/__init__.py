@@ -1,0 +1,1 @@
+"""What rows are, whatever their format: conversations, columns, and the rules that both are held to."""

@@ -1,0 +1,1 @@
+"""The tools that conversations may call: catalogues, files, and live MCP servers."""

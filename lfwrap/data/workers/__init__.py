@@ -1,0 +1,1 @@
+"""Conversion in several processes: how a file is shared out and how its lines come back in order."""

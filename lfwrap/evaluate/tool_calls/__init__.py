@@ -1,0 +1,1 @@
+"""Tool calls: read from answers, and held to what was expected."""

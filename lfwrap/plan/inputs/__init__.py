@@ -1,0 +1,1 @@
+"""What a plan is made from: the training's settings, its batch, the lengths of its rows."""

@@ -1,0 +1,1 @@
+"""A run once more: resumed, joined, replayed, or started again with less memory in use."""

@@ -1,0 +1,1 @@
+"""The command that starts the engine, by each launcher, and its environment."""

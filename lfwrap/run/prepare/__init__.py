@@ -1,0 +1,1 @@
+"""Everything that a run starts from, put together and written down before it starts."""

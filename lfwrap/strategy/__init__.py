@@ -1,0 +1,1 @@
+"""How a recipe is run on this machine: planned, measured, or locked."""
