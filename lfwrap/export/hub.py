@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lfwrap.doctor.machine_facts import DEFAULT_ENDPOINT, TOKEN_VARIABLES
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.worker_process import WorkerProcess, child_environment
 from lfwrap.errors import PreflightError, UsageError
+from lfwrap.model.hub import DEFAULT_ENDPOINT, TOKEN_VARIABLES
 
 _REPOSITORY = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 

@@ -11,7 +11,7 @@ import click
 
 from lfwrap.cli.options.launch import STARTERS, launcher_option, meeting_options, parse_meeting
 from lfwrap.cli.options.runs import AS_JSON, RUNS_DIR
-from lfwrap.cli.options.supervision import supervised, supervision_options
+from lfwrap.cli.options.supervision import detached_arguments, supervised, supervision_options
 from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
@@ -141,7 +141,7 @@ def _resume(found: Run, surroundings: Surroundings, options: dict[str, Any]) -> 
             output.result(f"{command.quoted_environment} \\\n  {command.quoted}")
         return 0
     if options["detach"]:
-        return detach_run(found, surroundings, options)
+        return detach_run(found, surroundings, detached_arguments(options), as_json=options["as_json"])
     attempt = supervised(plan.attempt, options)
     return follow_run(found, attempt, as_json=options["as_json"], quiet=options["quiet"], before_start=plan.clear)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lfwrap.cli.options.launch import STARTERS, launcher_option, node_options, parse_launch
-from lfwrap.cli.options.supervision import supervised, supervision_options
+from lfwrap.cli.options.supervision import detached_arguments, supervised, supervision_options
 from lfwrap.cli.view import output
 from lfwrap.cli.view.following import detach_run, follow_run
 
@@ -122,7 +122,7 @@ def _start(request: TrainRequest, surroundings: Surroundings, options: dict[str,
 
         return submit_run(job, run, as_json=options["as_json"])
     if options["detach"]:
-        return detach_run(run, surroundings, options)
+        return detach_run(run, surroundings, detached_arguments(options), as_json=options["as_json"])
     from lfwrap.run.supervise.attempt import Attempt
 
     attempt = Attempt(job.command, job.rendered.engine, surroundings.environ, options["show_example"])

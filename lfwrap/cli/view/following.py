@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lfwrap.cli.options.supervision import detached_arguments
 from lfwrap.cli.view import output
 from lfwrap.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EngineError
 
@@ -16,17 +15,22 @@ if TYPE_CHECKING:
     from lfwrap.run.supervise.attempt import Attempt
 
 
-def detach_run(run: Run, surroundings: Surroundings, options: dict[str, Any]) -> int:
+def detach_run(run: Run, surroundings: Surroundings, arguments: list[str], *, as_json: bool) -> int:
     """Train in the background: the run's folder on stdout, and how to look after it.
+
+    Args:
+        run: the run, with nothing started.
+        surroundings: where and with which variables it is started.
+        arguments: how it is supervised, as options of `lfwrap runs resume`.
+        as_json: whether to print the record instead of the folder.
 
     Raises:
         RunStateError: it could not be started.
     """
     from lfwrap.run.supervise.detach import start_detached
 
-    arguments = [*detached_arguments(options), "--quiet"]
-    run = start_detached(run, arguments, cwd=surroundings.cwd, environ=surroundings.environ)
-    if options["as_json"]:
+    run = start_detached(run, [*arguments, "--quiet"], cwd=surroundings.cwd, environ=surroundings.environ)
+    if as_json:
         output.print_json("run", run.to_json())
     else:
         output.result(str(run.paths.root))
