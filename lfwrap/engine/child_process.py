@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lfwrap.engine.worker_scripts import LOG_FILTER
 from lfwrap.errors import PreflightError
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ MARKER = "LFWRAP_RUN"
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_FILTER = Path(__file__).resolve().parent.parent / "worker" / "log_filter.py"
 _POLL_S = 0.05
 
 
@@ -126,7 +126,7 @@ def start_child(
     reader, writer = os.pipe()
     try:
         log_filter = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_FILTER), str(stdout), *options],
+            [sys.executable, "-I", "-S", str(LOG_FILTER), str(stdout), *options],
             stdin=reader,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -19,10 +19,10 @@ from typing import IO, Any, Self
 import orjson
 
 from lfwrap.engine.diagnose import diagnose
+from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import EngineError, PreflightError
 from lfwrap.hardware.host_facts import has_busy_neighbours
 
-_WORKERS = Path(__file__).resolve().parent.parent / "worker"
 _TAIL_BYTES = 16_384
 _GRACE_S = 3.0
 
@@ -93,12 +93,16 @@ class WorkerProcess:
     def __init__(
         self, python: Path, script: str, arguments: Sequence[str] = (), *, environment: Mapping[str, str]
     ) -> None:
-        """Start ``lfwrap/worker/<script>`` with the engine's Python. Raises PreflightError when that can't be done."""
+        """Start a worker, such as ``answer``, with the engine's Python.
+
+        Raises:
+            PreflightError: the engine's Python can't be started.
+        """
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         self._script = script
         try:
             self._process = subprocess.Popen(
-                [str(python), str(_WORKERS / script), *arguments],
+                [str(python), *worker_argv(script), *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
@@ -192,4 +196,4 @@ class WorkerProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_S)
         code = self._process.returncode
-        return engine_failure(f"The engine's {self._script} {ending(code)}", self.log(), code or 0)
+        return engine_failure(f"The engine's {self._script}.py {ending(code)}", self.log(), code or 0)

@@ -14,7 +14,7 @@ from lfwrap.inference.session import AnswerSession
 class EvalSession(AnswerSession):
     """An `AnswerSession` with losses. Use it as a context: on leaving, the child is gone."""
 
-    worker_script: ClassVar[str] = "score.py"
+    worker_script: ClassVar[str] = "score"
 
     def losses(self, rows: Sequence[EvalRow], adapter: str | None, labels: LabelSettings) -> Iterator[RowLoss]:
         """The loss of each row as it is known, the longest rows first; None for the base alone."""

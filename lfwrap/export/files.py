@@ -96,7 +96,7 @@ class FilesJob:
         arguments = target.engine_arguments(quantized=False)
         arguments.pop("adapter_name_or_path", None)
         environment = child_environment(model_is_local=target.model_is_local, runs_model=False)
-        self._worker = WorkerProcess(engine.python, "export_files.py", environment=environment)
+        self._worker = WorkerProcess(engine.python, "export_files", environment=environment)
         self._job = {"arguments": arguments, "out": str(folder), "text_only": is_text_only(target)}
 
     def __enter__(self) -> Self:

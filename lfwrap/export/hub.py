@@ -71,7 +71,7 @@ def endpoint(environ: Mapping[str, str] = os.environ) -> str:
 
 def _ask(engine: Engine, job: Mapping[str, Any]) -> dict[str, Any]:
     environment = child_environment(model_is_local=False) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    with WorkerProcess(engine.python, "push_model.py", environment=environment) as worker:
+    with WorkerProcess(engine.python, "push_model", environment=environment) as worker:
         worker.send(job)
         found = worker.receive()
     if found.get("refused"):

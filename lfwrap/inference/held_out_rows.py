@@ -17,13 +17,13 @@ import orjson
 from lfwrap.data.datasets.dataset import StoredRow, StoredSet, find_stored_set
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_process import engine_failure
+from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import DataError, UsageError
 from lfwrap.files import canonical_json, sha256_bytes
 from lfwrap.run.folder.record import Run
 from lfwrap.yaml_files import load_yaml
 
 ENGINE_CUTOFF_LEN = 2048
-_WORKER = Path(__file__).resolve().parents[1] / "worker" / "validation_split.py"
 _ROLES = {"human": "user", "gpt": "assistant", "function_call": "function", "observation": "observation"}
 _SPLIT_KEYS = ("dataset", "dataset_dir", "val_size", "max_samples", "mix_strategy", "interleave_probs", "streaming",
                "buffer_size", "template", "preprocessing_num_workers")  # fmt: skip
@@ -180,7 +180,7 @@ def _split_rows(settings: Mapping[str, Any], folder: Path, engine: Engine) -> li
     arguments["dataset_dir"] = str(folder)
     job = {"arguments": arguments, "seed": settings.get("seed", _ENGINE_SEED)}
     done = subprocess.run(
-        [str(engine.python), str(_WORKER)],
+        [str(engine.python), *worker_argv("validation_split")],
         input=json.dumps(job),
         capture_output=True,
         text=True,

@@ -284,7 +284,7 @@ class ComparisonJob:
         if devices is not None:
             environment["CUDA_VISIBLE_DEVICES"] = devices
         reference = Side(target.engine_arguments(quantized=False), str(target.adapter) if target.adapter else None)
-        self._worker = WorkerProcess(engine.python, "parity.py", environment=environment)
+        self._worker = WorkerProcess(engine.python, "parity", environment=environment)
         self._dtype = dtype
         self._job = {
             "reference": asdict(reference),

@@ -90,7 +90,7 @@ def beyond_context(answer: Answer, ready: Mapping[str, Any]) -> str:
 class AnswerSession:
     """A model in a child process of the engine's. Use it as a context: on leaving, the child is gone."""
 
-    worker_script: ClassVar[str] = "answer.py"
+    worker_script: ClassVar[str] = "answer"
 
     def __init__(
         self,

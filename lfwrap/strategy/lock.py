@@ -16,6 +16,7 @@ from typing import Any
 from lfwrap import __version__
 from lfwrap.bundled import bundled_root
 from lfwrap.engine.locate import Engine
+from lfwrap.engine.worker_scripts import EXTENSION_FOLDER
 from lfwrap.errors import RecipeError
 from lfwrap.files import canonical_json, locked, sha256_bytes, write_text
 from lfwrap.recipe.inputs.files import dataset_entries, hash_inputs
@@ -28,7 +29,6 @@ SCHEMA = "lfwrap.lock/1"
 _HEADER = "# Measured by `lfwrap tune`; `lfwrap train` follows it. Delete it to plan without.\n"
 _DIGITS = 16
 _KEPT_ENTRIES = 19
-_EXTENSION = Path(__file__).resolve().parents[1] / "worker" / "speed"
 # What a training may be changed in without getting slower or faster.
 _WITHOUT_WEIGHT = frozenset(
     {
@@ -222,7 +222,7 @@ def _data_state(values: Mapping[str, Any], cwd: Path) -> dict[str, Any]:
 
 def _extension_digest() -> str:
     """Of the extension's source: another one has another speed."""
-    content = b"".join(path.read_bytes() for path in sorted(_EXTENSION.glob("*.py")))
+    content = b"".join(path.read_bytes() for path in sorted(EXTENSION_FOLDER.glob("*.py")))
     return sha256_bytes(content)[:8]
 
 

@@ -14,9 +14,9 @@ from typing import IO, Any
 import orjson
 
 from lfwrap.engine.worker_process import end_group
+from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import PreflightError
 
-_SCRIPT = Path(__file__).resolve().parent.parent / "worker" / "tune_engine.py"
 _STRAGGLERS_S = 10.0  # once one process has ended, the others are done in no time, or never
 
 
@@ -47,7 +47,7 @@ class TrialTeam:
         self.forks = False
         self._is_ready = False
         self._pending: dict[int, bytes] = {}
-        command = [str(start.python), "-u", str(_SCRIPT)]
+        command = [str(start.python), "-u", *worker_argv("tune_engine")]
         self._members: list[subprocess.Popen[bytes]] = []
         try:
             with start.log.open("ab") as log:

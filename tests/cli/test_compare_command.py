@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lfwrap.cli.app import run
-from lfwrap.engine import facts, locate, worker_process
+from lfwrap.engine import facts, locate, worker_scripts
 from lfwrap.engine.locate import Engine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ def place(tmp_path, monkeypatch) -> Path:
     """A working folder with a run, its checkpoint, another adapter, and questions."""
     (tmp_path / "worker").mkdir()
     (tmp_path / "worker" / "answer.py").write_text(WORKER, encoding="utf-8")
-    monkeypatch.setattr(worker_process, "_WORKERS", tmp_path / "worker")
+    monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path / "worker")
     snapshot = facts.load_engine_facts()
     monkeypatch.setattr(facts, "load_engine_facts", lambda _engine=None: snapshot)
     engine = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")

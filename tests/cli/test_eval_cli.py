@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lfwrap.cli.app import run
-from lfwrap.engine import facts, locate, worker_process
+from lfwrap.engine import facts, locate, worker_scripts
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import Engine
 
@@ -58,7 +58,7 @@ def sharegpt(question: str, *, at: str) -> dict:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a base, an adapter and three rows, of which the stand-in gets two right."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(worker_process, "_WORKERS", tmp_path)
+    monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
     (tmp_path / "bin").mkdir()
     engine = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
     monkeypatch.setattr(locate, "locate_engine", lambda: engine)

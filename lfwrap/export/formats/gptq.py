@@ -12,6 +12,7 @@ import orjson
 
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.worker_process import child_environment
+from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import DataError, PreflightError
 from lfwrap.export.formats.merged import run_logged
 from lfwrap.files import write_bytes, write_json, write_text
@@ -20,7 +21,6 @@ from lfwrap.yaml_files import dump_yaml
 
 BITS = (2, 3, 4, 8)
 DEFAULT_BITS = 4
-_WORKER = Path(__file__).resolve().parents[2] / "worker" / "quantize_gptq.py"
 # The set that was seen to work with LLaMA-Factory 0.9.5: others' requirements exclude its transformers, or each other.
 _PACKAGES = {"gptqmodel": "5.8", "optimum": "2.1", "torchao": "0.16"}
 _NEEDED_BY_THEM = ("device-smi", "tokenicer", "logbar", "defuser", "threadpoolctl", "random_word", "pypcre")
@@ -113,7 +113,12 @@ def write_gptq(
     }
     recipe = scratch / "gptq.yaml"
     write_text(recipe, dump_yaml(arguments))
-    run_logged([str(engine.python), str(_WORKER), str(recipe)], scratch, local=True, what="the engine's GPTQ export")
+    run_logged(
+        [str(engine.python), *worker_argv("quantize_gptq"), str(recipe)],
+        scratch,
+        local=True,
+        what="the engine's GPTQ export",
+    )
     _forget_calibration(folder / "config.json")
     samples.unlink()
 

@@ -134,7 +134,7 @@ def write_merged(engine: Engine, target: Target, stage: Path, settings: MergeSet
 
 def _stream(engine: Engine, target: Target, stage: Path, settings: MergeSettings) -> dict[str, float]:
     environment = child_environment(model_is_local=True, runs_model=False)
-    with WorkerProcess(engine.python, "merge_adapter.py", environment=environment) as worker:
+    with WorkerProcess(engine.python, "merge_adapter", environment=environment) as worker:
         stage.mkdir(parents=True)
         write_model_config(target, stage, settings.dtype)
         config = load_facts_json(stage / "config.json")

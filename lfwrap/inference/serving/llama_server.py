@@ -79,7 +79,7 @@ def serve_gguf(engine: Engine, path: Path, *, context_tokens: int) -> Iterator[L
     if find_runtime(engine) == "xllamacpp":
         arguments = [str(path), str(context_tokens)]
         environment = child_environment(model_is_local=True)
-        with WorkerProcess(engine.python, "gguf_server.py", arguments, environment=environment) as worker:
+        with WorkerProcess(engine.python, "gguf_server", arguments, environment=environment) as worker:
             yield LlamaServer(worker.receive()["address"])
     else:
         with _binary_server(path, context_tokens) as server:

@@ -104,7 +104,7 @@ class Server:
         if options.api_key:
             environment["API_KEY"] = options.api_key
         self._options = options
-        self._worker = WorkerProcess(engine.python, "serve_api.py", environment=environment)
+        self._worker = WorkerProcess(engine.python, "serve_api", environment=environment)
         self._job = {
             "arguments": serve_arguments(target, options.backend),
             "host": options.host,

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lfwrap.engine import worker_process
+from lfwrap.engine import worker_scripts
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError
 from lfwrap.inference.parity import measure_parity
@@ -49,7 +49,7 @@ def session(build, facts, tmp_path, monkeypatch):
 
     def make(script: str, **options) -> AnswerSession:
         (tmp_path / "answer.py").write_text(HEAD + script, encoding="utf-8")
-        monkeypatch.setattr(worker_process, "_WORKERS", tmp_path)
+        monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
         engine = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
         return AnswerSession(engine, target, **options)
 
@@ -141,7 +141,7 @@ emit(event="parity", reference=[], sides={"merged": side}, seconds=2.5)
 def test_the_comparison_asks_base_with_adapter_against_what_was_exported(build, facts, tmp_path, monkeypatch):
     target = resolve_target(str(build.adapter(tmp_path / "adapter", build.model())), facts)
     (tmp_path / "parity.py").write_text(HEAD + PARITY, encoding="utf-8")
-    monkeypatch.setattr(worker_process, "_WORKERS", tmp_path)
+    monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
     engine = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
     report = measure_parity(engine, target, "exported", "bfloat16", questions=("How?",), max_new_tokens=4)
     assert report.problems() == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.engine import worker_process
+from lfwrap.engine import worker_scripts
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, RunStateError, UsageError
 from lfwrap.evaluate.compare import CompareRequest, compare, default_folder
@@ -59,7 +59,7 @@ QUESTIONS = [
 @pytest.fixture
 def engine(tmp_path, monkeypatch):
     (tmp_path / "answer.py").write_text(WORKER, encoding="utf-8")
-    monkeypatch.setattr(worker_process, "_WORKERS", tmp_path)
+    monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
     return Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lfwrap.engine import worker_process
+from lfwrap.engine import worker_scripts
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, PreflightError
 from lfwrap.inference.parity import ReferenceAnswer
@@ -48,7 +48,7 @@ REFERENCE = ReferenceAnswer(
 @pytest.fixture
 def serve(build, facts, tmp_path, monkeypatch):
     target = resolve_target(str(build.adapter(tmp_path / "adapter", build.model())), facts)
-    monkeypatch.setattr(worker_process, "_WORKERS", tmp_path)
+    monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
     monkeypatch.setenv("LFWRAP_API_KEY", "not for the child")
 
     def make(answer: str = "So it is.", script: str = WORKER) -> Server:

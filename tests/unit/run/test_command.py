@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from lfwrap.engine.locate import Engine
+from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import UsageError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile, choose_world_size
 from lfwrap.run.launch.command import Command, is_secret, mask_override, mask_secrets, override_arguments
 from lfwrap.run.launch.launch import choose_devices
 from lfwrap.run.launch.launchers import LAUNCHERS, LaunchRequest, choose_launcher
-from lfwrap.run.launch.launchers.base import TRAIN_SCRIPT
 from lfwrap.units import GIB
 from lfwrap.yaml_files import parse_scalar
 
+TRAIN_SCRIPT = " ".join(worker_argv("train_engine"))
 ENGINE = Engine(Path("/e/bin/python"), Path("/e/bin/llamafactory-cli"), Path("/e/llamafactory"), "0.9.5")
 REQUEST = LaunchRequest(
     ENGINE,
@@ -31,7 +32,7 @@ REQUEST = LaunchRequest(
 
 def test_one_process_is_the_script_and_the_yaml() -> None:
     command = LAUNCHERS["process"].build(dataclasses.replace(REQUEST, world_size=1, arguments=("a=b",)))
-    assert command.argv == ("/e/bin/python", str(TRAIN_SCRIPT), "/r/engine.yaml", "a=b")
+    assert command.argv == ("/e/bin/python", TRAIN_SCRIPT, "/r/engine.yaml", "a=b")
     assert command.environment["PYTHONUTF8"] == "1"
     assert "OMP_NUM_THREADS" not in command.environment
 

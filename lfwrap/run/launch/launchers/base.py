@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lfwrap.engine.locate import Engine
+from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launchers.nodes import DEFAULT_PORT, Nodes
 
-WORKERS = Path(__file__).resolve().parents[3] / "worker"
-TRAIN_SCRIPT = WORKERS / "train_engine.py"
 """Runs in the engine's Python: the engine's own training, stopped well on SIGTERM."""
 RESTART_VARIABLE = "LFWRAP_RESTART"
 """For the worker: the batch to keep and the folder of checkpoints, when torchrun may start the processes again."""
@@ -151,4 +150,4 @@ def launch_facts(request: LaunchRequest) -> dict[str, Any]:
 
 def training_command(request: LaunchRequest) -> tuple[str, ...]:
     """The script, the YAML and what replaces values of it."""
-    return (str(TRAIN_SCRIPT), str(request.engine_yaml), *request.arguments)
+    return (*worker_argv("train_engine"), str(request.engine_yaml), *request.arguments)

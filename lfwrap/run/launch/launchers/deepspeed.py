@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import UsageError
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launchers.base import (
-    WORKERS,
     LaunchRequest,
     distributed_environment,
     launch_facts,
     training_command,
 )
-
-_RUNNER = WORKERS / "deepspeed_hosts.py"
 
 
 class DeepspeedLauncher:
@@ -49,7 +47,7 @@ class DeepspeedLauncher:
         # With a hostfile and no address, DeepSpeed asks the first host for its own: its name may only be known to ssh.
         address = () if nodes.hosts and not nodes.address else ("--master_addr", nodes.address)
         meeting = (*address, "--master_port", str(request.meeting_port))
-        runner = (str(_RUNNER),) if nodes.hosts else ("-m", "deepspeed.launcher.runner")
+        runner = worker_argv("deepspeed_hosts") if nodes.hosts else ("-m", "deepspeed.launcher.runner")
         argv = (str(request.engine.python), *runner, "--no_local_rank", *where, *meeting, *training_command(request))
         environment = distributed_environment(request)
         environment.pop("CUDA_VISIBLE_DEVICES", None)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import UsageError
 from lfwrap.run.launch.command import Command
-from lfwrap.run.launch.launchers.base import WORKERS, LaunchRequest, distributed_environment
-
-RAY_SCRIPT = WORKERS / "train_ray.py"
+from lfwrap.run.launch.launchers.base import LaunchRequest, distributed_environment
 
 
 class RayLauncher:
@@ -38,5 +37,11 @@ class RayLauncher:
             "RAY_USAGE_STATS_ENABLED": "0",
         }
         workers = f"ray_num_workers={request.world_size}"
-        argv = (str(request.engine.python), str(RAY_SCRIPT), str(request.engine_yaml), workers, *request.arguments)
+        argv = (
+            str(request.engine.python),
+            *worker_argv("train_ray"),
+            str(request.engine_yaml),
+            workers,
+            *request.arguments,
+        )
         return Command(argv, request.cwd, environment)

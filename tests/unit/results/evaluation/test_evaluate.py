@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.engine import worker_process
+from lfwrap.engine import worker_scripts
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, UsageError
 from lfwrap.evaluate.evaluate import EvalSettings, Material, evaluate
@@ -99,7 +99,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path, build, facts, monkeypatch) -> Bench:
-    monkeypatch.setattr(worker_process, "_WORKERS", tmp_path)
+    monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
     return Bench(tmp_path, build, facts)
 
 
