@@ -1,0 +1,18 @@
+"""Where the scripts lie that run in the engine's own Python, and how one of them is named on a command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[1] / "worker"
+EXTENSION_FOLDER = FOLDER / "speed"
+LOG_FILTER = FOLDER / "log_filter.py"
+
+
+def worker_argv(name: str) -> tuple[str, ...]:
+    """What follows the interpreter on the command line of a worker, before the worker's own arguments.
+
+    Args:
+        name: the worker, such as ``merge_adapter``.
+    """
+    return (str(FOLDER / f"{name}.py"),)
