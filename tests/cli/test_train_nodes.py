@@ -13,7 +13,8 @@ from lfwrap.cli.app import run
 from lfwrap.engine import facts
 from lfwrap.engine.locate import Engine
 from lfwrap.run.folder.record import RunState, load_run
-from lfwrap.run.launch.launch import launch, load_launch
+from lfwrap.run.launch import launch
+from lfwrap.run.launch.launch import load_launch
 from lfwrap.run.prepare import job
 
 VARIABLES = ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "RDZV_ID", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS")

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from lfwrap.data.convert import validate
 from lfwrap.data.convert.fast_path import convert_block
 from lfwrap.data.convert.prefilter import rules_screen
-from lfwrap.data.convert.record_path import Conversion, validate
+from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.prepare import Request, prepare
 from lfwrap.data.readers.array_block import ArrayBlock

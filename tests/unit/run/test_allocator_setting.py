@@ -8,7 +8,8 @@ import pytest
 from lfwrap.engine.locate import Engine
 from lfwrap.hardware.load import load_hardware
 from lfwrap.run.folder.paths import RunPaths
-from lfwrap.run.launch.launch import launch, launch_request
+from lfwrap.run.launch import launch
+from lfwrap.run.launch.launch import launch_request
 from lfwrap.run.launch.launchers import LAUNCHERS
 
 NAME = "PYTORCH_CUDA_ALLOC_CONF"

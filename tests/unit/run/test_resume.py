@@ -21,7 +21,7 @@ from lfwrap.run.again import resume
 from lfwrap.run.again.resume import at_its_place, plan_resume, require_same_recipe
 from lfwrap.run.folder.paths import create_run_folder
 from lfwrap.run.folder.record import Run, RunRecord, RunState, append_event, prepare_record, save_record, utc_now
-from lfwrap.run.launch.launch import launch
+from lfwrap.run.launch import launch
 from lfwrap.run.prepare.job import Surroundings
 from lfwrap.run.prepare.start import describe_inputs
 from lfwrap.yaml_files import load_yaml
