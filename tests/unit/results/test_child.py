@@ -20,7 +20,7 @@ ENVIRONMENT = child_environment(model_is_local=True)
 def _worker(tmp_path: Path, body: str) -> WorkerProcess:
     script = tmp_path / "worker.py"
     script.write_text("import json, os, signal, subprocess, sys, time\n" + body)
-    return WorkerProcess(Path(sys.executable), str(script), environment=ENVIRONMENT)
+    return WorkerProcess(Path(sys.executable), str(script.with_suffix("")), environment=ENVIRONMENT)
 
 
 def _is_gone(pid: int) -> bool:
@@ -92,7 +92,7 @@ def test_interrupt_sends_sigint_to_the_worker(tmp_path):
 
 def test_a_python_that_is_not_there(tmp_path):
     with pytest.raises(PreflightError, match="can't be started"):
-        WorkerProcess(tmp_path / "python", "answer.py", environment=ENVIRONMENT)
+        WorkerProcess(tmp_path / "python", "answer", environment=ENVIRONMENT)
 
 
 def test_endings_in_words():
