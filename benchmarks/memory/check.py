@@ -27,7 +27,7 @@ from page_block import PageBlock
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import Gpu
 from lfwrap.model.shapes import ModelFacts, catalog_model
-from lfwrap.plan.inputs.train_settings import Choices, read_choices
+from lfwrap.plan.inputs.train_settings import TrainSettings, read_settings
 from lfwrap.plan.memory.peak import estimate_memory
 from lfwrap.plan.speed.constants import FITTED, SpeedConstants
 from lfwrap.plan.speed.throughput import estimate_speed
@@ -79,7 +79,7 @@ def case_model(case: dict[str, Any]) -> ModelFacts:
     return dataclasses.replace(facts, num_layers=4) if name.endswith(_FEWER_LAYERS) else facts
 
 
-def case_choices(case: dict[str, Any]) -> Choices:
+def case_settings(case: dict[str, Any]) -> TrainSettings:
     """What a case sets, read from the engine's keys as a recipe's are."""
     values = {
         "finetuning_type": case["method"],
@@ -93,7 +93,7 @@ def case_choices(case: dict[str, Any]) -> Choices:
         "bf16": True,
         **case.get("args", {}),
     }
-    choices = read_choices(
+    settings = read_settings(
         values,
         seq_len_tokens=case["length"],
         micro_batch=case["micro_batch"],
@@ -103,12 +103,12 @@ def case_choices(case: dict[str, Any]) -> Choices:
         padded=case["data"] in {"padded", "mixed"},
     )
     is_extended = case.get("extended", False)
-    return dataclasses.replace(choices, is_extended=is_extended, is_padding_free=is_extended)
+    return dataclasses.replace(settings, is_extended=is_extended, is_padding_free=is_extended)
 
 
 def compare(record: dict[str, Any]) -> dict[str, Any]:
     """One row of the table."""
-    memory = estimate_memory(case_model(record["case"]), longest_choices(record))
+    memory = estimate_memory(case_model(record["case"]), longest_settings(record))
     return {
         "id": record["id"],
         "half": record["case"]["split"],
@@ -123,31 +123,31 @@ def compare(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def longest_choices(record: dict[str, Any]) -> Choices:
+def longest_settings(record: dict[str, Any]) -> TrainSettings:
     """The settings on the longest micro-batch that came.
 
     A longest row alone fills the cutoff and has no padding. Packs that the extension lays without padding are as long
     as what is in them.
     """
-    choices = case_choices(record["case"])
-    if choices.is_padding_free and choices.packing:
+    settings = case_settings(record["case"])
+    if settings.is_padding_free and settings.packing:
         tokens = max(micro["shape"][0] * micro["shape"][1] for micro in record["micro"])
-        return dataclasses.replace(choices, seq_len_tokens=-(-tokens // choices.micro_batch))
-    return dataclasses.replace(choices, padded=choices.padded and choices.micro_batch > 1)
+        return dataclasses.replace(settings, seq_len_tokens=-(-tokens // settings.micro_batch))
+    return dataclasses.replace(settings, padded=settings.padded and settings.micro_batch > 1)
 
 
-def timed_case(record: dict[str, Any]) -> tuple[ModelFacts, Choices, Gpu, Counter[int], float]:
-    """Model, choices, GPU, how many of the timed micro-steps were so long, and the seconds of one."""
-    choices = case_choices(record["case"])
+def timed_case(record: dict[str, Any]) -> tuple[ModelFacts, TrainSettings, Gpu, Counter[int], float]:
+    """Model, settings, GPU, how many of the timed micro-steps were so long, and the seconds of one."""
+    settings = case_settings(record["case"])
     gpu = load_hardware(_GPUS[record["device"]]).smallest_gpu
     assert gpu is not None
     warm_up = record["case"].get("warm_up", 1)
-    timed = record["micro"][warm_up * choices.accumulation :]
+    timed = record["micro"][warm_up * settings.accumulation :]
     shapes = [micro["shape"] for micro in timed if len(micro["shape"]) > 1]
-    lengths = Counter(round(rows * tokens / choices.micro_batch) for rows, tokens in shapes)
+    lengths = Counter(round(rows * tokens / settings.micro_batch) for rows, tokens in shapes)
     row = _row_tokens(timed)
-    choices = dataclasses.replace(choices, attended_tokens=row) if row else choices
-    return case_model(record["case"]), choices, gpu, lengths or Counter([choices.seq_len_tokens]), record["step_s"]
+    settings = dataclasses.replace(settings, attended_tokens=row) if row else settings
+    return case_model(record["case"]), settings, gpu, lengths or Counter([settings.seq_len_tokens]), record["step_s"]
 
 
 def _row_tokens(timed: list[dict[str, Any]]) -> int:
@@ -158,16 +158,16 @@ def _row_tokens(timed: list[dict[str, Any]]) -> int:
 
 
 def predicted_s(
-    model: ModelFacts, choices: Choices, gpu: Gpu, lengths: Counter[int], constants: SpeedConstants = FITTED
+    model: ModelFacts, settings: TrainSettings, gpu: Gpu, lengths: Counter[int], constants: SpeedConstants = FITTED
 ) -> float:
     """Seconds of a micro-step, its share of the update included, over batches as long as they were."""
     total = 0.0
     for length, count in lengths.items():
-        is_full_row = choices.micro_batch == 1 and length == choices.seq_len_tokens
-        batch = dataclasses.replace(choices, seq_len_tokens=length, padded=choices.padded and not is_full_row)
+        is_full_row = settings.micro_batch == 1 and length == settings.seq_len_tokens
+        batch = dataclasses.replace(settings, seq_len_tokens=length, padded=settings.padded and not is_full_row)
         speed = estimate_speed(model, batch, gpu, interconnect="nvlink", constants=constants)
         assert speed is not None
-        total += count * speed.step_s / choices.accumulation
+        total += count * speed.step_s / settings.accumulation
     return total / lengths.total()
 
 
@@ -205,7 +205,7 @@ def out_of_memory() -> str:
     lines = []
     for record in all_records():
         if record["status"] == "oom":
-            memory = estimate_memory(case_model(record["case"]), case_choices(record["case"]))
+            memory = estimate_memory(case_model(record["case"]), case_settings(record["case"]))
             share = memory.device_bytes / record["device_total"]
             lines.append(f"{record['id']} (predicted to need {share:.0%} of the card)")
     return f"Ran out of memory: {'; '.join(lines) or 'none'}."

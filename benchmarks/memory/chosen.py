@@ -24,7 +24,7 @@ import check
 from page_block import PageBlock
 
 from lfwrap.hardware.load import load_hardware
-from lfwrap.plan.inputs.train_settings import Choices, read_choices
+from lfwrap.plan.inputs.train_settings import TrainSettings, read_settings
 from lfwrap.plan.memory.peak import estimate_memory
 from lfwrap.plan.speed.throughput import estimate_speed
 
@@ -37,7 +37,7 @@ _MOST_STEPS = 2
 _ROW_TOKENS = {"alpaca": 203, "tools": 900, "mixed": 1800}
 
 
-def chosen_choices(record: dict[str, Any]) -> Choices:
+def chosen_settings(record: dict[str, Any]) -> TrainSettings:
     """The settings that were trained, on the longest micro-batch; ``full`` rows all fill the cutoff."""
     chosen = record["chosen"]
     values = {
@@ -49,7 +49,7 @@ def chosen_choices(record: dict[str, Any]) -> Choices:
         "torch_compile": chosen.get("compiled"),
         **chosen,
     }
-    choices = read_choices(
+    settings = read_settings(
         values,
         seq_len_tokens=chosen.get("cutoff_len", record["cutoff"]),
         micro_batch=chosen[_MICRO],
@@ -58,17 +58,17 @@ def chosen_choices(record: dict[str, Any]) -> Choices:
         padded=record["data"] != "full",
     )
     is_extended = record["speed"] == "max"
-    return dataclasses.replace(choices, is_extended=is_extended, is_padding_free=is_extended)
+    return dataclasses.replace(settings, is_extended=is_extended, is_padding_free=is_extended)
 
 
 def compare(record: dict[str, Any]) -> dict[str, Any]:
     """One row of the table; time is of the second and the third update, of batches as long as they were."""
-    model, choices = check.case_model(record), chosen_choices(record)
-    memory = estimate_memory(model, choices)
-    predicted_s = [_update_s(record, choices, update["tokens_through"]) for update in record["updates"][1:]]
+    model, settings = check.case_model(record), chosen_settings(record)
+    memory = estimate_memory(model, settings)
+    predicted_s = [_update_s(record, settings, update["tokens_through"]) for update in record["updates"][1:]]
     return {
         "record": record,
-        "choices": choices,
+        "settings": settings,
         "predicted": memory.peak_allocated_bytes,
         "error": memory.peak_allocated_bytes / record["peak_allocated_bytes"] - 1,
         "predicted_s": sum(predicted_s),
@@ -76,10 +76,10 @@ def compare(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _update_s(record: dict[str, Any], choices: Choices, tokens: int) -> float:
-    length = round(tokens / choices.micro_batch / choices.accumulation)
-    looked = _ROW_TOKENS[record["data"]] if choices.is_padding_free else 0
-    batch = dataclasses.replace(choices, seq_len_tokens=length, attended_tokens=looked)
+def _update_s(record: dict[str, Any], settings: TrainSettings, tokens: int) -> float:
+    length = round(tokens / settings.micro_batch / settings.accumulation)
+    looked = _ROW_TOKENS[record["data"]] if settings.is_padding_free else 0
+    batch = dataclasses.replace(settings, seq_len_tokens=length, attended_tokens=looked)
     speed = estimate_speed(check.case_model(record), batch, load_hardware("h200").smallest_gpu)
     assert speed is not None
     return speed.step_s
@@ -91,11 +91,11 @@ def render() -> str:
     lines = ["| combination | chosen | predicted GB | measured GB | error | reserved | s predicted | s measured |"]
     lines.append("|---|---|---|---|---|---|---|---|")
     for row in rows:
-        record, choices = row["record"], row["choices"]
-        words = [f"{choices.micro_batch} × {record['chosen'][_STEPS]} of {choices.seq_len_tokens}"]
-        words += ["packed"] if choices.packing else []
-        words += ["compiled"] if choices.is_compiled else []
-        words += ["checkpointing"] if choices.checkpointing else []
+        record, settings = row["record"], row["settings"]
+        words = [f"{settings.micro_batch} × {record['chosen'][_STEPS]} of {settings.seq_len_tokens}"]
+        words += ["packed"] if settings.packing else []
+        words += ["compiled"] if settings.is_compiled else []
+        words += ["checkpointing"] if settings.checkpointing else []
         figures = [row["predicted"] / check.GB, record["peak_allocated_bytes"] / check.GB]
         cells = [
             record["name"], ", ".join(words), *(f"{figure:.2f}" for figure in figures), f"{row['error']:+.2%}",

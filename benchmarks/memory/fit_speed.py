@@ -27,7 +27,7 @@ import check
 
 from lfwrap.hardware.profile import Gpu
 from lfwrap.model.shapes import ModelFacts
-from lfwrap.plan.inputs.train_settings import Choices
+from lfwrap.plan.inputs.train_settings import TrainSettings
 from lfwrap.plan.speed.constants import SpeedConstants
 
 # Before anything was fitted: factors over peak rates as profiled for 7B LoRA on one H100, launches as profiled there.
@@ -42,11 +42,11 @@ _SPREAD, _PULL = 0.1, 1.0  # 10% of a time weigh as much as a factor of e betwee
 _LATER = ("pack_s", "mask_entry_s")
 _FIRST = tuple(field.name for field in dataclasses.fields(SpeedConstants) if field.name not in _LATER)
 
-Case = tuple[ModelFacts, Choices, Gpu, Counter[int], float]
+Case = tuple[ModelFacts, TrainSettings, Gpu, Counter[int], float]
 
 
 def load_cases(half: str) -> list[Case]:
-    """Model, choices, GPU, how many micro-steps had which length, and measured seconds."""
+    """Model, settings, GPU, how many micro-steps had which length, and measured seconds."""
     return [check.timed_case(record) for record in check.load_records(half)]
 
 

@@ -49,7 +49,7 @@ def main() -> None:
     cases = [spec["defaults"] | case for case in spec["cases"] if case["split"] == "blind"]
     lines = []
     for case in cases:
-        memory = estimate_memory(check.case_model(case), check.case_choices(case))
+        memory = estimate_memory(check.case_model(case), check.case_settings(case))
         step_s = check.predicted_s(*check.timed_case(expected_record(case))[:4])
         figures = {"peak_allocated": memory.peak_allocated_bytes, "device": memory.device_bytes, "step_s": step_s}
         lines.append(json.dumps({"id": case["id"], **figures}))

@@ -59,14 +59,14 @@ def row(title: str, plan: Plan | PlanError) -> str:
     """One line of the table."""
     if isinstance(plan, PlanError):
         return f"| {title} | does not fit | | | | |"
-    option = plan.option
-    assert option.speed is not None
+    candidate = plan.candidate
+    assert candidate.speed is not None
     assert plan.duration_s is not None
-    kind = f"packs of {option.choices.seq_len_tokens}" if option.choices.packing else "rows"
-    memory = f"{format_bytes(option.memory.device_bytes)} of {format_bytes(option.limit_bytes)}"
+    kind = f"packs of {candidate.settings.seq_len_tokens}" if candidate.settings.packing else "rows"
+    memory = f"{format_bytes(candidate.memory.device_bytes)} of {format_bytes(candidate.limit_bytes)}"
     return (
-        f"| {title} | {option.batch} {kind} | {option.rows_per_update:.1f} | {memory} |"
-        f" {option.speed.tokens_per_s:,.0f} | {plan.steps} in {format_duration(plan.duration_s)} |"
+        f"| {title} | {candidate.batch} {kind} | {candidate.rows_per_update:.1f} | {memory} |"
+        f" {candidate.speed.tokens_per_s:,.0f} | {plan.steps} in {format_duration(plan.duration_s)} |"
     )
 
 
@@ -74,7 +74,7 @@ def reasons(title: str, plan: Plan | PlanError) -> list[str]:
     """Why, and what the nearest other ways would have cost."""
     if isinstance(plan, PlanError):
         return [f"- **{title}**: {plan.message} {plan.hint}"]
-    said = {f"`{key}: {str(value).lower()}`": reason for key, (value, reason) in plan.option.changes.items()}
+    said = {f"`{key}: {str(value).lower()}`": reason for key, (value, reason) in plan.candidate.changes.items()}
     merged: dict[str, list[str]] = {}
     for key, reason in said.items():
         merged.setdefault(reason, []).append(key)

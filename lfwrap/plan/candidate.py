@@ -10,7 +10,7 @@ from typing import Any
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import Packs, padded_row_tokens
-from lfwrap.plan.inputs.train_settings import Choices, read_choices
+from lfwrap.plan.inputs.train_settings import TrainSettings, read_settings
 from lfwrap.plan.memory.peak import MemoryEstimate, estimate_memory
 from lfwrap.plan.packing import request_packs
 from lfwrap.plan.request import CUTOFF_KEY, SAMPLING_KEY, STAGE_KEY, PlanRequest, Reasoned
@@ -29,12 +29,12 @@ _UNKNOWN_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class Candidate:
     """One way to run it.
 
     Attributes:
         changes: engine key → (value, reason): what differs from the request.
-        choices: the settings, on the longest rows.
+        settings: the settings, on the longest rows.
         batch: how an update is made up; of packs, while packing.
         packs: what packing makes of the rows; None without packing, or while the rows' length is unknown.
         memory: what one GPU needs.
@@ -44,7 +44,7 @@ class Option:
     """
 
     changes: Mapping[str, Reasoned]
-    choices: Choices
+    settings: TrainSettings
     batch: BatchPlan
     packs: Packs | None
     memory: MemoryEstimate
@@ -55,7 +55,7 @@ class Option:
     @property
     def compile_s(self) -> float:
         """Seconds at the start in which layers are compiled."""
-        return COMPILE_S if self.choices.is_compiled else 0.0
+        return COMPILE_S if self.settings.is_compiled else 0.0
 
     @property
     def duration_s(self) -> float | None:
@@ -70,7 +70,7 @@ class Option:
     @property
     def rows_per_update(self) -> float | None:
         """Rows of the data that an update sees: on average, while packing; None where that is unknown."""
-        if not self.choices.packing:
+        if not self.settings.packing:
             return float(self.batch.effective)
         return None if self.packs is None else self.batch.effective * self.packs.rows_per_pack
 
@@ -91,19 +91,19 @@ def paced_gpu(hardware: HardwareProfile) -> Gpu | None:
     return slowest if slowest is not None and slowest.compute_flops else None
 
 
-def evaluate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: BatchPlan) -> Option:
+def evaluate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: BatchPlan) -> Candidate:
     """Memory and speed of the request with some keys changed and its updates made up so."""
     values = {**request.values, **{key: value for key, (value, _) in changes.items()}}
-    choices = _read(request, values, batch)
-    packs = request_packs(request, choices.seq_len_tokens) if choices.packing else None
-    memory = estimate_memory(request.model, choices, request.hardware.kind)
-    memory = correct_memory(memory, request.measured, request.model, choices)
-    typical, real_share = _typical(request, choices, packs, grouped=values.get(SAMPLING_KEY) == "group_by_length")
+    settings = _read(request, values, batch)
+    packs = request_packs(request, settings.seq_len_tokens) if settings.packing else None
+    memory = estimate_memory(request.model, settings, request.hardware.kind)
+    memory = correct_memory(memory, request.measured, request.model, settings)
+    typical, real_share = _typical(request, settings, packs, grouped=values.get(SAMPLING_KEY) == "group_by_length")
     gpu, link = paced_gpu(request.hardware), request.hardware.interconnect
     speed = estimate_speed(request.model, typical, gpu, real_share=real_share, interconnect=link)
-    speed = correct_speed(speed, request.measured, request.model, choices)
-    option = Option(dict(changes), choices, batch, packs, memory, speed, device_limit_bytes(request.hardware))
-    return replace(option, updates=_count_updates(request, option.rows_per_update))
+    speed = correct_speed(speed, request.measured, request.model, settings)
+    candidate = Candidate(dict(changes), settings, batch, packs, memory, speed, device_limit_bytes(request.hardware))
+    return replace(candidate, updates=_count_updates(request, candidate.rows_per_update))
 
 
 def _count_updates(request: PlanRequest, rows_per_update: float | None) -> int | None:
@@ -116,10 +116,10 @@ def _count_updates(request: PlanRequest, rows_per_update: float | None) -> int |
     return max(1, math.ceil(epochs * math.ceil(request.rows.count / rows_per_update)))
 
 
-def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> Choices:
+def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> TrainSettings:
     """The settings, on the longest rows; packs are as long as the cutoff."""
     gpu = request.hardware.smallest_gpu
-    choices = read_choices(
+    settings = read_settings(
         values,
         seq_len_tokens=request.rows.longest_tokens,
         micro_batch=batch.micro_batch,
@@ -131,36 +131,38 @@ def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> 
         fused_attention=request.hardware.kind is not DeviceKind.CUDA or gpu is None or gpu.flash_attention,
         checkpoint=request.model.dtype,
     )
-    choices = _extended(request, choices)
+    settings = _extended(request, settings)
     cutoff = int(values.get(CUTOFF_KEY) or request.cutoff)
-    return replace(choices, seq_len_tokens=cutoff) if choices.packing else choices
+    return replace(settings, seq_len_tokens=cutoff) if settings.packing else settings
 
 
-def _extended(request: PlanRequest, choices: Choices) -> Choices:
+def _extended(request: PlanRequest, settings: TrainSettings) -> TrainSettings:
     """With `speed: max`, what lfwrap's extension does for this model: see lfwrap/worker/speed."""
     if request.speed != "max" or request.hardware.kind not in {DeviceKind.CUDA, DeviceKind.ROCM}:
-        return choices
+        return settings
     model = request.model
-    is_known = model.architecture in _PADDING_FREE and not model.sliding_window and choices.compute_bytes < _FP32_BYTES
-    return replace(choices, is_extended=True, is_padding_free=is_known)
+    is_known = model.architecture in _PADDING_FREE and not model.sliding_window and settings.compute_bytes < _FP32_BYTES
+    return replace(settings, is_extended=True, is_padding_free=is_known)
 
 
-def _typical(request: PlanRequest, choices: Choices, packs: Packs | None, *, grouped: bool) -> tuple[Choices, float]:
+def _typical(
+    request: PlanRequest, settings: TrainSettings, packs: Packs | None, *, grouped: bool
+) -> tuple[TrainSettings, float]:
     """The settings with the length of a typical micro-batch, and the part of it that is no padding."""
     rows = request.rows
     mean = rows.mean_tokens or max(1.0, _UNKNOWN_SHARE * rows.longest_tokens)
-    if choices.is_padding_free:
-        return _without_padding(choices, packs, mean)
-    if choices.packing:
-        return choices, packs.filled if packs else 1.0
-    update_rows = choices.micro_batch * choices.accumulation
-    padded = padded_row_tokens(replace(rows, mean_tokens=mean), choices.micro_batch, update_rows, grouped=grouped)
-    length = min(max(1, round(padded or mean)), choices.seq_len_tokens)
-    return replace(choices, seq_len_tokens=length), min(1.0, mean / length)
+    if settings.is_padding_free:
+        return _without_padding(settings, packs, mean)
+    if settings.packing:
+        return settings, packs.filled if packs else 1.0
+    update_rows = settings.micro_batch * settings.accumulation
+    padded = padded_row_tokens(replace(rows, mean_tokens=mean), settings.micro_batch, update_rows, grouped=grouped)
+    length = min(max(1, round(padded or mean)), settings.seq_len_tokens)
+    return replace(settings, seq_len_tokens=length), min(1.0, mean / length)
 
 
-def _without_padding(choices: Choices, packs: Packs | None, mean_tokens: float) -> tuple[Choices, float]:
+def _without_padding(settings: TrainSettings, packs: Packs | None, mean_tokens: float) -> tuple[TrainSettings, float]:
     """With lfwrap's extension: no padding, and each row attends to itself."""
     row = max(1, round(mean_tokens))
-    length = round(choices.seq_len_tokens * packs.filled) if packs else min(row, choices.seq_len_tokens)
-    return replace(choices, seq_len_tokens=max(1, length), attended_tokens=row), 1.0
+    length = round(settings.seq_len_tokens * packs.filled) if packs else min(row, settings.seq_len_tokens)
+    return replace(settings, seq_len_tokens=max(1, length), attended_tokens=row), 1.0

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lfwrap.hardware.profile import DeviceKind
-from lfwrap.plan.candidate import COMPILE_S, Option
-from lfwrap.plan.inputs.train_settings import NF4, Choices, Precision
+from lfwrap.plan.candidate import COMPILE_S, Candidate
+from lfwrap.plan.inputs.train_settings import NF4, Precision, TrainSettings
 from lfwrap.plan.memory.persistent import WEIGHTS_SHARED
 from lfwrap.plan.request import COMPILE_KEY, PlanRequest
 
@@ -37,38 +37,38 @@ def why_left_to_trainer(values: Mapping[str, Any], zero_stage: int | None) -> st
     return f"ZeRO-{zero_stage}" if zero_stage >= WEIGHTS_SHARED else ""
 
 
-def may_compile(request: PlanRequest, choices: Choices) -> bool:
+def may_compile(request: PlanRequest, settings: TrainSettings) -> bool:
     """Whether a plan may compile layers, as was measured: LoRA over 16-bit or NF4 weights, whole on each GPU.
 
     Args:
         request: what is planned.
-        choices: its settings as they stand.
+        settings: its settings as they stand.
     """
     gpu, model = request.hardware.smallest_gpu, request.model
-    is_known = model.architecture in _MODELS and not model.sliding_window and not choices.use_dora
-    is_known &= choices.is_lora and choices.quantization_bit in {0, NF4} and choices.precision is Precision.MIXED
+    is_known = model.architecture in _MODELS and not model.sliding_window and not settings.use_dora
+    is_known &= settings.is_lora and settings.quantization_bit in {0, NF4} and settings.precision is Precision.MIXED
     is_whole = not why_left_to_trainer(request.values, request.zero_stage)
     ability = gpu.compute_capability if gpu else None
     is_able = request.hardware.kind is DeviceKind.CUDA and ability is not None and ability >= _FROM
     return request.speed == "auto" and is_known and is_whole and is_able and request.is_open(COMPILE_KEY)
 
 
-def gains_by_compiling(request: PlanRequest, way: Option) -> bool:
+def gains_by_compiling(request: PlanRequest, way: Candidate) -> bool:
     """Whether every micro-batch has one shape, as packs and rows of one length do: each shape is compiled by itself."""
-    is_whole = (way.choices.zero_stage or 0) < WEIGHTS_SHARED
-    return way.fits and bool(way.updates) and is_whole and (way.choices.packing or request.rows.are_alike)
+    is_whole = (way.settings.zero_stage or 0) < WEIGHTS_SHARED
+    return way.fits and bool(way.updates) and is_whole and (way.settings.packing or request.rows.are_alike)
 
 
-def compiling_notes(request: PlanRequest, option: Option) -> Iterator[str]:
+def compiling_notes(request: PlanRequest, candidate: Candidate) -> Iterator[str]:
     """What compiling means for this training; nothing where nothing is compiled."""
     is_asked = any(request.values.get(key) for key in (COMPILE_KEY, *TRAINERS_OWN_KEYS))
-    left = why_left_to_trainer(request.values, option.choices.zero_stage)
+    left = why_left_to_trainer(request.values, candidate.settings.zero_stage)
     if is_asked and left:
         yield f"Compiling is left to the trainer ({left}), which compiles the model as one: minutes for each length."
-    elif option.choices.is_compiled:
+    elif candidate.settings.is_compiled:
         yield (
             f"Layers are compiled in the first update, which takes about {COMPILE_S:.0f} s more; the next time torch's"
             " cache has them. Losses differ as with another seed of dropout, and in the last bits."
         )
-        if not (option.choices.packing or request.rows.are_alike):
+        if not (candidate.settings.packing or request.rows.are_alike):
             yield "Rows differ in length: only micro-batches of the largest shape are compiled. Packs have one shape."

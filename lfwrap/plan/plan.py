@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lfwrap.plan.candidate import MARGIN_SHARE, Option, evaluate
+from lfwrap.plan.candidate import MARGIN_SHARE, Candidate, evaluate
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import Rows
 from lfwrap.plan.memory.persistent import adapter_bytes
@@ -18,7 +18,7 @@ from lfwrap.plan.request import (
     PlanRequest,
     Reasoned,
 )
-from lfwrap.plan.search import best_option, fixed_option, options, rank_options
+from lfwrap.plan.search import best_candidate, find_candidates, rank_candidates, recipe_candidate
 from lfwrap.plan.suggestions import nothing_fits
 from lfwrap.units import format_bytes
 
@@ -30,7 +30,7 @@ class Plan:
     """How a training will run.
 
     Attributes:
-        option: the way taken.
+        candidate: the way taken.
         fits: whether it fits; only a prediction of what a recipe says may not.
         overrides: ``key=value`` texts that make `lfwrap train` run it.
         rejected: ways not taken.
@@ -42,7 +42,7 @@ class Plan:
         rows: the rows that it was made for.
     """
 
-    option: Option
+    candidate: Candidate
     fits: bool
     overrides: tuple[str, ...]
     rejected: tuple[Rejected, ...]
@@ -56,34 +56,34 @@ class Plan:
     @property
     def shortage(self) -> str:
         """What it needs, and what may be used of the smallest GPU."""
-        option = self.option
-        need, limit = format_bytes(option.memory.device_bytes), format_bytes(option.limit_bytes)
+        candidate = self.candidate
+        need, limit = format_bytes(candidate.memory.device_bytes), format_bytes(candidate.limit_bytes)
         return f"it needs {need} of {limit} that may be used"
 
     @property
     def why_this_batch(self) -> str:
         """Memory of its widest moment, as a reason for the micro-batch."""
-        option = self.option
-        need, limit = format_bytes(option.memory.device_bytes), format_bytes(option.limit_bytes)
-        return f"needs {need} of {limit} for rows of {option.choices.seq_len_tokens:,} tokens."
+        candidate = self.candidate
+        need, limit = format_bytes(candidate.memory.device_bytes), format_bytes(candidate.limit_bytes)
+        return f"needs {need} of {limit} for rows of {candidate.settings.seq_len_tokens:,} tokens."
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
-        option = self.option
-        speed = option.speed.to_json() if option.speed else {"tokens_per_s": None, "step_s": None}
+        candidate = self.candidate
+        speed = candidate.speed.to_json() if candidate.speed else {"tokens_per_s": None, "step_s": None}
         return {
             "fits": self.fits,
-            MICRO_KEY: option.batch.micro_batch,
-            ACCUMULATION_KEY: option.batch.accumulation,
-            "world_size": option.batch.world_size,
-            "rows_per_update": option.rows_per_update,
-            "changes": {key: {"value": value, "reason": reason} for key, (value, reason) in option.changes.items()},
+            MICRO_KEY: candidate.batch.micro_batch,
+            ACCUMULATION_KEY: candidate.batch.accumulation,
+            "world_size": candidate.batch.world_size,
+            "rows_per_update": candidate.rows_per_update,
+            "changes": {key: {"value": value, "reason": reason} for key, (value, reason) in candidate.changes.items()},
             "overrides": list(self.overrides),
             "memory": {
-                **option.memory.to_json(),
-                "limit_bytes": option.limit_bytes,
+                **candidate.memory.to_json(),
+                "limit_bytes": candidate.limit_bytes,
                 "margin_share": MARGIN_SHARE,
-                "longest_row_tokens": option.choices.seq_len_tokens,
+                "longest_row_tokens": candidate.settings.seq_len_tokens,
             },
             "speed": {**speed, "steps": self.steps, "duration_s": self.duration_s},
             "disk": {"checkpoint_bytes": self.checkpoint_bytes, "needed_bytes": self.disk_bytes},
@@ -104,8 +104,8 @@ def make_plan(request: PlanRequest) -> Plan:
     Raises:
         PlanError: none does; the hint names the nearest that do.
     """
-    ways = options(request)
-    best = best_option(ways)
+    ways = find_candidates(request)
+    best = best_candidate(ways)
     if best is None:
         raise nothing_fits(request, ways)
     return _finish(request, best, tuple(rejected_ways(ways, best)))
@@ -113,7 +113,7 @@ def make_plan(request: PlanRequest) -> Plan:
 
 def predict_plan(request: PlanRequest) -> Plan:
     """What the recipe says, as it stands, whether it fits or not."""
-    return _finish(request, fixed_option(request), ())
+    return _finish(request, recipe_candidate(request), ())
 
 
 def rank_plans(request: PlanRequest, count: int) -> list[Plan]:
@@ -121,45 +121,45 @@ def rank_plans(request: PlanRequest, count: int) -> list[Plan]:
 
     The first is the one that `make_plan` makes.
     """
-    return [_finish(request, option, ()) for option in rank_options(options(request), count)]
+    return [_finish(request, candidate, ()) for candidate in rank_candidates(find_candidates(request), count)]
 
 
-def plan_way(request: PlanRequest, changes: Mapping[str, Reasoned], batch: BatchPlan) -> Plan:
+def plan_candidate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: BatchPlan) -> Plan:
     """A given way of running it, whether it fits or not."""
     return _finish(request, evaluate(request, changes, batch), ())
 
 
-def _finish(request: PlanRequest, option: Option, rejected: Sequence[Rejected]) -> Plan:
-    checkpoint = _checkpoint_bytes(request, option)
+def _finish(request: PlanRequest, candidate: Candidate, rejected: Sequence[Rejected]) -> Plan:
+    checkpoint = _checkpoint_bytes(request, candidate)
     kept = request.values.get("save_total_limit") or _KEPT_CHECKPOINTS
     return Plan(
-        option=option,
-        fits=option.fits,
-        overrides=tuple(_overrides(request, option)),
+        candidate=candidate,
+        fits=candidate.fits,
+        overrides=tuple(_overrides(request, candidate)),
         rejected=tuple(rejected),
-        steps=option.updates,
-        duration_s=option.duration_s,
+        steps=candidate.updates,
+        duration_s=candidate.duration_s,
         checkpoint_bytes=checkpoint,
         disk_bytes=checkpoint * (int(kept) + 2),
-        notes=tuple(plan_notes(request, option)),
+        notes=tuple(plan_notes(request, candidate)),
         rows=request.rows,
     )
 
 
-def _checkpoint_bytes(request: PlanRequest, option: Option) -> int:
+def _checkpoint_bytes(request: PlanRequest, candidate: Candidate) -> int:
     """The trained weights, and AdamW's states for them."""
-    choices = option.choices
+    settings = candidate.settings
     trained = (
-        adapter_bytes(request.model, choices) if choices.is_lora else choices.weight_bytes * request.model.parameters
+        adapter_bytes(request.model, settings) if settings.is_lora else settings.weight_bytes * request.model.parameters
     )
-    return trained + int(choices.optimizer_bytes * choices.trainable_parameters(request.model))
+    return trained + int(settings.optimizer_bytes * settings.trainable_parameters(request.model))
 
 
-def _overrides(request: PlanRequest, option: Option) -> Iterator[str]:
+def _overrides(request: PlanRequest, candidate: Candidate) -> Iterator[str]:
     """What to hand to `lfwrap train` to run this plan; the batch where it differs from what is rendered without one."""
-    for key, (value, _) in option.changes.items():
+    for key, (value, _) in candidate.changes.items():
         yield f"{key}={str(value).lower() if isinstance(value, bool) else value}"
-    if option.batch.effective != request.batch.effective:
-        yield f"lfwrap.effective_batch_size={option.batch.effective}"
-    if option.batch.micro_batch != request.batch.micro_batch:
-        yield f"{MICRO_KEY}={option.batch.micro_batch}"
+    if candidate.batch.effective != request.batch.effective:
+        yield f"lfwrap.effective_batch_size={candidate.batch.effective}"
+    if candidate.batch.micro_batch != request.batch.micro_batch:
+        yield f"{MICRO_KEY}={candidate.batch.micro_batch}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lfwrap.plan.candidate import Option
+from lfwrap.plan.candidate import Candidate
 from lfwrap.plan.request import (
     COMPILE_KEY,
     CUTOFF_KEY,
@@ -32,26 +32,26 @@ class Rejected:
     why: str
 
 
-def rejected_ways(ways: Sequence[Option], best: Option) -> Iterator[Rejected]:
+def rejected_ways(ways: Sequence[Candidate], best: Candidate) -> Iterator[Rejected]:
     """The best of each other combination of settings, and why it was not taken."""
-    groups: dict[tuple[str, ...], list[Option]] = {}
-    for option in ways:
-        groups.setdefault(tuple(sorted(option.changes)), []).append(option)
+    groups: dict[tuple[str, ...], list[Candidate]] = {}
+    for candidate in ways:
+        groups.setdefault(tuple(sorted(candidate.changes)), []).append(candidate)
     for key, members in groups.items():
         if key != tuple(sorted(best.changes)):
             yield _reject(members, best)
-    larger = [option for option in groups[tuple(sorted(best.changes))] if not option.fits]
+    larger = [candidate for candidate in groups[tuple(sorted(best.changes))] if not candidate.fits]
     if larger:
-        first = min(larger, key=lambda option: option.batch.micro_batch)
+        first = min(larger, key=lambda candidate: candidate.batch.micro_batch)
         yield Rejected(f"{describe(first.changes)}, micro-batch {first.batch.micro_batch}", _too_large(first))
 
 
-def _reject(members: Sequence[Option], best: Option) -> Rejected:
-    fitting = [option for option in members if option.fits]
+def _reject(members: Sequence[Candidate], best: Candidate) -> Rejected:
+    fitting = [candidate for candidate in members if candidate.fits]
     if not fitting:
-        smallest = min(members, key=lambda option: option.memory.device_bytes)
+        smallest = min(members, key=lambda candidate: candidate.memory.device_bytes)
         return Rejected(f"{describe(smallest.changes)}, micro-batch {smallest.batch.micro_batch}", _too_large(smallest))
-    fastest = max(fitting, key=lambda option: option.speed.tokens_per_s if option.speed else 0.0)
+    fastest = max(fitting, key=lambda candidate: candidate.speed.tokens_per_s if candidate.speed else 0.0)
     if fastest.speed is None or best.speed is None:
         why = "fits, no faster"
     else:
@@ -62,8 +62,8 @@ def _reject(members: Sequence[Option], best: Option) -> Rejected:
     return Rejected(f"{describe(fastest.changes)}, micro-batch {fastest.batch.micro_batch}", why)
 
 
-def _too_large(option: Option) -> str:
-    return f"needs {format_bytes(option.memory.device_bytes)} of {format_bytes(option.limit_bytes)}"
+def _too_large(candidate: Candidate) -> str:
+    return f"needs {format_bytes(candidate.memory.device_bytes)} of {format_bytes(candidate.limit_bytes)}"
 
 
 def describe(changes: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lfwrap.hardware.profile import DeviceKind
-from lfwrap.plan.candidate import Option, device_limit_bytes, evaluate, paced_gpu
+from lfwrap.plan.candidate import Candidate, device_limit_bytes, evaluate, paced_gpu
 from lfwrap.plan.compiling import REASON, gains_by_compiling, may_compile
 from lfwrap.plan.inputs.batch import BatchPlan, solve_batch
 from lfwrap.plan.inputs.train_settings import DEFAULT_EVAL_BATCH, EVAL_BATCH_KEY
@@ -41,17 +41,17 @@ _CORES_FOR_LOADERS = 4
 _WORTHWHILE = 0.02
 
 
-def fixed_option(request: PlanRequest) -> Option:
+def recipe_candidate(request: PlanRequest) -> Candidate:
     """What the recipe says, as it stands."""
     return evaluate(request, {}, request.batch)
 
 
-def options(request: PlanRequest) -> list[Option]:
+def find_candidates(request: PlanRequest) -> list[Candidate]:
     """Every way that the request leaves open, fitting or not; what costs speed only where nothing fits without."""
     given = {**_loading_setting(request), **_evaluation_setting(request)}
     found = list(_ways(request, given))
     for resort in _last_resorts(request):
-        if any(option.fits for option in found):
+        if any(candidate.fits for candidate in found):
             break
         found += _ways(request, {**given, **resort})
     return [*found, *_compiled_ways(request, found)]
@@ -67,60 +67,60 @@ def _last_resorts(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
         yield {STAGE_KEY: (stage, "Does not fit otherwise: " + _SHARED[stage])}
 
 
-def _ways(request: PlanRequest, given: Mapping[str, Reasoned]) -> Iterator[Option]:
-    for settings in itertools.product(*_settings(request)):
-        changes = {**given, **{key: value for setting in settings for key, value in setting.items()}}
+def _ways(request: PlanRequest, given: Mapping[str, Reasoned]) -> Iterator[Candidate]:
+    for alternatives in itertools.product(*_alternatives(request)):
+        changes = {**given, **{key: value for setting in alternatives for key, value in setting.items()}}
         if {OFFLOADED_CHECKPOINTS_KEY, NO_CHECKPOINTING_KEY} <= changes.keys():
             continue
         for batch in _batches(request, changes):
-            option = evaluate(request, changes, batch)
-            yield option
-            if not option.fits:
+            candidate = evaluate(request, changes, batch)
+            yield candidate
+            if not candidate.fits:
                 break  # a larger micro-batch takes no less
 
 
-def _compiled_ways(request: PlanRequest, ways: Sequence[Option]) -> Iterator[Option]:
+def _compiled_ways(request: PlanRequest, ways: Sequence[Candidate]) -> Iterator[Candidate]:
     """The fastest ways once more, with compiled layers."""
-    if not may_compile(request, fixed_option(request).choices):
+    if not may_compile(request, recipe_candidate(request).settings):
         return
     alike = [way for way in ways if gains_by_compiling(request, way)]
     for way in heapq.nlargest(_COMPILED_TRIES, alike, key=_rank):
         yield evaluate(request, {**way.changes, COMPILE_KEY: (True, REASON)}, way.batch)
 
 
-def best_option(ways: Iterable[Option]) -> Option | None:
+def best_candidate(ways: Iterable[Candidate]) -> Candidate | None:
     """The fastest way that fits; None where none does. Each change must be worth 2% of speed."""
-    return max((option for option in ways if option.fits), key=_rank, default=None)
+    return max((candidate for candidate in ways if candidate.fits), key=_rank, default=None)
 
 
-def rank_options(ways: Iterable[Option], count: int, alike: int = 2) -> list[Option]:
+def rank_candidates(ways: Iterable[Candidate], count: int, alike: int = 2) -> list[Candidate]:
     """The ways that fit and promise most speed, the best first.
 
     Args:
-        ways: what `options` gave.
+        ways: what `find_candidates` gave.
         count: how many at most.
         alike: how many at most that differ in nothing but the micro-batch and the length of packs.
     """
-    found: list[Option] = []
+    found: list[Candidate] = []
     seen: Counter[frozenset[str]] = Counter()
-    for option in sorted((way for way in ways if way.fits), key=_rank, reverse=True):
-        kind = frozenset(option.changes) - {CUTOFF_KEY}
+    for candidate in sorted((way for way in ways if way.fits), key=_rank, reverse=True):
+        kind = frozenset(candidate.changes) - {CUTOFF_KEY}
         seen[kind] += 1
         if seen[kind] <= alike and len(found) < count:
-            found.append(option)
+            found.append(candidate)
     return found
 
 
-def _rank(option: Option) -> tuple[float, float]:
-    cost = 1 - _WORTHWHILE * len(option.changes.keys() - {PACKING_KEYS[1], CUTOFF_KEY, EVAL_BATCH_KEY, LOADERS_KEY})
-    if option.speed is None:  # nothing is known of the machine's pace: as little as possible is changed
-        return cost, float(option.choices.micro_batch)
-    if option.compile_s and option.duration_s:
-        cost *= 1 - option.compile_s / option.duration_s
-    return option.speed.tokens_per_s * cost, -float(option.memory.device_bytes)
+def _rank(candidate: Candidate) -> tuple[float, float]:
+    cost = 1 - _WORTHWHILE * len(candidate.changes.keys() - {PACKING_KEYS[1], CUTOFF_KEY, EVAL_BATCH_KEY, LOADERS_KEY})
+    if candidate.speed is None:  # nothing is known of the machine's pace: as little as possible is changed
+        return cost, float(candidate.settings.micro_batch)
+    if candidate.compile_s and candidate.duration_s:
+        cost *= 1 - candidate.compile_s / candidate.duration_s
+    return candidate.speed.tokens_per_s * cost, -float(candidate.memory.device_bytes)
 
 
-def _settings(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
+def _alternatives(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
     """What may be set otherwise: for each matter the ways, the first of them leaving it as it is."""
     as_it_is: dict[str, Reasoned] = {}
     if request.speed == "none" or request.effective_batch is None:

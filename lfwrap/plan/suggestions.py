@@ -7,19 +7,19 @@ from dataclasses import replace
 
 from lfwrap.errors import PlanError
 from lfwrap.hardware.profile import DeviceKind
-from lfwrap.plan.candidate import MARGIN_SHARE, Option, device_limit_bytes
+from lfwrap.plan.candidate import MARGIN_SHARE, Candidate, device_limit_bytes
 from lfwrap.plan.memory.persistent import GRADIENTS_SHARED, WEIGHTS_SHARED
 from lfwrap.plan.request import LIGER_KEY, MICRO_KEY, NO_CHECKPOINTING_KEY, PlanRequest
-from lfwrap.plan.search import best_option, options
+from lfwrap.plan.search import best_candidate, find_candidates
 from lfwrap.units import format_bytes
 
 _SHORTEST_CUTOFF = 256
 _MAX_SUGGESTIONS = 3
 
 
-def nothing_fits(request: PlanRequest, ways: Sequence[Option]) -> PlanError:
+def nothing_fits(request: PlanRequest, ways: Sequence[Candidate]) -> PlanError:
     """The error that says what is missing, and what would fit."""
-    smallest = min(ways, key=lambda option: option.memory.device_bytes)
+    smallest = min(ways, key=lambda candidate: candidate.memory.device_bytes)
     suggestions = [text for _, text in zip(range(_MAX_SUGGESTIONS), nearest_plans(request), strict=False)]
     memory = smallest.memory
     biggest = max(memory.terms, key=lambda term: term.bytes)
@@ -34,9 +34,9 @@ def nothing_fits(request: PlanRequest, ways: Sequence[Option]) -> PlanError:
 def nearest_plans(request: PlanRequest) -> Iterator[str]:
     """What would fit instead, the nearest first: the settings and the memory they need."""
     for text, relaxed in _relaxations(request):
-        option = best_option(options(relaxed))
-        if option is not None:
-            yield f"{text} ({format_bytes(option.memory.device_bytes)}, micro-batch {option.batch.micro_batch})"
+        candidate = best_candidate(find_candidates(relaxed))
+        if candidate is not None:
+            yield f"{text} ({format_bytes(candidate.memory.device_bytes)}, micro-batch {candidate.batch.micro_batch})"
 
 
 def _relaxations(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:

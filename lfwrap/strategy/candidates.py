@@ -10,7 +10,7 @@ from typing import Any
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.errors import UsageError
 from lfwrap.plan.inputs.batch import BatchPlan
-from lfwrap.plan.plan import make_plan, plan_way, predict_plan, rank_plans
+from lfwrap.plan.plan import make_plan, plan_candidate, predict_plan, rank_plans
 from lfwrap.plan.request import ACCUMULATION_KEY, MICRO_KEY, PlanRequest
 from lfwrap.recipe.inputs.row_lengths import measure_rows
 from lfwrap.recipe.recipe import Recipe
@@ -79,7 +79,7 @@ def follow_values(
     request = _ask(recipe, facts, machine)
     batch = BatchPlan(int(values[MICRO_KEY]), int(values[ACCUMULATION_KEY]), request.world_size)
     changes = {key: (value, reason) for key, value in values.items() if key not in {MICRO_KEY, ACCUMULATION_KEY}}
-    plan = plan_way(request, changes, batch)
+    plan = plan_candidate(request, changes, batch)
     sets = {**changes, MICRO_KEY: (batch.micro_batch, reason), ACCUMULATION_KEY: (batch.accumulation, reason)}
     return Planned(plan, sets, plan.notes)
 

@@ -15,7 +15,7 @@ from lfwrap.model.load import load_model_facts
 from lfwrap.model.shapes import ModelFacts
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import Rows
-from lfwrap.plan.inputs.train_settings import Choices, read_target
+from lfwrap.plan.inputs.train_settings import TrainSettings, read_target
 from lfwrap.plan.plan import Plan, make_plan, predict_plan
 from lfwrap.plan.request import (
     ACCUMULATION_KEY,
@@ -177,13 +177,13 @@ def _predicted(request: PlanRequest) -> Planned:
 
 def plan_values(plan: Plan) -> dict[str, Reasoned]:
     """What the plan sets, key by key: micro-batch and accumulation, and what it changes for speed."""
-    option = plan.option
-    of = "packs" if option.choices.packing else "rows"
-    reason = f"{option.batch} {of} an update (micro-batch × accumulation × processes): {plan.why_this_batch}"
+    candidate = plan.candidate
+    of = "packs" if candidate.settings.packing else "rows"
+    reason = f"{candidate.batch} {of} an update (micro-batch × accumulation × processes): {plan.why_this_batch}"
     return {
-        **option.changes,
-        MICRO_KEY: (option.batch.micro_batch, reason),
-        ACCUMULATION_KEY: (option.batch.accumulation, reason),
+        **candidate.changes,
+        MICRO_KEY: (candidate.batch.micro_batch, reason),
+        ACCUMULATION_KEY: (candidate.batch.accumulation, reason),
     }
 
 
@@ -264,7 +264,7 @@ def _require_known_kind(stage: str, method: str) -> None:
 
 def _require_targets(model: ModelFacts, method: str, target: object) -> None:
     names = read_target(target)
-    if method == "lora" and not Choices("lora", 1, 1, target=names).targets(model):
+    if method == "lora" and not TrainSettings("lora", 1, 1, target=names).targets(model):
         known = ", ".join(linear.name for linear in model.linears)
         raise PreflightError(f"lora_target: {names}: no linear layer of {model.name}.", hint=f"It has {known}; or all.")
 

@@ -14,7 +14,7 @@ from lfwrap.errors import RunStateError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile, catalog_gpu
 from lfwrap.plan.inputs.row_lengths import Rows
 from lfwrap.plan.request import COMPILE_KEY, PlanRequest
-from lfwrap.plan.search import fixed_option
+from lfwrap.plan.search import recipe_candidate
 from lfwrap.plan.speed.calibration import Measurement, kind_key, model_key
 from lfwrap.recipe.recipe import load_recipe
 from lfwrap.run.folder.paths import AttemptPaths
@@ -35,17 +35,17 @@ def measure_run(run: Run, engine: Engine) -> Measurement:
     """
     found = _read_memory(run)
     request = _run_request(run, engine, found)
-    option = fixed_option(request)
+    candidate = recipe_candidate(request)
     return Measurement(
         device=str(found["device"]),
         versions=engine_versions(engine),
         model=model_key(request.model),
-        kind=kind_key(option.choices),
-        predicted_peak_bytes=option.memory.peak_allocated_bytes,
+        kind=kind_key(candidate.settings),
+        predicted_peak_bytes=candidate.memory.peak_allocated_bytes,
         peak_allocated_bytes=int(found["peak_allocated_bytes"]),
         peak_reserved_bytes=int(found["peak_reserved_bytes"]),
         outside_bytes=int(found["outside_bytes"]),
-        predicted_update_s=option.speed.step_s if option.speed else None,
+        predicted_update_s=candidate.speed.step_s if candidate.speed else None,
         update_s=found["update_s"],
         run=run.record.name,
     )

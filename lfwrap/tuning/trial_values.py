@@ -32,10 +32,10 @@ def describe_way(way: Way) -> str:
     plan = way.planned.plan
     if plan is None:
         return "as it is"
-    option = plan.option
+    candidate = plan.candidate
     extension = ", extended" if way.extended else ""
-    batch = f"{option.batch.micro_batch} × {option.batch.accumulation} × {option.batch.world_size}"
-    return f"{describe(option.changes)}{extension}, {batch}"
+    batch = f"{candidate.batch.micro_batch} × {candidate.batch.accumulation} × {candidate.batch.world_size}"
+    return f"{describe(candidate.changes)}{extension}, {batch}"
 
 
 def trial_accumulation(accumulation: int) -> int:
@@ -107,7 +107,7 @@ def _compile_s(way: Way, found: Mapping[str, Any]) -> float:
     plan = way.planned.plan
     if plan is None or not plan.steps or not found.get("updates"):
         return 0.0
-    return plan.option.compile_s * min(1.0, float(found["updates"]) / plan.steps)
+    return plan.candidate.compile_s * min(1.0, float(found["updates"]) / plan.steps)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -58,5 +58,5 @@ def test_the_best_plans_fit_and_keep_their_rows():
     assert len(made) == 4
     for plan in made.values():
         assert plan.fits
-        assert plan.option.rows_per_update == pytest.approx(128, rel=0.02)
+        assert plan.candidate.rows_per_update == pytest.approx(128, rel=0.02)
         assert plan.steps == 8

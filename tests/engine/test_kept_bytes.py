@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from lfwrap.model.hf_config import parse_config
-from lfwrap.plan.inputs.train_settings import Choices
+from lfwrap.plan.inputs.train_settings import TrainSettings
 from lfwrap.plan.memory.activations import layer_bytes
 
 pytestmark = pytest.mark.engine
@@ -83,7 +83,7 @@ def test_a_layer_keeps_what_is_counted(speed, tmp_path, held, bits, is_extended)
             assert speed.attention.install(model, torch.bfloat16) is None
         kept.append(kept_bytes(model))
     facts = dataclasses.replace(parse_config(model.config.to_dict(), "m"), num_layers=1)
-    choices = Choices(
+    settings = TrainSettings(
         "lora",
         1,
         TOKENS,
@@ -95,7 +95,7 @@ def test_a_layer_keeps_what_is_counted(speed, tmp_path, held, bits, is_extended)
         is_extended=is_extended,
         is_padding_free=is_extended,
     )
-    copies = 0 if is_extended else 2 * choices.adapter_parameters(facts)
+    copies = 0 if is_extended else 2 * settings.adapter_parameters(facts)
     copies += 2 * facts.linear_weights if held == "float32" and not bits and not is_extended else 0
-    counted = TOKENS * layer_bytes(facts, choices).saved
+    counted = TOKENS * layer_bytes(facts, settings).saved
     assert counted <= kept[1] - kept[0] - copies <= counted + ROUNDED * TOKENS

@@ -59,10 +59,10 @@ def test_a_plan_never_exceeds_its_machine_and_keeps_the_batch(
     except PlanError as error:
         assert "does not fit" in error.message  # noqa: PT017 - either way is right
         return
-    assert plan.option.memory.device_bytes <= device_limit_bytes(machine) < machine.device_memory_bytes
-    if plan.option.choices.packing:
-        assert plan.option.batch.effective % machine.world_size == 0
-        assert abs(plan.option.rows_per_update / effective - 1) <= PACKED_ROWS_TOLERANCE
-        assert plan.option.choices.seq_len_tokens >= request.rows.longest_tokens
+    assert plan.candidate.memory.device_bytes <= device_limit_bytes(machine) < machine.device_memory_bytes
+    if plan.candidate.settings.packing:
+        assert plan.candidate.batch.effective % machine.world_size == 0
+        assert abs(plan.candidate.rows_per_update / effective - 1) <= PACKED_ROWS_TOLERANCE
+        assert plan.candidate.settings.seq_len_tokens >= request.rows.longest_tokens
     else:
-        assert plan.option.batch.effective == effective
+        assert plan.candidate.batch.effective == effective

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.model.shapes import catalog_model
-from lfwrap.plan.inputs.train_settings import Choices, Precision
+from lfwrap.plan.inputs.train_settings import Precision, TrainSettings
 from lfwrap.plan.memory.peak import estimate_memory
 
 models = st.sampled_from(["qwen2.5-0.5b", "qwen2.5-7b", "llama-3.2-3b", "gemma-2-2b", "qwen3-30b-a3b", "phi-4-mini"])
-choices = st.builds(
-    Choices,
+train_settings = st.builds(
+    TrainSettings,
     method=st.sampled_from(["lora", "full"]),
     micro_batch=st.integers(1, 64),
     seq_len_tokens=st.integers(8, 32768),
@@ -39,7 +39,7 @@ choices = st.builds(
 )
 
 
-@given(model=models, base=choices, more=st.integers(1, 64))
+@given(model=models, base=train_settings, more=st.integers(1, 64))
 @pytest.mark.parametrize("name", ["micro_batch", "seq_len_tokens", "rank"])
 def test_memory_grows(name, model, base, more):
     facts = catalog_model(model)
@@ -49,7 +49,7 @@ def test_memory_grows(name, model, base, more):
     assert large.device_bytes >= small.device_bytes
 
 
-@given(model=models, base=choices)
+@given(model=models, base=train_settings)
 def test_every_term_counts_and_the_sum_is_the_peak(model, base):
     estimate = estimate_memory(catalog_model(model), base)
     assert all(term.bytes > 0 for term in estimate.terms)
@@ -57,7 +57,7 @@ def test_every_term_counts_and_the_sum_is_the_peak(model, base):
     assert estimate.device_bytes > estimate.peak_allocated_bytes
 
 
-@given(model=models, base=choices)
+@given(model=models, base=train_settings)
 def test_liger_and_quantisation_never_cost_lasting_memory(model, base):
     facts = catalog_model(model)
     lora = dataclasses.replace(base, method="lora", quantization_bit=0, precision=Precision.MIXED)

@@ -141,10 +141,10 @@ def _show(machine: HardwareProfile, request: PlanRequest, plan: Plan) -> None:
     from lfwrap.plan.rejected import describe
     from lfwrap.units import format_bytes, format_duration
 
-    option, memory = plan.option, plan.option.memory
-    output.result(f"{request.model.name} on {machine.name}: {describe(option.changes)}")
-    output.result(f"batch: {option.batch} (micro-batch × accumulation × processes)")
-    for key, (value, reason) in option.changes.items():
+    candidate, memory = plan.candidate, plan.candidate.memory
+    output.result(f"{request.model.name} on {machine.name}: {describe(candidate.changes)}")
+    output.result(f"batch: {candidate.batch} (micro-batch × accumulation × processes)")
+    for key, (value, reason) in candidate.changes.items():
         output.result(f"  {key}: {value}  {reason}")
     output.result(f"\nmemory of one GPU, widest at: {memory.moment}")
     for term in memory.terms:
@@ -152,9 +152,11 @@ def _show(machine: HardwareProfile, request: PlanRequest, plan: Plan) -> None:
             f"  {format_bytes(term.bytes):>10}  {term.name:<24} {term.formula}  [{term.source}; {term.holds}]"
         )
     output.result(f"  {format_bytes(memory.peak_allocated_bytes):>10}  peak allocated")
-    output.result(f"  {format_bytes(memory.device_bytes):>10}  of {format_bytes(option.limit_bytes)} that may be used")
-    if option.speed is not None:
-        speed = option.speed
+    output.result(
+        f"  {format_bytes(memory.device_bytes):>10}  of {format_bytes(candidate.limit_bytes)} that may be used"
+    )
+    if candidate.speed is not None:
+        speed = candidate.speed
         output.result(f"\nspeed: {speed.tokens_per_s:,.0f} tokens/s, {speed.step_s:.1f} s an update ({speed.basis})")
     if plan.steps is not None:
         time = "" if plan.duration_s is None else f", about {format_duration(plan.duration_s)}"

@@ -37,7 +37,7 @@ class Precision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class TrainSettings:
     """The settings that decide memory and speed.
 
     Attributes:
@@ -222,7 +222,7 @@ class Choices:
 
 @functools.lru_cache(maxsize=64)
 def _targets(linears: tuple[LinearShape, ...], target: str) -> tuple[LinearShape, ...]:
-    """`Choices.targets`: a plan asks thousands of times."""
+    """`TrainSettings.targets`: a plan asks thousands of times."""
     if target.strip() == "all":
         return linears
     names = {name.strip().rsplit(".", 1)[-1] for name in target.split(",")}
@@ -234,7 +234,7 @@ def is_attention(linear: LinearShape) -> bool:
     return linear.name in _ATTENTION
 
 
-def read_choices(
+def read_settings(
     values: Mapping[str, Any],
     *,
     seq_len_tokens: int,
@@ -246,8 +246,8 @@ def read_choices(
     padded: bool = True,
     fused_attention: bool = True,
     checkpoint: str = _BF16,
-) -> Choices:
-    """The choices that the engine's own keys make, with the engine's defaults where they say nothing.
+) -> TrainSettings:
+    """The settings that the engine's own keys make, with the engine's defaults where they say nothing.
 
     Args:
         values: the engine's keys, as rendered.
@@ -263,7 +263,7 @@ def read_choices(
     """
     is_sharded = (zero_stage or 0) > 1
     packing = bool(values.get("packing") or values.get("neat_packing"))
-    return Choices(
+    return TrainSettings(
         **_adapter_settings(values),
         **_computing_settings(values),
         **_number_types(values, checkpoint, is_sharded=is_sharded),

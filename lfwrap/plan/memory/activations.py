@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lfwrap.model.shapes import LinearShape, ModelFacts
-from lfwrap.plan.inputs.train_settings import INT8, Choices, Precision, is_attention
+from lfwrap.plan.inputs.train_settings import INT8, Precision, TrainSettings, is_attention
 
 _FP32 = 4
 
@@ -38,54 +38,54 @@ class LayerBytes:
         return self.norms + self.inputs + self.attention + self.mlp
 
 
-def layer_bytes(model: ModelFacts, choices: Choices) -> LayerBytes:
+def layer_bytes(model: ModelFacts, settings: TrainSettings) -> LayerBytes:
     """Count a layer's bytes a token, but for what grows with the square of the length."""
     return LayerBytes(
-        norms=_norms(model, choices),
-        inputs=_inputs(model, choices),
-        attention=_attention(model, choices),
-        mlp=_experts(model, choices) if model.is_moe else _mlp(model, choices),
-        working=_working(model, choices),
+        norms=_norms(model, settings),
+        inputs=_inputs(model, settings),
+        attention=_attention(model, settings),
+        mlp=_experts(model, settings) if model.is_moe else _mlp(model, settings),
+        working=_working(model, settings),
     )
 
 
-def square_bytes(model: ModelFacts, choices: Choices) -> int:
+def square_bytes(model: ModelFacts, settings: TrainSettings) -> int:
     """Bytes of one layer that grow with the square of the length: attention weights where no fused kernel exists.
 
     Gemma 2 caps them, which fused kernels can't: the engine takes transformers' own code, and autograd keeps the cap's
     result, the fp32 softmax and its 16-bit copy. Elsewhere rows that differ in length take a mask, which each layer's
     kernel turns from truth values into numbers and keeps; or, without fused kernels, a batch of equal ones may come.
     """
-    entries = choices.micro_batch * choices.seq_len_tokens**2
+    entries = settings.micro_batch * settings.seq_len_tokens**2
     if model.attention_softcap:
-        return (2 * choices.compute_bytes + _FP32) * model.num_heads * entries
-    if choices.has_block_mask:
+        return (2 * settings.compute_bytes + _FP32) * model.num_heads * entries
+    if settings.has_block_mask:
         return 0
-    mask = choices.compute_bytes * entries if choices.has_mask else 0
-    if choices.fused_attention or model.num_kv_heads == model.num_heads:
+    mask = settings.compute_bytes * entries if settings.has_mask else 0
+    if settings.fused_attention or model.num_kv_heads == model.num_heads:
         return mask
     return max(mask, _FP32 * model.num_heads * entries)
 
 
-def mask_bytes(choices: Choices) -> int:
+def mask_bytes(settings: TrainSettings) -> int:
     """The block mask of packed rows, and its copy on the GPU; a mask for padding has a byte an entry."""
-    entries = choices.micro_batch * choices.seq_len_tokens**2
-    if choices.has_block_mask:
-        return 2 * choices.compute_bytes * entries
-    return entries if choices.has_mask else 0
+    entries = settings.micro_batch * settings.seq_len_tokens**2
+    if settings.has_block_mask:
+        return 2 * settings.compute_bytes * entries
+    return entries if settings.has_mask else 0
 
 
-def _norms(model: ModelFacts, choices: Choices) -> int:
+def _norms(model: ModelFacts, settings: TrainSettings) -> int:
     """RMS norms: transformers squares and scales an fp32 copy; a trained weight also keeps the scaled one."""
     widths = model.norms_per_layer * model.hidden_size
     heads = model.q_size + model.kv_size if model.qk_norm else 0
-    if choices.fuses_layers:
-        return choices.residual_bytes * widths + choices.compute_bytes * heads
-    scaled = 0 if choices.is_lora else choices.residual_bytes * widths + choices.compute_bytes * heads
+    if settings.fuses_layers:
+        return settings.residual_bytes * widths + settings.compute_bytes * heads
+    scaled = 0 if settings.is_lora else settings.residual_bytes * widths + settings.compute_bytes * heads
     return _FP32 * (widths + heads) + scaled
 
 
-def _inputs(model: ModelFacts, choices: Choices) -> int:
+def _inputs(model: ModelFacts, settings: TrainSettings) -> int:
     """Inputs of linear layers.
 
     PEFT casts the input of each adapted layer to the adapter's fp32, and autocast back: one copy a layer. With
@@ -94,21 +94,21 @@ def _inputs(model: ModelFacts, choices: Choices) -> int:
     The inputs of o_proj and down_proj are the attention's output and the MLP's product, which others may keep already.
     LLM.int8 keeps the input of every layer itself, with an adapter or without: dropout's copies come on top.
     """
-    if not choices.is_lora:
-        own_casts = choices.precision is Precision.MIXED
+    if not settings.is_lora:
+        own_casts = settings.precision is Precision.MIXED
         layers = [linear for linear in model.linears if linear.name != "o_proj"]
-        return choices.compute_bytes * sum(layer.in_features for layer in (layers if own_casts else _shared(layers)))
-    targets = choices.targets(model)
-    low_rank = choices.compute_bytes * choices.rank * len(targets)
-    is_int8 = choices.quantization_bit == INT8
+        return settings.compute_bytes * sum(layer.in_features for layer in (layers if own_casts else _shared(layers)))
+    targets = settings.targets(model)
+    low_rank = settings.compute_bytes * settings.rank * len(targets)
+    is_int8 = settings.quantization_bit == INT8
     shared = _shared([linear for linear in (model.linears if is_int8 else targets) if linear.name != "o_proj"])
-    number = choices.linear_bytes if is_int8 else choices.compute_bytes
+    number = settings.linear_bytes if is_int8 else settings.compute_bytes
     kept = number * sum(linear.in_features for linear in shared)
-    if choices.keeps_dropout:
-        width = choices.compute_bytes + 1  # the mask has a byte an element
+    if settings.keeps_dropout:
+        width = settings.compute_bytes + 1  # the mask has a byte an element
         return low_rank + width * sum(linear.in_features for linear in targets) + (kept if is_int8 else 0)
-    if choices.copies_inputs:
-        copies = choices.compute_bytes * sum(linear.in_features for linear in targets)
+    if settings.copies_inputs:
+        copies = settings.compute_bytes * sum(linear.in_features for linear in targets)
         return low_rank + copies + (kept if is_int8 else 0)
     return low_rank + kept
 
@@ -119,40 +119,40 @@ def _shared(layers: list[LinearShape]) -> list[LinearShape]:
     return list(groups.values())
 
 
-def _attention(model: ModelFacts, choices: Choices) -> int:
+def _attention(model: ModelFacts, settings: TrainSettings) -> int:
     """Queries, keys, values, output, a log-sum a head; with a mask keys and values are repeated for each query head.
 
     Compiled, packs with a mask took from nothing to 4 bytes a hidden number more, on H200s: half of that is reckoned.
     Without fused kernels the output is another tensor than o_proj's input: no more is kept of it.
     """
-    keys = model.q_size if choices.has_mask else model.kv_size
-    kept = choices.compute_bytes * model.hidden_size if choices.is_compiled and choices.has_mask else 0
-    return choices.compute_bytes * 2 * (model.q_size + keys) + _FP32 * model.num_heads + kept
+    keys = model.q_size if settings.has_mask else model.kv_size
+    kept = settings.compute_bytes * model.hidden_size if settings.is_compiled and settings.has_mask else 0
+    return settings.compute_bytes * 2 * (model.q_size + keys) + _FP32 * model.num_heads + kept
 
 
-def _mlp(model: ModelFacts, choices: Choices) -> int:
+def _mlp(model: ModelFacts, settings: TrainSettings) -> int:
     """Gate and up projections; without Liger also the activated gate."""
-    return choices.linear_bytes * (2 if choices.fuses_layers else 3) * model.intermediate_size
+    return settings.linear_bytes * (2 if settings.fuses_layers else 3) * model.intermediate_size
 
 
-def _experts(model: ModelFacts, choices: Choices) -> int:
+def _experts(model: ModelFacts, settings: TrainSettings) -> int:
     """Routed copies of a token: gate, up, activated gate and the weighted result for each expert that it passes."""
     width, hidden = model.intermediate_size, model.hidden_size
     routed = model.experts_per_token * (3 * width + hidden)
-    trained = 0 if choices.is_lora else model.experts_per_token * (width + hidden)
+    trained = 0 if settings.is_lora else model.experts_per_token * (width + hidden)
     shared = 3 * model.shared_experts_size
-    return choices.compute_bytes * (routed + trained + shared) + 2 * _FP32 * model.num_experts
+    return settings.compute_bytes * (routed + trained + shared) + 2 * _FP32 * model.num_experts
 
 
-def _working(model: ModelFacts, choices: Choices) -> int:
+def _working(model: ModelFacts, settings: TrainSettings) -> int:
     """At the MLP's last matrix: product, casts of it, and results of the hidden size."""
-    compute, hidden = choices.compute_bytes, model.hidden_size
+    compute, hidden = settings.compute_bytes, model.hidden_size
     width = model.experts_per_token * model.intermediate_size if model.is_moe else model.intermediate_size
-    adapted = any(linear.name == "down_proj" for linear in choices.targets(model))
-    if not choices.is_lora or not adapted:
-        return compute * (width + hidden * (1 if choices.precision is not Precision.MIXED else 2))
-    if not choices.copies_inputs:
-        return compute * ((width if choices.keeps_dropout else 0) + 4 * hidden)
+    adapted = any(linear.name == "down_proj" for linear in settings.targets(model))
+    if not settings.is_lora or not adapted:
+        return compute * (width + hidden * (1 if settings.precision is not Precision.MIXED else 2))
+    if not settings.copies_inputs:
+        return compute * ((width if settings.keeps_dropout else 0) + 4 * hidden)
     after_cast = compute * width + _FP32 * width + 4 * compute * hidden
     in_dropout = compute * width + 2 * _FP32 * width + 2 * compute * hidden
-    return max(after_cast, in_dropout) if choices.keeps_dropout else after_cast
+    return max(after_cast, in_dropout) if settings.keeps_dropout else after_cast

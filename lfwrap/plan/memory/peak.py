@@ -1,6 +1,6 @@
 """Memory of one GPU, term by term: what lives all through the training, and what comes on top at the widest moment.
 
-Pure: model facts × choices → `MemoryEstimate`. Terms are counted from what the code allocates; the few constants that
+Pure: model facts × settings → `MemoryEstimate`. Terms are counted from what the code allocates; the few constants that
 can't be derived are fitted on the calibration half of benchmarks/memory, and say so.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.model.shapes import ModelFacts
-from lfwrap.plan.inputs.train_settings import Choices, Precision
+from lfwrap.plan.inputs.train_settings import Precision, TrainSettings
 from lfwrap.plan.memory.persistent import lasting_terms
 from lfwrap.plan.memory.terms import MEASURED_ON_TWO, NOT_MEASURED, MemoryTerm
 from lfwrap.plan.memory.transient import memory_moments
@@ -61,29 +61,29 @@ class MemoryEstimate:
         }
 
 
-def estimate_memory(model: ModelFacts, choices: Choices, kind: DeviceKind = DeviceKind.CUDA) -> MemoryEstimate:
+def estimate_memory(model: ModelFacts, settings: TrainSettings, kind: DeviceKind = DeviceKind.CUDA) -> MemoryEstimate:
     """Estimate what one GPU needs at its widest moment.
 
     Args:
         model: the model's shapes.
-        choices: the settings.
+        settings: the settings.
         kind: the device; context and slack are CUDA's.
     """
-    lasting = lasting_terms(model, choices)
-    moments = memory_moments(model, choices)
+    lasting = lasting_terms(model, settings)
+    moments = memory_moments(model, settings)
     sizes = {name: sum(term.bytes for term in terms) for name, terms in moments.items()}
     widest = max(sizes, key=lambda name: sizes[name])
     terms = [term for term in (*lasting, *moments[widest]) if term.bytes]
-    is_recast_by_bits = choices.is_recast and choices.quantization_bit
-    if kind is not DeviceKind.CUDA or choices.precision is Precision.FULL or is_recast_by_bits:
+    is_recast_by_bits = settings.is_recast and settings.quantization_bit
+    if kind is not DeviceKind.CUDA or settings.precision is Precision.FULL or is_recast_by_bits:
         terms = [replace(term, holds=NOT_MEASURED) for term in terms]
     peak = sum(term.bytes for term in terms)
     base = sum(term.bytes for term in lasting)
-    outside = _outside_terms(model, choices, kind, peak)
+    outside = _outside_terms(model, settings, kind, peak)
     return MemoryEstimate((*terms, *outside), widest, {name: base + size for name, size in sizes.items()})
 
 
-def _outside_terms(model: ModelFacts, choices: Choices, kind: DeviceKind, peak_bytes: int) -> list[MemoryTerm]:
+def _outside_terms(model: ModelFacts, settings: TrainSettings, kind: DeviceKind, peak_bytes: int) -> list[MemoryTerm]:
     """What the device must have besides live tensors."""
     if kind in {DeviceKind.CPU, DeviceKind.MPS}:
         slack = MemoryTerm(
@@ -95,8 +95,8 @@ def _outside_terms(model: ModelFacts, choices: Choices, kind: DeviceKind, peak_b
             in_peak=False,
         )
         return [slack]
-    logits = 0 if choices.liger else 2 * choices.tokens * model.vocab_size
-    gathered = _ZERO_SLACK_BYTES.get(choices.zero_stage or 0, 0)
+    logits = 0 if settings.liger else 2 * settings.tokens * model.vocab_size
+    gathered = _ZERO_SLACK_BYTES.get(settings.zero_stage or 0, 0)
     slack_bytes = logits + gathered + min(_MOST_SLACK_BYTES, max(_LEAST_SLACK_BYTES, int(_SLACK_SHARE * peak_bytes)))
     terms = [
         MemoryTerm(
@@ -109,7 +109,7 @@ def _outside_terms(model: ModelFacts, choices: Choices, kind: DeviceKind, peak_b
         ),
         MemoryTerm(CONTEXT_TERM, _CONTEXT_BYTES, "kernels and libraries", "fitted", in_peak=False),
     ]
-    if choices.world_size > 1:
-        size = _NCCL_BYTES + (0 if choices.zero_stage is None else _DEEPSPEED_BYTES)
+    if settings.world_size > 1:
+        size = _NCCL_BYTES + (0 if settings.zero_stage is None else _DEEPSPEED_BYTES)
         terms.append(MemoryTerm("NCCL", size, "buffers of its channels", "fitted", MEASURED_ON_TWO, in_peak=False))
     return terms

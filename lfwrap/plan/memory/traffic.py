@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lfwrap.model.shapes import ModelFacts
-from lfwrap.plan.inputs.train_settings import INT8, NF4, Choices, Precision
+from lfwrap.plan.inputs.train_settings import INT8, NF4, Precision, TrainSettings
 
 _FP32 = 4
 # As lfwrap/worker/speed/loss.py asks Liger's fused loss for chunks.
@@ -34,27 +34,27 @@ class Passes:
         return Passes(self.forward * factor, self.backward * factor)
 
 
-def layer_traffic(model: ModelFacts, choices: Choices) -> Passes:
+def layer_traffic(model: ModelFacts, settings: TrainSettings) -> Passes:
     """Bytes a token of one decoder layer, without what grows with the square of the length."""
-    parts = [_norms(model, choices), _residuals(model, choices), _attention(model, choices), _mlp(model, choices)]
-    parts.append(_adapters(model, choices) if choices.is_lora else _casts_of_inputs(model, choices))
-    if choices.quantization_bit == INT8:
+    parts = [_norms(model, settings), _residuals(model, settings), _attention(model, settings), _mlp(model, settings)]
+    parts.append(_adapters(model, settings) if settings.is_lora else _casts_of_inputs(model, settings))
+    if settings.quantization_bit == INT8:
         parts.append(_int8(model))
     return Passes(sum(part.forward for part in parts), sum(part.backward for part in parts))
 
 
-def square_traffic(model: ModelFacts, choices: Choices) -> Passes:
+def square_traffic(model: ModelFacts, settings: TrainSettings) -> Passes:
     """Bytes of one layer whose attention weights pass through memory: Gemma 2 caps them, in transformers' own code.
 
     Forward: scores, scaling, cap (three), mask, fp32 softmax, its 16-bit copy, the product's read; backward likewise.
     """
     if not model.attention_softcap:
         return Passes(0, 0)
-    entries = choices.micro_batch * choices.seq_len_tokens**2 * model.num_heads
-    return Passes((11 * choices.compute_bytes + 10) * entries, (14 * choices.compute_bytes + 24) * entries)
+    entries = settings.micro_batch * settings.seq_len_tokens**2 * model.num_heads
+    return Passes((11 * settings.compute_bytes + 10) * entries, (14 * settings.compute_bytes + 24) * entries)
 
 
-def weight_traffic(model: ModelFacts, choices: Choices, layer_weights: int) -> Passes:
+def weight_traffic(model: ModelFacts, settings: TrainSettings, layer_weights: int) -> Passes:
     """Bytes of all weights that are cast, restored, or given a gradient; embeddings count once, in the backward pass.
 
     Autocast casts trained fp32 weights for each pass (r4 w2); their gradients come in 16 bit, are cast (w2 r2 w4) and
@@ -62,22 +62,22 @@ def weight_traffic(model: ModelFacts, choices: Choices, layer_weights: int) -> P
     w4 r4 w2); int8 ones for the backward pass only, cast and scaled (r1 w2 r2 w2). Frozen weights of another type than
     autocast's are cast going forward; the extension keeps no copy, and casts again.
     """
-    cast = choices.checkpoint_bytes + choices.compute_bytes if choices.is_recast else 0
-    if choices.quantization_bit == NF4:
-        each = 0.5 + (choices.checkpoint_bytes if choices.is_recast else choices.compute_bytes) + cast
+    cast = settings.checkpoint_bytes + settings.compute_bytes if settings.is_recast else 0
+    if settings.quantization_bit == NF4:
+        each = 0.5 + (settings.checkpoint_bytes if settings.is_recast else settings.compute_bytes) + cast
         return Passes(each * model.linear_weights, each * model.linear_weights)
-    if choices.quantization_bit == INT8:
+    if settings.quantization_bit == INT8:
         return Passes(0, 7 * model.linear_weights)
-    if choices.is_lora:
-        return Passes(cast * layer_weights, cast * layer_weights if choices.fuses_adapters else 0)
-    mixed = choices.precision is Precision.MIXED
-    number = choices.trainable_bytes
+    if settings.is_lora:
+        return Passes(cast * layer_weights, cast * layer_weights if settings.fuses_adapters else 0)
+    mixed = settings.precision is Precision.MIXED
+    number = settings.trainable_bytes
     gradient = 3 * number + (8 if mixed else number)
     dense = (5 + 3 * model.tied_embeddings) * number  # zeroed, filled, added up; joined by the tied output layer's
     return Passes(6 * layer_weights if mixed else 0, gradient * layer_weights + dense * model.embedding_parameters)
 
 
-def logits_traffic(model: ModelFacts, choices: Choices) -> float:
+def logits_traffic(model: ModelFacts, settings: TrainSettings) -> float:
     """Bytes of transformers' loss over all logits at once.
 
     Forward: logits (w2), their fp32 copy (r2 w4), log-softmax (r4 r4 w4), the loss. Backward: its gradient (w4),
@@ -85,92 +85,92 @@ def logits_traffic(model: ModelFacts, choices: Choices) -> float:
     three times, and back).
     """
     cap = 26 if model.logit_softcap else 0
-    return float(choices.tokens * model.vocab_size * (52 + cap))
+    return float(settings.tokens * model.vocab_size * (52 + cap))
 
 
-def fused_loss_rows(model: ModelFacts, choices: Choices) -> int:
+def fused_loss_rows(model: ModelFacts, settings: TrainSettings) -> int:
     """Rows that Liger's fused loss takes at a time: as many logits as the hidden states have numbers.
 
     The extension asks for so many times as many that they are 1024 rows at the most, where Liger would not take more.
     """
     slices = -(-model.vocab_size // model.hidden_size)
-    rows = 1 << max(0, (-(-choices.tokens // slices) - 1).bit_length())
-    return min(choices.tokens, max(rows, _EXTENSION_ROWS) if choices.is_extended else rows)
+    rows = 1 << max(0, (-(-settings.tokens // slices) - 1).bit_length())
+    return min(settings.tokens, max(rows, _EXTENSION_ROWS) if settings.is_extended else rows)
 
 
-def fused_loss_traffic(model: ModelFacts, choices: Choices) -> float:
+def fused_loss_traffic(model: ModelFacts, settings: TrainSettings) -> float:
     """Bytes of Liger's fused loss: for every chunk of rows the whole output layer passes through memory again.
 
     Frozen, it is read twice (r2 r2); of another type than autocast's, it is cast for each, by the extension once for
     all. Trained in fp32 it is also cast (r4 w2), and its gradient is added up (r4 w4) and scaled at the end; trained in
     16 bit the gradient is (r2 w2). A logit is written, read twice, overwritten by its gradient, and read.
     """
-    chunks = -(-choices.tokens // fused_loss_rows(model, choices))
-    compute = choices.compute_bytes
+    chunks = -(-settings.tokens // fused_loss_rows(model, settings))
+    compute = settings.compute_bytes
     each = 2 * compute
-    if choices.is_lora and choices.is_recast and not choices.is_extended:
-        each += 2 * (choices.checkpoint_bytes + compute)
-    if not choices.is_lora:
-        each += 2 * choices.trainable_bytes + (6 if choices.precision is Precision.MIXED else 0)
-    logits = choices.tokens * model.vocab_size * compute * (5 if choices.is_lora else 6)
+    if settings.is_lora and settings.is_recast and not settings.is_extended:
+        each += 2 * (settings.checkpoint_bytes + compute)
+    if not settings.is_lora:
+        each += 2 * settings.trainable_bytes + (6 if settings.precision is Precision.MIXED else 0)
+    logits = settings.tokens * model.vocab_size * compute * (5 if settings.is_lora else 6)
     return float(chunks * each * model.embedding_parameters + logits)
 
 
-def update_traffic(model: ModelFacts, choices: Choices) -> float:
+def update_traffic(model: ModelFacts, settings: TrainSettings) -> float:
     """Bytes of an update: AdamW reads and writes weight and moments and reads the gradient; clipping adds three."""
-    return float(10 * choices.trainable_bytes * choices.trainable_parameters(model))
+    return float(10 * settings.trainable_bytes * settings.trainable_parameters(model))
 
 
-def _norms(model: ModelFacts, choices: Choices) -> Passes:
+def _norms(model: ModelFacts, settings: TrainSettings) -> Passes:
     """RMS norms: Liger reads, writes; transformers copies to fp32, squares, averages, scales, copies back, weighs."""
     widths = model.norms_per_layer * model.hidden_size
     heads = model.q_size + model.kv_size if model.qk_norm else 0
-    forward = widths * _norm_bytes(choices, choices.residual_bytes) + heads * _norm_bytes(
-        choices, choices.compute_bytes
+    forward = widths * _norm_bytes(settings, settings.residual_bytes) + heads * _norm_bytes(
+        settings, settings.compute_bytes
     )
-    return Passes(forward, forward * (1.5 if choices.fuses_layers else 2))
+    return Passes(forward, forward * (1.5 if settings.fuses_layers else 2))
 
 
-def _norm_bytes(choices: Choices, number: int) -> int:
-    if choices.fuses_layers:
+def _norm_bytes(settings: TrainSettings, number: int) -> int:
+    if settings.fuses_layers:
         return 2 * number
     copies = 2 * (number + _FP32) if number < _FP32 else 0
     return 5 * _FP32 + 2 * number + copies
 
 
-def _residuals(model: ModelFacts, choices: Choices) -> Passes:
+def _residuals(model: ModelFacts, settings: TrainSettings) -> Passes:
     """Two additions (r r w) going forward, two where the gradients join going backward."""
-    size = 2 * 3 * choices.residual_bytes * model.hidden_size
+    size = 2 * 3 * settings.residual_bytes * model.hidden_size
     return Passes(size, size)
 
 
-def _attention(model: ModelFacts, choices: Choices) -> Passes:
+def _attention(model: ModelFacts, settings: TrainSettings) -> Passes:
     """Rotation (five passes, one by Liger), queries, keys, values and output once, and the output made contiguous."""
-    compute, q, kv = choices.compute_bytes, model.q_size, model.kv_size
-    rotation = (2 if choices.fuses_layers else 10) * compute * (q + kv)
+    compute, q, kv = settings.compute_bytes, model.q_size, model.kv_size
+    rotation = (2 if settings.fuses_layers else 10) * compute * (q + kv)
     inside = compute * (4 * q + 2 * kv)
-    repeated = 2 * compute * (q + kv) if choices.has_mask else 0
+    repeated = 2 * compute * (q + kv) if settings.has_mask else 0
     return Passes(rotation + inside + repeated, rotation + 2 * inside + repeated)
 
 
-def _mlp(model: ModelFacts, choices: Choices) -> Passes:
+def _mlp(model: ModelFacts, settings: TrainSettings) -> Passes:
     """Activation and product: r r w and r r r w w by Liger; else r w, r r w, and back. Experts gather and scatter."""
     width = (model.experts_per_token if model.is_moe else 1) * model.intermediate_size
-    sizes = Passes(3, 5) if choices.fuses_layers else Passes(5, 9)
-    inside = sizes.times(choices.compute_bytes * width)
+    sizes = Passes(3, 5) if settings.fuses_layers else Passes(5, 9)
+    inside = sizes.times(settings.compute_bytes * width)
     if not model.is_moe:
         return inside
-    return inside + Passes(4, 6).times(choices.compute_bytes * model.experts_per_token * model.hidden_size)
+    return inside + Passes(4, 6).times(settings.compute_bytes * model.experts_per_token * model.hidden_size)
 
 
-def _casts_of_inputs(model: ModelFacts, choices: Choices) -> Passes:
+def _casts_of_inputs(model: ModelFacts, settings: TrainSettings) -> Passes:
     """Trained layers: autocast casts q, k, v, gate and up's fp32 input each (r4 w2), and back; gradients are added."""
-    if choices.residual_bytes < _FP32:
-        return Passes(0, 3 * 3 * choices.residual_bytes * model.hidden_size)
+    if settings.residual_bytes < _FP32:
+        return Passes(0, 3 * 3 * settings.residual_bytes * model.hidden_size)
     return Passes(5 * 6 * model.hidden_size, (5 * 6 + 3 * 3 * _FP32) * model.hidden_size)
 
 
-def _adapters(model: ModelFacts, choices: Choices) -> Passes:
+def _adapters(model: ModelFacts, settings: TrainSettings) -> Passes:
     """Adapters, and the joining of the gradients of what q, k, v, gate and up read in common.
 
     PEFT casts the input to fp32 and back (bitsandbytes' layers do not), drops it out (r w and a mask's byte), and
@@ -178,17 +178,17 @@ def _adapters(model: ModelFacts, choices: Choices) -> Passes:
     another, in 16 bit. The extension adds inside of the products and drops out where it
     reads: the input is read for A and its gradient, the output and the input's gradient read and written once more.
     """
-    compute, targets = choices.compute_bytes, choices.targets(model)
+    compute, targets = settings.compute_bytes, settings.targets(model)
     wide, narrow = sum(each.in_features for each in targets), sum(each.out_features for each in targets)
     joined = 3 * 3 * compute * model.hidden_size
-    if choices.fuses_adapters:
+    if settings.fuses_adapters:
         return Passes(compute * (wide + 2 * narrow), compute * (3 * wide + 2 * narrow) + joined)
-    casts_apart = choices.casts_inputs and not choices.is_compiled
+    casts_apart = settings.casts_inputs and not settings.is_compiled
     number = _FP32 if casts_apart else compute
     casts = 2 * (compute + _FP32) if casts_apart else 0
-    dropout = 2 * number + 1 if choices.dropout else 0
-    clone = 2 * compute if choices.quantization_bit == NF4 else 0
-    branch = 4 if choices.is_compiled else 6
+    dropout = 2 * number + 1 if settings.dropout else 0
+    clone = 2 * compute if settings.quantization_bit == NF4 else 0
+    branch = 4 if settings.is_compiled else 6
     forward = wide * (compute + casts + dropout) + narrow * (branch * compute + clone)
     return Passes(forward, wide * (5 * compute + casts + dropout) + narrow * 4 * compute + joined)
 

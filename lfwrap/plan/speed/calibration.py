@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lfwrap.model.shapes import ModelFacts
-from lfwrap.plan.inputs.train_settings import Choices
+from lfwrap.plan.inputs.train_settings import TrainSettings
 from lfwrap.plan.memory.peak import CONTEXT_TERM, SLACK_TERM, MemoryEstimate
 from lfwrap.plan.memory.terms import MemoryTerm
 from lfwrap.plan.speed.throughput import SpeedEstimate
@@ -74,25 +74,25 @@ def model_key(model: ModelFacts) -> str:
     return f"{model.architecture} {model.num_layers}x{model.hidden_size}x{model.intermediate_size} v{model.vocab_size}"
 
 
-def kind_key(choices: Choices) -> str:
+def kind_key(settings: TrainSettings) -> str:
     """What decides which terms there are, as one text: sizes are not in it."""
     parts = (
-        choices.method,
-        f"q{choices.quantization_bit}",
-        choices.precision,
-        "liger" if choices.liger else "",
-        "compiled" if choices.is_compiled else "",
-        "checkpointed" if choices.checkpointing else "",
-        "packed" if choices.packing else "",
-        "extended" if choices.is_extended else "",
-        "dropout" if choices.dropout else "",
-        "" if choices.zero_stage is None else f"z{choices.zero_stage}",
+        settings.method,
+        f"q{settings.quantization_bit}",
+        settings.precision,
+        "liger" if settings.liger else "",
+        "compiled" if settings.is_compiled else "",
+        "checkpointed" if settings.checkpointing else "",
+        "packed" if settings.packing else "",
+        "extended" if settings.is_extended else "",
+        "dropout" if settings.dropout else "",
+        "" if settings.zero_stage is None else f"z{settings.zero_stage}",
     )
     return " ".join(str(part) for part in parts if part)
 
 
 def correct_memory(
-    memory: MemoryEstimate, measured: Sequence[Measurement], model: ModelFacts, choices: Choices
+    memory: MemoryEstimate, measured: Sequence[Measurement], model: ModelFacts, settings: TrainSettings
 ) -> MemoryEstimate:
     """The estimate with what was measured on this machine put in.
 
@@ -100,12 +100,12 @@ def correct_memory(
         memory: the estimate.
         measured: measurements of this kind of GPU with these versions.
         model: the model's shapes.
-        choices: the settings.
+        settings: the settings.
     """
     if not measured:
         return memory
     terms = [_measured_outside(term, measured) for term in memory.terms]
-    same = [each for each in measured if (each.model, each.kind) == (model_key(model), kind_key(choices))]
+    same = [each for each in measured if (each.model, each.kind) == (model_key(model), kind_key(settings))]
     if same and abs(same[-1].peak_ratio - 1) <= _MOST:
         terms = [_measured_slack(term, same[-1]) for term in terms]
         terms.append(_difference_term(memory, same[-1]))
@@ -134,14 +134,14 @@ def _difference_term(memory: MemoryEstimate, same: Measurement) -> MemoryTerm:
 
 
 def correct_speed(
-    speed: SpeedEstimate | None, measured: Sequence[Measurement], model: ModelFacts, choices: Choices
+    speed: SpeedEstimate | None, measured: Sequence[Measurement], model: ModelFacts, settings: TrainSettings
 ) -> SpeedEstimate | None:
     """The pace with what was measured on this machine put in: by the same model and kernels, else by all there is."""
     paces = [(each, each.pace_ratio) for each in measured]
     known = [(each, ratio) for each, ratio in paces if ratio is not None]
     if speed is None or not known:
         return speed
-    wanted = (model_key(model), kind_key(choices))
+    wanted = (model_key(model), kind_key(settings))
     same = [ratio for each, ratio in known if (each.model, each.kind) == wanted]
     ratio = same[-1] if same else statistics.median(ratio for _, ratio in known)
     return SpeedEstimate(

@@ -13,7 +13,7 @@ from typing import Any
 
 from lfwrap.hardware.profile import Gpu
 from lfwrap.model.shapes import ModelFacts
-from lfwrap.plan.inputs.train_settings import INT8, Choices
+from lfwrap.plan.inputs.train_settings import INT8, TrainSettings
 from lfwrap.plan.memory.persistent import GRADIENTS_SHARED, WEIGHTS_SHARED, shards, weights_bytes
 from lfwrap.plan.memory.traffic import (
     Passes,
@@ -67,18 +67,18 @@ class SpeedEstimate:
 
 def estimate_speed(
     model: ModelFacts,
-    choices: Choices,
+    settings: TrainSettings,
     gpu: Gpu | None,
     *,
     real_share: float = 1.0,
     interconnect: str = "none",
     constants: SpeedConstants = FITTED,
 ) -> SpeedEstimate | None:
-    """Estimate the time of an update whose rows are as long as ``choices.seq_len_tokens``.
+    """Estimate the time of an update whose rows are as long as ``settings.seq_len_tokens``.
 
     Args:
         model: the model's shapes.
-        choices: the settings; the length is that of a typical micro-batch here, not of the longest.
+        settings: the settings; the length is that of a typical micro-batch here, not of the longest.
         gpu: the slowest GPU.
         real_share: the part of the tokens that is no padding.
         interconnect: how the GPUs are linked.
@@ -89,19 +89,19 @@ def estimate_speed(
     """
     if gpu is None or not gpu.compute_flops or not gpu.bandwidth_bytes_per_s:
         return None
-    micro_s = micro_step_s(model, choices, gpu, constants)
-    update_s = _update_s(model, choices, gpu, constants) + _communication_s(model, choices, interconnect)
-    step_s = choices.accumulation * micro_s + update_s
-    padded = choices.world_size * choices.accumulation * choices.tokens / step_s
+    micro_s = micro_step_s(model, settings, gpu, constants)
+    update_s = _update_s(model, settings, gpu, constants) + _communication_s(model, settings, interconnect)
+    step_s = settings.accumulation * micro_s + update_s
+    padded = settings.world_size * settings.accumulation * settings.tokens / step_s
     basis = "fitted on H100 and H200"
     if gpu.name not in MEASURED_GPUS:
         basis += f", scaled to {gpu.name} by its published rates: not measured"
-    if choices.world_size > _MEASURED_WORLD or (choices.world_size > 1 and interconnect != "nvlink"):
+    if settings.world_size > _MEASURED_WORLD or (settings.world_size > 1 and interconnect != "nvlink"):
         basis += "; communication assumed"
     return SpeedEstimate(micro_s, step_s, padded * real_share, padded, basis)
 
 
-def micro_step_s(model: ModelFacts, choices: Choices, gpu: Gpu, constants: SpeedConstants = FITTED) -> float:
+def micro_step_s(model: ModelFacts, settings: TrainSettings, gpu: Gpu, constants: SpeedConstants = FITTED) -> float:
     """Seconds of one micro-batch, without the update.
 
     LLM.int8 asks at each layer of a forward pass whether there are outliers, and waits for the answer: there, launching
@@ -110,54 +110,54 @@ def micro_step_s(model: ModelFacts, choices: Choices, gpu: Gpu, constants: Speed
     Raises:
         ZeroDivisionError: the GPU's rates are unknown.
     """
-    passes = 2 if choices.checkpointing else 1
-    work = _passes_s(model, choices, gpu, constants)
-    chunks = -(-choices.tokens // fused_loss_rows(model, choices)) if choices.liger else 0
-    launch = launch_s(model, choices, forward_passes=passes, chunks=chunks, constants=constants)
-    forward, backward = passes * work.forward, work.backward + _loss_s(model, choices, gpu, constants)
-    if choices.quantization_bit == INT8:
+    passes = 2 if settings.checkpointing else 1
+    work = _passes_s(model, settings, gpu, constants)
+    chunks = -(-settings.tokens // fused_loss_rows(model, settings)) if settings.liger else 0
+    launch = launch_s(model, settings, forward_passes=passes, chunks=chunks, constants=constants)
+    forward, backward = passes * work.forward, work.backward + _loss_s(model, settings, gpu, constants)
+    if settings.quantization_bit == INT8:
         compute = forward + launch.forward + _longer(backward, launch.backward)
     else:
         compute = _longer(forward + backward, launch.forward + launch.backward)
-    steps = compute + _offload_s(model, choices) + _gather_s(model, choices, passes, constants)
-    packing = _pack_s(choices, constants)
-    return max(steps, packing / choices.loader_workers) if choices.loader_workers else steps + packing
+    steps = compute + _offload_s(model, settings) + _gather_s(model, settings, passes, constants)
+    packing = _pack_s(settings, constants)
+    return max(steps, packing / settings.loader_workers) if settings.loader_workers else steps + packing
 
 
 def _longer(gpu_s: float, python_s: float) -> float:
     return float((gpu_s**_OVERLAP + python_s**_OVERLAP) ** (1 / _OVERLAP))
 
 
-def _passes_s(model: ModelFacts, choices: Choices, gpu: Gpu, constants: SpeedConstants) -> Passes:
+def _passes_s(model: ModelFacts, settings: TrainSettings, gpu: Gpu, constants: SpeedConstants) -> Passes:
     """Seconds that the GPU takes for one forward pass through all layers, and for the backward pass.
 
     Two operations a weight and token forward, two backward, two more where the weight is trained. Attention's backward
     pass takes 2.5 times the forward one's. Compiled, rows with a mask get cuDNN's kernel on H200s: as fast as the
     causal one, but it skips nothing.
     """
-    weights, tokens = _layer_weights(model), choices.tokens
+    weights, tokens = _layer_weights(model), settings.tokens
     product = 2.0 * tokens * constants.matrices * weights
-    adapter = 2.0 * tokens * constants.matrices * choices.adapter_parameters(model)
-    has_cudnn = choices.is_compiled and (gpu.compute_capability or (0, 0)) >= _HOPPER
-    is_masked = choices.has_mask and not model.attention_softcap and not has_cudnn
+    adapter = 2.0 * tokens * constants.matrices * settings.adapter_parameters(model)
+    has_cudnn = settings.is_compiled and (gpu.compute_capability or (0, 0)) >= _HOPPER
+    is_masked = settings.has_mask and not model.attention_softcap and not has_cudnn
     kernel = constants.masked_attention if is_masked else constants.attention
-    attention = kernel * _attention_operations(model, choices)
-    trained = 1 if choices.is_lora else 2
+    attention = kernel * _attention_operations(model, settings)
+    trained = 1 if settings.is_lora else 2
     operations = Passes(product + adapter + attention, trained * product + 2 * adapter + 2.5 * attention)
-    moved = layer_traffic(model, choices).times(constants.traffic * tokens * model.num_layers)
-    moved += square_traffic(model, choices).times(constants.traffic * model.num_layers)
-    restored = constants.restoring if choices.quantization_bit else constants.traffic
-    moved += weight_traffic(model, choices, weights).times(restored)
+    moved = layer_traffic(model, settings).times(constants.traffic * tokens * model.num_layers)
+    moved += square_traffic(model, settings).times(constants.traffic * model.num_layers)
+    restored = constants.restoring if settings.quantization_bit else constants.traffic
+    moved += weight_traffic(model, settings, weights).times(restored)
     return operations.times(1 / gpu.compute_flops) + moved.times(1 / gpu.bandwidth_bytes_per_s)
 
 
-def _loss_s(model: ModelFacts, choices: Choices, gpu: Gpu, constants: SpeedConstants) -> float:
+def _loss_s(model: ModelFacts, settings: TrainSettings, gpu: Gpu, constants: SpeedConstants) -> float:
     """The output layer and the loss: chunks too small for the GPU's units are bound by reading the layer's weights."""
-    trained = 2 if choices.is_lora else 3
-    compute = 2.0 * trained * choices.tokens * model.embedding_parameters * constants.matrices / gpu.compute_flops
-    if choices.liger:
-        return max(compute, constants.traffic * fused_loss_traffic(model, choices) / gpu.bandwidth_bytes_per_s)
-    return compute + constants.logits * logits_traffic(model, choices) / gpu.bandwidth_bytes_per_s
+    trained = 2 if settings.is_lora else 3
+    compute = 2.0 * trained * settings.tokens * model.embedding_parameters * constants.matrices / gpu.compute_flops
+    if settings.liger:
+        return max(compute, constants.traffic * fused_loss_traffic(model, settings) / gpu.bandwidth_bytes_per_s)
+    return compute + constants.logits * logits_traffic(model, settings) / gpu.bandwidth_bytes_per_s
 
 
 def _layer_weights(model: ModelFacts) -> int:
@@ -166,55 +166,55 @@ def _layer_weights(model: ModelFacts) -> int:
     return linear + (model.expert_parameters * model.experts_per_token // model.num_experts if model.is_moe else 0)
 
 
-def _attention_operations(model: ModelFacts, choices: Choices) -> float:
+def _attention_operations(model: ModelFacts, settings: TrainSettings) -> float:
     """Scores and values of one forward pass, half of them where the kernel skips what comes later."""
-    if choices.attended_tokens:
-        length = 0.5 * choices.attended_tokens
+    if settings.attended_tokens:
+        length = 0.5 * settings.attended_tokens
     else:
-        length = choices.seq_len_tokens * (1.0 if choices.has_mask else 0.5)
-    return 4.0 * choices.tokens * length * model.q_size * model.num_layers
+        length = settings.seq_len_tokens * (1.0 if settings.has_mask else 0.5)
+    return 4.0 * settings.tokens * length * model.q_size * model.num_layers
 
 
-def _pack_s(choices: Choices, constants: SpeedConstants) -> float:
+def _pack_s(settings: TrainSettings, constants: SpeedConstants) -> float:
     """The collator makes the block mask of packs on the CPU, entry by entry, before the update that it is for."""
-    entries = choices.micro_batch * choices.seq_len_tokens**2 if choices.has_block_mask else 0
-    return (constants.pack_s if choices.packing else 0.0) + constants.mask_entry_s * entries
+    entries = settings.micro_batch * settings.seq_len_tokens**2 if settings.has_block_mask else 0
+    return (constants.pack_s if settings.packing else 0.0) + constants.mask_entry_s * entries
 
 
-def _offload_s(model: ModelFacts, choices: Choices) -> float:
+def _offload_s(model: ModelFacts, settings: TrainSettings) -> float:
     """Layer inputs on their way to main memory and back."""
-    if not (choices.checkpointing and choices.offload_checkpoints):
+    if not (settings.checkpointing and settings.offload_checkpoints):
         return 0.0
-    moved = 2 * model.num_layers * choices.tokens * model.hidden_size * choices.residual_bytes
+    moved = 2 * model.num_layers * settings.tokens * model.hidden_size * settings.residual_bytes
     return moved / _LINK_BYTES_PER_S["pcie"]
 
 
-def _gather_s(model: ModelFacts, choices: Choices, forward_passes: int, constants: SpeedConstants) -> float:
+def _gather_s(model: ModelFacts, settings: TrainSettings, forward_passes: int, constants: SpeedConstants) -> float:
     """ZeRO-3 gathers every tensor of a layer before each pass, one after the other.
 
     Frozen ones stay gathered from the forward pass (the recomputed one) through the backward pass.
     """
-    if choices.zero_stage != WEIGHTS_SHARED or choices.world_size == 1:
+    if settings.zero_stage != WEIGHTS_SHARED or settings.world_size == 1:
         return 0.0
     tensors = sum(1 + linear.bias for linear in model.linears) + model.norms_per_layer
-    adapters = 2 * len(choices.targets(model))
-    frozen_passes = forward_passes + (0 if choices.is_lora else 1)
+    adapters = 2 * len(settings.targets(model))
+    frozen_passes = forward_passes + (0 if settings.is_lora else 1)
     return constants.gather_s * model.num_layers * (tensors * frozen_passes + adapters * (forward_passes + 1))
 
 
-def _update_s(model: ModelFacts, choices: Choices, gpu: Gpu, constants: SpeedConstants) -> float:
+def _update_s(model: ModelFacts, settings: TrainSettings, gpu: Gpu, constants: SpeedConstants) -> float:
     """AdamW over what is trained, or a process's share of it."""
-    moved = update_traffic(model, choices) / shards(choices, GRADIENTS_SHARED)
+    moved = update_traffic(model, settings) / shards(settings, GRADIENTS_SHARED)
     return constants.traffic * moved / gpu.bandwidth_bytes_per_s
 
 
-def _communication_s(model: ModelFacts, choices: Choices, interconnect: str) -> float:
+def _communication_s(model: ModelFacts, settings: TrainSettings, interconnect: str) -> float:
     """All-reduce of the gradients an update; with ZeRO-3 the weights travel in each pass of each micro-batch, too."""
-    if choices.world_size == 1:
+    if settings.world_size == 1:
         return 0.0
     link = _LINK_BYTES_PER_S.get(interconnect, _LINK_BYTES_PER_S["pcie"])
-    moved = 2.0 * choices.trainable_bytes * choices.trainable_parameters(model)
-    if choices.zero_stage == WEIGHTS_SHARED:
-        passes = 3 if choices.checkpointing else 2
-        moved += weights_bytes(model, choices) * passes * choices.accumulation
-    return moved * (choices.world_size - 1) / choices.world_size / link
+    moved = 2.0 * settings.trainable_bytes * settings.trainable_parameters(model)
+    if settings.zero_stage == WEIGHTS_SHARED:
+        passes = 3 if settings.checkpointing else 2
+        moved += weights_bytes(model, settings) * passes * settings.accumulation
+    return moved * (settings.world_size - 1) / settings.world_size / link

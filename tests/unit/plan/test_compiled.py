@@ -13,11 +13,11 @@ from lfwrap.plan.candidate import COMPILE_S, evaluate
 from lfwrap.plan.compiling import gains_by_compiling, why_left_to_trainer
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import Rows
-from lfwrap.plan.inputs.train_settings import Choices
+from lfwrap.plan.inputs.train_settings import TrainSettings
 from lfwrap.plan.memory.peak import estimate_memory
-from lfwrap.plan.plan import make_plan, plan_way
+from lfwrap.plan.plan import make_plan, plan_candidate
 from lfwrap.plan.request import COMPILE_KEY, STAGE_KEY, PlanRequest
-from lfwrap.plan.search import options
+from lfwrap.plan.search import find_candidates
 from lfwrap.plan.speed.throughput import estimate_speed
 from lfwrap.units import GIB
 
@@ -46,7 +46,7 @@ def request(rows=FULL, **changes):
 
 
 def is_compiled(asked):
-    return COMPILE_KEY in make_plan(asked).option.changes
+    return COMPILE_KEY in make_plan(asked).candidate.changes
 
 
 def test_a_long_training_compiles_and_a_short_one_does_not():
@@ -57,9 +57,9 @@ def test_a_long_training_compiles_and_a_short_one_does_not():
 
 def test_the_time_of_compiling_counts():
     plan = make_plan(request())
-    assert plan.duration_s == pytest.approx(COMPILE_S + plan.steps * plan.option.speed.step_s)
-    plain = plan_way(request(), {}, BatchPlan(1, 128, 1))
-    assert plain.duration_s == pytest.approx(plain.steps * plain.option.speed.step_s)
+    assert plan.duration_s == pytest.approx(COMPILE_S + plan.steps * plan.candidate.speed.step_s)
+    plain = plan_candidate(request(), {}, BatchPlan(1, 128, 1))
+    assert plain.duration_s == pytest.approx(plain.steps * plain.candidate.speed.step_s)
 
 
 def test_a_faster_way_that_was_not_taken_says_what_compiling_takes():
@@ -93,17 +93,17 @@ def test_a_faster_way_that_was_not_taken_says_what_compiling_takes():
 )
 def test_what_was_not_measured_is_not_compiled(changes):
     asked = request(**changes)
-    assert not any(COMPILE_KEY in option.changes for option in options(asked))
+    assert not any(COMPILE_KEY in candidate.changes for candidate in find_candidates(asked))
 
 
 def test_only_micro_batches_of_one_shape_are_compiled():
     lengths = tuple(200 + 8 * (number % 300) for number in range(1000))
     mixed = Rows(max(lengths), sum(lengths) / len(lengths), 50_000, lengths)
-    compiled = [option for option in options(request(mixed)) if COMPILE_KEY in option.changes]
+    compiled = [candidate for candidate in find_candidates(request(mixed)) if COMPILE_KEY in candidate.changes]
     assert compiled
-    assert all(option.choices.packing for option in compiled)
+    assert all(candidate.settings.packing for candidate in compiled)
     unpacked = request(mixed, given=frozenset({*VALUES, "packing"}))
-    assert not any(COMPILE_KEY in option.changes for option in options(unpacked))
+    assert not any(COMPILE_KEY in candidate.changes for candidate in find_candidates(unpacked))
 
 
 @pytest.mark.parametrize(("stage", "expected"), [(2, True), (3, False)])
@@ -173,8 +173,8 @@ MEASURED = [
 def test_memory_and_time_are_near_what_was_measured(  # noqa: PLR0917
     model, micro, tokens, accumulation, more, update_s, peak_gib
 ):
-    settings = {"liger": True, "checkpointing": False, "rank": 64, "dropout": 0.1, "loader_workers": 2, **more}
-    choices = Choices("lora", micro, tokens, accumulation=accumulation, is_compiled=True, **settings)
-    memory = estimate_memory(catalog_model(model), choices, DeviceKind.CUDA)
+    given = {"liger": True, "checkpointing": False, "rank": 64, "dropout": 0.1, "loader_workers": 2, **more}
+    settings = TrainSettings("lora", micro, tokens, accumulation=accumulation, is_compiled=True, **given)
+    memory = estimate_memory(catalog_model(model), settings, DeviceKind.CUDA)
     assert memory.peak_allocated_bytes / GIB == pytest.approx(peak_gib, rel=0.05)
-    assert estimate_speed(catalog_model(model), choices, H200).step_s == pytest.approx(update_s, rel=0.1)
+    assert estimate_speed(catalog_model(model), settings, H200).step_s == pytest.approx(update_s, rel=0.1)

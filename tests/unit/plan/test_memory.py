@@ -12,7 +12,7 @@ import pytest
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.model.shapes import catalog_model
 from lfwrap.plan.candidate import MARGIN_SHARE
-from lfwrap.plan.inputs.train_settings import Choices, Precision, read_choices
+from lfwrap.plan.inputs.train_settings import Precision, TrainSettings, read_settings
 from lfwrap.plan.memory.activations import layer_bytes
 from lfwrap.plan.memory.peak import estimate_memory
 from lfwrap.plan.memory.persistent import adapter_bytes, lasting_terms, weights_bytes
@@ -32,11 +32,11 @@ check = load_check()
 RECORDS = check.load_records()
 QWEN_7B, LLAMA_8B = catalog_model("qwen2.5-7b"), catalog_model("llama-3.1-8b")
 LLAMA_3B = catalog_model("llama-3.2-3b")
-PAPER = Choices("lora", 16, 1024, accumulation=8, rank=64, dropout=0.1)
+PAPER = TrainSettings("lora", 16, 1024, accumulation=8, rank=64, dropout=0.1)
 
 
-def terms(model, choices, kind=DeviceKind.CUDA):
-    return {term.name: term for term in estimate_memory(model, choices, kind).terms}
+def terms(model, settings, kind=DeviceKind.CUDA):
+    return {term.name: term for term in estimate_memory(model, settings, kind).terms}
 
 
 def test_there_is_enough_to_compare_with():
@@ -86,14 +86,14 @@ def test_what_ran_out_of_memory_was_predicted_not_to_fit():
     failed = [record for record in check.all_records() if record["status"] == "oom"]
     assert failed
     for record in failed:
-        memory = estimate_memory(check.case_model(record["case"]), check.case_choices(record["case"]))
+        memory = estimate_memory(check.case_model(record["case"]), check.case_settings(record["case"]))
         assert memory.device_bytes > (1 - MARGIN_SHARE) * record["device_total"], record["id"]
 
 
 @pytest.mark.parametrize("record", RECORDS[:6], ids=[record["id"] for record in RECORDS[:6]])
 def test_trainable_numbers_are_exact(record):
-    model, choices = check.case_model(record["case"]), check.case_choices(record["case"])
-    assert choices.trainable_parameters(model) == record["trainable"]
+    model, settings = check.case_model(record["case"]), check.case_settings(record["case"])
+    assert settings.trainable_parameters(model) == record["trainable"]
 
 
 def test_int8_keeps_what_it_reads_besides_what_dropout_makes_of_it():
@@ -108,7 +108,7 @@ def test_int8_keeps_what_it_reads_besides_what_dropout_makes_of_it():
 
 @pytest.mark.parametrize(("model", "rows"), [(LLAMA_3B, 32), (LLAMA_8B, 16), (LLAMA_3B, 1), (LLAMA_8B, 1)])
 def test_gradients_of_one_micro_batch_come_as_activations_go(model, rows):
-    once = Choices("full", rows, 840, liger=True)
+    once = TrainSettings("full", rows, 840, liger=True)
     often = dataclasses.replace(once, accumulation=2)
     peaks = [estimate_memory(model, each).peak_allocated_bytes for each in (once, often)]
     gradients = 4 * model.parameters
@@ -237,8 +237,8 @@ def test_a_cpu_has_no_context():
     ],
 )
 def test_the_engines_keys_are_read(values, expected):
-    choices = read_choices(values, seq_len_tokens=128, micro_batch=2, accumulation=1, world_size=1)
-    assert {name: getattr(choices, name) for name in expected} == expected
+    settings = read_settings(values, seq_len_tokens=128, micro_batch=2, accumulation=1, world_size=1)
+    assert {name: getattr(settings, name) for name in expected} == expected
 
 
 SMOLLM2 = dataclasses.replace(
@@ -254,7 +254,9 @@ SMOLLM2 = dataclasses.replace(
     tied_embeddings=True,
     dtype="float32",
 )
-RECAST = Choices("lora", 16, 752, accumulation=8, rank=64, dropout=0.1, padded=True, checkpoint_bytes=4, is_recast=True)
+RECAST = TrainSettings(
+    "lora", 16, 752, accumulation=8, rank=64, dropout=0.1, padded=True, checkpoint_bytes=4, is_recast=True
+)
 PACKED = {"micro_batch": 24, "accumulation": 1, "seq_len_tokens": 1104, "packing": True, "padded": False}
 
 
@@ -292,14 +294,14 @@ def test_an_fp32_checkpoint_takes_what_was_measured(changes, peak_bytes):
     ],
 )
 def test_frozen_weights_have_the_type_of_the_checkpoint(values, checkpoint, expected):
-    choices = read_choices(
+    settings = read_settings(
         values, seq_len_tokens=128, micro_batch=2, accumulation=1, world_size=1, checkpoint=checkpoint
     )
-    assert {name: getattr(choices, name) for name in expected} == expected
+    assert {name: getattr(settings, name) for name in expected} == expected
 
 
 def test_zero_2_casts_an_fp32_checkpoint_itself():
-    choices = read_choices(
+    settings = read_settings(
         {"bf16": True},
         seq_len_tokens=8,
         micro_batch=1,
@@ -308,7 +310,7 @@ def test_zero_2_casts_an_fp32_checkpoint_itself():
         zero_stage=2,
         checkpoint="float32",
     )
-    assert choices.weight_bytes == choices.residual_bytes == 2
+    assert settings.weight_bytes == settings.residual_bytes == 2
 
 
 def test_autocast_keeps_the_cast_weights_of_all_layers_and_the_extension_keeps_none():
@@ -341,11 +343,11 @@ def test_the_extension_stays_out_of_pure_bf16():
 
 
 def test_deepspeed_from_stage_2_on_holds_16_bit_models():
-    choices = read_choices(
+    settings = read_settings(
         {"bf16": True}, seq_len_tokens=128, micro_batch=2, accumulation=1, world_size=2, zero_stage=2
     )
-    assert choices.precision is Precision.PURE
-    assert choices.optimizer_bytes == 12
+    assert settings.precision is Precision.PURE
+    assert settings.optimizer_bytes == 12
 
 
 def test_checkpoints_in_main_memory_leave_one_layers_input():

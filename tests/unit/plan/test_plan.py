@@ -25,7 +25,7 @@ from lfwrap.plan.request import (
     STAGE_KEY,
     PlanRequest,
 )
-from lfwrap.plan.search import options
+from lfwrap.plan.search import find_candidates
 from lfwrap.units import GIB
 
 VALUES = {
@@ -62,15 +62,15 @@ def test_a_plan_fits_keeps_the_batch_and_is_the_fastest(hardware):
     asked = request(hardware)
     plan = make_plan(asked)
     assert plan.fits
-    assert plan.option.memory.device_bytes <= device_limit_bytes(asked.hardware)
-    assert plan.option.rows_per_update == plan.option.batch.effective == 128
-    rates = [option.speed.tokens_per_s for option in options(asked) if option.fits]
-    assert plan.option.speed.tokens_per_s >= 0.9 * max(rates)
+    assert plan.candidate.memory.device_bytes <= device_limit_bytes(asked.hardware)
+    assert plan.candidate.rows_per_update == plan.candidate.batch.effective == 128
+    rates = [candidate.speed.tokens_per_s for candidate in find_candidates(asked) if candidate.fits]
+    assert plan.candidate.speed.tokens_per_s >= 0.9 * max(rates)
 
 
 def test_without_lengths_nothing_is_packed_and_that_is_said():
     plan = make_plan(request())
-    assert set(plan.option.changes) <= {LIGER_KEY, NO_CHECKPOINTING_KEY, LOADERS_KEY}
+    assert set(plan.candidate.changes) <= {LIGER_KEY, NO_CHECKPOINTING_KEY, LOADERS_KEY}
     assert any("lfwrap data stats" in note for note in plan.notes)
 
 
@@ -88,7 +88,7 @@ def test_micro_batches_are_made_ahead_where_cores_are_to_spare(changes, expected
     asked = request(rows=ALPACA)
     cores = dataclasses.replace(asked.hardware, cpu_cores=16)
     asked = dataclasses.replace(asked, hardware=cores, **changes)
-    found = {option.changes.get(LOADERS_KEY, (None, ""))[0] for option in options(asked)}
+    found = {candidate.changes.get(LOADERS_KEY, (None, ""))[0] for candidate in find_candidates(asked)}
     assert found <= {expected}
 
 
@@ -115,56 +115,56 @@ def test_a_checkpoint_in_another_type_than_products_is_said_to_cost(stored, valu
 def test_the_type_of_the_checkpoint_reaches_the_plan():
     asked = request("h200", rows=ALPACA)
     recast = dataclasses.replace(asked, model=dataclasses.replace(asked.model, dtype="float32"))
-    weights = [make_plan(each).option.memory.terms[0].bytes for each in (asked, recast)]
+    weights = [make_plan(each).candidate.memory.terms[0].bytes for each in (asked, recast)]
     assert weights[1] == 2 * weights[0] == 4 * asked.model.parameters
 
 
 def test_short_rows_are_packed_and_the_rows_of_an_update_are_said():
     plan = make_plan(request(rows=ALPACA))
-    assert plan.option.changes["packing"][0] is True
-    assert plan.option.packs.rows_per_pack > 10
-    assert plan.option.rows_per_update == pytest.approx(128, rel=0.02)
-    assert f"lfwrap.effective_batch_size={plan.option.batch.effective}" in plan.overrides
+    assert plan.candidate.changes["packing"][0] is True
+    assert plan.candidate.packs.rows_per_pack > 10
+    assert plan.candidate.rows_per_update == pytest.approx(128, rel=0.02)
+    assert f"lfwrap.effective_batch_size={plan.candidate.batch.effective}" in plan.overrides
     assert any("packs" in note for note in plan.notes)
 
 
 def test_packs_of_rows_of_unknown_length_are_not_counted_as_rows():
     packing = {"packing": True, "neat_packing": True}
     plan = make_plan(request(values=packing, rows=Rows(4096, None, 1000)))
-    assert plan.option.rows_per_update is None
+    assert plan.candidate.rows_per_update is None
     assert plan.steps is None
     assert any("--mean-row" in note for note in plan.notes)
 
 
 def test_exact_leaves_the_rows_of_an_update_as_they_are():
     plan = make_plan(request(rows=ALPACA, speed="exact"))
-    assert not {"packing", "neat_packing", SAMPLING_KEY} & set(plan.option.changes)
+    assert not {"packing", "neat_packing", SAMPLING_KEY} & set(plan.candidate.changes)
 
 
 def test_off_changes_nothing():
     plan = make_plan(request(rows=Rows(512), speed="none"))
-    assert plan.option.changes == {}
+    assert plan.candidate.changes == {}
     assert plan.overrides == ()
-    assert plan.option.batch == BatchPlan(16, 8, 1)
+    assert plan.candidate.batch == BatchPlan(16, 8, 1)
 
 
 @pytest.mark.parametrize("key", [LIGER_KEY, NO_CHECKPOINTING_KEY])
 def test_what_the_person_set_stays(key):
     plan = make_plan(request(given=frozenset({*VALUES, key}), values={key: False}))
-    assert key not in plan.option.changes
+    assert key not in plan.candidate.changes
 
 
 def test_the_recipes_micro_batch_is_the_most_and_the_command_lines_is_fixed():
     given = frozenset({*VALUES, MICRO_KEY})
-    assert make_plan(request(given=given, micro_limit=2, rows=ALPACA, speed="exact")).option.batch.micro_batch <= 2
+    assert make_plan(request(given=given, micro_limit=2, rows=ALPACA, speed="exact")).candidate.batch.micro_batch <= 2
     fixed = request(given=given, batch=BatchPlan(4, 32, 1), speed="exact")
-    assert make_plan(fixed).option.batch == BatchPlan(4, 32, 1)
+    assert make_plan(fixed).candidate.batch == BatchPlan(4, 32, 1)
 
 
 @pytest.mark.parametrize("hardware", ["cpu", "m2-max-96gb"])
 def test_no_liger_without_its_gpus(hardware):
     plan = make_plan(request(hardware, model="smollm2-135m", values={"bf16": False}, rows=Rows(512)))
-    assert LIGER_KEY not in plan.option.changes
+    assert LIGER_KEY not in plan.candidate.changes
 
 
 def test_a_gpu_in_use_counts_only_what_is_free():
@@ -172,7 +172,7 @@ def test_a_gpu_in_use_counts_only_what_is_free():
     busy = dataclasses.replace(idle, gpus=(dataclasses.replace(idle.gpus[0], free_bytes=30 * GIB),))
     assert device_limit_bytes(busy) < 30 * GIB < device_limit_bytes(idle)
     plan = make_plan(dataclasses.replace(request(), hardware=busy))
-    assert plan.option.memory.device_bytes < 30 * GIB
+    assert plan.candidate.memory.device_bytes < 30 * GIB
 
 
 @pytest.mark.parametrize(
@@ -200,22 +200,22 @@ def test_a_model_that_fits_nowhere_near():
 
 def test_a_prediction_takes_the_recipe_as_it_is():
     plan = predict_plan(request("rtx-4090"))
-    assert plan.option.changes == {}
-    assert plan.option.batch == BatchPlan(16, 8, 1)
+    assert plan.candidate.changes == {}
+    assert plan.candidate.batch == BatchPlan(16, 8, 1)
     assert not plan.fits
 
 
 def test_steps_and_time():
     plan = make_plan(request(rows=ALPACA, speed="exact"))
     assert plan.steps == -(-52_000 // 128)
-    assert plan.duration_s == pytest.approx(plan.steps * plan.option.speed.step_s)
+    assert plan.duration_s == pytest.approx(plan.steps * plan.candidate.speed.step_s)
     assert make_plan(request(values={"max_steps": 7})).steps == 7
     assert make_plan(request()).steps is None
 
 
 def test_disk_holds_weights_and_states():
     plan = make_plan(request())
-    numbers = plan.option.choices.adapter_parameters(catalog_model("qwen2.5-7b"))
+    numbers = plan.candidate.settings.adapter_parameters(catalog_model("qwen2.5-7b"))
     assert plan.checkpoint_bytes == 12 * numbers
     assert plan.disk_bytes == 4 * plan.checkpoint_bytes
 
@@ -249,8 +249,8 @@ def test_json_has_the_agreed_keys():
 def test_gpus_share_only_what_does_not_fit_otherwise(hardware, model, stage):
     values = {"finetuning_type": "full"}
     asked = request(hardware, model=model, values=values, rows=Rows(1024), open_stages=(2, 3))
-    chosen = make_plan(asked).option
-    assert chosen.choices.zero_stage == stage
+    chosen = make_plan(asked).candidate
+    assert chosen.settings.zero_stage == stage
     assert (STAGE_KEY in chosen.changes) == (stage is not None)
     if stage == 3:
         assert "lfwrap.zero_stage=3" in make_plan(asked).overrides
@@ -268,26 +268,26 @@ def test_zero_3_is_no_way_to_train_an_adapter_of_what_does_not_fit_a_gpu():
 def test_layer_inputs_wait_in_main_memory_where_that_alone_fits():
     values = {"cutoff_len": 12288, "lora_rank": 8}
     plan = make_plan(request("rtx-3090", rows=Rows(12288), values=values, batch=BatchPlan(1, 128, 1)))
-    assert OFFLOADED_CHECKPOINTS_KEY in plan.option.changes
+    assert OFFLOADED_CHECKPOINTS_KEY in plan.candidate.changes
     assert "use_unsloth_gc=true" in plan.overrides
 
 
 def test_with_the_extension_there_is_no_padding_and_less_is_kept():
-    auto = make_plan(request(rows=ALPACA)).option
-    extended = make_plan(request(rows=ALPACA, speed="max")).option
+    auto = make_plan(request(rows=ALPACA)).candidate
+    extended = make_plan(request(rows=ALPACA, speed="max")).candidate
     assert extended.speed.tokens_per_s > auto.speed.tokens_per_s
     values = {"disable_gradient_checkpointing": True, "enable_liger_kernel": True, "lora_dropout": 0.1}
-    fixed = [predict_plan(request(rows=ALPACA, speed=speed, values=values)).option for speed in ("auto", "max")]
+    fixed = [predict_plan(request(rows=ALPACA, speed=speed, values=values)).candidate for speed in ("auto", "max")]
     assert fixed[1].memory.peak_allocated_bytes < fixed[0].memory.peak_allocated_bytes
     assert "attention mask" not in {term.name for term in fixed[1].memory.terms}
     assert fixed[1].speed.tokens_per_s == pytest.approx(fixed[1].speed.padded_tokens_per_s)
 
 
 def test_where_the_extension_does_not_know_its_way_plans_are_as_without_it():
-    plans = [predict_plan(request("rtx-4090", model="gemma-2-2b", speed=speed)).option for speed in ("auto", "max")]
-    assert not plans[1].choices.is_padding_free
-    on_a_cpu = predict_plan(request("cpu", speed="max")).option
-    assert not on_a_cpu.choices.is_extended
+    plans = [predict_plan(request("rtx-4090", model="gemma-2-2b", speed=speed)).candidate for speed in ("auto", "max")]
+    assert not plans[1].settings.is_padding_free
+    on_a_cpu = predict_plan(request("cpu", speed="max")).candidate
+    assert not on_a_cpu.settings.is_extended
 
 
 EVALUATED = {"val_size": 0.1, "eval_strategy": "steps"}
@@ -296,15 +296,17 @@ EVALUATED = {"val_size": 0.1, "eval_strategy": "steps"}
 def test_evaluation_takes_fewer_rows_at_a_time_where_its_logits_would_not_fit():
     rows = Rows(2048, 600.0)
     plan = make_plan(request("rtx-4090", model="llama-3.2-3b", rows=rows, values=EVALUATED))
-    size = plan.option.changes[EVAL_BATCH_KEY][0]
+    size = plan.candidate.changes[EVAL_BATCH_KEY][0]
     assert size < 8
-    assert plan.option.memory.moments["evaluation"] < plan.option.memory.device_bytes <= plan.option.limit_bytes
+    assert (
+        plan.candidate.memory.moments["evaluation"] < plan.candidate.memory.device_bytes <= plan.candidate.limit_bytes
+    )
     roomy = make_plan(request("h200", rows=rows, values=EVALUATED))
-    assert EVAL_BATCH_KEY not in roomy.option.changes
+    assert EVAL_BATCH_KEY not in roomy.candidate.changes
     own = make_plan(request("h200", rows=rows, values={**EVALUATED, EVAL_BATCH_KEY: 2}))
-    assert own.option.choices.eval_batch == 2
+    assert own.candidate.settings.eval_batch == 2
 
 
 @pytest.mark.parametrize("values", [{}, {"val_size": 0.1}, {"eval_strategy": "epoch"}])
 def test_what_is_not_evaluated_takes_nothing(values):
-    assert "evaluation" not in make_plan(request(values=values)).option.memory.moments
+    assert "evaluation" not in make_plan(request(values=values)).candidate.memory.moments

@@ -10,7 +10,7 @@ from lfwrap.hardware.load import load_hardware
 from lfwrap.model.shapes import catalog_model
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import Rows
-from lfwrap.plan.plan import make_plan, plan_way, rank_plans
+from lfwrap.plan.plan import make_plan, plan_candidate, rank_plans
 from lfwrap.plan.request import CUTOFF_KEY, PlanRequest
 
 
@@ -31,7 +31,7 @@ def asked(**changes):
 @pytest.mark.parametrize("speed", ["exact", "auto", "max"])
 def test_the_first_is_the_plans_own(speed):
     request = asked(speed=speed)
-    best, first = make_plan(request).option, rank_plans(request, 6)[0].option
+    best, first = make_plan(request).candidate, rank_plans(request, 6)[0].candidate
     assert (best.changes, best.batch) == (first.changes, first.batch)
 
 
@@ -39,9 +39,9 @@ def test_they_fit_they_differ_and_no_kind_comes_more_than_twice():
     plans = rank_plans(asked(), 6)
     assert len(plans) == 6
     assert all(plan.fits for plan in plans)
-    kinds = [frozenset(plan.option.changes) - {CUTOFF_KEY} for plan in plans]
+    kinds = [frozenset(plan.candidate.changes) - {CUTOFF_KEY} for plan in plans]
     assert max(kinds.count(kind) for kind in kinds) == 2
-    ways = {(plan.option.batch, *sorted((key, value) for key, (value, _) in plan.option.changes.items()))
+    ways = {(plan.candidate.batch, *sorted((key, value) for key, (value, _) in plan.candidate.changes.items()))
             for plan in plans}  # fmt: skip
     assert len(ways) == 6
 
@@ -52,7 +52,7 @@ def test_nothing_fits_a_small_gpu():
 
 def test_a_given_way_is_planned_whether_it_fits_or_not():
     request = asked(hardware=load_hardware("rtx-4060-ti-16gb"))
-    plan = plan_way(request, {"enable_liger_kernel": (True, "measured")}, BatchPlan(32, 4, 1))
+    plan = plan_candidate(request, {"enable_liger_kernel": (True, "measured")}, BatchPlan(32, 4, 1))
     assert not plan.fits
-    assert plan.option.batch.micro_batch == 32
-    assert plan.option.choices.liger
+    assert plan.candidate.batch.micro_batch == 32
+    assert plan.candidate.settings.liger

@@ -12,13 +12,13 @@ import pytest
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import Gpu
 from lfwrap.model.shapes import catalog_model
-from lfwrap.plan.inputs.train_settings import Choices
+from lfwrap.plan.inputs.train_settings import TrainSettings
 from lfwrap.plan.speed.throughput import estimate_speed, micro_step_s
 
 CHECK = Path(__file__).resolve().parents[3] / "benchmarks" / "memory" / "check.py"
 H100 = load_hardware("h100-80gb").smallest_gpu
 QWEN_7B = catalog_model("qwen2.5-7b")
-LONG = Choices("lora", 4, 4096, accumulation=4, rank=64, liger=True)
+LONG = TrainSettings("lora", 4, 4096, accumulation=4, rank=64, liger=True)
 
 
 def load_check():
@@ -112,8 +112,8 @@ def test_an_update_adds_up_and_padding_is_no_progress():
 
 def test_zero_3_travels_and_slow_links_cost():
     def step(**changes):
-        choices = dataclasses.replace(LONG, world_size=2, **changes)
-        return estimate_speed(QWEN_7B, choices, H100, interconnect=link).step_s
+        settings = dataclasses.replace(LONG, world_size=2, **changes)
+        return estimate_speed(QWEN_7B, settings, H100, interconnect=link).step_s
 
     link = "nvlink"
     plain, sharded = step(), step(zero_stage=3)

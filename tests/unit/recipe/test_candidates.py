@@ -67,4 +67,4 @@ def test_a_measured_way_is_followed_to_the_letter():
     planned = follow_values(recipe("auto"), FACTS, machine(), values, "measured")
     assert {key: value for key, (value, _) in planned.values.items()} == values
     assert {reason for _, reason in planned.values.values()} == {"measured"}
-    assert planned.plan.option.batch.effective == 128
+    assert planned.plan.candidate.batch.effective == 128

@@ -45,9 +45,9 @@ def test_auto_packs_and_the_engine_gets_it():
     engine = rendered.engine
     assert engine["packing"] is engine["neat_packing"] is engine["enable_liger_kernel"] is True
     assert engine["cutoff_len"] < 4096
-    assert planned.plan.option.rows_per_update == pytest.approx(128, rel=0.02)
+    assert planned.plan.candidate.rows_per_update == pytest.approx(128, rel=0.02)
     product = engine[MICRO] * engine[ACCUMULATION]
-    assert product == planned.plan.option.batch.effective < 128
+    assert product == planned.plan.candidate.batch.effective < 128
     assert sources(rendered)["packing"] is Source.PLAN
     assert all(value.reason for value in rendered.values if value.source is Source.PLAN)
     assert any("rows on average" in note for note in planned.notes)

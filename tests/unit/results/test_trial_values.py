@@ -98,8 +98,8 @@ def test_what_the_worker_found_as_figures_of_the_data():
     ],
 )
 def test_an_epoch_bears_its_share_of_the_compiling_that_a_trial_does_not_time(steps, updates, epoch_s):
-    option = SimpleNamespace(changes={}, batch=BatchPlan(1, 1, 1), compile_s=20.0)
-    plan = SimpleNamespace(steps=steps, option=option)
+    candidate = SimpleNamespace(changes={}, batch=BatchPlan(1, 1, 1), compile_s=20.0)
+    plan = SimpleNamespace(steps=steps, candidate=candidate)
     found = {"status": "ok", "epoch_s": 100.0, "updates": updates}
     assert read_trial(Way(Planned(plan=plan)), found, None).epoch_s == epoch_s
 
