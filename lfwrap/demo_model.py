@@ -17,8 +17,9 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
-from lfwrap.engine.worker_process import WorkerProcess, child_environment
+from lfwrap.engine.worker_process import WorkerProcess
 from lfwrap.errors import PreflightError
 from lfwrap.files import locked, sha256_file, write_json
 from lfwrap.units import GIB, format_bytes
@@ -94,7 +95,7 @@ def _make(engine: Engine, say: Say, place: Path) -> None:
 
 def convert_gguf(engine: Engine, gguf: Path, out: Path) -> dict[str, int | float]:
     """Write a GGUF file as an fp32 checkpoint into an empty folder. Raises EngineError."""
-    environment = child_environment(model_is_local=True)
+    environment = engine_environment(model_is_local=True)
     arguments = [str(gguf), str(out), _EOS, _PAD]
     with WorkerProcess(engine.python, "checkpoint", arguments, environment=environment) as worker:
         return worker.receive()

@@ -16,9 +16,9 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, find_engine, package_version
 from lfwrap.engine.versions import refused_versions
-from lfwrap.engine.worker_process import child_environment
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.hardware.probe import probe_hardware
 from lfwrap.hardware.profile import HardwareProfile
@@ -88,7 +88,7 @@ def probe_machine(*, ask_hub: bool, environ: Mapping[str, str] = os.environ) -> 
 
 def probe_torch(python: Path, timeout_s: float = _TORCH_TIMEOUT_S) -> dict[str, Any]:
     """What the engine's torch says; ``error`` is set when it can't be imported or does not answer in time."""
-    environment = child_environment(model_is_local=True)
+    environment = engine_environment(model_is_local=True)
     try:
         done = subprocess.run(
             [str(python), *worker_argv("torch_facts")],

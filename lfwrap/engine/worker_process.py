@@ -7,7 +7,6 @@ group. A worker that reads requests also ends by itself when lfwrap dies: its st
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import signal
 import subprocess
@@ -21,30 +20,9 @@ import orjson
 from lfwrap.engine.diagnose import diagnose
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import EngineError, PreflightError
-from lfwrap.hardware.host_facts import has_busy_neighbours
 
 _TAIL_BYTES = 16_384
 _GRACE_S = 3.0
-
-
-def child_environment(*, model_is_local: bool, runs_model: bool = True) -> dict[str, str]:
-    """The environment of a child: ours, UTF-8 throughout, and no look at the hub for a model that lies in a folder.
-
-    Where other programs use the cores, its threads sleep while they wait for each other: spinning ones made answers on
-    a CPU five to ten times slower there. To see whether they do takes 0.2 s, which is spared where no model runs.
-    """
-    environment = os.environ | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
-    if runs_model and "OMP_WAIT_POLICY" not in environment and _is_busy():
-        environment["OMP_WAIT_POLICY"] = "PASSIVE"
-    if model_is_local:
-        environment.setdefault("HF_HUB_OFFLINE", "1")
-    return environment
-
-
-@functools.cache
-def _is_busy() -> bool:
-    """Whether this machine had other work when the first child was started."""
-    return has_busy_neighbours()
 
 
 def end_group(process: subprocess.Popen[Any]) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
-from lfwrap.engine.worker_process import WorkerProcess, child_environment
+from lfwrap.engine.worker_process import WorkerProcess
 from lfwrap.files import write_json
 from lfwrap.inference.target import Target, has_any, load_facts_json
 from lfwrap.model.hf_config import find_config
@@ -95,7 +96,7 @@ class FilesJob:
         self._folder = folder
         arguments = target.engine_arguments(quantized=False)
         arguments.pop("adapter_name_or_path", None)
-        environment = child_environment(model_is_local=target.model_is_local, runs_model=False)
+        environment = engine_environment(model_is_local=target.model_is_local, runs_model=False)
         self._worker = WorkerProcess(engine.python, "export_files", environment=environment)
         self._job = {"arguments": arguments, "out": str(folder), "text_only": is_text_only(target)}
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
-from lfwrap.engine.worker_process import WorkerProcess, child_environment
+from lfwrap.engine.worker_process import WorkerProcess
 from lfwrap.errors import PreflightError, UsageError
 from lfwrap.model.hub import DEFAULT_ENDPOINT, TOKEN_VARIABLES
 
@@ -70,7 +71,7 @@ def endpoint(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def _ask(engine: Engine, job: Mapping[str, Any]) -> dict[str, Any]:
-    environment = child_environment(model_is_local=False) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    environment = engine_environment(model_is_local=False) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     with WorkerProcess(engine.python, "push_model", environment=environment) as worker:
         worker.send(job)
         found = worker.receive()

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
-from lfwrap.engine.worker_process import WorkerProcess, child_environment
+from lfwrap.engine.worker_process import WorkerProcess
 from lfwrap.errors import EngineError
 from lfwrap.inference.agreement import Agreement
 from lfwrap.inference.target import Target
@@ -280,7 +281,7 @@ class ComparisonJob:
         Raises:
             PreflightError: the engine's Python can't be started.
         """
-        environment = child_environment(model_is_local=target.model_is_local)
+        environment = engine_environment(model_is_local=target.model_is_local)
         if devices is not None:
             environment["CUDA_VISIBLE_DEVICES"] = devices
         reference = Side(target.engine_arguments(quantized=False), str(target.adapter) if target.adapter else None)

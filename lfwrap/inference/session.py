@@ -8,8 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
-from lfwrap.engine.worker_process import WorkerProcess, child_environment
+from lfwrap.engine.worker_process import WorkerProcess
 from lfwrap.inference.questions import Question
 from lfwrap.inference.target import Target
 
@@ -110,7 +111,7 @@ class AnswerSession:
             adapters = {TUNED: target.adapter} if target.adapter else {}
         self._adapters = tuple(adapters)
         self._worker = WorkerProcess(
-            engine.python, self.worker_script, environment=child_environment(model_is_local=target.model_is_local)
+            engine.python, self.worker_script, environment=engine_environment(model_is_local=target.model_is_local)
         )
         self._load = {
             "arguments": target.engine_arguments(),

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
-from lfwrap.engine.worker_process import child_environment
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import DataError, PreflightError
 from lfwrap.export.formats.merged import run_logged
@@ -68,7 +68,7 @@ def _import_problem(engine: Engine) -> str | None:
     try:
         done = subprocess.run(
             [str(engine.python), "-c", "import optimum.gptq, gptqmodel"],
-            env=child_environment(model_is_local=True),
+            env=engine_environment(model_is_local=True),
             capture_output=True,
             text=True,
             errors="replace",

@@ -12,8 +12,9 @@ from typing import Any
 
 from lfwrap.engine.child_process import MARKER, start_child, sweep
 from lfwrap.engine.diagnose import read_tail
+from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
-from lfwrap.engine.worker_process import WorkerProcess, child_environment, engine_failure
+from lfwrap.engine.worker_process import WorkerProcess, engine_failure
 from lfwrap.errors import PreflightError
 from lfwrap.export.files import write_model_config
 from lfwrap.export.formats.merge_check import read_shapes
@@ -133,7 +134,7 @@ def write_merged(engine: Engine, target: Target, stage: Path, settings: MergeSet
 
 
 def _stream(engine: Engine, target: Target, stage: Path, settings: MergeSettings) -> dict[str, float]:
-    environment = child_environment(model_is_local=True, runs_model=False)
+    environment = engine_environment(model_is_local=True, runs_model=False)
     with WorkerProcess(engine.python, "merge_adapter", environment=environment) as worker:
         stage.mkdir(parents=True)
         write_model_config(target, stage, settings.dtype)
@@ -186,7 +187,7 @@ def run_logged(argv: list[str], scratch: Path, *, local: bool, what: str = "llam
     child = start_child(
         argv,
         cwd=scratch,
-        environment=child_environment(model_is_local=local) | {MARKER: str(scratch)},
+        environment=engine_environment(model_is_local=local) | {MARKER: str(scratch)},
         stdout=stdout,
         stderr=stderr,
         show_example=False,

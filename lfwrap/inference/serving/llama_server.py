@@ -17,8 +17,9 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
-from lfwrap.engine.worker_process import WorkerProcess, child_environment, end_group, ending
+from lfwrap.engine.worker_process import WorkerProcess, end_group, ending
 from lfwrap.errors import EngineError
 
 RUNTIME_HINT = "pip install 'lfwrap[gguf]' brings xllamacpp; llama.cpp's llama-server on the PATH does as well."
@@ -78,7 +79,7 @@ def serve_gguf(engine: Engine, path: Path, *, context_tokens: int) -> Iterator[L
     """
     if find_runtime(engine) == "xllamacpp":
         arguments = [str(path), str(context_tokens)]
-        environment = child_environment(model_is_local=True)
+        environment = engine_environment(model_is_local=True)
         with WorkerProcess(engine.python, "gguf_server", arguments, environment=environment) as worker:
             yield LlamaServer(worker.receive()["address"])
     else:

@@ -16,8 +16,9 @@ from typing import Any, Self
 
 import orjson
 
+from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
-from lfwrap.engine.worker_process import WorkerProcess, child_environment
+from lfwrap.engine.worker_process import WorkerProcess
 from lfwrap.errors import EngineError, PreflightError
 from lfwrap.inference.parity import DEFAULT_QUESTIONS, TOLERANCES, ReferenceAnswer, compare_sides
 from lfwrap.inference.serving.backends import backend_arguments
@@ -95,7 +96,7 @@ class Server:
 
     def __init__(self, engine: Engine, target: Target, options: ServeOptions) -> None:
         """Start to load. Raises PreflightError when the engine's Python can't be started."""
-        environment = child_environment(model_is_local=target.model_is_local)
+        environment = engine_environment(model_is_local=target.model_is_local)
         environment |= {"ALLOW_LOCAL_FILES": "0", "API_VERBOSE": "0", "API_MODEL_NAME": options.name}
         # SGLang's own server is started by the engine as `python3`: the engine's, not whichever comes first.
         environment["PATH"] = os.pathsep.join([str(engine.python.parent), environment.get("PATH", os.defpath)])

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
-from lfwrap.engine.worker_process import child_environment, end_group, ending, engine_failure
+from lfwrap.engine.worker_process import end_group, ending, engine_failure
 from lfwrap.errors import EngineError, PreflightError
 from lfwrap.files import write_text
 from lfwrap.inference.target import Target
@@ -97,7 +98,7 @@ def web_settings(target: Target, *, base: bool) -> dict[str, Any]:
 
 def web_environment(target: Target, port: int, *, browser: bool) -> Mapping[str, str]:
     """Bound to this machine, shared with nobody, no calls home, no local files for whoever asks."""
-    environment = child_environment(model_is_local=target.model_is_local)
+    environment = engine_environment(model_is_local=target.model_is_local)
     environment.pop("GRADIO_ROOT_PATH", None)
     environment |= {
         "GRADIO_SERVER_NAME": HOST,

@@ -10,11 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lfwrap.engine import worker_process
-from lfwrap.engine.worker_process import WorkerProcess, child_environment, ending
+from lfwrap.engine.environment import engine_environment
+from lfwrap.engine.worker_process import WorkerProcess, ending
 from lfwrap.errors import EngineError, PreflightError
 
-ENVIRONMENT = child_environment(model_is_local=True)
+ENVIRONMENT = engine_environment(model_is_local=True)
 
 
 def _worker(tmp_path: Path, body: str) -> WorkerProcess:
@@ -98,26 +98,3 @@ def test_a_python_that_is_not_there(tmp_path):
 def test_endings_in_words():
     assert ending(2) == "ended with exit code 2"
     assert ending(-signal.SIGKILL) == "was ended by SIGKILL (out of memory?)"
-
-
-@pytest.mark.parametrize(
-    ("busy", "stated", "expected"), [(True, None, "PASSIVE"), (False, None, None), (True, "ACTIVE", "ACTIVE")]
-)
-def test_threads_sleep_at_barriers_where_others_use_the_cores(monkeypatch, busy, stated, expected):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if stated:
-        monkeypatch.setenv("OMP_WAIT_POLICY", stated)
-    monkeypatch.setattr(worker_process, "has_busy_neighbours", lambda: busy)
-    worker_process._is_busy.cache_clear()
-    assert child_environment(model_is_local=True, runs_model=False).get("OMP_WAIT_POLICY") == stated
-    assert child_environment(model_is_local=True).get("OMP_WAIT_POLICY") == expected
-    worker_process._is_busy.cache_clear()
-
-
-def test_the_hub_is_left_alone_for_a_local_model_unless_asked_for(monkeypatch):
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    assert child_environment(model_is_local=True)["HF_HUB_OFFLINE"] == "1"
-    assert "HF_HUB_OFFLINE" not in child_environment(model_is_local=False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    assert child_environment(model_is_local=True)["HF_HUB_OFFLINE"] == "0"
-    assert child_environment(model_is_local=True)["PYTHONUTF8"] == "1"
