@@ -50,6 +50,10 @@ fmt: (setup "all,dev")
 docs: (setup "all,dev")
     {{bin}}/python docs/generate.py
 
+# Write the tables of what the installed engine takes and writes (lfwrap/engine/tables)
+engine-tables: (setup "all,dev")
+    {{bin}}/python -m lfwrap.engine.refresh
+
 # Benchmarks: ratios against peers in the same run
 bench name="prepare_data" *arguments: (setup "all,dev")
     {{bin}}/python benchmarks/{{name}}.py {{arguments}}

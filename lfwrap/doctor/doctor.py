@@ -10,7 +10,7 @@ from typing import Any
 
 from lfwrap import __version__
 from lfwrap.doctor.machine_facts import MachineFacts
-from lfwrap.engine.locate import SUPPORTED_VERSION
+from lfwrap.engine.compat import SUPPORTED_VERSION
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.units import GIB, format_bytes
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from lfwrap.engine.compat import TABLES
 from lfwrap.errors import UsageError
 
 
@@ -84,10 +85,7 @@ ANY_TEMPLATE = TemplateFacts(
 @functools.cache
 def load_table() -> Mapping[str, Any]:
     """The shipped table: ``engine`` (a version) and ``templates`` (name → facts)."""
-    from importlib import resources
-
-    text = resources.files("lfwrap.engine").joinpath("tables", "tool_templates.json").read_text(encoding="utf-8")
-    table: dict[str, Any] = json.loads(text)
+    table: dict[str, Any] = json.loads((TABLES / "tool_templates.json").read_bytes())
     return table
 
 

@@ -1,6 +1,6 @@
 """What the engine takes: its keys, its chat templates, and which model wants which template.
 
-Read from the installed engine's source, never by importing it; a snapshot of 0.9.5 ships for machines without it.
+Read from the installed engine's source, never by importing it; a table of them ships for machines without it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.compat import TABLES
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.source import SourceField, SourceModules
 
-SNAPSHOT = Path(__file__).parent / "tables" / "llamafactory-0.9.5.json"
+FACTS_TABLE = TABLES / "facts.json"
 
 # The argument classes of `llamafactory-cli train`, in the order of the engine's parser, and what each is about.
 ROOTS = {
@@ -103,13 +104,13 @@ def facts_from_json(value: Mapping[str, Any]) -> EngineFacts:
 
 
 def load_engine_facts(engine: Engine | None = None) -> EngineFacts:
-    """The facts of an engine; without one, and for the version it was taken from, those of the shipped snapshot."""
-    snapshot = facts_from_json(orjson.loads(SNAPSHOT.read_bytes()))
+    """The facts of an engine; without one, and for the version it was taken from, those of the shipped table."""
+    shipped = facts_from_json(orjson.loads(FACTS_TABLE.read_bytes()))
     if engine is None:
-        return snapshot
+        return shipped
     versions = (engine.version, package_version(engine, "transformers"))
-    # Reading the source takes time: needless where the snapshot says the same, to which an engine test holds it.
-    return snapshot if versions == (snapshot.version, snapshot.transformers) else read_engine_facts(engine)
+    # Reading the source takes time: needless where the table says the same, to which an engine test holds it.
+    return shipped if versions == (shipped.version, shipped.transformers) else read_engine_facts(engine)
 
 
 def read_engine_facts(engine: Engine) -> EngineFacts:

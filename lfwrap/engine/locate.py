@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lfwrap.engine.compat import SUPPORTED_VERSION
 from lfwrap.errors import PreflightError
 
 ENGINE_PYTHON_VARIABLE = "LFWRAP_ENGINE_PYTHON"
-SUPPORTED_VERSION = "0.9.5"
 _CLI_NAME = "llamafactory-cli"
 _PROBE_TIMEOUT_S = 30.0
 

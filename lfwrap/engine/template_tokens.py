@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-_TABLE = Path(__file__).parent / "tables" / "template_tokens.json"
+from lfwrap.engine.compat import TABLES
+
+_TABLE = TABLES / "template_tokens.json"
 _ROLES = {"human": "user", "gpt": "assistant", "observation": "observation", "function_call": "call"}
 # Of JSON and XML marks, counted with the tokenizers of Qwen and SmolLM2.
 _MARK_CHARACTERS_PER_TOKEN = 3

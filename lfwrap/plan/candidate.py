@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lfwrap.engine.compat import KNOWN_ARCHITECTURES
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import Packs, padded_row_tokens
@@ -22,8 +23,6 @@ COMPILE_S = 20.0
 """What the first update takes more where layers are compiled: 13 to 16 s on hosts of H200s with 16 cores a GPU."""
 _DEFAULT_EPOCHS = 3.0
 _FP32_BYTES = 4
-# Architectures whose rows lfwrap's extension can lay one behind the other.
-_PADDING_FREE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 # Where the rows' lengths are unknown, time is planned as if their mean were this part of the longest.
 _UNKNOWN_SHARE = 0.25
 
@@ -141,8 +140,8 @@ def _extended(request: PlanRequest, settings: TrainSettings) -> TrainSettings:
     if request.speed != "max" or request.hardware.kind not in {DeviceKind.CUDA, DeviceKind.ROCM}:
         return settings
     model = request.model
-    is_known = model.architecture in _PADDING_FREE and not model.sliding_window and settings.compute_bytes < _FP32_BYTES
-    return replace(settings, is_extended=True, is_padding_free=is_known)
+    is_known = model.architecture in KNOWN_ARCHITECTURES and not model.sliding_window
+    return replace(settings, is_extended=True, is_padding_free=is_known and settings.compute_bytes < _FP32_BYTES)
 
 
 def _typical(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lfwrap.engine.compat import KNOWN_ARCHITECTURES
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.plan.candidate import COMPILE_S, Candidate
 from lfwrap.plan.inputs.train_settings import NF4, Precision, TrainSettings
@@ -14,8 +15,7 @@ from lfwrap.plan.request import COMPILE_KEY, PlanRequest
 REASON = "Norms, casts and dropout of a layer become a few kernels; worth the time that compiling takes."
 # With one of these the trainer compiles the model, torch_compile or not.
 TRAINERS_OWN_KEYS = ("torch_compile_backend", "torch_compile_mode")
-# Models and GPUs whose layers were compiled, or are built alike.
-_MODELS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+# The compute capability from which GPUs had their layers compiled, or are built alike.
 _FROM = (8, 0)
 
 
@@ -45,7 +45,7 @@ def may_compile(request: PlanRequest, settings: TrainSettings) -> bool:
         settings: its settings as they stand.
     """
     gpu, model = request.hardware.smallest_gpu, request.model
-    is_known = model.architecture in _MODELS and not model.sliding_window and not settings.use_dora
+    is_known = model.architecture in KNOWN_ARCHITECTURES and not model.sliding_window and not settings.use_dora
     is_known &= settings.is_lora and settings.quantization_bit in {0, NF4} and settings.precision is Precision.MIXED
     is_whole = not why_left_to_trainer(request.values, request.zero_stage)
     ability = gpu.compute_capability if gpu else None

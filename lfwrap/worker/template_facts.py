@@ -1,8 +1,8 @@
 """What each of the engine's templates can say about tools, found by trying it: prints one JSON object.
 
-Run with the engine's Python: ``python template_facts.py > lfwrap/engine/tables/tool_templates.json``. It needs no
-model and no tokenizer. For every template it formats one call, two calls, a call beside text and a call after a
-thought exactly as the engine does while training, and reads them back with the engine's own extractor.
+`just engine-tables` runs it and keeps what it prints. It needs no model and no tokenizer. For every
+template it formats one call, two calls, a call beside text and a call after a thought exactly as the engine does
+while training, and reads them back with the engine's own extractor.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What each of the engine's templates writes around a row's texts: prints one JSON object.
 
-Run with the engine's Python: ``python template_frames.py > lfwrap/engine/tables/template_tokens.json``. It needs no
-model, no tokenizer. With it the tokens of a row are its texts' tokens plus those of the pieces that stand around them.
+`just engine-tables` runs it and keeps what it prints. It needs no model and no tokenizer. With it the
+tokens of a row are its texts' tokens plus those of the pieces that stand around them.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.compat import GPTQ_DEPENDENCIES, GPTQ_PACKAGES, SUPPORTED_VERSION
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.worker_scripts import worker_argv
@@ -21,12 +22,9 @@ from lfwrap.yaml_files import dump_yaml
 
 BITS = (2, 3, 4, 8)
 DEFAULT_BITS = 4
-# The set that was seen to work with LLaMA-Factory 0.9.5: others' requirements exclude its transformers, or each other.
-_PACKAGES = {"gptqmodel": "5.8", "optimum": "2.1", "torchao": "0.16"}
-_NEEDED_BY_THEM = ("device-smi", "tokenicer", "logbar", "defuser", "threadpoolctl", "random_word", "pypcre")
-_INSTALL = (
-    "BUILD_CUDA_EXT=0 {python} -m pip install --no-deps --no-build-isolation gptqmodel==5.8.0 optimum==2.1.0 "
-    "torchao==0.16.0 " + " ".join(_NEEDED_BY_THEM)
+_PINNED = tuple(f"{name}=={version}" for name, version in GPTQ_PACKAGES.items())
+_INSTALL = "BUILD_CUDA_EXT=0 {python} -m pip install --no-deps --no-build-isolation " + " ".join(
+    (*_PINNED, *GPTQ_DEPENDENCIES)
 )
 _IMPORT_TIMEOUT_S = 300.0
 _SAMPLES = 128
@@ -41,12 +39,12 @@ def check_gptq(engine: Engine, calibration: Path | None) -> None:
     Raises:
         PreflightError: a package is missing, of another version or broken, or there is no text to calibrate on.
     """
-    found = {name: package_version(engine, name) for name in (*_PACKAGES, *_NEEDED_BY_THEM)}
+    found = {name: package_version(engine, name) for name in (*GPTQ_PACKAGES, *GPTQ_DEPENDENCIES)}
     lacking = [name for name, version in found.items() if version is None]
     odd = [
-        f"{name} {version} (needs {_PACKAGES[name]})"
+        f"{name} {version} (needs {_series(name)})"
         for name, version in found.items()
-        if version and name in _PACKAGES and not version.startswith(f"{_PACKAGES[name]}.")
+        if version and name in GPTQ_PACKAGES and not version.startswith(f"{_series(name)}.")
     ]
     install = _INSTALL.format(python=engine.python)
     if lacking or odd:
@@ -61,6 +59,11 @@ def check_gptq(engine: Engine, calibration: Path | None) -> None:
     problem = _import_problem(engine)
     if problem:
         raise PreflightError(f"gptqmodel can't be loaded by {engine.python}: {problem}", hint=install)
+
+
+def _series(package: str) -> str:
+    """The releases of a package that differ from the tried one in mended faults alone: ``1.2`` of 1.2.3."""
+    return GPTQ_PACKAGES[package].rpartition(".")[0]
 
 
 def _import_problem(engine: Engine) -> str | None:
@@ -84,7 +87,8 @@ def _import_problem(engine: Engine) -> str | None:
 def refuse_awq() -> None:
     """Raise PreflightError: the engine loads AWQ files, but makes none."""
     raise PreflightError(
-        "LLaMA-Factory 0.9.5 makes no AWQ files (its export_quantization_bit is GPTQ; AWQ models can only be loaded)",
+        f"LLaMA-Factory {SUPPORTED_VERSION} makes no AWQ files (its export_quantization_bit is GPTQ; AWQ models can"
+        " only be loaded)",
         hint="--format gptq, or quantise the merged model with vLLM's llm-compressor.",
     )
 

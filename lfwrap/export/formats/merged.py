@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.engine.child_process import MARKER, start_child, sweep
+from lfwrap.engine.compat import KNOWN_ARCHITECTURES
 from lfwrap.engine.diagnose import read_tail
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
@@ -25,8 +26,6 @@ from lfwrap.yaml_files import dump_yaml
 
 _POLL_S = 0.05
 _GB = 10**9
-# Their tensors have one name in the file and in memory, and none stays in fp32: what is streamed is what is loaded.
-_STREAMED_MODELS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 # Options of a training under which the model is not the base's tensors plus the adapter.
 _RESHAPING_OPTIONS = ("add_special_tokens", "add_tokens", "new_special_tokens", "resize_vocab", "rope_scaling")
 _PLAIN_LORA: dict[str, tuple[Any, ...]] = {
@@ -85,7 +84,7 @@ def why_not_streamed(target: Target) -> str | None:
     if target.adapter is None or config is None:
         return "no adapter on a base in a folder"
     values = load_facts_json(config)
-    if values.get("model_type") not in _STREAMED_MODELS or target.options.get("trust_remote_code"):
+    if values.get("model_type") not in KNOWN_ARCHITECTURES or target.options.get("trust_remote_code"):
         return f"model type {values.get('model_type')}"
     if target.prior_adapters or any(target.options.get(key) for key in _RESHAPING_OPTIONS):
         return "the training changed the base"

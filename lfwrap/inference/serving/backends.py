@@ -1,7 +1,7 @@
 """What generates behind `lfwrap serve`: the engine's own way, vLLM or SGLang, and what each can serve.
 
-Read off the engine's ``chat/vllm_engine.py``, ``chat/sglang_engine.py`` and ``hparams/parser.py`` (0.9.5): with vLLM
-and SGLang it loads one adapter, the first named, and no bitsandbytes base; to SGLang it names that adapter in a field
+Read off the engine's ``chat/vllm_engine.py``, ``chat/sglang_engine.py`` and ``hparams/parser.py``: with vLLM and
+SGLang it loads one adapter, the first named, and no bitsandbytes base; to SGLang it names that adapter in a field
 of the request (``lora_request``) that SGLang does not read (``lora_path``), so that the base alone would answer.
 """
 
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from lfwrap.engine.compat import NEWEST_VLLM, SERVING_CONTEXT_TOKENS, SUPPORTED_VERSION, VLLM_LORA_RANKS
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import PreflightError
 from lfwrap.inference.target import Target, load_facts_json
@@ -18,10 +19,7 @@ from lfwrap.model.hf_config import find_config
 
 BACKENDS = ("huggingface", "vllm", "sglang")
 _OWN, _VLLM, _SGLANG = BACKENDS
-_NEWEST_VLLM = (0, 11, 0)
-_ENGINE_CONTEXT_TOKENS = 4096  # the engine's default for both
-_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes as the largest rank
-_WHICH = {_VLLM: " (LLaMA-Factory 0.9.5 works with vllm up to 0.11.0)"}
+_WHICH = {_VLLM: f" (LLaMA-Factory {SUPPORTED_VERSION} works with vllm up to {NEWEST_VLLM})"}
 _MERGE = "`lfwrap export {name} --out DIR` merges it; then serve DIR."
 
 
@@ -35,15 +33,20 @@ def check_backend(engine: Engine, target: Target, backend: str) -> None:
             f"{backend} is not installed for {engine.python}",
             hint=f"Install it there{_WHICH.get(backend, '')}, or leave --backend out.",
         )
-    if backend == _VLLM and tuple(map(int, re.findall(r"\d+", found)[:3])) > _NEWEST_VLLM:
+    if backend == _VLLM and _numbers(found) > _numbers(NEWEST_VLLM):
         raise PreflightError(
-            f"vllm {found} is installed for {engine.python}; LLaMA-Factory 0.9.5 works with 0.11.0 at the newest",
+            f"vllm {found} is installed for {engine.python}; LLaMA-Factory {SUPPORTED_VERSION} works with {NEWEST_VLLM}"
+            " at the newest",
             hint="Serve a merged model with `vllm serve` itself, or leave --backend out.",
         )
     problems = list(_problems(target, backend))
     if problems:
         hint = _MERGE.format(name=target.name)
         raise PreflightError(f"{target.name}: {backend} can't serve it: {'; '.join(problems)}", hint=hint)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
 def _problems(target: Target, backend: str) -> Iterator[str]:
@@ -66,8 +69,8 @@ def _adapter_problems(config: dict[str, Any]) -> Iterator[str]:
         yield "its adapter holds whole layers (modules_to_save)"
     if config.get("bias", "none") != "none":
         yield "its adapter holds biases"
-    if int(config.get("r") or 0) > _LORA_RANKS[-1]:
-        yield f"its adapter's rank is above {_LORA_RANKS[-1]}"
+    if int(config.get("r") or 0) > VLLM_LORA_RANKS[-1]:
+        yield f"its adapter's rank is above {VLLM_LORA_RANKS[-1]}"
 
 
 def backend_arguments(target: Target, backend: str) -> dict[str, Any]:
@@ -77,9 +80,9 @@ def backend_arguments(target: Target, backend: str) -> dict[str, Any]:
         return arguments
     config = find_config(target.model)
     longest = (load_facts_json(config) if config else {}).get("max_position_embeddings")
-    if isinstance(longest, int) and longest < _ENGINE_CONTEXT_TOKENS:
+    if isinstance(longest, int) and longest < SERVING_CONTEXT_TOKENS:
         arguments[f"{backend}_maxlen"] = longest
     if backend == _VLLM and target.adapter is not None:
         rank = int(load_facts_json(target.adapter / "adapter_config.json").get("r") or 0)
-        arguments["vllm_max_lora_rank"] = next((size for size in _LORA_RANKS if size >= rank), rank)
+        arguments["vllm_max_lora_rank"] = next((size for size in VLLM_LORA_RANKS if size >= rank), rank)
     return arguments

@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 
 from lfwrap.engine.child_process import MARKER
-from lfwrap.engine.locate import SUPPORTED_VERSION, Engine, package_version
+from lfwrap.engine.compat import SUPPORTED_VERSION
+from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.versions import refused_versions
 from lfwrap.errors import Finding, PlanError, Severity, UsageError
 from lfwrap.hardware.host_facts import has_busy_neighbours

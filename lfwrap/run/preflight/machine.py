@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from lfwrap.engine.locate import SUPPORTED_VERSION, Engine, package_version
+from lfwrap.engine.compat import SUPPORTED_VERSION
+from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.versions import refused_versions
 from lfwrap.errors import Finding, LfwrapError, Severity
 from lfwrap.hardware.profile import DeviceKind

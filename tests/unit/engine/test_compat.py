@@ -1,0 +1,52 @@
+"""What lfwrap holds of the engine's version and of models stands in one place, or in copies that are equal."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from lfwrap.engine.compat import GPTQ_PACKAGES, KNOWN_ARCHITECTURES, NEWEST_VLLM, SUPPORTED_VERSION, TABLES
+
+ROOT = Path(__file__).parents[3]
+PACKAGE = ROOT / "lfwrap"
+
+
+@pytest.mark.parametrize("literal", [SUPPORTED_VERSION, NEWEST_VLLM, *GPTQ_PACKAGES.values()])
+def test_a_version_stands_in_one_module(literal):
+    holders = [path for path in PACKAGE.rglob("*.py") if literal in path.read_text(encoding="utf-8")]
+    assert [path.relative_to(PACKAGE).as_posix() for path in holders] == ["engine/compat.py"]
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
+def test_that_version_is_what_is_installed(name):
+    pinned = re.findall(r"\bllamafactory==([\w.]+)", (ROOT / name).read_text(encoding="utf-8"))
+    assert pinned == [SUPPORTED_VERSION]
+
+
+def test_that_version_has_its_tables():
+    assert sorted(path.name for path in TABLES.iterdir()) == [
+        "facts.json",
+        "template_tokens.json",
+        "tool_templates.json",
+    ]
+
+
+def sets_of_architectures():
+    """Every set of ``model_type`` names in the code, by the file and name it stands under."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("frozenset({"):
+                names = frozenset(re.findall(r"'([^']+)'", ast.unparse(node.value)))
+                if "llama" in names:
+                    yield f"{path.relative_to(PACKAGE).as_posix()}:{ast.unparse(node.targets[0])}", names
+
+
+def test_the_workers_know_the_same_architectures():
+    """They can't import lfwrap: each holds a copy."""
+    found = dict(sets_of_architectures())
+    assert found.keys() >= {"engine/compat.py:KNOWN_ARCHITECTURES", "worker/speed/attention.py:_KNOWN"}
+    assert {name: values for name, values in found.items() if values != KNOWN_ARCHITECTURES} == {}
+    assert all(name.startswith(("engine/compat.py", "worker/")) for name in found)
