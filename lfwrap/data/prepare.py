@@ -20,10 +20,10 @@ from lfwrap.data.output.sink import Gatherer, split_lines
 from lfwrap.data.output.split import ValSize
 from lfwrap.data.output.staging import commit, staging_folder
 from lfwrap.data.readers.blocks import NotUtf8Error
-from lfwrap.data.readers.chunk_plan import SPAN_BYTES
+from lfwrap.data.readers.chunk_plan import CHUNK_BYTES
 from lfwrap.data.readers.detect import Look, inspect_file, inspect_table
 from lfwrap.data.readers.sources import TABLE_SUFFIXES, expand_sources, open_text, suffix_of
-from lfwrap.data.workers.file_chunks import SourceFile
+from lfwrap.data.workers.file_chunks import FileChunks
 from lfwrap.data.workers.parallel import Workers, usable_cpus
 from lfwrap.engine.chat_templates import template_facts
 from lfwrap.errors import DataError, Finding, PreflightError
@@ -56,7 +56,7 @@ class Request:
         force: replace a data set of this name.
         jobs: processes; 0 for as many as there are CPUs.
         start_method: how processes start, or None for the platform's quickest.
-        span_bytes: how much one process takes at once.
+        chunk_bytes: how much one process takes at once.
         engine_check: what to check the result with, or None for no check.
         parts: a mixture, instead of ``sources``.
         shaping: what to leave out of the good rows.
@@ -77,7 +77,7 @@ class Request:
     force: bool = False
     jobs: int = 0
     start_method: str | None = None
-    span_bytes: int = SPAN_BYTES
+    chunk_bytes: int = CHUNK_BYTES
     engine_check: EngineCheck | None = None
     parts: tuple[Part, ...] = ()
     shaping: Shaping = field(default_factory=Shaping)
@@ -241,23 +241,23 @@ class _Attempt:
         self.report.files.append(file)
         look, options = self._look(name, part, file)
         self.listener.detected(file)
-        for step in self._source(look, options).steps():
-            gatherer.add(step.outcome, file, rows_before=step.rows_before, lines_before=step.lines_before)
-            self.listener.advanced(step.outcome.consumed_bytes)
+        for result in self._chunks(look, options).results():
+            gatherer.add(result, file)
+            self.listener.advanced(result.consumed_bytes)
             importlib.import_module("filelock")  # for the end: now workers are busy while it takes its time
 
     def _test_lines(self, name: str) -> Iterator[bytes]:
         """The rows of a test file, converted like any other."""
         look, options = self._look(name, Part(name), FileReport(name))
-        for step in self._source(look, options).steps():
-            yield from split_lines(step.outcome.lines)
+        for result in self._chunks(look, options).results():
+            yield from split_lines(result.lines)
 
-    def _source(self, look: Look, options: ConvertOptions) -> SourceFile:
+    def _chunks(self, look: Look, options: ConvertOptions) -> FileChunks:
         request = self.request
         conversion = Conversion(
             look.format, options, request.template, options.seed, last_exchange=request.shaping.last_exchange
         )
-        return SourceFile(look, conversion, self.workers, request.span_bytes)
+        return FileChunks(look, conversion, self.workers, request.chunk_bytes)
 
     def _look(self, name: str, part: Part, file: FileReport) -> tuple[Look, ConvertOptions]:
         request, suffix = self.request, suffix_of(name)

@@ -197,7 +197,7 @@ def test_an_interrupt_while_workers_start_leaves_none_waiting(tmp_path: Path) ->
     script = """
         import sys
         from lfwrap.cli.app import run
-        from lfwrap.data import pool
+        from lfwrap.data.workers import pool
         start = pool.start
         def start_and_interrupt(*arguments):
             start(*arguments)

@@ -17,7 +17,8 @@ from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.prepare import Request, prepare
 from lfwrap.data.readers.array_block import ArrayBlock
-from lfwrap.data.readers.blocks import Block, CsvBlock, Layout, LineBlock, Span
+from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock
+from lfwrap.data.readers.chunk_plan import Chunk, ChunkPlan, Layout
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool
 from lfwrap.data.schema.plain_rows import Shape, plain_line
 from lfwrap.data.workers.task import _quick_items
@@ -43,12 +44,13 @@ def dumps(row: dict[str, Any], style: int) -> str:
 
 
 def block_of(layout: Layout, content: bytes) -> Block:
-    span = Span(layout, Path(), 0, len(content), final=True, header=("instruction", "input", "output"))
+    plan = ChunkPlan(layout, Path(), 0, len(content), header=("instruction", "input", "output"))
+    chunk = Chunk(plan, 0, len(content))
     if layout is Layout.LINES:
         return LineBlock(content)
     if layout is Layout.CSV:
-        return CsvBlock(content, span)
-    return ArrayBlock(content, span, _quick_items(content, span))
+        return CsvBlock(content, chunk)
+    return ArrayBlock(content, chunk, _quick_items(content, chunk))
 
 
 def account(block: Block, shape: Shape | None, template: str) -> tuple[Any, ...]:
@@ -106,8 +108,8 @@ def test_no_rule_speaks_where_the_screen_is_silent(question: str, answer: str, t
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "compact", "csv"])
-@pytest.mark.parametrize("span_bytes", [1, 37, 500])
-def test_any_cut_and_any_number_of_jobs_write_the_same(tmp_path: Path, kind: str, span_bytes: int) -> None:
+@pytest.mark.parametrize("chunk_bytes", [1, 37, 500])
+def test_any_cut_and_any_number_of_jobs_write_the_same(tmp_path: Path, kind: str, chunk_bytes: int) -> None:
     rows = [
         {"instruction": f'q{n} "x", "input": "{{"', "input": "}, {" * (n % 3), "output": f'a\n,\n{n % 40}\r\n""'}
         for n in range(120)
@@ -126,7 +128,7 @@ def test_any_cut_and_any_number_of_jobs_write_the_same(tmp_path: Path, kind: str
     source = tmp_path / f"in.{kind if kind != 'compact' else 'json'}"
     source.write_text(text, encoding="utf-8", newline="")
     results = []
-    for number, options in enumerate(({}, {"span_bytes": span_bytes}, {"span_bytes": 500, "jobs": 2})):
+    for number, options in enumerate(({}, {"chunk_bytes": chunk_bytes}, {"chunk_bytes": 500, "jobs": 2})):
         out = tmp_path / str(number)
         report = prepare(Request((str(source),), out, "x", **options))
         assert report.balanced
@@ -142,7 +144,7 @@ def test_any_cut_and_any_number_of_jobs_write_the_same(tmp_path: Path, kind: str
 
 def test_workers_may_be_spawned(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"instruction":"q","output":"a"}\n' * 50)
-    request = Request((str(tmp_path / "a.jsonl"),), tmp_path, "x", jobs=2, start_method="spawn", span_bytes=500)
+    request = Request((str(tmp_path / "a.jsonl"),), tmp_path, "x", jobs=2, start_method="spawn", chunk_bytes=500)
     report = prepare(request)
     assert (report.rows_in, report.rows_out, report.duplicates) == (50, 1, 49)
 
@@ -153,7 +155,7 @@ def test_tools_reach_every_process(tmp_path: Path, jobs: int) -> None:
              for n in range(40)]  # fmt: skip
     (tmp_path / "a.json").write_text(json.dumps(calls))
     options = ConvertOptions(tools={name: Tool(name) for name in ("s_t", "other")}, distractors=1)
-    request = Request((str(tmp_path / "a.json"),), tmp_path, "x", options, jobs=jobs, span_bytes=300)
+    request = Request((str(tmp_path / "a.json"),), tmp_path, "x", options, jobs=jobs, chunk_bytes=300)
     assert prepare(request).rows_out == 40
     tools = json.loads((tmp_path / "x.jsonl").read_text().splitlines()[0])["tools"]
     assert "s_t" in tools

@@ -11,13 +11,13 @@ import orjson
 
 from lfwrap.data.output.report import Example, FileReport, Report, Warnings
 from lfwrap.data.output.split import ValSize
-from lfwrap.data.workers.task import Outcome, Place, RejectedRow
+from lfwrap.data.workers.task import ChunkResult, Place, RejectedRow
 
 _EXAMPLES_PER_RULE = 5
 
 
 class Gatherer:
-    """Takes outcomes in order and writes staged files.
+    """Takes results of chunks in order and writes staged files.
 
     A key costs about 100 bytes of memory a row: it is a Python integer in a set, the quickest exact lookup there is
     without a further dependency.
@@ -49,35 +49,33 @@ class Gatherer:
             if sink is not None:
                 sink.close()
 
-    def add(self, outcome: Outcome, file: FileReport, *, rows_before: int, lines_before: int) -> None:
-        """Write what came of a span.
+    def add(self, result: ChunkResult, file: FileReport) -> None:
+        """Write the lines of a chunk, and count its rows.
 
         Args:
-            outcome: what came of it.
+            result: what came of the chunk.
             file: the account of its file.
-            rows_before: rows of the file before the span.
-            lines_before: physical lines of the file before it.
         """
-        file.rows_in += outcome.rows
-        file.repairs.update(outcome.repairs)
-        for reject in outcome.rejects:
-            self._reject(reject, file, rows_before, lines_before)
-        for rule, warned in outcome.warnings.items():
+        file.rows_in += result.rows
+        file.repairs.update(result.repairs)
+        for reject in result.rejects:
+            self._reject(reject, file, result)
+        for rule, warned in result.warnings.items():
             total = self.report.warnings.setdefault(rule, Warnings())
             total.count += warned.count
             for place, message in warned.examples[: _EXAMPLES_PER_RULE - len(total.examples)]:
-                row, line = _absolute(place, rows_before, lines_before)
+                row, line = _absolute(place, result)
                 total.examples.append(Example(file.file, row, line, message))
-        self._write(outcome, file)
+        self._write(result, file)
 
-    def _write(self, outcome: Outcome, file: FileReport) -> None:
-        keys, seen = outcome.keys, self._seen
+    def _write(self, result: ChunkResult, file: FileReport) -> None:
+        keys, seen = result.keys, self._seen
         if not self._threshold and len(fresh := set(keys)) == len(keys) and fresh.isdisjoint(seen):
             seen |= fresh
-            self._train_sink.write(outcome.lines)
+            self._train_sink.write(result.lines)
             self._count(keys)
             return
-        lines = split_lines(outcome.lines)
+        lines = split_lines(result.lines)
         train: list[int] = []
         for key, line in zip(keys, lines, strict=True):
             if key in seen:
@@ -98,8 +96,8 @@ class Gatherer:
             self.ranks.extend(key >> 64 for key in keys)
             self.owners.extend([len(self.report.files) - 1] * len(keys))
 
-    def _reject(self, reject: RejectedRow, file: FileReport, rows_before: int, lines_before: int) -> None:
-        row, line = _absolute(reject.place, rows_before, lines_before)
+    def _reject(self, reject: RejectedRow, file: FileReport, result: ChunkResult) -> None:
+        row, line = _absolute(reject.place, result)
         file.rejected += 1
         self.report.rejects[reject.rule] += 1
         entry = {"file": file.file, "line": line, "row": row, "rule": reject.rule, "reason": reject.reason}
@@ -107,9 +105,10 @@ class Gatherer:
 
 
 def split_lines(lines: bytearray | memoryview | bytes) -> list[bytes]:
-    """The lines of an outcome, each without its line break."""
+    """The lines of a result, each without its line break."""
     return bytes(lines).split(b"\n")[:-1]
 
 
-def _absolute(place: Place, rows_before: int, lines_before: int) -> tuple[int, int | None]:
-    return rows_before + place.row, None if place.line is None else lines_before + place.line + 1
+def _absolute(place: Place, result: ChunkResult) -> tuple[int, int | None]:
+    """The 1-based row and line of a place in the whole file."""
+    return result.rows_before + place.row, None if place.line is None else result.lines_before + place.line + 1

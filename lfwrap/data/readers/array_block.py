@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.formats.parts.arguments import spelled_float, unique_object
-from lfwrap.data.readers.blocks import Span, decode
+from lfwrap.data.readers.blocks import decode
+from lfwrap.data.readers.chunk_plan import Chunk
 
 
 class _Item(NamedTuple):
@@ -29,12 +30,12 @@ _NEAR_THE_END = 16
 class ArrayBlock:
     """Items of a JSON array; ``items`` holds them as a quick parser gave them, or is empty when it could not."""
 
-    def __init__(self, content: bytes, span: Span, items: list[Any]) -> None:
+    def __init__(self, content: bytes, chunk: Chunk, items: list[Any]) -> None:
         self.content = content
         self.items = items
         self.blanks: list[int] = []
         self.trailing_comma = False
-        self._final = span.final
+        self._final = chunk.final
         self._exact: list[_Item] | None = None
         self.consumed_bytes = len(content)
         if not items:

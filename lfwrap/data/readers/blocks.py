@@ -1,7 +1,7 @@
-"""Pieces of a file that processes work on side by side, and the records in them, each with its place.
+"""Blocks: the records of a chunk, each with its place.
 
-A block ends where the text seems to end a record; whoever reads it finds out whether it does and says how much of it
-holds whole records (`Block.consumed_bytes`), and the rest is read again with what follows. A record that starts where
+A chunk ends where the text seems to end a record; its block finds out whether it does and says how many of its bytes
+hold whole records (`Block.consumed_bytes`), and the rest is read again with what follows. A record that starts where
 the last one ended is a record, so by induction all cuts are right, whatever the text holds.
 """
 
@@ -13,70 +13,26 @@ import itertools
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
 from typing import Any, Protocol
 
 from lfwrap.data.formats.base import Reject, SourceRecord
 from lfwrap.data.formats.parts.arguments import spelled_float, unique_object
-
-
-class Layout(StrEnum):
-    """How records stand in a file."""
-
-    LINES = "lines"
-    ARRAY = "array"
-    CSV = "csv"
-    RECORDS = "records"
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """What one process is to read: bytes of a file, or records that were read already.
-
-    Attributes:
-        layout: how records stand in it.
-        path: the file (UTF-8).
-        start: offset of the first byte.
-        end: offset after the last byte.
-        final: whether nothing follows.
-        header: CSV: the column names.
-        delimiter: CSV: what separates cells.
-        key: ARRAY in a wrapper: the wrapper's key, else empty.
-        records: RECORDS: the records themselves.
-    """
-
-    layout: Layout
-    path: Path
-    start: int
-    end: int
-    final: bool
-    header: tuple[str, ...] = ()
-    delimiter: str = ","
-    key: str = ""
-    records: tuple[SourceRecord, ...] = ()
-
-    def read(self) -> bytes:
-        """The bytes of the span."""
-        with self.path.open("rb") as source:
-            source.seek(self.start)
-            return source.read(self.end - self.start)
+from lfwrap.data.readers.chunk_plan import Chunk
 
 
 class NotUtf8Error(Exception):
-    """A block of a file taken for UTF-8 holds other bytes: the whole file has to be looked at again."""
+    """A chunk of a file that was taken for UTF-8 holds other bytes: its encoding has to be decided anew."""
 
 
 class Block(Protocol):
-    """The records of a span.
+    """The records of a chunk.
 
     Positions count everything that could be a record, blank lines included; rows count records only.
     """
 
     @property
     def consumed_bytes(self) -> int:
-        """How many bytes of the span hold whole records; less than all of it when the cut was wrong."""
+        """How many bytes of the chunk hold whole records; less than all of it when the cut was wrong."""
 
     @property
     def line_count(self) -> int:
@@ -94,7 +50,7 @@ class Block(Protocol):
         """The record at a position, read exactly: duplicate keys found, large integers kept. Raises Reject."""
 
     def lines_of(self, positions: Iterable[int]) -> dict[int, int | None]:
-        """Position → 0-based physical line, relative to the span."""
+        """Position → 0-based physical line, relative to the chunk."""
 
 
 def parse_exactly(text: str) -> Any:
@@ -163,14 +119,14 @@ class CsvBlock:
     last row was still open there.
     """
 
-    def __init__(self, content: bytes, span: Span) -> None:
+    def __init__(self, content: bytes, chunk: Chunk) -> None:
         import csv
 
         csv.field_size_limit(sys.maxsize)
         self.content = content
-        self.header = span.header
-        self.delimiter = span.delimiter
-        self.final = span.final
+        self.header = chunk.plan.header
+        self.delimiter = chunk.plan.delimiter
+        self.final = chunk.final
         self.line_count = 0
         self.consumed_bytes = len(content)
         self.unclosed: int | None = None
@@ -255,5 +211,5 @@ class RecordBlock:
         return value
 
     def lines_of(self, positions: Iterable[int]) -> dict[int, int | None]:
-        """The lines that the reader gave; these are not relative to a span."""
+        """The lines that the reader gave; these are not relative to a chunk."""
         return {position: line - 1 if (line := self._records[position].line) else None for position in positions}

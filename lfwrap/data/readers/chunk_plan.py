@@ -1,24 +1,34 @@
-"""Where to cut a file: spans of about a MiB that most probably end with a record; their readers make sure."""
+"""Where to cut a file: chunks of about 1 MiB that most probably end with a record; their blocks make sure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
-from lfwrap.data.readers.blocks import Layout, Span
+from lfwrap.data.formats.base import SourceRecord
 
-SPAN_BYTES = 1 << 20
-LARGEST_SPAN_BYTES = 256 << 20
+CHUNK_BYTES = 1 << 20
+LARGEST_CHUNK_BYTES = 256 << 20
 _LOOK_BYTES = 1 << 16
 _SEARCH_BYTES = 4 << 20
 
 
+class Layout(StrEnum):
+    """How records stand in a file."""
+
+    LINES = "lines"
+    ARRAY = "array"
+    CSV = "csv"
+    RECORDS = "records"
+
+
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How a file is read.
+class ChunkPlan:
+    """How a file is read and cut.
 
     Attributes:
         layout: how records stand in it.
@@ -43,26 +53,51 @@ class Plan:
     first_key: bytes = b""
 
 
-def cut(plan: Plan, start: int, span_bytes: int) -> Iterator[Span]:
-    """Spans of about ``span_bytes`` from ``start`` to the end of the file, without gaps."""
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one process reads at a time: bytes of a file, or records that were read already.
+
+    Attributes:
+        plan: how the file is read.
+        start: offset of the first byte.
+        end: offset after the last byte.
+        records: RECORDS: the records themselves.
+    """
+
+    plan: ChunkPlan
+    start: int
+    end: int
+    records: tuple[SourceRecord, ...] = ()
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows in the file."""
+        return self.end >= self.plan.size
+
+    def read(self) -> bytes:
+        """The bytes of the chunk."""
+        with self.plan.path.open("rb") as source:
+            source.seek(self.start)
+            return source.read(self.end - self.start)
+
+
+def cut(plan: ChunkPlan, start: int, chunk_bytes: int) -> Iterator[Chunk]:
+    """Chunks of about ``chunk_bytes`` from ``start`` to the end of the file, without gaps."""
     find_end = {Layout.LINES: _end_of_line, Layout.CSV: _end_of_row, Layout.ARRAY: _end_of_item}[plan.layout]
-    whole = Span(
-        plan.layout, plan.path, start, plan.size, final=True, header=plan.header, delimiter=plan.delimiter, key=plan.key
-    )
     with plan.path.open("rb") as source:
         while start < plan.size:
-            end = plan.size if start + span_bytes >= plan.size else find_end(source, plan, start, start + span_bytes)
-            yield replace(whole, start=start, end=end, final=end >= plan.size)
+            end = plan.size if start + chunk_bytes >= plan.size else find_end(source, plan, start, start + chunk_bytes)
+            yield Chunk(plan, start, end)
             start = end
 
 
-def _end_of_line(source: IO[bytes], plan: Plan, start: int, end: int) -> int:  # noqa: ARG001 - one signature for three
+def _end_of_line(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int:  # noqa: ARG001 - one signature for three
     source.seek(end)
     source.readline()
     return min(source.tell(), plan.size)
 
 
-def _end_of_row(source: IO[bytes], plan: Plan, start: int, end: int) -> int:
+def _end_of_row(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int:
     """The end of the first line after ``end`` with an even number of quotes before it: no cell is open there."""
     source.seek(start)
     quotes = source.read(end - start).count(b'"')
@@ -73,11 +108,11 @@ def _end_of_row(source: IO[bytes], plan: Plan, start: int, end: int) -> int:
         if quotes % 2 == 0:
             return source.tell()
         if source.tell() - end > _LOOK_BYTES:
-            return first  # a lone quote inside a cell upsets the count: let the reader of the span find out
+            return first  # a lone quote inside a cell upsets the count: let the block of the chunk find out
     return plan.size
 
 
-def _end_of_item(source: IO[bytes], plan: Plan, start: int, end: int) -> int:  # noqa: ARG001
+def _end_of_item(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int:  # noqa: ARG001
     """After the comma between two objects of which the second begins like all of them."""
     separator = re.compile(rb"\}\s*,(?=\s*\{\s*" + re.escape(plan.first_key) + rb")")
     window = b""

@@ -17,8 +17,8 @@ from lfwrap.data.formats.alpaca import describe_columns
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, SourceRecord
 from lfwrap.data.formats.parts.arguments import spelled_float
 from lfwrap.data.readers.array_block import array_items, duplicate_key, marked_object
-from lfwrap.data.readers.blocks import Layout, parse_exactly
-from lfwrap.data.readers.chunk_plan import Plan
+from lfwrap.data.readers.blocks import parse_exactly
+from lfwrap.data.readers.chunk_plan import ChunkPlan, Layout
 from lfwrap.data.readers.sources import CSV_SUFFIXES, TABLE_SUFFIXES, TextFile
 from lfwrap.data.schema.columns import is_all_known, resolve_columns
 from lfwrap.data.schema.plain_rows import Shape
@@ -47,7 +47,7 @@ class Look:
 
     format: str
     evidence: str
-    plan: Plan
+    plan: ChunkPlan
     shape: Shape | None = None
     records: Iterator[SourceRecord] | None = None
     note: str = ""
@@ -74,7 +74,7 @@ def inspect_file(text: TextFile, options: ConvertOptions, *, format_name: str | 
     if own is not None:
         known, evidence = own
         assert known.read is not None  # noqa: S101 - `_own_reader` found it
-        plan = Plan(Layout.RECORDS, text.path, 0, size)
+        plan = ChunkPlan(Layout.RECORDS, text.path, 0, size)
         return Look(known.name, evidence, plan, records=known.read(text.path, options))
     if text.suffix in CSV_SUFFIXES or not head.lstrip().startswith(("{", "[")):
         look, sample = _look_at_csv(text, head, size, delimiter)
@@ -92,7 +92,7 @@ def inspect_table(path: Path, name: str, suffix: str, options: ConvertOptions, *
     sample = list(itertools.islice(records, _SAMPLE_ROWS))
     if not sample:
         raise DataError(f"{name}: the table has no rows", hint="Leave it out, or export it again.")
-    plan = Plan(Layout.RECORDS, path, 0, path.stat().st_size)
+    plan = ChunkPlan(Layout.RECORDS, path, 0, path.stat().st_size)
     look = Look("", "", plan, records=itertools.chain(sample, records), note=suffix[1:])
     return _with_format(look, [record.value for record in sample], options, format_name, name)
 
@@ -128,14 +128,14 @@ def _look_at_csv(text: TextFile, head: str, size: int, delimiter: str | None) ->
 
     default = "\t" if text.suffix in {".tsv", ".tab"} else None
     header = read_header(head, delimiter or default, text.name)
-    plan = Plan(
+    plan = ChunkPlan(
         Layout.CSV, text.path, text.start + header.size_bytes, size, header.lines, header.names, header.delimiter
     )
     shown = DELIMITERS.get(header.delimiter, repr(header.delimiter))
     return Look("", "", plan, note=f"CSV, {shown}, {len(header.names)} columns"), _csv_sample(head, plan, header.lines)
 
 
-def _csv_sample(head: str, plan: Plan, header_lines: int) -> list[Any]:
+def _csv_sample(head: str, plan: ChunkPlan, header_lines: int) -> list[Any]:
     import csv
     import io
 
@@ -149,7 +149,7 @@ def _look_at_json(text: TextFile, head: str, size: int) -> tuple[Look, list[Any]
     start = text.start
     lines = [line for line in itertools.islice(head.split("\n"), _SAMPLE_ROWS) if line.strip()]
     values = [value for line in lines if (value := _value_of(line)) is not None]
-    plan = Plan(Layout.LINES, text.path, start, size)
+    plan = ChunkPlan(Layout.LINES, text.path, start, size)
     by_lines = text.suffix in {".jsonl", ".ndjson"} or (len(values) > 1 and isinstance(values[0], dict))
     if head.lstrip().startswith("[") and not (by_lines and len(values) > 1):
         offset = head.index("[") + 1
@@ -171,7 +171,7 @@ def _value_of(line: str) -> Any:
         return None
 
 
-def _look_at_array(plan: Plan, head: str, offset: int) -> tuple[Look, list[Any]]:
+def _look_at_array(plan: ChunkPlan, head: str, offset: int) -> tuple[Look, list[Any]]:
     first_key = _FIRST_KEY.match(head[offset:].encode())
     plan = replace(
         plan,
@@ -184,7 +184,7 @@ def _look_at_array(plan: Plan, head: str, offset: int) -> tuple[Look, list[Any]]
     return Look("", "", plan, note=note), array_items(head[offset:], _SAMPLE_ROWS)
 
 
-def _look_at_document(text: TextFile, plan: Plan) -> tuple[Look, list[Any]]:
+def _look_at_document(text: TextFile, plan: ChunkPlan) -> tuple[Look, list[Any]]:
     """A file that is one JSON object over several lines: a wrapper, or a single record."""
     if plan.size > _LARGEST_DOCUMENT_BYTES:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Work on spans in several processes, with the outcomes in order and their lines in memory that is shared."""
+"""Work on chunks in several processes, with the results in order and their lines in memory that is shared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lfwrap.data.schema.conversation import Tool
 from lfwrap.data.workers.pool import Pool, calls_in_hand
 from lfwrap.data.workers.processes import quickest_method
 from lfwrap.data.workers.shared_memory import InSlot, Slots, put_in_file, take_from_file
-from lfwrap.data.workers.task import Outcome, Task, run_task
+from lfwrap.data.workers.task import ChunkResult, Task, run_task
 
 _SLOT_BYTES = 4 << 20
 
@@ -34,7 +34,7 @@ def usable_cpus() -> int:
 class Workers:
     """Processes that run tasks; with one job the caller's own process does the work.
 
-    The start method may be any: tasks and outcomes are plain data, and a worker imports what it needs. On Linux they
+    The start method may be any: tasks and results are plain data, and a worker imports what it needs. On Linux they
     are forked, which takes no time.
     """
 
@@ -72,8 +72,8 @@ class Workers:
         """No more tasks will come: the processes end while their parent goes on."""
         self._pool.dismiss()
 
-    def ordered(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
-        """Every task with its outcome, in order; what is still under way when the caller stops is dropped.
+    def ordered(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, ChunkResult]]:
+        """Every task with its result, in order; what is still under way when the caller stops is dropped.
 
         Raises:
             PreflightError: a worker was killed, most likely for want of memory.
@@ -84,9 +84,9 @@ class Workers:
         waiting: deque[_Call] = deque()
         try:
             with contextlib.closing(self._pool.ordered(_run_task, self._calls(tasks, waiting))) as results:
-                for outcome, place in results:
-                    outcome.lines = self._lines(place)
-                    yield waiting[0].task, outcome
+                for result, place in results:
+                    result.lines = self._lines(place)
+                    yield waiting[0].task, result
                     self._release(waiting.popleft())
         finally:
             for call in waiting:
@@ -111,7 +111,7 @@ class Workers:
             yield _Call(_without_tools(task), slot)
 
     def _lines(self, place: InSlot | Path) -> memoryview | bytes:
-        """The lines of an outcome; those in a slot stand there until the next outcome is asked for."""
+        """The lines of an result; those in a slot stand there until the next result is asked for."""
         if isinstance(place, Path):
             return take_from_file(place)
         assert self._slots is not None  # noqa: S101 - they are in one
@@ -151,13 +151,13 @@ def _without_tools(task: Task) -> Task:
     return replace(task, conversion=replace(task.conversion, options=replace(options, tools={})))
 
 
-def _run_task(call: _Call) -> tuple[Outcome, InSlot | Path]:
-    """In a worker: an outcome, and where its lines are."""
+def _run_task(call: _Call) -> tuple[ChunkResult, InSlot | Path]:
+    """In a worker: an result, and where its lines are."""
     kept, task = _kept[0], call.task
     if kept.tools:
         options = replace(task.conversion.options, tools=kept.tools)
         task = replace(task, conversion=replace(task.conversion, options=options))
-    outcome = run_task(task)
-    lines, outcome.lines = outcome.lines, b""
+    result = run_task(task)
+    lines, result.lines = result.lines, b""
     place = kept.slots.fill(call.slot, lines) if kept.slots is not None and call.slot is not None else None
-    return outcome, place or put_in_file(lines, kept.scratch)
+    return result, place or put_in_file(lines, kept.scratch)

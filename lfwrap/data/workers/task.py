@@ -1,4 +1,4 @@
-"""What a worker process does with one span: read, convert, check, and hand back lines, keys and an account."""
+"""What a worker process does with one chunk: read, convert, check, and hand back lines, keys and counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from lfwrap.data.convert.fast_path import convert_block
 from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.readers.array_block import ArrayBlock
-from lfwrap.data.readers.blocks import Block, CsvBlock, Layout, LineBlock, NotUtf8Error, RecordBlock, Span
+from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, NotUtf8Error, RecordBlock
+from lfwrap.data.readers.chunk_plan import Chunk, Layout
 from lfwrap.data.schema.plain_rows import Shape
 from lfwrap.data.schema.secrets import redact
 
@@ -27,22 +28,22 @@ _SHOWN_FIELDS = 12
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One span and what to do with it.
+    """One chunk and what to do with it.
 
     Attributes:
-        span: what to read.
+        chunk: what to read.
         conversion: how to convert it.
         shape: the columns of a plain table, for the quick lane.
     """
 
-    span: Span
+    chunk: Chunk
     conversion: Conversion
     shape: Shape | None
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place within a span: rows counted from 1 and lines from 0, or None where there are none."""
+    """A place within a chunk: rows counted from 1 and lines from 0, or None where there are none."""
 
     row: int
     line: int | None
@@ -67,18 +68,20 @@ class Warned:
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What came of a span.
+class ChunkResult:
+    """What came of a chunk.
 
     Attributes:
-        consumed_bytes: how much of the span was whole records; the rest is to be read again.
+        consumed_bytes: how much of the chunk was whole records; the rest is to be read again.
         line_count: physical lines in it.
         rows: records in it, rejected ones included.
-        lines: output lines joined, each with its line break; they may be gone once the next outcome is asked for.
+        lines: output lines joined, each with its line break; they may be gone once the next result is asked for.
         keys: one for each line.
         rejects: rows that can't be used.
         repairs: repairs by kind.
         warnings: warnings by rule.
+        rows_before: records of the file before the chunk; known once results are in order.
+        lines_before: 0-based physical line on which the chunk starts; likewise.
     """
 
     consumed_bytes: int
@@ -89,15 +92,17 @@ class Outcome:
     rejects: list[RejectedRow]
     repairs: Counter[str]
     warnings: dict[str, Warned]
+    rows_before: int = 0
+    lines_before: int = 0
 
 
-def run_task(task: Task) -> Outcome:
-    """Convert one span.
+def run_task(task: Task) -> ChunkResult:
+    """Convert one chunk.
 
     Raises:
         NotUtf8Error: the file isn't what it was taken for.
     """
-    block = _load(task.span)
+    block = _load(task.chunk)
     rows = convert_block(block, task.conversion, task.shape)
     blanks = set(block.blanks)
     repairs: Counter[str] = Counter()
@@ -106,7 +111,7 @@ def run_task(task: Task) -> Outcome:
     if isinstance(block, ArrayBlock) and block.trailing_comma:
         repairs["trailing-comma"] += 1
     places = _places(block, rows, blanks)
-    return Outcome(
+    return ChunkResult(
         block.consumed_bytes,
         block.line_count,
         block.size - len(blanks),
@@ -118,21 +123,21 @@ def run_task(task: Task) -> Outcome:
     )
 
 
-def _load(span: Span) -> Block:
-    if span.layout is Layout.RECORDS:
-        return RecordBlock(span.records)
-    content = span.read()
-    if span.layout is Layout.LINES:
+def _load(chunk: Chunk) -> Block:
+    if chunk.plan.layout is Layout.RECORDS:
+        return RecordBlock(chunk.records)
+    content = chunk.read()
+    if chunk.plan.layout is Layout.LINES:
         return LineBlock(content)
-    if span.layout is Layout.CSV:
-        return CsvBlock(content, span)
-    return ArrayBlock(content, span, _quick_items(content, span))
+    if chunk.plan.layout is Layout.CSV:
+        return CsvBlock(content, chunk)
+    return ArrayBlock(content, chunk, _quick_items(content, chunk))
 
 
-def _quick_items(content: bytes, span: Span) -> list[Any]:
+def _quick_items(content: bytes, chunk: Chunk) -> list[Any]:
     """The items of an array by a quick parser; none where it stumbles, over a broken row or a wrong cut."""
-    body = content if span.final else content.rstrip().removesuffix(b",")
-    before, after = (b'{"k":[', b"") if span.key and span.final else (b"[", b"" if span.final else b"]")
+    body = content if chunk.final else content.rstrip().removesuffix(b",")
+    before, after = (b'{"k":[', b"") if chunk.plan.key and chunk.final else (b"[", b"" if chunk.final else b"]")
     try:
         items = orjson.loads(before + body + after)
     except ValueError:

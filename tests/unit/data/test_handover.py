@@ -35,7 +35,7 @@ def test_the_way_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     written = []
     for jobs in (1, 2, 3):
         out = tmp_path / str(jobs)
-        report = prepare(Request((str(source),), out, "x", jobs=jobs, span_bytes=1500))
+        report = prepare(Request((str(source),), out, "x", jobs=jobs, chunk_bytes=1500))
         assert report.balanced
         written.append((out / "x.jsonl").read_bytes())
         assert not list(out.glob(".lfwrap-staging-*"))

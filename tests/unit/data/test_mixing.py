@@ -45,7 +45,7 @@ def mix(folder: Path, parts: list[Part] | tuple[str, ...], **options: Any) -> Re
 
 def test_a_number_of_rows_of_one_source(tmp_path: Path) -> None:
     a, b = source(tmp_path, "a.jsonl", numbered("a", 100)), source(tmp_path, "b.jsonl", numbered("b", 30))
-    report = mix(tmp_path, (f"{a}#10", b), span_bytes=300)
+    report = mix(tmp_path, (f"{a}#10", b), chunk_bytes=300)
     assert [file.rows_out for file in report.files] == [10, 30]
     assert report.left_out == {"not sampled": 90}
     first = set(questions(tmp_path / "o" / "x.jsonl"))
@@ -104,7 +104,7 @@ def test_any_number_of_jobs_leaves_the_same_near_duplicates(tmp_path: Path, jobs
     for number in (1, jobs):
         out = tmp_path / str(number)
         shaping = Shaping(near_duplicates=0.6)
-        request = Request((f"{path}#300",), out, "x", jobs=number, span_bytes=5000, shaping=shaping)
+        request = Request((f"{path}#300",), out, "x", jobs=number, chunk_bytes=5000, shaping=shaping)
         report = prepare(request)
         assert report.balanced
         written.append(((out / "x.jsonl").read_bytes(), report.left_out))

@@ -91,7 +91,7 @@ def test_wrong_val_sizes(text: str) -> None:
 def test_the_split_is_disjoint_complete_and_stable(tmp_path: Path, val_size: ValSize) -> None:
     few = prepare(Request((source_of(tmp_path, 200),), tmp_path / "few", "x", val_size=val_size))
     sources = (source_of(tmp_path, 200, 100), source_of(tmp_path, 200))
-    more = prepare(Request(sources, tmp_path / "more", "x", val_size=val_size, span_bytes=700))
+    more = prepare(Request(sources, tmp_path / "more", "x", val_size=val_size, chunk_bytes=700))
     assert few.train_rows + few.val_rows == few.rows_out == 200
     assert (more.rows_out, more.duplicates) == (300, 100)
     sides = {
