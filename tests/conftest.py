@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap.engine import facts, locate
+from lfwrap.engine.locate import Engine
+
 MAKE_TINY_MODEL = Path(__file__).parent / "engine" / "make_tiny_model.py"
 
 
@@ -42,6 +45,19 @@ def tiny_data(tmp_path: Path, tiny_rows: str) -> Path:
     entry = {"file_name": "tiny.jsonl", "columns": {"prompt": "instruction", "query": "input", "response": "output"}}
     (folder / "dataset_info.json").write_text(json.dumps({"tiny": entry}), encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def use_engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Engine | None], None]:
+    """use_engine(engine): lfwrap finds this engine (or none), and takes what it knows of it from the shipped table."""
+
+    def use(engine: Engine | None) -> None:
+        monkeypatch.setattr(locate, "find_engine", lambda *_: engine)
+        # The table is taken where the version of transformers is the table's, too.
+        monkeypatch.setattr(facts, "package_version", lambda *_: transformers)
+
+    transformers = facts.load_engine_facts().transformers
+    return use
 
 
 @pytest.fixture(scope="session")

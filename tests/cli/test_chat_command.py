@@ -128,7 +128,9 @@ def test_options_reach_the_model(sessions, capsys):
         "be brief",
     )
     _, _, err = lfwrap(capsys, "chat", "latest", "--prompt", "a", "--base", *options)
-    assert sessions[0].settings == session.GenerationSettings(9, 0.7, 0.9, 1, 5)
+    assert sessions[0].settings == session.GenerationSettings(
+        max_new_tokens=9, temperature=0.7, top_p=0.9, seed=1, top_k=5
+    )
     assert sessions[0].asked == [("a", "be brief", None)]
     assert "loading base/model (template qwen)" in err
 
@@ -194,7 +196,8 @@ def test_export_gives_the_folder_on_stdout_and_the_comparison_on_stderr(exported
     assert (code, out) == (0, "models/law\n")
     assert "1 of 1 greedy answers are the same token for token" in err
     assert "3.0 MiB of weights, merged as bfloat16 in 2 s" in err
-    assert exported == [(Path("models/law"), exporting.ExportOptions("bfloat16", 5, "cpu", True, DEFAULT_QUESTIONS))]
+    options = exporting.ExportOptions(dtype="bfloat16", shard_gb=5, device="cpu", questions=DEFAULT_QUESTIONS)
+    assert exported == [(Path("models/law"), options)]
 
 
 def test_export_as_json(exported, capsys):
@@ -212,5 +215,7 @@ def test_export_options_reach_the_export(exported, capsys, tmp_path):
     options = ("--dtype", "fp16", "--shard-size", "2", "--device", "auto", "--questions", str(questions), "--force")
     lfwrap(capsys, "export", "latest", "--out", "m", *options)
     lfwrap(capsys, "export", "latest", "--out", "m", "--no-parity")
-    assert exported[0][1] == exporting.ExportOptions("float16", 2, "auto", True, ("one?", "two?"), True)
+    assert exported[0][1] == exporting.ExportOptions(
+        dtype="float16", shard_gb=2, device="auto", questions=("one?", "two?"), force=True
+    )
     assert exported[1][1].parity is False

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_engine import runnable_engine
 
 from lfwrap.cli.app import run
-from lfwrap.engine import facts, locate, worker_scripts
-from lfwrap.engine.locate import Engine
+from lfwrap.engine import worker_scripts
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,15 +29,12 @@ BUILDER = load_script(ROOT / "unit" / "results" / "conftest.py").Builder
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch) -> Path:
+def place(tmp_path, monkeypatch, use_engine) -> Path:
     """A working folder with a run, its checkpoint, another adapter, and questions."""
     (tmp_path / "worker").mkdir()
     (tmp_path / "worker" / "answer.py").write_text(WORKER, encoding="utf-8")
     monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path / "worker")
-    snapshot = facts.load_engine_facts()
-    monkeypatch.setattr(facts, "load_engine_facts", lambda _engine=None: snapshot)
-    engine = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
-    monkeypatch.setattr(locate, "locate_engine", lambda: engine)
+    use_engine(runnable_engine())
     monkeypatch.chdir(tmp_path)
     build = BUILDER(tmp_path)
     base = build.model()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_engine import fake_engine
 
 from lfwrap import demo_model
 from lfwrap.cli.app import run
-from lfwrap.engine import facts, locate
+from lfwrap.engine.locate import Engine
 from lfwrap.export import export
 from lfwrap.inference import session, target
 from lfwrap.inference.parity import ParityReport, ParityRow
@@ -40,11 +42,10 @@ class Session:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_engine: Callable[[Engine | None], None]) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(locate, "locate_engine", lambda: "engine")
+    use_engine(fake_engine())
     monkeypatch.setattr(demo_model, "ensure_demo_model", lambda *_: tmp_path / "cache/model")
-    monkeypatch.setattr(facts, "load_engine_facts", lambda *_: None)
     monkeypatch.setattr(target, "resolve_target", lambda *_: SimpleNamespace(to_json=dict))
     monkeypatch.setattr(session, "AnswerSession", Session)
     row = ParityRow("How?", "So.", "So.", True, True, 3, 0.0, 0.0)

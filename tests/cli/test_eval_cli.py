@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_engine import fake_engine, runnable_engine
 
 from lfwrap.cli.app import run
-from lfwrap.engine import facts, locate, worker_scripts
-from lfwrap.engine.facts import load_engine_facts
+from lfwrap.engine import worker_scripts
 from lfwrap.engine.locate import Engine
 
 TOOLS = json.dumps([{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("look", "send")])
@@ -55,15 +56,12 @@ def sharegpt(question: str, *, at: str) -> dict:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_engine: Callable[[Engine | None], None]) -> Path:
     """A folder with a base, an adapter and three rows, of which the stand-in gets two right."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
     (tmp_path / "bin").mkdir()
-    engine = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
-    monkeypatch.setattr(locate, "locate_engine", lambda: engine)
-    shipped = load_engine_facts()
-    monkeypatch.setattr(facts, "load_engine_facts", lambda _: shipped)
+    use_engine(runnable_engine())
     (tmp_path / "score.py").write_text(WORKER, encoding="utf-8")
     base = tmp_path / "SmolLM2-135M-Instruct"
     base.mkdir()
@@ -186,13 +184,12 @@ def test_a_command_line_that_makes_no_sense_says_so(place, capsys, arguments, sa
 
 
 @pytest.fixture
-def harness(place, monkeypatch) -> Path:
+def harness(place, use_engine) -> Path:
     """A stand-in for lm_eval on PATH; its log has one line a call."""
     program = place / "bin" / "lm_eval"
     program.write_text(LM_EVAL.format(python=sys.executable, log=str(place / "calls")), encoding="utf-8")
     program.chmod(0o755)
-    engine = Engine(place / "bin" / "python", Path("cli"), Path("package"), "0.9.5")
-    monkeypatch.setattr(locate, "locate_engine", lambda: engine)
+    use_engine(fake_engine(place))
     return place / "calls"
 
 
@@ -227,10 +224,9 @@ def test_a_harness_that_fails_is_an_error(place, harness, capsys):
     assert "lm_eval ended with exit code 3" in err
 
 
-def test_a_missing_harness_says_how_to_get_it(place, monkeypatch, capsys):
+def test_a_missing_harness_says_how_to_get_it(place, monkeypatch, use_engine, capsys):
     monkeypatch.setenv("PATH", str(place / "empty"))
-    engine = Engine(place / "empty" / "python", Path("cli"), Path("package"), "0.9.5")
-    monkeypatch.setattr(locate, "locate_engine", lambda: engine)
+    use_engine(fake_engine(place / "empty"))
     code, _, err = lfwrap(capsys, "adapter", "--suite", "lm-eval:quiz")
     assert code == 6
     assert "lfwrap[lm-eval]" in err

@@ -6,20 +6,18 @@ import dataclasses
 import json
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lfwrap.cli.app import run
-from lfwrap.engine import facts
-from lfwrap.engine.locate import Engine
 from lfwrap.files import write_json
-from lfwrap.run.again import recovery, resume
+from lfwrap.run.again import recovery
 from lfwrap.run.folder.identity import probe_process
 from lfwrap.run.folder.record import Run, RunState, change_state, list_runs, load_run, save_record
 from lfwrap.run.preflight import machine
-from lfwrap.run.prepare import job
 from lfwrap.run.supervise import attempt
 
 RECIPE = """\
@@ -36,21 +34,10 @@ KEPT_OUT = "hf_do_not_keep_me"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(train_folder: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe, a data set and an engine that is never started."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_TOKEN", KEPT_OUT)
-    monkeypatch.delenv("MODEL_PATH", raising=False)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/d.jsonl").write_text('{"instruction": "q", "input": "", "output": "a"}\n', encoding="utf-8")
-    (tmp_path / "data/dataset_info.json").write_text('{"d": {"file_name": "d.jsonl"}}', encoding="utf-8")
-    (tmp_path / "law.yaml").write_text(RECIPE, encoding="utf-8")
-    snapshot = facts.load_engine_facts()
-    engine = Engine(tmp_path / "bin/python", tmp_path / "bin/llamafactory-cli", tmp_path / "llamafactory", "0.9.5")
-    for module in (job, resume):
-        monkeypatch.setattr(module, "locate_engine", lambda _: engine)
-    monkeypatch.setattr(job, "load_engine_facts", lambda _: snapshot)
-    return tmp_path
+    return train_folder("law.yaml", RECIPE)
 
 
 def end_with(monkeypatch: pytest.MonkeyPatch, state: RunState, **changes: Any) -> list[attempt.Attempt]:
@@ -201,11 +188,8 @@ def test_show_example_reaches_the_attempt(folder, capsys, monkeypatch):
     assert [wanted.show_example for wanted in asked] == [False, True]
 
 
-def test_without_an_engine_nothing_is_made_and_the_way_to_one_is_said(folder, capsys, monkeypatch):
-    from lfwrap.engine.locate import locate_engine
-
-    for module in (job, resume):
-        monkeypatch.setattr(module, "locate_engine", locate_engine)
+def test_without_an_engine_nothing_is_made_and_the_way_to_one_is_said(folder, capsys, monkeypatch, use_engine):
+    use_engine(None)
     monkeypatch.setenv("LFWRAP_ENGINE_PYTHON", str(folder / "nowhere/python"))
     code, out, err = lfwrap(capsys, "train", "law.yaml", "--hardware", "cpu")
     assert code == 6

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lfwrap.cli.app import run
-from lfwrap.engine import facts
-from lfwrap.engine.locate import Engine
 from lfwrap.run.folder.record import RunState, load_run
 from lfwrap.run.launch import launch
 from lfwrap.run.launch.launch import load_launch
 from lfwrap.run.prepare import job
 
-VARIABLES = ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "RDZV_ID", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS")
 RECIPE = """\
 model_name_or_path: nobody/tiny
 finetuning_type: lora
@@ -32,23 +30,12 @@ H100 = ("--hardware", "8x-h100-80gb")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(train_folder: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe, a data set and an engine that is never started."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("MODEL_PATH", *VARIABLES):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/d.jsonl").write_text('{"instruction": "q", "input": "", "output": "a"}\n', encoding="utf-8")
-    (tmp_path / "data/dataset_info.json").write_text('{"d": {"file_name": "d.jsonl"}}', encoding="utf-8")
-    (tmp_path / "r.yaml").write_text(RECIPE, encoding="utf-8")
-    snapshot = facts.load_engine_facts()
-    engine = Engine(tmp_path / "bin/python", tmp_path / "bin/llamafactory-cli", tmp_path / "llamafactory", "0.9.5")
-    monkeypatch.setattr(job, "locate_engine", lambda _: engine)
-    monkeypatch.setattr(job, "load_engine_facts", lambda _: snapshot)
     monkeypatch.setattr(launch, "refused_versions", lambda _: ())
     monkeypatch.setattr(launch, "package_version", lambda *_: "1.0")
     monkeypatch.setattr(launch.shutil, "which", lambda name: f"/usr/bin/{name}" if name == "pdsh" else None)
-    return tmp_path
+    return train_folder("r.yaml", RECIPE)
 
 
 def dry_run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:

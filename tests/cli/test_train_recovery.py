@@ -11,13 +11,10 @@ from typing import Any
 import pytest
 
 from lfwrap.cli.app import run
-from lfwrap.engine import facts
-from lfwrap.engine.locate import Engine
 from lfwrap.files import write_json
-from lfwrap.run.again import recovery, resume
+from lfwrap.run.again import recovery
 from lfwrap.run.folder.identity import probe_process
 from lfwrap.run.folder.record import Run, RunState, change_state, list_runs
-from lfwrap.run.prepare import job
 from lfwrap.run.supervise import attempt, detach
 from lfwrap.yaml_files import load_yaml
 
@@ -38,20 +35,9 @@ OOM = ("cpu-out-of-memory", "training")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(train_folder: Callable[[str, str], Path]) -> Path:
     """A recipe, a data set and an engine that is never started."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MODEL_PATH", raising=False)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/d.jsonl").write_text('{"instruction": "q", "input": "", "output": "a"}\n', encoding="utf-8")
-    (tmp_path / "data/dataset_info.json").write_text('{"d": {"file_name": "d.jsonl"}}', encoding="utf-8")
-    (tmp_path / "law.yaml").write_text(RECIPE, encoding="utf-8")
-    snapshot = facts.load_engine_facts()
-    engine = Engine(tmp_path / "bin/python", tmp_path / "bin/llamafactory-cli", tmp_path / "llamafactory", "0.9.5")
-    for module in (job, resume):
-        monkeypatch.setattr(module, "locate_engine", lambda _: engine)
-    monkeypatch.setattr(job, "load_engine_facts", lambda _: snapshot)
-    return tmp_path
+    return train_folder("law.yaml", RECIPE)
 
 
 @pytest.fixture

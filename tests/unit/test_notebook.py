@@ -11,11 +11,10 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, Self
 
 import pytest
+from fake_engine import fake_engine
 
 import lfwrap
 from lfwrap import load_run
-from lfwrap.engine import facts, locate
-from lfwrap.engine.locate import Engine
 from lfwrap.errors import RunStateError, UsageError
 from lfwrap.export import export
 from lfwrap.inference import session
@@ -56,13 +55,11 @@ class StandIn:
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path, monkeypatch, use_engine) -> Path:
     """A finished run of two logged steps."""
     monkeypatch.setattr(StandIn, "opened", [])
     monkeypatch.setattr(session, "AnswerSession", StandIn)
-    monkeypatch.setattr(locate, "locate_engine", lambda: Engine(Path("python"), Path("cli"), Path("package"), "0.9.5"))
-    snapshot = facts.load_engine_facts()
-    monkeypatch.setattr(facts, "load_engine_facts", lambda _engine: snapshot)
+    use_engine(fake_engine())
     script = ROOT / "tests" / "unit" / "results" / "conftest.py"
     namespace: dict[str, Any] = {}
     exec(compile(script.read_text(encoding="utf-8"), str(script), "exec"), namespace)  # noqa: S102 - our own file

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from fake_engine import fake_engine
+
 from lfwrap.data.datasets.engine_check import EngineCheck, summarise
-from lfwrap.engine.locate import Engine
 
 
 def counted(tokens: int, *, cut: bool = False, bare: bool = False) -> dict:
@@ -11,7 +12,7 @@ def counted(tokens: int, *, cut: bool = False, bare: bool = False) -> dict:
 
 
 def check(tmp_path: Path) -> EngineCheck:
-    return EngineCheck(Engine(tmp_path, tmp_path, tmp_path, "0.9.5"), "qwen", "model", cutoff_len=10)
+    return EngineCheck(fake_engine(tmp_path), "qwen", "model", cutoff_len=10)
 
 
 def test_rows_concerned_are_counted_and_listed(tmp_path: Path) -> None:

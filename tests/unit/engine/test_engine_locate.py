@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_engine import runnable_engine
 
 from lfwrap.engine import locate
 from lfwrap.engine.facts import load_engine_facts
-from lfwrap.engine.locate import Engine, find_engine, locate_engine, package_version
+from lfwrap.engine.locate import find_engine, locate_engine, package_version
 from lfwrap.errors import PreflightError
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="makes POSIX installations")
@@ -88,7 +89,7 @@ def test_versions_of_dependencies_come_from_metadata(tmp_path):
     install(tmp_path / "a", "0.9.5")
     site = tmp_path / "a" / "site"
     (site / "transformers").mkdir()
-    engine = Engine(Path(sys.executable), tmp_path, site / "llamafactory", "0.9.5")
+    engine = runnable_engine(site / "llamafactory")
     assert package_version(engine, "llamafactory") == "0.9.5"
     assert package_version(engine, "nobody-made-this") is None
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import psutil
 import pytest
+from fake_engine import runnable_engine
 
 from lfwrap.engine import worker_scripts
-from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError
 from lfwrap.inference.parity import measure_parity
 from lfwrap.inference.questions import ask
@@ -50,7 +47,7 @@ def session(build, facts, tmp_path, monkeypatch):
     def make(script: str, **options) -> AnswerSession:
         (tmp_path / "answer.py").write_text(HEAD + script, encoding="utf-8")
         monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
-        engine = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
+        engine = runnable_engine()
         return AnswerSession(engine, target, **options)
 
     return make
@@ -142,7 +139,7 @@ def test_the_comparison_asks_base_with_adapter_against_what_was_exported(build, 
     target = resolve_target(str(build.adapter(tmp_path / "adapter", build.model())), facts)
     (tmp_path / "parity.py").write_text(HEAD + PARITY, encoding="utf-8")
     monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
-    engine = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
+    engine = runnable_engine()
     report = measure_parity(engine, target, "exported", "bfloat16", questions=("How?",), max_new_tokens=4)
     assert report.problems() == []
     assert [(row.question, row.answer_tokens) for row in report.rows] == [("How?", 4)]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from fake_engine import runnable_engine
 
-from lfwrap.engine.locate import Engine
 from lfwrap.errors import PreflightError
 from lfwrap.inference.serving.backends import check_backend
 from lfwrap.inference.serving.serve import serve_arguments
@@ -23,7 +22,7 @@ def engine(tmp_path):
     (site / "transformers").mkdir(parents=True)
     install(site, "vllm", "0.11.0")
     install(site, "sglang", "0.5.3.post1")
-    return Engine(Path(sys.executable), Path("cli"), site / "llamafactory", "0.9.5")
+    return runnable_engine(site / "llamafactory")
 
 
 def install(site: Path, name: str, version: str) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from fake_engine import runnable_engine
 
 from lfwrap.engine import worker_scripts
-from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, RunStateError, UsageError
 from lfwrap.evaluate.compare import CompareRequest, compare, default_folder
 from lfwrap.evaluate.judge import JudgeAddress
@@ -60,7 +59,7 @@ QUESTIONS = [
 def engine(tmp_path, monkeypatch):
     (tmp_path / "answer.py").write_text(WORKER, encoding="utf-8")
     monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
-    return Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
+    return runnable_engine()
 
 
 @pytest.fixture

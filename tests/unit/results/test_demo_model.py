@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from fake_engine import runnable_engine
 
 from lfwrap import demo_model
 from lfwrap.demo_model import GGUF_NAME, cache_dir, demo_model_path, ensure_demo_model, verify_gguf
-from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, PreflightError
 
 
@@ -24,7 +25,7 @@ def engine(tmp_path, monkeypatch):
     (tmp_path / "transformers").mkdir()
     monkeypatch.setattr(demo_model, "package_version", lambda *_: "0.19.0")
     monkeypatch.setattr(demo_model.importlib.util, "find_spec", lambda _: None)
-    return Engine(Path(sys.executable), Path("cli"), tmp_path / "llamafactory", "0.9.5")
+    return runnable_engine(tmp_path / "llamafactory")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_another_file_is_refused_and_nothing_is_made(engine, tmp_path):
 def test_a_conversion_that_fails_leaves_nothing(engine, tmp_path, monkeypatch):
     monkeypatch.setattr(demo_model, "verify_gguf", lambda _: None)
     monkeypatch.setattr(demo_model.sys, "executable", sys.executable)
-    broken = Engine(Path("/bin/false"), engine.cli, engine.package, engine.version)
+    broken = dataclasses.replace(engine, python=Path("/bin/false"))
     with pytest.raises(EngineError, match=r"checkpoint\.py"):
         ensure_demo_model(broken, lambda _: None, tmp_path / "cache")
     assert not demo_model_path(tmp_path / "cache").exists()

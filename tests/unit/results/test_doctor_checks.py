@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_engine import fake_engine
 
 from lfwrap.doctor.doctor import CheckState, can_train, check_machine
 from lfwrap.doctor.machine_facts import OPTIONAL_PACKAGES, MachineFacts
-from lfwrap.engine.locate import Engine
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.units import GIB
 
-ENGINE = Engine(Path("/venv/bin/python"), Path("/venv/bin/llamafactory-cli"), Path("/venv/llamafactory"), "0.9.5")
+ENGINE = fake_engine(Path("/venv"))
 TORCH = {
     "python": "3.11.7", "error": None, "torch": "2.9.1+cu128", "cuda_build": "12.8", "rocm_build": None,
     "cuda_available": True, "device_count": 1, "bf16": True, "mps": False,

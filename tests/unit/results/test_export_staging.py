@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_engine import fake_engine
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, LfwrapError, PreflightError, RunStateError, UsageError
@@ -77,11 +78,11 @@ def engine(tmp_path):
     """Makes an engine whose command runs the given Python code."""
 
     def make(code: str) -> Engine:
-        folder = tmp_path / "engine"
-        folder.mkdir(exist_ok=True)
-        return Engine(
-            _executable(folder / "python", WORKERS), _executable(folder / "llamafactory-cli", code), folder, "0.9.5"
-        )
+        engine = fake_engine(tmp_path / "engine")
+        engine.python.parent.mkdir(parents=True, exist_ok=True)
+        _executable(engine.python, WORKERS)
+        _executable(engine.cli, code)
+        return engine
 
     return make
 

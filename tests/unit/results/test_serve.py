@@ -8,15 +8,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fake_engine import runnable_engine
 
 from lfwrap.engine import worker_scripts
-from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, PreflightError
 from lfwrap.inference.parity import ReferenceAnswer
 from lfwrap.inference.serving.serve import ServeOptions, Server, check_address, check_answers, new_key
 from lfwrap.inference.target import resolve_target
 
-ENGINE = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
+ENGINE = runnable_engine()
 # Answers what its environment says, behind the key, as the real worker does.
 WORKER = """
 import json, os, sys, threading

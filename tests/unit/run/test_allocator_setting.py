@@ -1,11 +1,10 @@
 """torch's allocator on one GPU or several: segments that grow, unless the person or the system says otherwise."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
+from fake_engine import fake_engine
 
-from lfwrap.engine.locate import Engine
 from lfwrap.hardware.load import load_hardware
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.launch import launch
@@ -21,7 +20,7 @@ WAYS = [("process", 1), ("torchrun", 2), ("deepspeed", 2), ("ray", 2)]
 def environment(folder, environ, machine="h100-80gb", launcher="process", world_size=1):
     """What the launcher's command adds."""
     request = launch_request(None, load_hardware(machine), RunPaths(folder), folder, environ, world_size=world_size)
-    request = dataclasses.replace(request, engine=Engine(Path("python"), Path("cli"), Path("package"), "0.9.5"))
+    request = dataclasses.replace(request, engine=fake_engine())
     return LAUNCHERS[launcher].build(request).environment
 
 

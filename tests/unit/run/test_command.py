@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from fake_engine import fake_engine
 
-from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import UsageError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile, choose_world_size
@@ -18,7 +18,7 @@ from lfwrap.units import GIB
 from lfwrap.yaml_files import parse_scalar
 
 TRAIN_SCRIPT = " ".join(worker_argv("train_engine"))
-ENGINE = Engine(Path("/e/bin/python"), Path("/e/bin/llamafactory-cli"), Path("/e/llamafactory"), "0.9.5")
+ENGINE = fake_engine()
 REQUEST = LaunchRequest(
     ENGINE,
     Path("/r/engine.yaml"),

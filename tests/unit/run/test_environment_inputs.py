@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_engine import fake_engine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.engine.locate import Engine
 from lfwrap.engine.versions import all_packages
 from lfwrap.files import sha256_bytes
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
@@ -21,7 +21,7 @@ from lfwrap.run.prepare.environment import describe_environment, hub_commits, se
 from lfwrap.run.prepare.start import config_mode
 from lfwrap.yaml_files import parse_scalar
 
-ENGINE = Engine(Path("/e/python"), Path("/e/cli"), Path("/e/llamafactory"), "0.9.5")
+ENGINE = fake_engine()
 CPU = HardwareProfile("auto", DeviceKind.CPU)
 
 
@@ -252,7 +252,7 @@ def test_every_package_of_the_engine_is_kept(tmp_path):
     site = tmp_path / "lib/python3.11/site-packages"
     for name in ("torch-2.9.1+cu128.dist-info", "typing_extensions-4.15.0.dist-info", "no_version.dist-info", "torch"):
         (site / name).mkdir(parents=True)
-    engine = Engine(tmp_path / "bin/python", Path("/e/cli"), Path("/e/llamafactory"), "0.9.5")
+    engine = fake_engine(tmp_path)
     assert all_packages(engine) == {"torch": "2.9.1+cu128", "typing-extensions": "4.15.0"}
 
 

@@ -9,14 +9,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from fake_engine import fake_engine
 
-from lfwrap.engine.locate import Engine
 from lfwrap.errors import UsageError
 from lfwrap.run.launch.launchers import LAUNCHERS, LaunchRequest, Nodes, choose_launcher
 from lfwrap.run.launch.launchers.nodes import Host
 from lfwrap.yaml_files import parse_yaml
 
-ENGINE = Engine(Path("/e/bin/python"), Path("/e/bin/llamafactory-cli"), Path("/e/llamafactory"), "0.9.5")
+ENGINE = fake_engine()
 PAIR = Nodes(count=2, least=2, rank=1, address="node-0", port=7000)
 REQUEST = LaunchRequest(
     ENGINE,

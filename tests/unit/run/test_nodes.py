@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from fake_engine import fake_engine
 
-from lfwrap.engine.locate import Engine
 from lfwrap.errors import PlanError, UsageError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.plan.inputs.batch import BatchPlan
@@ -178,7 +178,7 @@ def test_the_extension_can_not_be_compiled() -> None:
 
 
 def test_the_engines_own_command_finds_torchrun_on_the_path() -> None:
-    engine = Engine(Path("/e/bin/python"), Path("/e/bin/llamafactory-cli"), Path("/e/llamafactory"), "0.9.5")
+    engine = fake_engine()
     asked = request(CPU, {"PATH": "/usr/bin"}, Nodes(max_restarts=2), 2, by_engine=True)
     command = LAUNCHERS["torchrun"].build(dataclasses.replace(asked, engine=engine))
     assert command.quoted == "/e/bin/llamafactory-cli train /r/engine.yaml"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_engine import fake_engine
 
 from lfwrap.engine import versions
-from lfwrap.engine.locate import Engine
 from lfwrap.errors import DataError, Finding, PreflightError, RecipeError, Severity
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.recipe.recipe import load_recipe
@@ -288,7 +288,7 @@ def test_a_checkpoint_and_an_adapter_that_are_not_there(good: Path) -> None:
     assert rules(report.machine) == ["adapter-incomplete", "no-checkpoint"]
 
 
-ENGINE = Engine(Path("/e/python"), Path("/e/cli"), Path("/e/llamafactory"), "0.9.4")
+ENGINE = fake_engine(version="0.9.4")
 
 
 def test_packages_that_a_key_needs_and_another_engine(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +306,7 @@ def test_versions_that_the_engine_refuses(tmp_path: Path, monkeypatch: pytest.Mo
     source.write_text(
         'check_version("transformers>=4.55.0,<=5.6.0")\ncheck_version("peft>=0.18.0,<=0.20.0")\n', encoding="utf-8"
     )
-    engine = Engine(Path("p"), Path("c"), tmp_path, "0.9.5")
+    engine = fake_engine(package=tmp_path)
     installed = {"transformers": "5.10.0", "peft": "0.18.1"}
     monkeypatch.setattr(versions, "package_version", lambda _, name: installed.get(name))
     assert versions.refused_versions(engine) == ["transformers 5.10.0 (it takes 4.55.0 to 5.6.0)"]

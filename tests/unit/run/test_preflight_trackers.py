@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_engine import fake_engine
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import Finding, Severity
@@ -21,7 +22,7 @@ from lfwrap.run.preflight.trackers import check_trackers
 def engine(tmp_path: Path) -> Engine:
     for package in ("llamafactory", "transformers"):
         (tmp_path / "site" / package).mkdir(parents=True)
-    return Engine(Path("/e/python"), Path("/e/cli"), tmp_path / "site" / "llamafactory", "0.9.5")
+    return fake_engine(package=tmp_path / "site" / "llamafactory")
 
 
 def install(engine: Engine, *names: str) -> None:
@@ -72,7 +73,7 @@ def test_a_missing_package_is_an_error_with_its_place_and_remedy(
     engine: Engine, values: dict[str, Any], packages: list[str]
 ) -> None:
     found = check(engine, **values)
-    assert [finding.hint for finding in found] == [f"/e/python -m pip install {package}" for package in packages]
+    assert [finding.hint for finding in found] == [f"/e/bin/python -m pip install {package}" for package in packages]
     assert {(finding.rule, finding.severity, finding.line) for finding in found} == {
         ("missing-package", Severity.ERROR, 1 + max(list(values).index(key) + 1 for key in values if key in str(found)))
     }

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_engine import fake_engine
 
-from lfwrap.engine.locate import Engine
 from lfwrap.errors import RunStateError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.run.again import replay
@@ -60,7 +60,7 @@ class Setting:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.engine = Engine(folder / "bin/python", Path("/e/cli"), Path("/e/llamafactory"), "0.9.5")
+        self.engine = fake_engine(folder)
         self.hardware = CPU
         self.values: dict[str, Any] = dict(VALUES)
         self.deepspeed: dict[str, Any] | None = None

@@ -7,10 +7,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fake_engine import fake_engine
 
 from lfwrap.engine.child_process import MARKER
 from lfwrap.engine.locate import Engine
@@ -26,12 +27,14 @@ from lfwrap.run.prepare.job import Surroundings
 from lfwrap.run.prepare.start import describe_inputs
 from lfwrap.yaml_files import load_yaml
 
-ENGINE = Engine(Path("/e/python"), Path("/e/cli"), Path("/e/llamafactory"), "0.9.5")
+ENGINE = fake_engine()
 
 
 @pytest.fixture
-def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Surroundings:
-    monkeypatch.setattr(resume, "locate_engine", lambda _: ENGINE)
+def surroundings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_engine: Callable[[Engine | None], None]
+) -> Surroundings:
+    use_engine(ENGINE)
     monkeypatch.setattr(resume, "load_hardware", lambda _: HardwareProfile("auto", DeviceKind.CPU))
     monkeypatch.setattr(resume, "installed_versions", lambda _: {"torch": "2.9.1"})
     monkeypatch.setattr(launch, "refused_versions", lambda _: [])

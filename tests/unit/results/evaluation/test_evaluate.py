@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from fake_engine import runnable_engine
 
 from lfwrap.engine import worker_scripts
-from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, UsageError
 from lfwrap.evaluate.evaluate import EvalSettings, Material, evaluate
 from lfwrap.evaluate.tool_calls.cases import tool_cases
@@ -73,7 +72,7 @@ class Bench:
 
     def __init__(self, root: Path, build, facts) -> None:
         self.root, self.out, self.build, self.facts = root, root / "evals", build, facts
-        self.engine = Engine(Path(sys.executable), Path("cli"), Path("package"), "0.9.5")
+        self.engine = runnable_engine()
         self.base = build.model()
         (root / "score.py").write_text(WORKER, encoding="utf-8")
         self.seen: list[tuple[str, int, int]] = []

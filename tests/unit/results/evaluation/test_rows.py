@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from fake_engine import fake_engine
 
-from lfwrap.engine.locate import Engine
 from lfwrap.errors import DataError, UsageError
 from lfwrap.inference.held_out_rows import EvalRow, EvalRows, LabelSettings, load_rows, validation_rows
 from lfwrap.run.folder.record import load_run
@@ -57,7 +57,7 @@ def a_run(build, engine_yaml: str):
     return load_run(paths.root)
 
 
-ENGINE = Engine(None, None, None, "0.9.5")  # never asked here
+ENGINE = fake_engine()  # never asked here
 
 
 def test_a_run_s_own_validation_set_is_taken_as_the_engine_takes_it(build, tmp_path):
