@@ -11,8 +11,8 @@ import orjson
 
 from lfwrap import files
 from lfwrap.data.formats.base import ConvertOptions
+from lfwrap.data.output.data_report import DataReport
 from lfwrap.data.output.mix import Part, Shaping
-from lfwrap.data.output.report import Report
 from lfwrap.data.output.split import parse_share, parse_val_size
 from lfwrap.data.prepare import Request, files_of
 from lfwrap.data.schema.columns import FIELDS
@@ -225,7 +225,7 @@ def check_frozen(mixture: MixtureFile) -> None:
         )
 
 
-def write_lock(mixture: MixtureFile, report: Report) -> None:
+def write_lock(mixture: MixtureFile, report: DataReport) -> None:
     """Write down what went in and what came out."""
     outputs = {name: files.sha256_file(Path(path)) for name, path in report.outputs.items()}
     files.write_json(mixture.lock_path, lock_of(mixture) | {"outputs": outputs})

@@ -13,9 +13,9 @@ import orjson
 
 from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import ConvertOptions
+from lfwrap.data.output.data_report import DataReport, FileReport
 from lfwrap.data.output.mix import Part, Shaping, parse_part
 from lfwrap.data.output.registry import LOCK_NAME, check_name, dataset_entry, read_registry
-from lfwrap.data.output.report import FileReport, Report
 from lfwrap.data.output.sink import Gatherer, split_lines
 from lfwrap.data.output.split import ValSize
 from lfwrap.data.output.staging import commit, staging_folder
@@ -112,7 +112,7 @@ class Listener:
     checking: Callable[[], None] = lambda: None
 
 
-def prepare(request: Request, listener: Listener | None = None) -> Report:
+def prepare(request: Request, listener: Listener | None = None) -> DataReport:
     """Turn sources into a data set of the engine; either all of its files appear or none does.
 
     Raises:
@@ -161,7 +161,7 @@ def _refuse_overwriting(request: Request) -> None:
         )
 
 
-def _prepare(request: Request, files: Mapping[str, int], folder: Path, listener: Listener) -> Report:
+def _prepare(request: Request, files: Mapping[str, int], folder: Path, listener: Listener) -> DataReport:
     sizes = {name: Path(name).stat().st_size for name in files}
     listener.started(sum(sizes.values()))
     small_bytes = _SMALL_WITH_DISTRACTORS_BYTES if request.options.distractors else _SMALL_BYTES
@@ -181,7 +181,7 @@ def _prepare(request: Request, files: Mapping[str, int], folder: Path, listener:
     return report
 
 
-def _conclude(request: Request, report: Report, folder: Path, listener: Listener) -> None:
+def _conclude(request: Request, report: DataReport, folder: Path, listener: Listener) -> None:
     _judge(request, report, folder)
     if request.engine_check is not None:
         from lfwrap.data.datasets.engine_check import check_staged
@@ -202,9 +202,9 @@ class _Attempt:
         self.checked = checked
         self.listener = listener
         self.current = ""
-        self.report = Report(request.name, options=_options_of(request))
+        self.report = DataReport(request.name, options=_options_of(request))
 
-    def run(self, files: Mapping[str, int]) -> Report:
+    def run(self, files: Mapping[str, int]) -> DataReport:
         """Convert all files; the staged files are complete afterwards."""
         request, parts = self.request, self.request.mixture
         choosing = request.is_choosing(parts)
@@ -291,7 +291,7 @@ def _options_of(request: Request) -> dict[str, Any]:
     }
 
 
-def _judge(request: Request, report: Report, folder: Path) -> None:
+def _judge(request: Request, report: DataReport, folder: Path) -> None:
     """Whether the result may be kept; the rejects file is, in any case."""
     rejects = f"{request.name}.rejects.jsonl"
     rejected, rows = report.rejected, report.rows_in
@@ -326,7 +326,7 @@ def _first_rejects(path: Path) -> list[Finding]:
     ]
 
 
-def _finish(request: Request, report: Report, folder: Path) -> None:
+def _finish(request: Request, report: DataReport, folder: Path) -> None:
     name, val = request.name, f"{request.name}_val"
     names = [f"{name}.jsonl", f"{name}.rejects.jsonl", f"{name}.report.json"]
     removed = [f"{val}.jsonl"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lfwrap.data.schema.secrets import redact
+from lfwrap.data.schema.redaction import redact
 from lfwrap.run.launch.command import MASK, is_secret
 
 _LOGIN = re.compile(r"(?<=://)[^/\s:@]+(?::[^/\s@]*)?(?=@)")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lfwrap.data.prepare import Request, prepare
-from lfwrap.data.schema.secrets import find_secrets, redact
+from lfwrap.data.schema.redaction import find_secrets, redact
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=20).filter(

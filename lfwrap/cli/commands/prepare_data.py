@@ -17,7 +17,7 @@ from lfwrap.errors import UsageError
 if TYPE_CHECKING:
     from lfwrap.data.datasets.engine_check import EngineCheck
     from lfwrap.data.mixture_file import MixtureFile
-    from lfwrap.data.output.report import FileReport, Report
+    from lfwrap.data.output.data_report import DataReport, FileReport
     from lfwrap.data.prepare import Listener, Request
     from lfwrap.data.schema.conversation import Tool
     from lfwrap.errors import Finding
@@ -267,7 +267,7 @@ def _say_checking() -> None:
     output.say("the engine loads the result (a few seconds; --no-engine-check leaves that out) …")
 
 
-def _summarise(report: Report, request: Request) -> None:
+def _summarise(report: DataReport, request: Request) -> None:
     rejects = request.out / f"{report.name}.rejects.jsonl"
     output.say(f"{'rows in':>20} {report.rows_in:>12,}")
     output.say(f"{'written':>20} {report.train_rows:>12,}")
@@ -301,5 +301,5 @@ def _summarise_check(check: Mapping[str, Any]) -> None:
             output.say(f"{'':>20} {check[key]:>12,}  {remark}")
 
 
-def _counts(report: Report) -> list[tuple[str, int]]:
+def _counts(report: DataReport) -> list[tuple[str, int]]:
     return [(rule, warned.count) for rule, warned in report.warnings.items()]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import ahocorasick_rs
 import orjson
 
-from lfwrap.data.schema.secrets import LITERALS
+from lfwrap.data.schema.redaction import LITERALS
 from lfwrap.engine.chat_templates import template_facts
 
 _MEDIA = ("<image>", "<video>", "<audio>")

@@ -11,8 +11,8 @@ from typing import Any
 
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import dump_key, json_or_none
-from lfwrap.data.schema import secrets
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
+from lfwrap.data.schema.redaction import find_secrets, redact
 from lfwrap.data.schema.rules import RULES
 from lfwrap.engine.chat_templates import Saying, TemplateFacts, template_facts
 from lfwrap.errors import Severity
@@ -62,7 +62,7 @@ def check(conversation: Conversation, template: str, notes: RowNotes) -> None:
 def validate(conversation: Conversation, template: TemplateFacts) -> list[RowFinding]:
     """Everything that is wrong with a conversation, errors first."""
     findings = [
-        RowFinding(rule, secrets.redact(message))
+        RowFinding(rule, redact(message))
         for rules in (_structure, _texts, _tools, _sayings)
         for rule, message in rules(conversation, template)
     ]
@@ -100,7 +100,7 @@ def _texts(conversation: Conversation, template: TemplateFacts) -> Iterator[tupl
             yield "placeholder", f"{where} holds '{{{{idx}}}}', which the engine replaces"
         if template.media and (found := _MEDIA.search(text)) and found.group(1) in template.media:
             yield "media-placeholder", f"{where} holds {found.group()!r}, which {template.name} takes for a medium"
-        for secret in secrets.find_secrets(text):
+        for secret in find_secrets(text):
             yield "secret", f"{where} holds something that looks like a secret ({secret.kind})"
 
 

@@ -76,7 +76,7 @@ class Warnings:
 
 
 @dataclass(slots=True)
-class Report:
+class DataReport:
     """A whole preparation.
 
     ``rows_in = rows_out + rejected + duplicates + left_out`` holds always, for every file and in total; ``rows_out``

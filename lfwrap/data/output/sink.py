@@ -9,7 +9,7 @@ from typing import IO
 
 import orjson
 
-from lfwrap.data.output.report import Example, FileReport, Report, Warnings
+from lfwrap.data.output.data_report import DataReport, Example, FileReport, Warnings
 from lfwrap.data.output.split import ValSize
 from lfwrap.data.workers.task import ChunkResult, Place, RejectedRow
 
@@ -30,7 +30,7 @@ class Gatherer:
         owners: likewise the number of the file that each row comes from.
     """
 
-    def __init__(self, folder: Path, report: Report, val_size: ValSize | None, *, choosing: bool) -> None:
+    def __init__(self, folder: Path, report: DataReport, val_size: ValSize | None, *, choosing: bool) -> None:
         self.report = report
         self.train = folder / f"{report.name}.jsonl"
         self.val = folder / f"{report.name}_val.jsonl"

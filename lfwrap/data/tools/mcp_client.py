@@ -12,8 +12,8 @@ from typing import Any
 from lfwrap import __version__
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.schemas import parse_tool
-from lfwrap.data.schema import secrets
 from lfwrap.data.schema.conversation import Tool
+from lfwrap.data.schema.redaction import redact
 from lfwrap.errors import DataError, PreflightError
 
 _MAX_PAGES = 1000
@@ -50,7 +50,7 @@ def find_server(command: str) -> tuple[Any, Any, str]:
             "--mcp-server needs the 'mcp' package", hint="Install it with: pip install 'lfwrap[mcp]'"
         ) from error
     words = server_words(command)
-    shown = secrets.redact(words[0])
+    shown = redact(words[0])
     if shutil.which(words[0]) is None:
         raise PreflightError(
             f"--mcp-server: there is no command {shown!r}",
@@ -80,7 +80,7 @@ def ask_server(command: str, *, timeout_s: float = 60.0) -> LiveServer:
         raise PreflightError(f"MCP server {shown}: no answer within {timeout_s:g} s", hint=_HINT) from error
     except Exception as error:
         # The client raises whatever went wrong in its tasks, often as a group of one.
-        reason = secrets.redact(str(innermost(error)))
+        reason = redact(str(innermost(error)))
         raise PreflightError(f"MCP server {shown}: {reason}", hint=_HINT) from error
     try:
         return LiveServer(info, tuple(parse_tool(tool, RowNotes()) for tool in listed))

@@ -11,8 +11,8 @@ from lfwrap import __version__
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.schemas import parse_tool
 from lfwrap.data.formats.parts.texts import mcp_result
-from lfwrap.data.schema import secrets
 from lfwrap.data.schema.conversation import Tool
+from lfwrap.data.schema.redaction import redact
 from lfwrap.data.tools.mcp_client import find_server, innermost
 from lfwrap.errors import DataError, PreflightError
 
@@ -92,7 +92,7 @@ def open_mcp_session(command: str, *, timeout_s: float = 60.0) -> Iterator[McpSe
         except (DataError, PreflightError):
             raise
         except Exception as error:
-            reason = secrets.redact(str(innermost(error))) or type(error).__name__
+            reason = redact(str(innermost(error))) or type(error).__name__
             raise PreflightError(
                 f"MCP server {shown}: {reason}",
                 hint="Run the command by hand: it should wait for input, and write nothing but JSON-RPC to its output.",

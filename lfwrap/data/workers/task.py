@@ -19,7 +19,7 @@ from lfwrap.data.readers.array_block import ArrayBlock
 from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, NotUtf8Error, RecordBlock
 from lfwrap.data.readers.chunk_plan import Chunk, Layout
 from lfwrap.data.schema.plain_rows import Shape
-from lfwrap.data.schema.secrets import redact
+from lfwrap.data.schema.redaction import redact
 
 _EXAMPLES_PER_RULE = 5
 _SHOWN_CHARACTERS = 120

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.cli import app
+from lfwrap.data.output.data_report import DataReport
 from lfwrap.data.output.mix import Part, Shaping, parse_part, quotas
 from lfwrap.data.output.near_duplicates import normalise
-from lfwrap.data.output.report import Report
 from lfwrap.data.output.split import ValSize
 from lfwrap.data.prepare import Request, prepare
 from lfwrap.errors import DataError, UsageError
@@ -35,7 +35,7 @@ def questions(path: Path) -> list[str]:
     return [json.loads(line)["conversations"][0]["value"] for line in lines]
 
 
-def mix(folder: Path, parts: list[Part] | tuple[str, ...], **options: Any) -> Report:
+def mix(folder: Path, parts: list[Part] | tuple[str, ...], **options: Any) -> DataReport:
     given_parts = {"parts": tuple(parts)} if isinstance(parts, list) else {}
     sources = parts if isinstance(parts, tuple) else ()
     report = prepare(Request(sources, folder / "o", "x", force=True, **given_parts, **options))

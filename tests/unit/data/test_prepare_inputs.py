@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lfwrap.data.formats.base import ConvertOptions
-from lfwrap.data.output.report import Report
+from lfwrap.data.output.data_report import DataReport
 from lfwrap.data.prepare import Request, prepare
 from lfwrap.data.schema.columns import parse_mapping
 from lfwrap.errors import DataError, LfwrapError
@@ -17,7 +17,7 @@ ROW = {"instruction": "问", "input": "", "output": "答"}
 LINE = json.dumps(ROW, ensure_ascii=False)
 
 
-def run(folder: Path, name: str, content: bytes | str, **options: Any) -> Report:
+def run(folder: Path, name: str, content: bytes | str, **options: Any) -> DataReport:
     source = folder / name
     source.write_bytes(content if isinstance(content, bytes) else content.encode())
     return prepare(Request((str(source),), folder / "out", "x", **options))

@@ -9,7 +9,7 @@ import pytest
 
 from lfwrap.data.convert.validate import check, validate
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.schema import rules, secrets
+from lfwrap.data.schema import redaction, rules
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
 from lfwrap.data.schema.rules import RULES
 from lfwrap.engine.chat_templates import template_facts
@@ -145,12 +145,12 @@ SECRETS = {
 @pytest.mark.parametrize("kind", SECRETS)
 def test_secrets_are_found_and_masked(kind):
     text = f"before {SECRETS[kind]} after"
-    assert [found.kind for found in secrets.find_secrets(text)] == [kind]
-    masked = secrets.redact(text)
+    assert [found.kind for found in redaction.find_secrets(text)] == [kind]
+    masked = redaction.redact(text)
     assert masked.startswith("before ")
     assert masked.endswith(" after")
     assert SECRETS[kind] not in masked
-    assert not secrets.find_secrets(masked)
+    assert not redaction.find_secrets(masked)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_secrets_are_found_and_masked(kind):
     ],
 )
 def test_ordinary_text_holds_no_secret(text):
-    assert secrets.find_secrets(text) == []
+    assert redaction.find_secrets(text) == []
 
 
 def test_every_rule_in_the_code_is_in_the_table():
