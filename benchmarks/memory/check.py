@@ -27,10 +27,10 @@ from page_block import PageBlock
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import Gpu
 from lfwrap.model.shapes import ModelFacts, catalog_model
+from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.train_settings import TrainSettings, read_settings
 from lfwrap.plan.memory.peak import estimate_memory
-from lfwrap.plan.speed.constants import FITTED, SpeedConstants
-from lfwrap.plan.speed.throughput import estimate_speed
+from lfwrap.plan.speed.throughput import FITTED, SpeedConstants, estimate_speed
 
 _FOLDER = Path(__file__).parent
 PAGE = _FOLDER.parents[1] / "docs" / "explanation" / "memory.md"
@@ -95,10 +95,8 @@ def case_settings(case: dict[str, Any]) -> TrainSettings:
     }
     settings = read_settings(
         values,
-        seq_len_tokens=case["length"],
-        micro_batch=case["micro_batch"],
-        accumulation=case["accumulation"],
-        world_size=case["world_size"],
+        BatchPlan(case["micro_batch"], case["accumulation"], case["world_size"]),
+        case["length"],
         zero_stage=case["zero"],
         padded=case["data"] in {"padded", "mixed"},
     )
@@ -112,7 +110,7 @@ def compare(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": record["id"],
         "half": record["case"]["split"],
-        "moment": memory.moment,
+        "moment": memory.phase,
         "predicted": memory.peak_allocated_bytes,
         "measured": record["peak_allocated"],
         "error": memory.peak_allocated_bytes / record["peak_allocated"] - 1,

@@ -24,6 +24,7 @@ import check
 from page_block import PageBlock
 
 from lfwrap.hardware.load import load_hardware
+from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.train_settings import TrainSettings, read_settings
 from lfwrap.plan.memory.peak import estimate_memory
 from lfwrap.plan.speed.throughput import estimate_speed
@@ -51,10 +52,8 @@ def chosen_settings(record: dict[str, Any]) -> TrainSettings:
     }
     settings = read_settings(
         values,
-        seq_len_tokens=chosen.get("cutoff_len", record["cutoff"]),
-        micro_batch=chosen[_MICRO],
-        accumulation=min(_MOST_STEPS, chosen[_STEPS]),
-        world_size=1,
+        BatchPlan(chosen[_MICRO], min(_MOST_STEPS, chosen[_STEPS]), 1),
+        chosen.get("cutoff_len", record["cutoff"]),
         padded=record["data"] != "full",
     )
     is_extended = record["speed"] == "max"

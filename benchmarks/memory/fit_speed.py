@@ -1,4 +1,4 @@
-"""Fit the time model's constants on the calibration half; print them as lfwrap/plan/speed/constants.py has them.
+"""Fit the time model's constants on the calibration half; print them as lfwrap/plan/speed/throughput.py has them.
 
     python benchmarks/memory/fit_speed.py        (needs scipy)
 
@@ -28,7 +28,7 @@ import check
 from lfwrap.hardware.profile import Gpu
 from lfwrap.model.shapes import ModelFacts
 from lfwrap.plan.inputs.train_settings import TrainSettings
-from lfwrap.plan.speed.constants import SpeedConstants
+from lfwrap.plan.speed.throughput import SpeedConstants
 
 # Before anything was fitted: factors over peak rates as profiled for 7B LoRA on one H100, launches as profiled there.
 PRIOR = SpeedConstants(

@@ -20,7 +20,7 @@ from page_block import PageBlock
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.errors import PlanError
 from lfwrap.hardware.load import load_hardware
-from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.plan import Plan
 from lfwrap.recipe.recipe import load_recipe
 from lfwrap.strategy.planning import Machine, plan_training
@@ -37,10 +37,10 @@ MACHINES = {
 }
 
 
-def load_rows() -> Rows:
+def load_rows() -> RowLengths:
     """The rows that are planned for."""
     lengths = tuple(json.loads((Path(__file__).with_name("alpaca_lengths.json")).read_text(encoding="utf-8")))
-    return Rows(max(lengths), sum(lengths) / len(lengths), len(lengths), lengths, "999 Alpaca rows")
+    return RowLengths(max(lengths), sum(lengths) / len(lengths), len(lengths), lengths, "999 Alpaca rows")
 
 
 def make_best(machine: str, overrides: tuple[str, ...]) -> Plan | PlanError:

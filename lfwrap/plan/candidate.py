@@ -12,7 +12,8 @@ from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import Packs, padded_row_tokens
 from lfwrap.plan.inputs.train_settings import TrainSettings, read_settings
-from lfwrap.plan.memory.peak import MemoryEstimate, estimate_memory
+from lfwrap.plan.memory.estimate import MemoryEstimate
+from lfwrap.plan.memory.peak import estimate_memory
 from lfwrap.plan.packing import request_packs
 from lfwrap.plan.request import CUTOFF_KEY, SAMPLING_KEY, STAGE_KEY, PlanRequest, Reasoned
 from lfwrap.plan.speed.calibration import correct_memory, correct_speed
@@ -106,9 +107,9 @@ def evaluate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: Batch
 
 
 def _count_updates(request: PlanRequest, rows_per_update: float | None) -> int | None:
-    fixed = request.values.get("max_steps")
-    if isinstance(fixed, int) and fixed > 0:
-        return fixed
+    max_steps = request.values.get("max_steps")
+    if isinstance(max_steps, int) and max_steps > 0:
+        return max_steps
     if request.rows.count is None or rows_per_update is None:
         return None
     epochs = float(request.values.get("num_train_epochs") or _DEFAULT_EPOCHS)
@@ -120,17 +121,15 @@ def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> 
     gpu = request.hardware.smallest_gpu
     settings = read_settings(
         values,
-        seq_len_tokens=request.rows.longest_tokens,
-        micro_batch=batch.micro_batch,
-        accumulation=batch.accumulation,
-        world_size=request.world_size,
+        replace(batch, world_size=request.world_size),
+        request.rows.longest_tokens,
         zero_stage=values.get(STAGE_KEY, request.zero_stage),
         offload=request.offload,
         padded=request.rows.pads(batch.micro_batch),
-        fused_attention=request.hardware.kind is not DeviceKind.CUDA or gpu is None or gpu.flash_attention,
         checkpoint=request.model.dtype,
     )
-    settings = _extended(request, settings)
+    has_kernels = request.hardware.kind is not DeviceKind.CUDA or gpu is None or gpu.flash_attention
+    settings = _extended(request, replace(settings, fused_attention=has_kernels))
     cutoff = int(values.get(CUTOFF_KEY) or request.cutoff)
     return replace(settings, seq_len_tokens=cutoff) if settings.packing else settings
 

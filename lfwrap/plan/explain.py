@@ -1,18 +1,34 @@
-"""What a person should know of a plan, in sentences. Pure."""
+"""A plan in words: what a person should know of it, why others were rejected, and what would fit where nothing does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from lfwrap.plan.candidate import Candidate
+from lfwrap.errors import PlanError
+from lfwrap.hardware.profile import DeviceKind
+from lfwrap.plan.candidate import MARGIN_SHARE, Candidate, device_limit_bytes
 from lfwrap.plan.compiling import compiling_notes
 from lfwrap.plan.inputs.train_settings import Precision, TrainSettings
-from lfwrap.plan.memory.persistent import weights_bytes
-from lfwrap.plan.request import LIGER_KEY, SAMPLING_KEY, PlanRequest
-from lfwrap.units import format_bytes
+from lfwrap.plan.memory.persistent import GRADIENTS_SHARED, WEIGHTS_SHARED, weights_bytes
+from lfwrap.plan.request import (
+    COMPILE_KEY,
+    CUTOFF_KEY,
+    LIGER_KEY,
+    MICRO_KEY,
+    NO_CHECKPOINTING_KEY,
+    OFFLOADED_CHECKPOINTS_KEY,
+    SAMPLING_KEY,
+    STAGE_KEY,
+    PlanRequest,
+)
+from lfwrap.plan.search import best_candidate, find_candidates
+from lfwrap.units import format_bytes, format_duration
 
 _HALF = 2  # bytes of a number in 16 bit
+_SHORTEST_CUTOFF = 256
+_MAX_SUGGESTIONS = 3
 
 
 def plan_notes(request: PlanRequest, candidate: Candidate) -> Iterator[str]:
@@ -89,3 +105,147 @@ def _rows_note(request: PlanRequest) -> str:
     if rows.is_exact or not request.is_free:
         return said
     return f"{said} Rows are packed only where their tokens can be counted: name the model's folder."
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A way that was not taken.
+
+    Attributes:
+        settings: what it would have set.
+        why: it does not fit, or is slower; in figures.
+    """
+
+    settings: str
+    why: str
+
+
+def rejected_candidates(ways: Sequence[Candidate], best: Candidate) -> Iterator[Rejected]:
+    """The best of each other combination of settings, and why it was not taken."""
+    groups: dict[tuple[str, ...], list[Candidate]] = {}
+    for candidate in ways:
+        groups.setdefault(tuple(sorted(candidate.changes)), []).append(candidate)
+    for key, members in groups.items():
+        if key != tuple(sorted(best.changes)):
+            yield _reject(members, best)
+    larger = [candidate for candidate in groups[tuple(sorted(best.changes))] if not candidate.fits]
+    if larger:
+        first = min(larger, key=lambda candidate: candidate.batch.micro_batch)
+        yield Rejected(f"{describe(first.changes)}, micro-batch {first.batch.micro_batch}", _too_large(first))
+
+
+def _reject(members: Sequence[Candidate], best: Candidate) -> Rejected:
+    fitting = [candidate for candidate in members if candidate.fits]
+    if not fitting:
+        smallest = min(members, key=lambda candidate: candidate.memory.device_bytes)
+        return Rejected(f"{describe(smallest.changes)}, micro-batch {smallest.batch.micro_batch}", _too_large(smallest))
+    fastest = max(fitting, key=lambda candidate: candidate.speed.tokens_per_s if candidate.speed else 0.0)
+    if fastest.speed is None or best.speed is None:
+        why = "fits, no faster"
+    else:
+        why = f"{fastest.speed.tokens_per_s:,.0f} tokens/s against {best.speed.tokens_per_s:,.0f}"
+        if fastest.duration_s and best.duration_s and fastest.compile_s > best.compile_s:
+            whole, beside = format_duration(fastest.duration_s), format_duration(best.duration_s)
+            why += f"; compiling included, {whole} against {beside}"
+    return Rejected(f"{describe(fastest.changes)}, micro-batch {fastest.batch.micro_batch}", why)
+
+
+def _too_large(candidate: Candidate) -> str:
+    return f"needs {format_bytes(candidate.memory.device_bytes)} of {format_bytes(candidate.limit_bytes)}"
+
+
+def describe(changes: Mapping[str, Any]) -> str:
+    """The changed settings in words."""
+    words: dict[str, str] = {
+        LIGER_KEY: "Liger",
+        NO_CHECKPOINTING_KEY: "no checkpointing",
+        OFFLOADED_CHECKPOINTS_KEY: "checkpoints in main memory",
+        STAGE_KEY: "ZeRO",
+        "packing": "packing",
+        SAMPLING_KEY: "grouped by length",
+        COMPILE_KEY: "compiled layers",
+    }
+    if STAGE_KEY in changes:
+        words[STAGE_KEY] = f"ZeRO-{changes[STAGE_KEY][0]}"
+    if CUTOFF_KEY in changes:
+        words["packing"] = f"packs of {changes[CUTOFF_KEY][0]}"
+    named = [word for key, word in words.items() if key in changes]
+    return ", ".join(named) or "as it is"
+
+
+def no_fit_error(request: PlanRequest, ways: Sequence[Candidate]) -> PlanError:
+    """The error that says what is missing, and what would fit."""
+    smallest = min(ways, key=lambda candidate: candidate.memory.device_bytes)
+    suggestions = [text for _, text in zip(range(_MAX_SUGGESTIONS), suggest_plans(request), strict=False)]
+    memory = smallest.memory
+    biggest = max(memory.terms, key=lambda term: term.bytes)
+    return PlanError(
+        f"{request.model.name} does not fit {request.hardware.name}: the smallest way needs"
+        f" {format_bytes(memory.device_bytes)}, {format_bytes(device_limit_bytes(request.hardware))} may be used"
+        f" (margin {MARGIN_SHARE:.0%}). The largest part: {biggest.name}, {format_bytes(biggest.bytes)}.",
+        hint=f"Would fit: {'; '.join(suggestions)}." if suggestions else "Nothing near it fits: take a smaller model.",
+    )
+
+
+def suggest_plans(request: PlanRequest) -> Iterator[str]:
+    """What would fit instead, the nearest first: the settings and the memory they need."""
+    for text, relaxed in _relaxations(request):
+        candidate = best_candidate(find_candidates(relaxed))
+        if candidate is not None:
+            yield f"{text} ({format_bytes(candidate.memory.device_bytes)}, micro-batch {candidate.batch.micro_batch})"
+
+
+def _relaxations(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
+    """The request with less asked for, one thing after the other."""
+    free = replace(request, speed="auto", pinned=frozenset(), micro_limit=None)
+    free = replace(free, effective_batch=request.effective_batch or request.batch.effective)
+    plain = replace(free, values={**request.values, LIGER_KEY: None, NO_CHECKPOINTING_KEY: None, MICRO_KEY: None})
+    yield "lfwrap.speed=auto with micro-batch and kernels left open", plain
+    yield from _shared(plain)
+    can_quantize = request.hardware.supports_quantization and request.zero_stage != WEIGHTS_SHARED
+    is_adapter = request.values.get("finetuning_type", "lora") == "lora"
+    small = plain
+    if is_adapter and can_quantize and not request.values.get("quantization_bit"):
+        small = replace(plain, values={**plain.values, "quantization_bit": 4})
+        yield "quantization_bit=4", small
+    if not is_adapter:
+        yield "finetuning_type=lora", replace(plain, values={**plain.values, "finetuning_type": "lora"})
+    prefix = "quantization_bit=4 " if small is not plain else ""
+    yield from _shorter(small, prefix)
+    yield from _more_gpus(plain)
+
+
+def _shared(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
+    """More shared between the GPUs that there are, and the rest of it in main memory."""
+    if request.world_size == 1 or request.hardware.kind not in {DeviceKind.CUDA, DeviceKind.ROCM}:
+        return
+    stages = [GRADIENTS_SHARED] if request.values.get("quantization_bit") else [GRADIENTS_SHARED, WEIGHTS_SHARED]
+    for stage in stages:
+        if stage > (request.zero_stage or 0):
+            yield f"lfwrap.zero_stage={stage}", replace(request, zero_stage=stage)
+    if not request.offload:
+        offloaded = replace(request, zero_stage=stages[-1], offload=True)
+        yield f"lfwrap.zero_stage={stages[-1]} lfwrap.offload=true", offloaded
+
+
+def _shorter(request: PlanRequest, prefix: str) -> Iterator[tuple[str, PlanRequest]]:
+    cutoff = request.rows.longest_tokens // 2
+    while cutoff >= _SHORTEST_CUTOFF:
+        rows = request.rows.cut(cutoff)
+        yield (
+            f"{prefix}cutoff_len={cutoff}",
+            replace(request, rows=rows, values={**request.values, "cutoff_len": cutoff}),
+        )
+        cutoff //= 2
+
+
+def _more_gpus(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
+    effective = request.effective_batch or request.batch.effective
+    if request.hardware.kind not in {DeviceKind.CUDA, DeviceKind.ROCM} or request.values.get("quantization_bit"):
+        return
+    for count in (2, 4, 8):
+        if count > request.world_size and effective % count == 0:
+            yield (
+                f"{count} such GPUs with lfwrap.zero_stage=3",
+                replace(request, world_size=count, zero_stage=WEIGHTS_SHARED),
+            )

@@ -35,7 +35,7 @@ def pack_capacities(request: PlanRequest) -> list[int]:
     micro-batches.
     """
     rows, effective = request.rows, request.effective_batch
-    is_free = rows.lengths and effective and "eval_dataset" not in request.given and CUTOFF_KEY not in request.fixed
+    is_free = rows.lengths and effective and "eval_dataset" not in request.pinned and CUTOFF_KEY not in request.locked
     if not is_free or effective is None or rows.mean_tokens is None:
         return [request.cutoff]
     shortest = max(rows.longest_tokens + _SPARE_TOKENS, _SHORTEST_PACK)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lfwrap.plan.candidate import MARGIN_SHARE, Candidate, evaluate
+from lfwrap.plan.explain import Rejected, no_fit_error, plan_notes, rejected_candidates
 from lfwrap.plan.inputs.batch import BatchPlan
-from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.memory.persistent import adapter_bytes
-from lfwrap.plan.notes import plan_notes
-from lfwrap.plan.rejected import Rejected, rejected_ways
 from lfwrap.plan.request import (
     ACCUMULATION_KEY,
     MICRO_KEY,
@@ -19,7 +18,6 @@ from lfwrap.plan.request import (
     Reasoned,
 )
 from lfwrap.plan.search import best_candidate, find_candidates, rank_candidates, recipe_candidate
-from lfwrap.plan.suggestions import nothing_fits
 from lfwrap.units import format_bytes
 
 _KEPT_CHECKPOINTS = 2
@@ -51,7 +49,7 @@ class Plan:
     checkpoint_bytes: int
     disk_bytes: int
     notes: tuple[str, ...]
-    rows: Rows
+    rows: RowLengths
 
     @property
     def shortage(self) -> str:
@@ -107,8 +105,8 @@ def make_plan(request: PlanRequest) -> Plan:
     ways = find_candidates(request)
     best = best_candidate(ways)
     if best is None:
-        raise nothing_fits(request, ways)
-    return _finish(request, best, tuple(rejected_ways(ways, best)))
+        raise no_fit_error(request, ways)
+    return _finish(request, best, tuple(rejected_candidates(ways, best)))
 
 
 def predict_plan(request: PlanRequest) -> Plan:

@@ -9,7 +9,7 @@ from typing import Any
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.model.shapes import ModelFacts
 from lfwrap.plan.inputs.batch import BatchPlan
-from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.speed.calibration import Measurement
 
 MICRO_KEY, ACCUMULATION_KEY = "per_device_train_batch_size", "gradient_accumulation_steps"
@@ -39,8 +39,8 @@ class PlanRequest:
         offload: whether ZeRO offloads.
         effective_batch: rows an update shall see; None leaves the batch as rendered.
         speed: what may be changed: ``auto``, ``max``, ``exact`` or ``none``.
-        given: keys that the person set: they stay.
-        fixed: those of them that not even an equal way may replace: the command line's.
+        pinned: keys that the person set; their values stay.
+        locked: pinned keys that were set on the command line: not even an equivalent setting may replace them.
         micro_limit: the largest micro-batch to try; None for the usual.
         open_stages: ZeRO stages to try where nothing fits without; none where the recipe names one.
         measured: what one's own runs measured on this kind of GPU.
@@ -50,14 +50,14 @@ class PlanRequest:
     values: Mapping[str, Any]
     hardware: HardwareProfile
     world_size: int
-    rows: Rows
+    rows: RowLengths
     batch: BatchPlan
     zero_stage: int | None = None
     offload: bool = False
     effective_batch: int | None = None
     speed: str = "none"
-    given: frozenset[str] = field(default_factory=frozenset)
-    fixed: frozenset[str] = field(default_factory=frozenset)
+    pinned: frozenset[str] = field(default_factory=frozenset)
+    locked: frozenset[str] = field(default_factory=frozenset)
     micro_limit: int | None = None
     open_stages: tuple[int, ...] = ()
     measured: tuple[Measurement, ...] = ()
@@ -74,4 +74,4 @@ class PlanRequest:
 
     def is_open(self, *keys: str) -> bool:
         """Whether nobody has set any of these keys."""
-        return not any(key in self.given or self.values.get(key) for key in keys)
+        return not any(key in self.pinned or self.values.get(key) for key in keys)

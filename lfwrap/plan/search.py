@@ -48,12 +48,12 @@ def recipe_candidate(request: PlanRequest) -> Candidate:
 
 def find_candidates(request: PlanRequest) -> list[Candidate]:
     """Every way that the request leaves open, fitting or not; what costs speed only where nothing fits without."""
-    given = {**_loading_setting(request), **_evaluation_setting(request)}
-    found = list(_ways(request, given))
+    common = {**_loading_setting(request), **_evaluation_setting(request)}
+    found = list(_ways(request, common))
     for resort in _last_resorts(request):
         if any(candidate.fits for candidate in found):
             break
-        found += _ways(request, {**given, **resort})
+        found += _ways(request, {**common, **resort})
     return [*found, *_compiled_ways(request, found)]
 
 
@@ -67,9 +67,9 @@ def _last_resorts(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
         yield {STAGE_KEY: (stage, "Does not fit otherwise: " + _SHARED[stage])}
 
 
-def _ways(request: PlanRequest, given: Mapping[str, Reasoned]) -> Iterator[Candidate]:
+def _ways(request: PlanRequest, common: Mapping[str, Reasoned]) -> Iterator[Candidate]:
     for alternatives in itertools.product(*_alternatives(request)):
-        changes = {**given, **{key: value for setting in alternatives for key, value in setting.items()}}
+        changes = {**common, **{key: value for setting in alternatives for key, value in setting.items()}}
         if {OFFLOADED_CHECKPOINTS_KEY, NO_CHECKPOINTING_KEY} <= changes.keys():
             continue
         for batch in _batches(request, changes):
@@ -157,7 +157,7 @@ def _evaluation_setting(request: PlanRequest) -> dict[str, Reasoned]:
         setting: dict[str, Reasoned] = {} if size == DEFAULT_EVAL_BATCH else {EVAL_BATCH_KEY: (size, reason)}
         memory = evaluate(request, setting, smallest).memory
         outside = memory.device_bytes - memory.peak_allocated_bytes
-        if memory.moments.get("evaluation", 0) + outside <= device_limit_bytes(request.hardware) or size == 1:
+        if memory.phases.get("evaluation", 0) + outside <= device_limit_bytes(request.hardware) or size == 1:
             return setting
     return {}
 
@@ -194,7 +194,7 @@ def _micro_limit(request: PlanRequest) -> int:
 
 def _batches(request: PlanRequest, changes: Mapping[str, Reasoned]) -> Iterator[BatchPlan]:
     """The batches to try: exact products of the effective batch; of packs, the number whose rows come nearest to it."""
-    if request.effective_batch is None or request.speed == "none" or ACCUMULATION_KEY in request.given:
+    if request.effective_batch is None or request.speed == "none" or ACCUMULATION_KEY in request.pinned:
         if PACKING_KEYS[0] not in changes:
             yield request.batch
         return
@@ -205,7 +205,7 @@ def _batches(request: PlanRequest, changes: Mapping[str, Reasoned]) -> Iterator[
         return
     share = effective // request.world_size
     limit = min(_micro_limit(request), share)
-    fixed = request.batch.micro_batch if MICRO_KEY in request.given and request.micro_limit is None else None
-    for micro in [fixed] if fixed else range(1, limit + 1):
+    pinned = request.batch.micro_batch if MICRO_KEY in request.pinned and request.micro_limit is None else None
+    for micro in [pinned] if pinned else range(1, limit + 1):
         if share % micro == 0:
             yield solve_batch(effective, request.world_size, micro)

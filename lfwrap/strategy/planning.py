@@ -14,7 +14,7 @@ from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.model.load import load_model_facts
 from lfwrap.model.shapes import ModelFacts
 from lfwrap.plan.inputs.batch import BatchPlan
-from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.inputs.train_settings import TrainSettings, read_target
 from lfwrap.plan.plan import Plan, make_plan, predict_plan
 from lfwrap.plan.request import (
@@ -75,7 +75,7 @@ class Planned:
     notes: tuple[str, ...] = ()
 
 
-def plan_training(recipe: Recipe, facts: EngineFacts, machine: Machine, rows: Rows | None = None) -> Planned:
+def plan_training(recipe: Recipe, facts: EngineFacts, machine: Machine, rows: RowLengths | None = None) -> Planned:
     """The plan that a training of this recipe follows on this machine.
 
     A recipe without the ``lfwrap:`` block, or with ``speed: none``, is left as it is: only a warning where it would not
@@ -187,7 +187,7 @@ def plan_values(plan: Plan) -> dict[str, Reasoned]:
     }
 
 
-def plan_request(recipe: Recipe, rendered: Rendered, machine: Machine, rows: Rows | None = None) -> PlanRequest:
+def plan_request(recipe: Recipe, rendered: Rendered, machine: Machine, rows: RowLengths | None = None) -> PlanRequest:
     """What the planner is asked, from the recipe as it is rendered for the machine without a plan.
 
     Raises:
@@ -206,14 +206,14 @@ def plan_request(recipe: Recipe, rendered: Rendered, machine: Machine, rows: Row
         values=values,
         hardware=machine.hardware,
         world_size=rendered.world_size,
-        rows=(rows or Rows(cutoff)).cut(cutoff),
+        rows=(rows or RowLengths(cutoff)).cut(cutoff),
         batch=rendered.batch,
         zero_stage=rendered.zero_stage,
         offload=recipe.intent.offload,
         effective_batch=_effective_batch(recipe, rendered.batch),
         speed=recipe.intent.speed,
-        given=_given(recipe) | machine.unavailable,
-        fixed=frozenset(key for key, source in recipe.sources.items() if source is Source.COMMAND_LINE),
+        pinned=_pinned_keys(recipe) | machine.unavailable,
+        locked=frozenset(key for key, source in recipe.sources.items() if source is Source.COMMAND_LINE),
         micro_limit=_micro_limit(recipe),
         open_stages=_open_stages(recipe, rendered, machine),
         measured=machine.measured,
@@ -237,12 +237,12 @@ def _effective_batch(recipe: Recipe, batch: BatchPlan) -> int | None:
     return recipe.intent.effective_batch_size or batch.effective
 
 
-def _given(recipe: Recipe) -> frozenset[str]:
+def _pinned_keys(recipe: Recipe) -> frozenset[str]:
     """Keys that stay as they are; the recipe's accumulation gives way, the command line's does not."""
-    given = set(recipe.sources)
+    pinned = set(recipe.sources)
     if recipe.sources.get(ACCUMULATION_KEY) is not Source.COMMAND_LINE:
-        given.discard(ACCUMULATION_KEY)
-    return frozenset(given)
+        pinned.discard(ACCUMULATION_KEY)
+    return frozenset(pinned)
 
 
 def _micro_limit(recipe: Recipe) -> int | None:

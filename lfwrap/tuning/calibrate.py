@@ -12,7 +12,7 @@ from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import RunStateError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile, catalog_gpu
-from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.request import COMPILE_KEY, PlanRequest
 from lfwrap.plan.search import recipe_candidate
 from lfwrap.plan.speed.calibration import Measurement, kind_key, model_key
@@ -72,13 +72,13 @@ def _run_hardware(found: dict[str, Any]) -> HardwareProfile:
     return HardwareProfile("the run's", DeviceKind.CUDA, (gpu,))
 
 
-def _run_rows(run: Run) -> Rows | None:
+def _run_rows(run: Run) -> RowLengths | None:
     """The longest batch that was tried; the plan's mean for the time of an update."""
     rows = _read_json(run.paths.plan).get("rows") or {}
     tried = [_read_json(rank.probe) for attempt in _attempts(run) for rank in attempt.ranks()]
     shape = next((found["shape"] for found in tried if "shape" in found), None)
     longest = int(shape[1]) if isinstance(shape, list) and len(shape) > 1 else rows.get("longest_tokens")
-    return None if longest is None else Rows(longest, rows.get("mean_tokens"), rows.get("count"))
+    return None if longest is None else RowLengths(longest, rows.get("mean_tokens"), rows.get("count"))
 
 
 def _read_memory(run: Run) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lfwrap.plan.rejected import describe
+from lfwrap.plan.explain import describe
 from lfwrap.plan.request import ACCUMULATION_KEY
 from lfwrap.strategy.candidates import Way
 from lfwrap.strategy.lock import Trial

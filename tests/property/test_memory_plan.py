@@ -13,7 +13,7 @@ from lfwrap.hardware.profile import catalog_names
 from lfwrap.model.shapes import catalog_model
 from lfwrap.plan.candidate import device_limit_bytes
 from lfwrap.plan.inputs.batch import solve_batch
-from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.packing import PACKED_ROWS_TOLERANCE
 from lfwrap.plan.plan import make_plan
 from lfwrap.plan.request import PlanRequest
@@ -48,7 +48,9 @@ def test_a_plan_never_exceeds_its_machine_and_keeps_the_batch(
         values={"lora_rank": rank, "quantization_bit": bits, "cutoff_len": longest, "bf16": machine.supports_bf16},
         hardware=machine,
         world_size=machine.world_size,
-        rows=(Rows(max(LENGTHS), mean, len(LENGTHS), lengths) if lengths else Rows(longest, mean)).cut(longest),
+        rows=(RowLengths(max(LENGTHS), mean, len(LENGTHS), lengths) if lengths else RowLengths(longest, mean)).cut(
+            longest
+        ),
         batch=solve_batch(effective, machine.world_size),
         effective_batch=effective,
         speed=speed,

@@ -53,7 +53,7 @@ def test_memory_grows(name, model, base, more):
 def test_every_term_counts_and_the_sum_is_the_peak(model, base):
     estimate = estimate_memory(catalog_model(model), base)
     assert all(term.bytes > 0 for term in estimate.terms)
-    assert estimate.peak_allocated_bytes == max(estimate.moments.values())
+    assert estimate.peak_allocated_bytes == max(estimate.phases.values())
     assert estimate.device_bytes > estimate.peak_allocated_bytes
 
 

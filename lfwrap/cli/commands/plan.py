@@ -13,7 +13,7 @@ from lfwrap.errors import PlanError
 
 if TYPE_CHECKING:
     from lfwrap.hardware.profile import HardwareProfile
-    from lfwrap.plan.inputs.row_lengths import Rows
+    from lfwrap.plan.inputs.row_lengths import RowLengths
     from lfwrap.plan.plan import Plan
     from lfwrap.plan.request import PlanRequest
     from lfwrap.recipe.recipe import Recipe
@@ -128,17 +128,17 @@ def _plan(
     return 0 if plan.fits else _say_too_large(request)
 
 
-def _rows(longest: int | None, mean: float | None, count: int | None) -> Rows | None:
+def _rows(longest: int | None, mean: float | None, count: int | None) -> RowLengths | None:
     """Row lengths as they were given by hand; None where none was."""
-    from lfwrap.plan.inputs.row_lengths import Rows
+    from lfwrap.plan.inputs.row_lengths import RowLengths
 
     if longest is None and mean is None and count is None:
         return None
-    return Rows(longest or sys.maxsize, mean, count)
+    return RowLengths(longest or sys.maxsize, mean, count)
 
 
 def _show(machine: HardwareProfile, request: PlanRequest, plan: Plan) -> None:
-    from lfwrap.plan.rejected import describe
+    from lfwrap.plan.explain import describe
     from lfwrap.units import format_bytes, format_duration
 
     candidate, memory = plan.candidate, plan.candidate.memory
@@ -146,7 +146,7 @@ def _show(machine: HardwareProfile, request: PlanRequest, plan: Plan) -> None:
     output.result(f"batch: {candidate.batch} (micro-batch × accumulation × processes)")
     for key, (value, reason) in candidate.changes.items():
         output.result(f"  {key}: {value}  {reason}")
-    output.result(f"\nmemory of one GPU, widest at: {memory.moment}")
+    output.result(f"\nmemory of one GPU, widest at: {memory.phase}")
     for term in memory.terms:
         output.result(
             f"  {format_bytes(term.bytes):>10}  {term.name:<24} {term.formula}  [{term.source}; {term.holds}]"
@@ -180,8 +180,8 @@ def train_line(recipe: Recipe, plan: Plan, *, is_pinned: bool) -> str:
 
 def _say_too_large(request: PlanRequest) -> int:
     """Say what would fit instead of what the recipe says; returns the exit code."""
-    from lfwrap.plan.suggestions import nearest_plans
+    from lfwrap.plan.explain import suggest_plans
 
-    texts = [text for _, text in zip(range(3), nearest_plans(request), strict=False)]
+    texts = [text for _, text in zip(range(3), suggest_plans(request), strict=False)]
     output.say("It does not fit." + (f" Would fit: {'; '.join(texts)}." if texts else ""))
     return PlanError.exit_code

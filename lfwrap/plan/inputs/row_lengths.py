@@ -23,7 +23,7 @@ _GROUPED_PADDING = 0.14
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RowLengths:
     """How long the data's rows are, in tokens, and how many there are; None where it is not known.
 
     Attributes:
@@ -57,13 +57,13 @@ class Rows:
             return False
         return self.lengths.count(self.longest_tokens) >= _NEARLY_ALL * len(self.lengths)
 
-    def cut(self, cutoff: int) -> Rows:
+    def cut(self, cutoff: int) -> RowLengths:
         """The rows as the engine cuts them."""
         lengths = tuple(min(length, cutoff) for length in self.lengths)
         longest = min(self.longest_tokens, cutoff)
         mean = sum(lengths) / len(lengths) if lengths else self.mean_tokens
         mean = None if mean is None else min(mean, float(longest))
-        return Rows(longest, mean, self.count, lengths, self.basis, self.is_exact)
+        return RowLengths(longest, mean, self.count, lengths, self.basis, self.is_exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Packs:
     filled: float
 
 
-def pack_rows(rows: Rows, capacity: int, packed_together: int = DEFAULT_PACKED_TOGETHER) -> Packs | None:
+def pack_rows(rows: RowLengths, capacity: int, packed_together: int = DEFAULT_PACKED_TOGETHER) -> Packs | None:
     """Packs of ``capacity`` tokens, as the engine fills them; None where the rows' length is unknown.
 
     Args:
@@ -113,7 +113,7 @@ def _count_packs(lengths: tuple[int, ...], capacity: int, packed_together: int) 
     return packs
 
 
-def padded_row_tokens(rows: Rows, micro_batch: int, update_rows: int, *, grouped: bool) -> float | None:
+def padded_row_tokens(rows: RowLengths, micro_batch: int, update_rows: int, *, grouped: bool) -> float | None:
     """Tokens of a typical row with its padding, which makes it as long as the longest of its micro-batch.
 
     Args:

@@ -12,6 +12,8 @@ from lfwrap.model.shapes import LinearShape, ModelFacts
 from lfwrap.plan.inputs.train_settings import INT8, Precision, TrainSettings, is_attention
 
 _FP32 = 4
+# As lfwrap/worker/speed/loss.py asks Liger's fused loss for chunks.
+_EXTENSION_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,16 @@ def mask_bytes(settings: TrainSettings) -> int:
     if settings.has_block_mask:
         return 2 * settings.compute_bytes * entries
     return entries if settings.has_mask else 0
+
+
+def fused_loss_rows(model: ModelFacts, settings: TrainSettings) -> int:
+    """Rows that Liger's fused loss takes at a time: as many logits as the hidden states have numbers.
+
+    The extension asks for so many times as many that they are 1024 rows at the most, where Liger would not take more.
+    """
+    slices = -(-model.vocab_size // model.hidden_size)
+    rows = 1 << max(0, (-(-settings.tokens // slices) - 1).bit_length())
+    return min(settings.tokens, max(rows, _EXTENSION_ROWS) if settings.is_extended else rows)
 
 
 def _norms(model: ModelFacts, settings: TrainSettings) -> int:

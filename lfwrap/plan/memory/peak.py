@@ -6,17 +6,22 @@ can't be derived are fitted on the calibration half of benchmarks/memory, and sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.model.shapes import ModelFacts
 from lfwrap.plan.inputs.train_settings import Precision, TrainSettings
-from lfwrap.plan.memory.persistent import lasting_terms
-from lfwrap.plan.memory.terms import MEASURED_ON_TWO, NOT_MEASURED, MemoryTerm
-from lfwrap.plan.memory.transient import memory_moments
+from lfwrap.plan.memory.estimate import (
+    CONTEXT_TERM,
+    MEASURED_ON_TWO,
+    NOT_MEASURED,
+    SLACK_TERM,
+    MemoryEstimate,
+    MemoryTerm,
+)
+from lfwrap.plan.memory.persistent import persistent_terms
+from lfwrap.plan.memory.transient import transient_terms
 
-SLACK_TERM, CONTEXT_TERM = "allocator slack", "CUDA context"
 # Fitted on the calibration half (benchmarks/memory/check.py prints what comes of them).
 _CONTEXT_BYTES = 870_000_000
 _SLACK_SHARE = 0.08
@@ -24,41 +29,6 @@ _LEAST_SLACK_BYTES, _MOST_SLACK_BYTES = 600_000_000, 4_000_000_000
 # On two H200s: what the driver gave out besides the context, and what the allocator held more of under each ZeRO stage.
 _NCCL_BYTES, _DEEPSPEED_BYTES = 850_000_000, 500_000_000
 _ZERO_SLACK_BYTES = {2: 1_000_000_000, 3: 2_000_000_000}
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryEstimate:
-    """What one GPU needs.
-
-    Attributes:
-        terms: the rows, biggest moment's only; those in the peak add up to ``peak_allocated_bytes``.
-        moment: when the peak is reached.
-        moments: peak allocated in each moment that was looked at.
-    """
-
-    terms: tuple[MemoryTerm, ...]
-    moment: str
-    moments: dict[str, int]
-
-    @property
-    def peak_allocated_bytes(self) -> int:
-        """The most that live tensors take, as `torch.cuda.max_memory_allocated` counts it."""
-        return sum(term.bytes for term in self.terms if term.in_peak)
-
-    @property
-    def device_bytes(self) -> int:
-        """All that the GPU must have: the peak, the allocator's slack, context and communication."""
-        return sum(term.bytes for term in self.terms)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
-        return {
-            "terms": [term.to_json() for term in self.terms],
-            "peak_allocated_bytes": self.peak_allocated_bytes,
-            "device_bytes": self.device_bytes,
-            "moment": self.moment,
-            "moments": self.moments,
-        }
 
 
 def estimate_memory(model: ModelFacts, settings: TrainSettings, kind: DeviceKind = DeviceKind.CUDA) -> MemoryEstimate:
@@ -69,16 +39,16 @@ def estimate_memory(model: ModelFacts, settings: TrainSettings, kind: DeviceKind
         settings: the settings.
         kind: the device; context and slack are CUDA's.
     """
-    lasting = lasting_terms(model, settings)
-    moments = memory_moments(model, settings)
-    sizes = {name: sum(term.bytes for term in terms) for name, terms in moments.items()}
+    persistent = persistent_terms(model, settings)
+    phases = transient_terms(model, settings)
+    sizes = {name: sum(term.bytes for term in terms) for name, terms in phases.items()}
     widest = max(sizes, key=lambda name: sizes[name])
-    terms = [term for term in (*lasting, *moments[widest]) if term.bytes]
+    terms = [term for term in (*persistent, *phases[widest]) if term.bytes]
     is_recast_by_bits = settings.is_recast and settings.quantization_bit
     if kind is not DeviceKind.CUDA or settings.precision is Precision.FULL or is_recast_by_bits:
         terms = [replace(term, holds=NOT_MEASURED) for term in terms]
     peak = sum(term.bytes for term in terms)
-    base = sum(term.bytes for term in lasting)
+    base = sum(term.bytes for term in persistent)
     outside = _outside_terms(model, settings, kind, peak)
     return MemoryEstimate((*terms, *outside), widest, {name: base + size for name, size in sizes.items()})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lfwrap.model.shapes import ModelFacts
 from lfwrap.plan.inputs.train_settings import INT8, TrainSettings
-from lfwrap.plan.memory.terms import MEASURED, MEASURED_ON_TWO, MemoryTerm
+from lfwrap.plan.memory.estimate import MEASURED, MEASURED_ON_TWO, MemoryTerm
 
 GRADIENTS_SHARED = 2  # the ZeRO stage from which processes share gradients and optimizer states
 WEIGHTS_SHARED = 3
@@ -37,7 +37,7 @@ def shards(settings: TrainSettings, stage: int) -> int:
     return settings.world_size if (settings.zero_stage or 0) >= stage else 1
 
 
-def lasting_terms(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
+def persistent_terms(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
     """What lives from the first update to the last."""
     holds = MEASURED_ON_TWO if settings.is_sharded else MEASURED
     in_ram = settings.offload and settings.zero_stage == WEIGHTS_SHARED

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from lfwrap.model.shapes import ModelFacts
 from lfwrap.plan.inputs.train_settings import Precision, TrainSettings
-from lfwrap.plan.memory.activations import layer_bytes, mask_bytes, square_bytes
+from lfwrap.plan.memory.activations import fused_loss_rows, layer_bytes, mask_bytes, square_bytes
+from lfwrap.plan.memory.estimate import MEASURED, MEASURED_ON_TWO, NOT_MEASURED, MemoryTerm
 from lfwrap.plan.memory.persistent import WEIGHTS_SHARED, gradient_terms, weights_bytes
-from lfwrap.plan.memory.terms import MEASURED, MEASURED_ON_TWO, NOT_MEASURED, MemoryTerm
-from lfwrap.plan.memory.traffic import fused_loss_rows
 
 _FP32 = 4
 # As the DeepSpeed files that lfwrap renders say.
@@ -19,34 +18,34 @@ _UPDATE_BYTES = 6
 _AUTOGRAD = "what autograd keeps of each operation"
 
 
-def memory_moments(model: ModelFacts, settings: TrainSettings) -> dict[str, list[MemoryTerm]]:
-    """The moments at which memory may be widest, each with what lives then besides the lasting terms."""
-    moments = {"layer": _layer_moment(model, settings)}
+def transient_terms(model: ModelFacts, settings: TrainSettings) -> dict[str, list[MemoryTerm]]:
+    """The phases of a step in which memory may peak: phase → what it needs on top of the persistent terms."""
+    phases = {"layer": _layer_phase(model, settings)}
     if settings.liger:
-        moments["loss"] = _fused_loss_moment(model, settings)
+        phases["loss"] = _fused_loss_phase(model, settings)
     else:
-        moments["loss forward"] = _logits_moment(model, settings, backward=False)
-        moments["loss backward"] = _logits_moment(model, settings, backward=True)
+        phases["loss forward"] = _logits_phase(model, settings, backward=False)
+        phases["loss backward"] = _logits_phase(model, settings, backward=True)
     if not settings.is_lora:
-        moments["embedding gradient"] = _embedding_moment(model, settings)
+        phases["embedding gradient"] = _embedding_phase(model, settings)
     if settings.eval_batch:
-        moments["evaluation"] = [_evaluation_term(model, settings)]
+        phases["evaluation"] = [_evaluation_term(model, settings)]
     if settings.is_sharded:
-        return _with_shared(model, settings, moments)
+        return _with_shared(model, settings, phases)
     if settings.optimizer == "adamw_torch":
         size = settings.trainable_bytes * settings.trainable_parameters(model)
         formula = f"{settings.trainable_bytes} bytes a trainable number: roots of the second moments"
         holds = "foreach implementation; not yet measured here"
-        moments["update"] = [MemoryTerm("update's temporaries", size, formula, "torch.optim.AdamW", holds)]
-    return moments
+        phases["update"] = [MemoryTerm("update's temporaries", size, formula, "torch.optim.AdamW", holds)]
+    return phases
 
 
 def _with_shared(
-    model: ModelFacts, settings: TrainSettings, moments: dict[str, list[MemoryTerm]]
+    model: ModelFacts, settings: TrainSettings, phases: dict[str, list[MemoryTerm]]
 ) -> dict[str, list[MemoryTerm]]:
-    """The moments with what ZeRO has in hand at each, and the update of a process's share."""
+    """The phases with what ZeRO holds in each, and the update of a process's share."""
     shared: dict[str, list[MemoryTerm]] = {}
-    for name, terms in moments.items():
+    for name, terms in phases.items():
         has_gradients = name in {"layer", "embedding gradient"}
         if settings.zero_stage == WEIGHTS_SHARED:
             extra = _gathered_term(model, settings, has_gradients=has_gradients)
@@ -129,7 +128,7 @@ def _mask_term(settings: TrainSettings) -> MemoryTerm:
     return MemoryTerm("attention mask", mask_bytes(settings), formula, "neat_packing, or transformers for padding")
 
 
-def _layer_moment(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
+def _layer_phase(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
     """One layer at its widest: the last one going forward, or the first one recomputed."""
     layer, tokens = layer_bytes(model, settings), settings.tokens
     widest = max((linear.weights for linear in model.linears), default=0)
@@ -208,7 +207,7 @@ def _head_gradient_term(model: ModelFacts, settings: TrainSettings) -> MemoryTer
     return MemoryTerm("output layer's gradient", size, formula, "kept until the tied embedding's gradient joins it")
 
 
-def _logits_moment(model: ModelFacts, settings: TrainSettings, *, backward: bool) -> list[MemoryTerm]:
+def _logits_phase(model: ModelFacts, settings: TrainSettings, *, backward: bool) -> list[MemoryTerm]:
     """The loss over all logits at once, in transformers' own code."""
     logits, compute = settings.tokens * model.vocab_size, settings.compute_bytes
     cap = compute if model.logit_softcap else 0
@@ -234,7 +233,7 @@ def _logits_moment(model: ModelFacts, settings: TrainSettings, *, backward: bool
     ]
 
 
-def _fused_loss_moment(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
+def _fused_loss_phase(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
     """Liger's fused loss: a slice of the logits at a time, gradients at once."""
     rows = fused_loss_rows(model, settings)
     logits = rows * model.vocab_size * settings.compute_bytes
@@ -264,7 +263,7 @@ def _evaluation_term(model: ModelFacts, settings: TrainSettings) -> MemoryTerm:
     return MemoryTerm("logits", logits * each, formula, "transformers' loss", "as going forward in training")
 
 
-def _embedding_moment(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
+def _embedding_phase(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
     """The end of the backward pass when all is trained: a dense gradient of the embedding, and of the tied output."""
     copies = 2 if model.tied_embeddings else 1
     size = copies * model.embedding_parameters * settings.trainable_bytes

@@ -13,8 +13,7 @@ from typing import Any
 
 from lfwrap.model.shapes import ModelFacts
 from lfwrap.plan.inputs.train_settings import TrainSettings
-from lfwrap.plan.memory.peak import CONTEXT_TERM, SLACK_TERM, MemoryEstimate
-from lfwrap.plan.memory.terms import MemoryTerm
+from lfwrap.plan.memory.estimate import CONTEXT_TERM, SLACK_TERM, MemoryEstimate, MemoryTerm
 from lfwrap.plan.speed.throughput import SpeedEstimate
 
 _SOURCE = "lfwrap plan --calibrate"

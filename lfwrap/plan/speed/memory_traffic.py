@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from lfwrap.model.shapes import ModelFacts
 from lfwrap.plan.inputs.train_settings import INT8, NF4, Precision, TrainSettings
+from lfwrap.plan.memory.activations import fused_loss_rows
 
 _FP32 = 4
-# As lfwrap/worker/speed/loss.py asks Liger's fused loss for chunks.
-_EXTENSION_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +85,6 @@ def logits_traffic(model: ModelFacts, settings: TrainSettings) -> float:
     """
     cap = 26 if model.logit_softcap else 0
     return float(settings.tokens * model.vocab_size * (52 + cap))
-
-
-def fused_loss_rows(model: ModelFacts, settings: TrainSettings) -> int:
-    """Rows that Liger's fused loss takes at a time: as many logits as the hidden states have numbers.
-
-    The extension asks for so many times as many that they are 1024 rows at the most, where Liger would not take more.
-    """
-    slices = -(-model.vocab_size // model.hidden_size)
-    rows = 1 << max(0, (-(-settings.tokens // slices) - 1).bit_length())
-    return min(settings.tokens, max(rows, _EXTENSION_ROWS) if settings.is_extended else rows)
 
 
 def fused_loss_traffic(model: ModelFacts, settings: TrainSettings) -> float:

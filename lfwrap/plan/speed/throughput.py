@@ -13,11 +13,11 @@ from typing import Any
 
 from lfwrap.hardware.profile import Gpu
 from lfwrap.model.shapes import ModelFacts
-from lfwrap.plan.inputs.train_settings import INT8, TrainSettings
+from lfwrap.plan.inputs.train_settings import INT8, NF4, Precision, TrainSettings
+from lfwrap.plan.memory.activations import fused_loss_rows
 from lfwrap.plan.memory.persistent import GRADIENTS_SHARED, WEIGHTS_SHARED, shards, weights_bytes
-from lfwrap.plan.memory.traffic import (
+from lfwrap.plan.speed.memory_traffic import (
     Passes,
-    fused_loss_rows,
     fused_loss_traffic,
     layer_traffic,
     logits_traffic,
@@ -25,8 +25,6 @@ from lfwrap.plan.memory.traffic import (
     update_traffic,
     weight_traffic,
 )
-from lfwrap.plan.speed.constants import FITTED, SpeedConstants
-from lfwrap.plan.speed.kernel_launch import launch_s
 
 MEASURED_GPUS = frozenset({"NVIDIA H100 80GB HBM3", "NVIDIA H200"})
 _OVERLAP = 4
@@ -34,6 +32,66 @@ _MEASURED_WORLD = 2
 _HOPPER = (9, 0)
 # Assumed: bytes a second between GPUs. On two H200s (NVLink) it does not decide; PCIe was not measured.
 _LINK_BYTES_PER_S = {"nvlink": 150e9, "pcie": 12e9}
+# Llama and Qwen2 have two norms a layer; a further one takes 6 operations, attention in transformers' own code 11 more.
+_USUAL_NORMS, _NORM_OPERATIONS, _EAGER_OPERATIONS = 2, 6, 11
+# Liger's fused loss: six launches a chunk, about 10 µs each.
+_CHUNK_S = 60e-6
+# Assumed: the extension's function is one operation of autograd instead of about nine, with Triton's launches inside.
+_FUSED_SHARE = 0.5
+# Fitted on a 0.5B model on an H200: a compiled layer has fewer kernels, and Python launches them in one go.
+_COMPILED_SHARE = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedConstants:
+    """Fitted on the calibration half of benchmarks/memory by its fit_speed.py; nothing else is fitted.
+
+    The first ones say how many times as long work takes as at the GPU's published peak rates.
+
+    Attributes:
+        matrices: products of weights.
+        attention: the fused causal kernel.
+        masked_attention: the kernel that takes a mask.
+        traffic: what passes through memory between products.
+        logits: the loss over all logits at once.
+        restoring: NF4 weights written out.
+        layer_forward_s: seconds to launch one forward pass of a layer of Llama or Qwen2.
+        layer_backward_s: its backward pass.
+        operation_s: a further operation of a layer, a pass.
+        liger_launch_s: what Liger's kernels, launched from Python, take longer than torch's own, a layer and pass.
+        adapter_forward_s: an adapter going forward.
+        adapter_backward_s: an adapter going backward.
+        nf4_launch_s: what an NF4 layer takes besides, a pass.
+        int8_launch_s: what an int8 layer takes besides, a pass.
+        cast_launch_s: what a trained fp32 layer takes besides, a pass.
+        micro_step_launch_s: what a micro-step takes besides: collating, embedding, loss, clipping.
+        pack_s: seconds to put a micro-batch of packs together.
+        mask_entry_s: seconds to make an entry of its block mask, on the CPU.
+        gather_s: seconds to gather one tensor under ZeRO-3, whatever its size.
+    """
+
+    matrices: float = 1.32
+    attention: float = 1.96
+    masked_attention: float = 5.5
+    traffic: float = 1.45
+    logits: float = 2.09
+    restoring: float = 1.9
+    layer_forward_s: float = 1.56e-3
+    layer_backward_s: float = 4.12e-3
+    operation_s: float = 0.0128e-3
+    liger_launch_s: float = 0.35e-3
+    adapter_forward_s: float = 0.213e-3
+    adapter_backward_s: float = 0.198e-3
+    nf4_launch_s: float = 0.218e-3
+    int8_launch_s: float = 0.0841e-3
+    cast_launch_s: float = 0.0569e-3
+    micro_step_launch_s: float = 28.6e-3
+    pack_s: float = 14.4e-3
+    mask_entry_s: float = 1.81e-9
+    gather_s: float = 0.565e-3
+
+
+FITTED = SpeedConstants()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +171,7 @@ def micro_step_s(model: ModelFacts, settings: TrainSettings, gpu: Gpu, constants
     passes = 2 if settings.checkpointing else 1
     work = _passes_s(model, settings, gpu, constants)
     chunks = -(-settings.tokens // fused_loss_rows(model, settings)) if settings.liger else 0
-    launch = launch_s(model, settings, forward_passes=passes, chunks=chunks, constants=constants)
+    launch = _launch_s(model, settings, forward_passes=passes, chunks=chunks, constants=constants)
     forward, backward = passes * work.forward, work.backward + _loss_s(model, settings, gpu, constants)
     if settings.quantization_bit == INT8:
         compute = forward + launch.forward + _longer(backward, launch.backward)
@@ -126,6 +184,35 @@ def micro_step_s(model: ModelFacts, settings: TrainSettings, gpu: Gpu, constants
 
 def _longer(gpu_s: float, python_s: float) -> float:
     return float((gpu_s**_OVERLAP + python_s**_OVERLAP) ** (1 / _OVERLAP))
+
+
+def _launch_s(
+    model: ModelFacts, settings: TrainSettings, *, forward_passes: int, chunks: int, constants: SpeedConstants = FITTED
+) -> Passes:
+    """Seconds to launch all forward passes, and the loss and the backward pass.
+
+    Args:
+        model: the model's shapes.
+        settings: the settings.
+        forward_passes: passes going forward: two under checkpointing.
+        chunks: of the fused loss.
+        constants: what an operation takes.
+    """
+    further = _NORM_OPERATIONS * (model.norms_per_layer + 2 * model.qk_norm - _USUAL_NORMS)
+    further += _EAGER_OPERATIONS if model.attention_softcap else 0
+    beside = further * constants.operation_s
+    beside += constants.liger_launch_s if settings.liger and not settings.is_compiled else 0.0
+    adapters, linears = len(settings.targets(model)), len(model.linears)
+    each = {NF4: constants.nf4_launch_s, INT8: constants.int8_launch_s}.get(settings.quantization_bit, 0.0)
+    if not settings.is_lora and settings.precision is Precision.MIXED:
+        each = constants.cast_launch_s
+    fused = _FUSED_SHARE if settings.fuses_adapters else 1.0
+    beside += linears * each
+    forward = constants.layer_forward_s + beside + adapters * fused * constants.adapter_forward_s
+    backward = constants.layer_backward_s + beside + adapters * fused * constants.adapter_backward_s
+    layers = model.num_layers * (_COMPILED_SHARE if settings.is_compiled else 1.0)
+    loss = chunks * _CHUNK_S + constants.micro_step_launch_s
+    return Passes(layers * forward_passes * forward, layers * backward + loss)
 
 
 def _passes_s(model: ModelFacts, settings: TrainSettings, gpu: Gpu, constants: SpeedConstants) -> Passes:

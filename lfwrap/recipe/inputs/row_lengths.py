@@ -18,7 +18,7 @@ from lfwrap.engine.template_tokens import frame_tokens
 from lfwrap.errors import LfwrapError
 from lfwrap.files import write_bytes
 from lfwrap.model.hf_config import find_config
-from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.recipe.recipe import Recipe, split_names
 
 _TOKENIZER = "tokenizer.json"
@@ -32,7 +32,7 @@ _FRAME_GUESS_TOKENS, _TURN_GUESS_TOKENS = 24, 5
 
 def measure_rows(
     recipe: Recipe, dataset_dir: Path | None, template: str, environ: Mapping[str, str] = os.environ
-) -> Rows | None:
+) -> RowLengths | None:
     """Lengths of the rows that the recipe trains on, not yet cut; None where the data can't be read here.
 
     They are counted once and kept in the cache folder, under a hash of the data's content.
@@ -55,7 +55,7 @@ def measure_rows(
     return _join(counted, recipe)
 
 
-def _join(counted: list[dict[str, Any]], recipe: Recipe) -> Rows | None:
+def _join(counted: list[dict[str, Any]], recipe: Recipe) -> RowLengths | None:
     """All sets as one, less what is kept for evaluation."""
     lengths: list[int] = []
     count = 0
@@ -71,7 +71,7 @@ def _join(counted: list[dict[str, Any]], recipe: Recipe) -> Rows | None:
     is_counted = all(found["is_counted"] for found in counted)
     how = "counted with the model's tokenizer" if is_counted else "estimated from characters: no tokenizer is here"
     basis = f"{len(lengths):,} rows {how}" + ("" if is_whole else ", the first of more: the longest is not known")
-    return Rows(
+    return RowLengths(
         longest_tokens=longest if is_whole else 1 << 40,
         mean_tokens=sum(lengths) / len(lengths),
         count=_trained_rows(count, recipe.engine_values.get("val_size")),

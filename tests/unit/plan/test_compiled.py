@@ -12,7 +12,7 @@ from lfwrap.model.shapes import catalog_model
 from lfwrap.plan.candidate import COMPILE_S, evaluate
 from lfwrap.plan.compiling import gains_by_compiling, why_left_to_trainer
 from lfwrap.plan.inputs.batch import BatchPlan
-from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.inputs.train_settings import TrainSettings
 from lfwrap.plan.memory.peak import estimate_memory
 from lfwrap.plan.plan import make_plan, plan_candidate
@@ -25,7 +25,7 @@ VALUES = {
     "finetuning_type": "lora", "lora_rank": 64, "lora_dropout": 0.1, "lora_target": "all", "cutoff_len": 4096,
     "bf16": True, "num_train_epochs": 1.0,
 }  # fmt: skip
-FULL = Rows(4096, 4096.0, 20_000, (4096,) * 1000)
+FULL = RowLengths(4096, 4096.0, 20_000, (4096,) * 1000)
 H200 = load_hardware("h200").smallest_gpu
 
 
@@ -40,7 +40,7 @@ def request(rows=FULL, **changes):
         batch=BatchPlan(16, 8 // machine.world_size, machine.world_size),
         effective_batch=128,
         speed="auto",
-        given=frozenset(VALUES),
+        pinned=frozenset(VALUES),
     )
     return dataclasses.replace(base, **changes)
 
@@ -52,7 +52,7 @@ def is_compiled(asked):
 def test_a_long_training_compiles_and_a_short_one_does_not():
     assert is_compiled(request())
     assert not is_compiled(request(values={"max_steps": 1}))
-    assert not is_compiled(request(rows=Rows(4096, 4096.0, 100, (4096,) * 100)))
+    assert not is_compiled(request(rows=RowLengths(4096, 4096.0, 100, (4096,) * 100)))
 
 
 def test_the_time_of_compiling_counts():
@@ -63,7 +63,7 @@ def test_the_time_of_compiling_counts():
 
 
 def test_a_faster_way_that_was_not_taken_says_what_compiling_takes():
-    plan = make_plan(request(rows=Rows(4096, 4096.0, 100, (4096,) * 100)))
+    plan = make_plan(request(rows=RowLengths(4096, 4096.0, 100, (4096,) * 100)))
     compiled = [each.why for each in plan.rejected if "compiled layers" in each.settings]
     assert compiled
     assert all("; compiling included, " in why for why in compiled)
@@ -76,7 +76,7 @@ def test_a_faster_way_that_was_not_taken_says_what_compiling_takes():
         {"speed": "exact"},
         {"speed": "max"},  # the compiler can't look into the extension
         {"speed": "none"},
-        {"given": frozenset({*VALUES, COMPILE_KEY})},
+        {"pinned": frozenset({*VALUES, COMPILE_KEY})},
         {"hardware": "v100-16gb", "model": "qwen2.5-0.5b"},
         {"hardware": "cpu"},
         {"hardware": "2x-h200", "zero_stage": 3},
@@ -85,7 +85,7 @@ def test_a_faster_way_that_was_not_taken_says_what_compiling_takes():
         {"values": {"finetuning_type": "full"}, "hardware": "h200", "model": "qwen2.5-0.5b"},
         {"values": {"pure_bf16": True, "bf16": False}},
         {"model": "gemma-2-9b", "hardware": "h200"},
-        {"rows": Rows(4096)},  # of unknown length
+        {"rows": RowLengths(4096)},  # of unknown length
         {"values": {"torch_compile_mode": "max-autotune"}},
         {"values": {"fsdp": "full_shard"}},
         {"values": {"deepspeed": "own.json"}},  # of whatever stage
@@ -98,11 +98,11 @@ def test_what_was_not_measured_is_not_compiled(changes):
 
 def test_only_micro_batches_of_one_shape_are_compiled():
     lengths = tuple(200 + 8 * (number % 300) for number in range(1000))
-    mixed = Rows(max(lengths), sum(lengths) / len(lengths), 50_000, lengths)
+    mixed = RowLengths(max(lengths), sum(lengths) / len(lengths), 50_000, lengths)
     compiled = [candidate for candidate in find_candidates(request(mixed)) if COMPILE_KEY in candidate.changes]
     assert compiled
     assert all(candidate.settings.packing for candidate in compiled)
-    unpacked = request(mixed, given=frozenset({*VALUES, "packing"}))
+    unpacked = request(mixed, pinned=frozenset({*VALUES, "packing"}))
     assert not any(COMPILE_KEY in candidate.changes for candidate in find_candidates(unpacked))
 
 
@@ -121,7 +121,7 @@ def test_weights_that_the_plan_itself_splits_are_not_compiled(stage, expected):
         ({"values": {"max_steps": 1}}, []),
         ({"speed": "exact", "values": {COMPILE_KEY: True}}, ["Layers are compiled in the first update"]),
         (
-            {"speed": "exact", "values": {COMPILE_KEY: True}, "rows": Rows(4096, 500.0, 100)},
+            {"speed": "exact", "values": {COMPILE_KEY: True}, "rows": RowLengths(4096, 500.0, 100)},
             ["Layers are compiled in the first update", "Rows differ in length"],
         ),
         (

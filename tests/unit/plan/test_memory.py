@@ -12,10 +12,11 @@ import pytest
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.model.shapes import catalog_model
 from lfwrap.plan.candidate import MARGIN_SHARE
+from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.train_settings import Precision, TrainSettings, read_settings
 from lfwrap.plan.memory.activations import layer_bytes
 from lfwrap.plan.memory.peak import estimate_memory
-from lfwrap.plan.memory.persistent import adapter_bytes, lasting_terms, weights_bytes
+from lfwrap.plan.memory.persistent import adapter_bytes, persistent_terms, weights_bytes
 
 CHECK = Path(__file__).resolve().parents[3] / "benchmarks" / "memory" / "check.py"
 GB = 1e9
@@ -113,7 +114,7 @@ def test_gradients_of_one_micro_batch_come_as_activations_go(model, rows):
     peaks = [estimate_memory(model, each).peak_allocated_bytes for each in (once, often)]
     gradients = 4 * model.parameters
     assert peaks[1] - gradients <= peaks[0] <= peaks[1]
-    lasting = sum(term.bytes for term in lasting_terms(model, once))
+    lasting = sum(term.bytes for term in persistent_terms(model, once))
     assert peaks[0] >= lasting + gradients  # at the end all of them stand beside the states
 
 
@@ -128,9 +129,9 @@ def test_padding_takes_a_mask_in_each_layer(micro_batch):
 def test_the_table_adds_up():
     estimate = estimate_memory(QWEN_7B, PAPER)
     inside = [term.bytes for term in estimate.terms if term.in_peak]
-    assert estimate.peak_allocated_bytes == sum(inside) == max(estimate.moments.values())
+    assert estimate.peak_allocated_bytes == sum(inside) == max(estimate.phases.values())
     assert estimate.device_bytes == sum(term.bytes for term in estimate.terms)
-    assert estimate.moments[estimate.moment] == estimate.peak_allocated_bytes
+    assert estimate.phases[estimate.phase] == estimate.peak_allocated_bytes
     assert all(term.formula and term.source and term.holds for term in estimate.terms)
 
 
@@ -172,7 +173,7 @@ def test_targets(target, names):
 
 def test_the_loss_over_all_logits_is_the_paper_recipes_widest_moment_and_liger_removes_it():
     plain, fused = estimate_memory(QWEN_7B, PAPER), estimate_memory(QWEN_7B, dataclasses.replace(PAPER, liger=True))
-    assert plain.moment == "loss backward"
+    assert plain.phase == "loss backward"
     assert terms(QWEN_7B, PAPER)["logits"].bytes == 12 * 16 * 1024 * QWEN_7B.vocab_size
     assert fused.peak_allocated_bytes < plain.peak_allocated_bytes - 20 * GB
 
@@ -237,7 +238,7 @@ def test_a_cpu_has_no_context():
     ],
 )
 def test_the_engines_keys_are_read(values, expected):
-    settings = read_settings(values, seq_len_tokens=128, micro_batch=2, accumulation=1, world_size=1)
+    settings = read_settings(values, BatchPlan(2, 1, 1), 128)
     assert {name: getattr(settings, name) for name in expected} == expected
 
 
@@ -294,22 +295,12 @@ def test_an_fp32_checkpoint_takes_what_was_measured(changes, peak_bytes):
     ],
 )
 def test_frozen_weights_have_the_type_of_the_checkpoint(values, checkpoint, expected):
-    settings = read_settings(
-        values, seq_len_tokens=128, micro_batch=2, accumulation=1, world_size=1, checkpoint=checkpoint
-    )
+    settings = read_settings(values, BatchPlan(2, 1, 1), 128, checkpoint=checkpoint)
     assert {name: getattr(settings, name) for name in expected} == expected
 
 
 def test_zero_2_casts_an_fp32_checkpoint_itself():
-    settings = read_settings(
-        {"bf16": True},
-        seq_len_tokens=8,
-        micro_batch=1,
-        accumulation=1,
-        world_size=2,
-        zero_stage=2,
-        checkpoint="float32",
-    )
+    settings = read_settings({"bf16": True}, BatchPlan(1, 1, 2), 8, zero_stage=2, checkpoint="float32")
     assert settings.weight_bytes == settings.residual_bytes == 2
 
 
@@ -343,9 +334,7 @@ def test_the_extension_stays_out_of_pure_bf16():
 
 
 def test_deepspeed_from_stage_2_on_holds_16_bit_models():
-    settings = read_settings(
-        {"bf16": True}, seq_len_tokens=128, micro_batch=2, accumulation=1, world_size=2, zero_stage=2
-    )
+    settings = read_settings({"bf16": True}, BatchPlan(2, 1, 2), 128, zero_stage=2)
     assert settings.precision is Precision.PURE
     assert settings.optimizer_bytes == 12
 
@@ -359,8 +348,8 @@ def test_frozen_layers_stay_gathered_under_zero_3_and_trained_ones_do_not():
     sharded = dataclasses.replace(PAPER, world_size=2, zero_stage=3, precision=Precision.PURE, liger=True)
     assert terms(QWEN_7B, sharded)["gathered weights"].bytes == 2 * QWEN_7B.linear_weights
     full = dataclasses.replace(sharded, method="full", rank=0)
-    moments = estimate_memory(QWEN_7B, full).moments
-    assert moments["update"] - sum(term.bytes for term in lasting_terms(QWEN_7B, full)) == 6 * 10**9
+    phases = estimate_memory(QWEN_7B, full).phases
+    assert phases["update"] - sum(term.bytes for term in persistent_terms(QWEN_7B, full)) == 6 * 10**9
 
 
 def test_the_bucket_of_zero_2_comes_with_the_first_gradient():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lfwrap.hardware.load import load_hardware
 from lfwrap.model.shapes import catalog_model
 from lfwrap.plan.inputs.batch import BatchPlan
-from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.packing import PACKED_ROWS_TOLERANCE, pack_capacities, packs_per_update, request_packs
 from lfwrap.plan.request import CUTOFF_KEY, PlanRequest
 
@@ -21,7 +21,7 @@ MODEL = catalog_model("qwen2.5-0.5b")
 
 
 def rows_of(lengths):
-    return Rows(max(lengths), sum(lengths) / len(lengths), len(lengths), tuple(lengths))
+    return RowLengths(max(lengths), sum(lengths) / len(lengths), len(lengths), tuple(lengths))
 
 
 ALPACA = rows_of([min(700, max(30, int(random.Random(n).expovariate(1 / 170)))) for n in range(999)])  # noqa: S311
@@ -58,9 +58,9 @@ def test_every_row_fits_every_pack():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"fixed": frozenset({CUTOFF_KEY})},
-        {"given": frozenset({"eval_dataset"})},
-        {"rows": Rows(700, 170.0, 999)},
+        {"locked": frozenset({CUTOFF_KEY})},
+        {"pinned": frozenset({"eval_dataset"})},
+        {"rows": RowLengths(700, 170.0, 999)},
         {"rows": rows_of([4000, 100, 100])},
     ],
 )

@@ -12,7 +12,7 @@ from lfwrap.hardware.load import load_hardware
 from lfwrap.model.shapes import catalog_model
 from lfwrap.plan.candidate import device_limit_bytes
 from lfwrap.plan.inputs.batch import BatchPlan
-from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.inputs.train_settings import EVAL_BATCH_KEY
 from lfwrap.plan.plan import make_plan, predict_plan
 from lfwrap.plan.request import (
@@ -38,7 +38,7 @@ VALUES = {
     "optim": "adamw_torch",
     "num_train_epochs": 1.0,
 }
-ALPACA = Rows(700, 170.0, 52_000)
+ALPACA = RowLengths(700, 170.0, 52_000)
 
 
 def request(hardware="h100-80gb", rows=None, **changes):
@@ -48,11 +48,11 @@ def request(hardware="h100-80gb", rows=None, **changes):
         values={**VALUES, **changes.pop("values", {})},
         hardware=machine,
         world_size=machine.world_size,
-        rows=rows or Rows(4096),
+        rows=rows or RowLengths(4096),
         batch=BatchPlan(16, 8 // machine.world_size, machine.world_size),
         effective_batch=128,
         speed="auto",
-        given=frozenset(VALUES),
+        pinned=frozenset(VALUES),
     )
     return dataclasses.replace(base, **changes)
 
@@ -80,7 +80,7 @@ def test_without_lengths_nothing_is_packed_and_that_is_said():
         ({}, 2),
         ({"speed": "exact"}, 2),
         ({"speed": "none"}, None),
-        ({"given": frozenset({*VALUES, LOADERS_KEY})}, None),
+        ({"pinned": frozenset({*VALUES, LOADERS_KEY})}, None),
         ({"world_size": 64}, None),
     ],
 )
@@ -130,7 +130,7 @@ def test_short_rows_are_packed_and_the_rows_of_an_update_are_said():
 
 def test_packs_of_rows_of_unknown_length_are_not_counted_as_rows():
     packing = {"packing": True, "neat_packing": True}
-    plan = make_plan(request(values=packing, rows=Rows(4096, None, 1000)))
+    plan = make_plan(request(values=packing, rows=RowLengths(4096, None, 1000)))
     assert plan.candidate.rows_per_update is None
     assert plan.steps is None
     assert any("--mean-row" in note for note in plan.notes)
@@ -142,7 +142,7 @@ def test_exact_leaves_the_rows_of_an_update_as_they_are():
 
 
 def test_off_changes_nothing():
-    plan = make_plan(request(rows=Rows(512), speed="none"))
+    plan = make_plan(request(rows=RowLengths(512), speed="none"))
     assert plan.candidate.changes == {}
     assert plan.overrides == ()
     assert plan.candidate.batch == BatchPlan(16, 8, 1)
@@ -150,20 +150,20 @@ def test_off_changes_nothing():
 
 @pytest.mark.parametrize("key", [LIGER_KEY, NO_CHECKPOINTING_KEY])
 def test_what_the_person_set_stays(key):
-    plan = make_plan(request(given=frozenset({*VALUES, key}), values={key: False}))
+    plan = make_plan(request(pinned=frozenset({*VALUES, key}), values={key: False}))
     assert key not in plan.candidate.changes
 
 
 def test_the_recipes_micro_batch_is_the_most_and_the_command_lines_is_fixed():
-    given = frozenset({*VALUES, MICRO_KEY})
-    assert make_plan(request(given=given, micro_limit=2, rows=ALPACA, speed="exact")).candidate.batch.micro_batch <= 2
-    fixed = request(given=given, batch=BatchPlan(4, 32, 1), speed="exact")
+    pinned = frozenset({*VALUES, MICRO_KEY})
+    assert make_plan(request(pinned=pinned, micro_limit=2, rows=ALPACA, speed="exact")).candidate.batch.micro_batch <= 2
+    fixed = request(pinned=pinned, batch=BatchPlan(4, 32, 1), speed="exact")
     assert make_plan(fixed).candidate.batch == BatchPlan(4, 32, 1)
 
 
 @pytest.mark.parametrize("hardware", ["cpu", "m2-max-96gb"])
 def test_no_liger_without_its_gpus(hardware):
-    plan = make_plan(request(hardware, model="smollm2-135m", values={"bf16": False}, rows=Rows(512)))
+    plan = make_plan(request(hardware, model="smollm2-135m", values={"bf16": False}, rows=RowLengths(512)))
     assert LIGER_KEY not in plan.candidate.changes
 
 
@@ -248,7 +248,7 @@ def test_json_has_the_agreed_keys():
 )
 def test_gpus_share_only_what_does_not_fit_otherwise(hardware, model, stage):
     values = {"finetuning_type": "full"}
-    asked = request(hardware, model=model, values=values, rows=Rows(1024), open_stages=(2, 3))
+    asked = request(hardware, model=model, values=values, rows=RowLengths(1024), open_stages=(2, 3))
     chosen = make_plan(asked).candidate
     assert chosen.settings.zero_stage == stage
     assert (STAGE_KEY in chosen.changes) == (stage is not None)
@@ -262,12 +262,12 @@ def test_gpus_share_only_what_does_not_fit_otherwise(hardware, model, stage):
 def test_zero_3_is_no_way_to_train_an_adapter_of_what_does_not_fit_a_gpu():
     """Frozen layers stay gathered in the backward pass: measured on two H200s."""
     with pytest.raises(PlanError):
-        make_plan(request("8x-h100-80gb", model="qwen2.5-72b", open_stages=(2, 3), rows=Rows(1024)))
+        make_plan(request("8x-h100-80gb", model="qwen2.5-72b", open_stages=(2, 3), rows=RowLengths(1024)))
 
 
 def test_layer_inputs_wait_in_main_memory_where_that_alone_fits():
     values = {"cutoff_len": 12288, "lora_rank": 8}
-    plan = make_plan(request("rtx-3090", rows=Rows(12288), values=values, batch=BatchPlan(1, 128, 1)))
+    plan = make_plan(request("rtx-3090", rows=RowLengths(12288), values=values, batch=BatchPlan(1, 128, 1)))
     assert OFFLOADED_CHECKPOINTS_KEY in plan.candidate.changes
     assert "use_unsloth_gc=true" in plan.overrides
 
@@ -294,13 +294,11 @@ EVALUATED = {"val_size": 0.1, "eval_strategy": "steps"}
 
 
 def test_evaluation_takes_fewer_rows_at_a_time_where_its_logits_would_not_fit():
-    rows = Rows(2048, 600.0)
+    rows = RowLengths(2048, 600.0)
     plan = make_plan(request("rtx-4090", model="llama-3.2-3b", rows=rows, values=EVALUATED))
     size = plan.candidate.changes[EVAL_BATCH_KEY][0]
     assert size < 8
-    assert (
-        plan.candidate.memory.moments["evaluation"] < plan.candidate.memory.device_bytes <= plan.candidate.limit_bytes
-    )
+    assert plan.candidate.memory.phases["evaluation"] < plan.candidate.memory.device_bytes <= plan.candidate.limit_bytes
     roomy = make_plan(request("h200", rows=rows, values=EVALUATED))
     assert EVAL_BATCH_KEY not in roomy.candidate.changes
     own = make_plan(request("h200", rows=rows, values={**EVALUATED, EVAL_BATCH_KEY: 2}))
@@ -309,4 +307,4 @@ def test_evaluation_takes_fewer_rows_at_a_time_where_its_logits_would_not_fit():
 
 @pytest.mark.parametrize("values", [{}, {"val_size": 0.1}, {"eval_strategy": "epoch"}])
 def test_what_is_not_evaluated_takes_nothing(values):
-    assert "evaluation" not in make_plan(request(values=values)).candidate.memory.moments
+    assert "evaluation" not in make_plan(request(values=values)).candidate.memory.phases

@@ -9,7 +9,7 @@ import pytest
 from lfwrap.hardware.load import load_hardware
 from lfwrap.model.shapes import catalog_model
 from lfwrap.plan.inputs.batch import BatchPlan
-from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.plan import make_plan, plan_candidate, rank_plans
 from lfwrap.plan.request import CUTOFF_KEY, PlanRequest
 
@@ -20,7 +20,7 @@ def asked(**changes):
         values={"finetuning_type": "lora", "lora_rank": 64, "lora_target": "all", "cutoff_len": 4096, "bf16": True},
         hardware=load_hardware("h100-80gb"),
         world_size=1,
-        rows=Rows(700, 170.0, 52_000),
+        rows=RowLengths(700, 170.0, 52_000),
         batch=BatchPlan(16, 8, 1),
         effective_batch=128,
         speed="auto",

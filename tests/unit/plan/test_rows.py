@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.plan.inputs.row_lengths import Rows, pack_rows, padded_row_tokens
+from lfwrap.plan.inputs.row_lengths import RowLengths, pack_rows, padded_row_tokens
 
 LENGTHS = tuple(random.Random(3).choices(range(20, 700), k=999))  # noqa: S311
-ROWS = Rows(max(LENGTHS), sum(LENGTHS) / len(LENGTHS), len(LENGTHS), LENGTHS)
+ROWS = RowLengths(max(LENGTHS), sum(LENGTHS) / len(LENGTHS), len(LENGTHS), LENGTHS)
 
 
 def first_fit(lengths, capacity):
@@ -30,10 +30,10 @@ def first_fit(lengths, capacity):
 
 
 def test_rows_are_cut_as_the_engine_cuts_them():
-    cut = Rows(900, 500.0, 3, (900, 100, 500)).cut(400)
+    cut = RowLengths(900, 500.0, 3, (900, 100, 500)).cut(400)
     assert (cut.longest_tokens, cut.lengths, cut.mean_tokens) == (400, (400, 100, 400), 300.0)
-    assert Rows(5000).cut(4096) == Rows(4096)
-    assert Rows(5000, 4500.0).cut(4096).mean_tokens == 4096
+    assert RowLengths(5000).cut(4096) == RowLengths(4096)
+    assert RowLengths(5000, 4500.0).cut(4096).mean_tokens == 4096
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def test_rows_are_cut_as_the_engine_cuts_them():
     ],
 )
 def test_batches_are_padded_to_their_longest_row_and_to_a_multiple_of_8(lengths, micro_batch, pads):
-    rows = Rows(max(lengths, default=4096), 3000.0, 2, lengths)
+    rows = RowLengths(max(lengths, default=4096), 3000.0, 2, lengths)
     assert rows.pads(micro_batch) is pads
 
 
 def test_estimated_lengths_may_be_padded():
-    assert Rows(4096, 4096.0, 2, (4096, 4096), is_exact=False).pads(1)
+    assert RowLengths(4096, 4096.0, 2, (4096, 4096), is_exact=False).pads(1)
 
 
 @pytest.mark.parametrize("capacity", [700, 1024, 4096])
@@ -71,19 +71,19 @@ def test_many_preprocessing_workers_leave_packs_half_empty():
 
 
 def test_without_single_lengths_packs_are_estimated():
-    packs = pack_rows(Rows(700, 170.0), 4096)
+    packs = pack_rows(RowLengths(700, 170.0), 4096)
     assert packs.rows_per_pack * 170 / 4096 == pytest.approx(packs.filled)
     assert 0.8 < packs.filled <= 1
-    assert pack_rows(Rows(700), 4096) is None
+    assert pack_rows(RowLengths(700), 4096) is None
 
 
 def test_a_row_longer_than_a_pack_is_no_endless_loop():
-    assert pack_rows(Rows(50, 50.0, 2, (50, 50)), 40).rows_per_pack > 0
+    assert pack_rows(RowLengths(50, 50.0, 2, (50, 50)), 40).rows_per_pack > 0
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=200), st.sampled_from([300, 512, 1000]))
 def test_packs_hold_all_tokens(lengths, capacity):
-    rows = Rows(max(lengths), sum(lengths) / len(lengths), len(lengths), tuple(lengths))
+    rows = RowLengths(max(lengths), sum(lengths) / len(lengths), len(lengths), tuple(lengths))
     packs = pack_rows(rows, capacity)
     assert packs.filled <= 1
     assert packs.rows_per_pack >= 1 - 1e-9
@@ -104,9 +104,9 @@ def test_grouping_pads_less_and_one_row_is_not_padded():
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_padding_from_the_mean_alone(grouped):
-    rows = Rows(700, 170.0)
+    rows = RowLengths(700, 170.0)
     sizes = [padded_row_tokens(rows, micro, 128, grouped=grouped) for micro in (1, 2, 8, 64)]
     assert sizes == sorted(sizes)
     assert sizes[0] == 170
     assert sizes[-1] <= 700
-    assert padded_row_tokens(Rows(700), 8, 128, grouped=grouped) is None
+    assert padded_row_tokens(RowLengths(700), 8, 128, grouped=grouped) is None

@@ -10,7 +10,7 @@ import pytest
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.errors import PlanError
 from lfwrap.hardware.load import load_hardware
-from lfwrap.plan.inputs.row_lengths import Rows
+from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.request import LIGER_KEY, STAGE_KEY
 from lfwrap.recipe.recipe import Source, build_recipe
 from lfwrap.recipe.render import render_recipe
@@ -19,7 +19,7 @@ from lfwrap.yaml_files import parse_yaml
 
 FACTS = load_engine_facts()
 LENGTHS = tuple(random.Random(1).choices(range(30, 600), k=1500))  # noqa: S311
-ROWS = Rows(max(LENGTHS), sum(LENGTHS) / len(LENGTHS), len(LENGTHS), LENGTHS)
+ROWS = RowLengths(max(LENGTHS), sum(LENGTHS) / len(LENGTHS), len(LENGTHS), LENGTHS)
 MODEL = "model_name_or_path: Qwen/Qwen2.5-7B-Instruct\nfinetuning_type: lora\nlora_rank: 16\ncutoff_len: 4096\n"
 MICRO, ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_steps"
 
@@ -72,7 +72,7 @@ def test_none_and_recipes_without_the_block_stay_as_they_are():
 
 
 def test_what_is_left_as_it_is_and_would_not_fit_is_said():
-    planned, _ = plan(MODEL + f"stage: sft\nbf16: true\n{MICRO}: 64\n", rows=Rows(4096))
+    planned, _ = plan(MODEL + f"stage: sft\nbf16: true\n{MICRO}: 64\n", rows=RowLengths(4096))
     assert any("hardly fit" in note for note in planned.notes)
 
 
