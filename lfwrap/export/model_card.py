@@ -12,10 +12,10 @@ import orjson
 from lfwrap import __version__
 from lfwrap.errors import DataError
 from lfwrap.inference.target import Target, load_facts_json
+from lfwrap.masking import mask_secrets
 from lfwrap.recipe.jinja_templates import render_template
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import load_run
-from lfwrap.run.launch.command import mask_secrets
 from lfwrap.units import format_bytes
 from lfwrap.yaml_files import dump_yaml, load_yaml
 

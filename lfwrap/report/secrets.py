@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lfwrap.data.schema.redaction import redact
-from lfwrap.run.launch.command import MASK, is_secret
+from lfwrap.masking import MASK, is_secret
 
 _LOGIN = re.compile(r"(?<=://)[^/\s:@]+(?::[^/\s@]*)?(?=@)")
 _SHORTEST = 4

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ import orjson
 from lfwrap.engine.child_process import MARKER
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import Engine, locate_engine
+from lfwrap.engine.ports import free_port
 from lfwrap.engine.worker_process import engine_failure
 from lfwrap.errors import EngineError, UsageError
 from lfwrap.files import write_json
@@ -211,7 +211,7 @@ class _Trials:
         if job.rendered.deepspeed is not None:
             values["deepspeed"] = str(folder / "deepspeed.json")
             write_json(folder / "deepspeed.json", job.rendered.deepspeed)
-        accumulation, port = int(job.rendered.engine[ACCUMULATION_KEY]), _free_port()
+        accumulation, port = int(job.rendered.engine[ACCUMULATION_KEY]), free_port()
         return [
             {
                 "values": values,
@@ -265,10 +265,3 @@ def _collect(results: list[Path]) -> dict[str, Any] | None:
         for key in ("peak_allocated_bytes", "peak_reserved_bytes")
     }
     return {**found[0], **peaks}
-
-
-def _free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

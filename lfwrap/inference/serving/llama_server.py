@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ import orjson
 
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
+from lfwrap.engine.ports import LOCALHOST, free_port
 from lfwrap.engine.worker_process import WorkerProcess, end_group, ending
 from lfwrap.errors import EngineError
 
@@ -27,7 +27,6 @@ _BINARY = "llama-server"
 _REQUEST_TIMEOUT_S = 600.0
 _START_TIMEOUT_S = 600.0
 _POLL_S = 0.1
-_LOCALHOST = "127.0.0.1"
 
 
 def find_runtime(engine: Engine) -> str | None:
@@ -90,7 +89,7 @@ def serve_gguf(engine: Engine, path: Path, *, context_tokens: int) -> Iterator[L
 @contextlib.contextmanager
 def _binary_server(path: Path, context_tokens: int) -> Iterator[LlamaServer]:
     port = free_port()
-    command = [_BINARY, "-m", str(path), "-c", str(context_tokens), "--host", _LOCALHOST, "--port", str(port)]
+    command = [_BINARY, "-m", str(path), "-c", str(context_tokens), "--host", LOCALHOST, "--port", str(port)]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [*command, "--jinja", "-np", "1"],
@@ -100,7 +99,7 @@ def _binary_server(path: Path, context_tokens: int) -> Iterator[LlamaServer]:
             start_new_session=True,
         )
         try:
-            server = LlamaServer(f"http://{_LOCALHOST}:{port}")
+            server = LlamaServer(f"http://{LOCALHOST}:{port}")
             _wait_until_ready(process, server, log)
             yield server
         finally:
@@ -119,10 +118,3 @@ def _wait_until_ready(process: subprocess.Popen[bytes], server: LlamaServer, log
             return
         time.sleep(_POLL_S)
     raise EngineError(f"{_BINARY} was not ready in {_START_TIMEOUT_S:.0f} s")
-
-
-def free_port(host: str = _LOCALHOST) -> int:
-    """A port of ``host`` that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 
 from lfwrap.engine.child_process import MARKER
+from lfwrap.masking import MASK, is_secret
 from lfwrap.recipe.inputs.files import changed_inputs, dataset_entries
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import Run
-from lfwrap.run.launch.command import MASK, is_secret
 from lfwrap.run.prepare.environment import describe_environment, hub_commits
 from lfwrap.run.prepare.job import Job, Surroundings
 from lfwrap.yaml_files import load_yaml

@@ -18,12 +18,13 @@ from lfwrap.engine.versions import installed_versions
 from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
+from lfwrap.masking import MASK, is_secret
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.recipe.inputs.files import changed_inputs, dataset_entries
 from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.run.folder.checkpoints import Checkpoint, find_checkpoints, set_aside
 from lfwrap.run.folder.record import Run, RunState, append_event, save_record
-from lfwrap.run.launch.command import MASK, Command, is_secret, override_arguments
+from lfwrap.run.launch.command import Command, override_arguments
 from lfwrap.run.launch.launch import LaunchOptions, launch_request, load_launch
 from lfwrap.run.launch.launchers import Nodes, choose_launcher
 from lfwrap.run.prepare.job import Surroundings, resolved_recipe

@@ -9,25 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_SECRET = re.compile(r"token(?:_|$)|secret|passw|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
+from lfwrap.masking import mask_secrets
+
 _PLAIN = re.compile(r"^[\w./@+-]+$")
-MASK = "***"
-
-
-def mask_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables with the values of those that are named like secrets replaced by ``***``."""
-    return {name: MASK if is_secret(name) else value for name, value in environment.items()}
-
-
-def is_secret(name: str) -> bool:
-    """Whether a variable or a key is named like something that nobody else should read."""
-    return _SECRET.search(name) is not None
-
-
-def mask_override(argument: str) -> str:
-    """A ``key=value`` argument with the value masked when its key is named like a secret; anything else as it is."""
-    key, equals, _ = argument.partition("=")
-    return f"{key}={MASK}" if equals and is_secret(key) else argument
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import orjson
 from lfwrap.engine.child_process import MARKER
 from lfwrap.engine.compat import SUPPORTED_VERSION
 from lfwrap.engine.locate import Engine, package_version
+from lfwrap.engine.ports import ALL_ADDRESSES, free_port
 from lfwrap.engine.versions import refused_versions
 from lfwrap.errors import Finding, PlanError, Severity, UsageError
 from lfwrap.hardware.host_facts import has_busy_neighbours
@@ -193,7 +193,7 @@ def launch_request(
         engine_yaml=paths.engine_yaml,
         cwd=cwd,
         world_size=world_size,
-        port=_free_port(),
+        port=free_port(ALL_ADDRESSES),
         nodes=options.nodes,
         on_gpu=on_gpu,
         devices=choose_devices(hardware, node_processes, environ.get("CUDA_VISIBLE_DEVICES")),
@@ -277,10 +277,3 @@ def choose_devices(hardware: HardwareProfile, count: int, visible: str | None) -
     names = names or [str(number) for number in range(len(hardware.gpus))]
     by_free = sorted(range(len(hardware.gpus)), key=lambda index: -(hardware.gpus[index].free_bytes or 0))
     return ",".join(names[index] for index in sorted(by_free[:count]) if index < len(names))
-
-
-def _free_port() -> int:
-    """A TCP port that nobody listens on; the launchers' usual one is often taken on shared hosts."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])

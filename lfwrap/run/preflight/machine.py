@@ -12,10 +12,10 @@ from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.versions import refused_versions
 from lfwrap.errors import Finding, LfwrapError, Severity
 from lfwrap.hardware.profile import DeviceKind
+from lfwrap.masking import is_secret
 from lfwrap.model.load import load_model_facts
 from lfwrap.model.shapes import ModelFacts
 from lfwrap.recipe.recipe import MODEL_KEY
-from lfwrap.run.launch.command import is_secret
 from lfwrap.run.preflight.context import PreflightContext
 from lfwrap.run.preflight.trackers import check_trackers
 from lfwrap.units import GIB, MIB, format_bytes, plural

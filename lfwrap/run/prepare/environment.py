@@ -15,9 +15,9 @@ from lfwrap import __version__
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.versions import all_packages, installed_versions
 from lfwrap.hardware.profile import HardwareProfile
+from lfwrap.masking import mask_login, mask_override, mask_secrets
 from lfwrap.model.fingerprint import hub_commit
 from lfwrap.recipe.recipe import MODEL_KEY
-from lfwrap.run.launch.command import MASK, mask_override, mask_secrets
 
 # The variables that change what the engine does; their values are kept, those named like secrets masked.
 _KEPT = re.compile(
@@ -25,7 +25,6 @@ _KEPT = re.compile(
     r"MASTER_|MKL_|MLFLOW_|MODEL_PATH|NCCL_|NNODES|NODE_RANK|NPROC_|NVIDIA_|OMP_|OPTIM_TORCH|PYTHON|PYTORCH_|RAY_|RECORD_VRAM|"
     r"SWANLAB_|TENSORBOARD_|TOKENIZERS_|TORCH|TRACKIO_|TRANSFORMERS_|USE_|WANDB_"
 )
-_LOGIN = re.compile(r"(?<=://)[^/\s@]+(?=@)")  # a name and password in an address
 _GIT_TIMEOUT_S = 5.0
 _DEFAULT_SEED = 42  # transformers' own
 
@@ -41,7 +40,7 @@ def describe_environment(
         environment: the whole environment of the engine.
         cwd: the working directory, whose git commit is kept.
     """
-    kept = {name: _LOGIN.sub(MASK, value) for name, value in sorted(environment.items()) if _KEPT.match(name)}
+    kept = {name: mask_login(value) for name, value in sorted(environment.items()) if _KEPT.match(name)}
     return {
         "lfwrap": __version__,
         "python": platform.python_version(),

@@ -11,11 +11,11 @@ from typing import Any
 from lfwrap.engine.versions import installed_versions
 from lfwrap.errors import RunStateError
 from lfwrap.files import write_bytes, write_json, write_text
+from lfwrap.masking import is_secret
 from lfwrap.recipe.inputs.files import dataset_entries, hash_inputs
 from lfwrap.recipe.recipe import MODEL_KEY, split_names
 from lfwrap.run.folder.paths import RunPaths, create_run_folder
 from lfwrap.run.folder.record import Run, RunRecord, RunState, prepare_record, utc_now
-from lfwrap.run.launch.command import is_secret
 from lfwrap.run.launch.launch import launch_path
 from lfwrap.run.prepare.environment import describe_environment, hub_commits, seeds
 from lfwrap.run.prepare.job import Job, Surroundings, TrainRequest, load_request, prepare_job, propose_name

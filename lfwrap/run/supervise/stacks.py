@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lfwrap.engine.child_process import training_ranks
+from lfwrap.masking import mask_override
 from lfwrap.run.folder.paths import AttemptPaths
-from lfwrap.run.launch.command import mask_override
 
 if TYPE_CHECKING:
     import psutil

@@ -11,7 +11,8 @@ from fake_engine import fake_engine
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import UsageError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile, choose_world_size
-from lfwrap.run.launch.command import Command, is_secret, mask_override, mask_secrets, override_arguments
+from lfwrap.masking import is_secret, mask_override, mask_secrets
+from lfwrap.run.launch.command import Command, override_arguments
 from lfwrap.run.launch.launch import choose_devices
 from lfwrap.run.launch.launchers import LAUNCHERS, LaunchRequest, choose_launcher
 from lfwrap.units import GIB

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from lfwrap.engine.versions import all_packages
 from lfwrap.files import sha256_bytes
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
+from lfwrap.masking import MASK, is_secret, mask_override, mask_secrets
 from lfwrap.recipe.inputs.files import changed_inputs, dataset_entries, hash_inputs
-from lfwrap.run.launch.command import MASK, Command, is_secret, mask_override, mask_secrets, override_arguments
+from lfwrap.run.launch.command import Command, override_arguments
 from lfwrap.run.prepare.environment import describe_environment, hub_commits, seeds
 from lfwrap.run.prepare.start import config_mode
 from lfwrap.yaml_files import parse_scalar
