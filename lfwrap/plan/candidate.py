@@ -15,7 +15,7 @@ from lfwrap.plan.inputs.train_settings import TrainSettings, read_settings
 from lfwrap.plan.memory.estimate import MemoryEstimate
 from lfwrap.plan.memory.peak import estimate_memory
 from lfwrap.plan.packing import request_packs
-from lfwrap.plan.request import CUTOFF_KEY, SAMPLING_KEY, STAGE_KEY, PlanRequest, Reasoned
+from lfwrap.plan.request import CUTOFF_KEY, SAMPLING_KEY, STAGE_KEY, PlanRequest, Setting
 from lfwrap.plan.speed.calibration import correct_memory, correct_speed
 from lfwrap.plan.speed.throughput import SpeedEstimate, estimate_speed
 
@@ -43,7 +43,7 @@ class Candidate:
         updates: of the whole training; None where the number of rows is unknown.
     """
 
-    changes: Mapping[str, Reasoned]
+    changes: Mapping[str, Setting]
     settings: TrainSettings
     batch: BatchPlan
     packs: Packs | None
@@ -91,7 +91,7 @@ def paced_gpu(hardware: HardwareProfile) -> Gpu | None:
     return slowest if slowest is not None and slowest.compute_flops else None
 
 
-def evaluate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: BatchPlan) -> Candidate:
+def evaluate(request: PlanRequest, changes: Mapping[str, Setting], batch: BatchPlan) -> Candidate:
     """Memory and speed of the request with some keys changed and its updates made up so."""
     values = {**request.values, **{key: value for key, (value, _) in changes.items()}}
     settings = _read(request, values, batch)

@@ -15,7 +15,7 @@ from lfwrap.plan.request import (
     ACCUMULATION_KEY,
     MICRO_KEY,
     PlanRequest,
-    Reasoned,
+    Setting,
 )
 from lfwrap.plan.search import best_candidate, find_candidates, rank_candidates, recipe_candidate
 from lfwrap.units import format_bytes
@@ -122,7 +122,7 @@ def rank_plans(request: PlanRequest, count: int) -> list[Plan]:
     return [_finish(request, candidate, ()) for candidate in rank_candidates(find_candidates(request), count)]
 
 
-def plan_candidate(request: PlanRequest, changes: Mapping[str, Reasoned], batch: BatchPlan) -> Plan:
+def plan_candidate(request: PlanRequest, changes: Mapping[str, Setting], batch: BatchPlan) -> Plan:
     """A given way of running it, whether it fits or not."""
     return _finish(request, evaluate(request, changes, batch), ())
 

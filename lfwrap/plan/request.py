@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.model.shapes import ModelFacts
@@ -21,7 +21,17 @@ LOADERS_KEY = "dataloader_num_workers"
 STAGE_KEY = "lfwrap.zero_stage"
 SAMPLING_KEY, PACKING_KEYS = "train_sampling_strategy", ("packing", "neat_packing")
 
-Reasoned = tuple[Any, str]
+
+class Setting(NamedTuple):
+    """A value that lfwrap gives to a key, and why.
+
+    Attributes:
+        value: what the key is set to.
+        reason: why, a sentence; empty where the source says it all.
+    """
+
+    value: Any
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from lfwrap.plan.request import (
     SAMPLING_KEY,
     STAGE_KEY,
     PlanRequest,
-    Reasoned,
+    Setting,
 )
 
 _LARGEST_MICRO_BATCH = 64
@@ -57,17 +57,17 @@ def find_candidates(request: PlanRequest) -> list[Candidate]:
     return [*found, *_compiled_ways(request, found)]
 
 
-def _last_resorts(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
+def _last_resorts(request: PlanRequest) -> Iterator[dict[str, Setting]]:
     """Layer inputs in main memory, with the very same results; then sharing between the GPUs."""
     is_open = request.is_open(NO_CHECKPOINTING_KEY, OFFLOADED_CHECKPOINTS_KEY) and request.zero_stage is None
     if request.is_free and is_open and request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}:
         reason = "Does not fit otherwise: kept layer inputs wait in main memory (the engine's own code, no Unsloth)."
-        yield {OFFLOADED_CHECKPOINTS_KEY: (True, reason)}
+        yield {OFFLOADED_CHECKPOINTS_KEY: Setting(True, reason)}
     for stage in request.open_stages:
-        yield {STAGE_KEY: (stage, "Does not fit otherwise: " + _SHARED[stage])}
+        yield {STAGE_KEY: Setting(stage, "Does not fit otherwise: " + _SHARED[stage])}
 
 
-def _ways(request: PlanRequest, common: Mapping[str, Reasoned]) -> Iterator[Candidate]:
+def _ways(request: PlanRequest, common: Mapping[str, Setting]) -> Iterator[Candidate]:
     for alternatives in itertools.product(*_alternatives(request)):
         changes = {**common, **{key: value for setting in alternatives for key, value in setting.items()}}
         if {OFFLOADED_CHECKPOINTS_KEY, NO_CHECKPOINTING_KEY} <= changes.keys():
@@ -85,7 +85,7 @@ def _compiled_ways(request: PlanRequest, ways: Sequence[Candidate]) -> Iterator[
         return
     alike = [way for way in ways if gains_by_compiling(request, way)]
     for way in heapq.nlargest(_COMPILED_TRIES, alike, key=_rank):
-        yield evaluate(request, {**way.changes, COMPILE_KEY: (True, REASON)}, way.batch)
+        yield evaluate(request, {**way.changes, COMPILE_KEY: Setting(True, REASON)}, way.batch)
 
 
 def best_candidate(ways: Iterable[Candidate]) -> Candidate | None:
@@ -120,41 +120,41 @@ def _rank(candidate: Candidate) -> tuple[float, float]:
     return candidate.speed.tokens_per_s * cost, -float(candidate.memory.device_bytes)
 
 
-def _alternatives(request: PlanRequest) -> list[list[dict[str, Reasoned]]]:
+def _alternatives(request: PlanRequest) -> list[list[dict[str, Setting]]]:
     """What may be set otherwise: for each matter the ways, the first of them leaving it as it is."""
-    as_it_is: dict[str, Reasoned] = {}
+    as_it_is: dict[str, Setting] = {}
     if request.speed == "none" or request.effective_batch is None:
         return [[as_it_is]]
     matters = []
     on_gpu = request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}
     if request.is_free and on_gpu and request.is_open(LIGER_KEY):
         reason = "Liger's fused loss and kernels: the same arithmetic without all logits at once."
-        matters.append([as_it_is, {LIGER_KEY: (True, reason)}])
+        matters.append([as_it_is, {LIGER_KEY: Setting(True, reason)}])
     if on_gpu and request.is_open(NO_CHECKPOINTING_KEY):
         reason = "Activations fit: nothing has to be computed twice."
-        matters.append([as_it_is, {NO_CHECKPOINTING_KEY: (True, reason)}])
+        matters.append([as_it_is, {NO_CHECKPOINTING_KEY: Setting(True, reason)}])
     matters.append([as_it_is, *_length_settings(request)])
     return matters
 
 
-def _loading_setting(request: PlanRequest) -> dict[str, Reasoned]:
+def _loading_setting(request: PlanRequest) -> dict[str, Setting]:
     """Processes that make micro-batches ahead, where each GPU has cores to spare: the GPU need not wait for them."""
     on_gpu = request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}
     cores = request.hardware.cpu_cores // request.world_size
     if request.speed == "none" or request.effective_batch is None or not on_gpu or cores < _CORES_FOR_LOADERS:
         return {}
     reason = "Micro-batches (and packs' masks) are made ahead, beside the GPU's work; the same ones in the same order."
-    return {LOADERS_KEY: (_LOADERS, reason)} if request.is_open(LOADERS_KEY) else {}
+    return {LOADERS_KEY: Setting(_LOADERS, reason)} if request.is_open(LOADERS_KEY) else {}
 
 
-def _evaluation_setting(request: PlanRequest) -> dict[str, Reasoned]:
+def _evaluation_setting(request: PlanRequest) -> dict[str, Setting]:
     """Fewer rows at a time while evaluating, where the engine's 8 would not fit beside weights and states."""
     if request.speed == "none" or request.effective_batch is None or not request.is_open(EVAL_BATCH_KEY):
         return {}
     smallest = BatchPlan(1, request.effective_batch, request.world_size)
     for size in (DEFAULT_EVAL_BATCH, 4, 2, 1):
         reason = "Evaluation makes all logits at once, with Liger, too: so many rows fit."
-        setting: dict[str, Reasoned] = {} if size == DEFAULT_EVAL_BATCH else {EVAL_BATCH_KEY: (size, reason)}
+        setting: dict[str, Setting] = {} if size == DEFAULT_EVAL_BATCH else {EVAL_BATCH_KEY: Setting(size, reason)}
         memory = evaluate(request, setting, smallest).memory
         outside = memory.device_bytes - memory.peak_allocated_bytes
         if memory.phases.get("evaluation", 0) + outside <= device_limit_bytes(request.hardware) or size == 1:
@@ -162,27 +162,27 @@ def _evaluation_setting(request: PlanRequest) -> dict[str, Reasoned]:
     return {}
 
 
-def _length_settings(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
+def _length_settings(request: PlanRequest) -> Iterator[dict[str, Setting]]:
     """Packing, or grouping by length: they change which rows an update sees, and need the rows' length."""
     if not request.is_free or request.rows.mean_tokens is None:
         return
     if request.rows.is_exact and request.is_open(*PACKING_KEYS):
         yield from _packing_settings(request)
     if request.is_open(SAMPLING_KEY):
-        yield {SAMPLING_KEY: ("group_by_length", "Rows of like length share a batch: less padding.")}
+        yield {SAMPLING_KEY: Setting("group_by_length", "Rows of like length share a batch: less padding.")}
 
 
-def _packing_settings(request: PlanRequest) -> Iterator[dict[str, Reasoned]]:
+def _packing_settings(request: PlanRequest) -> Iterator[dict[str, Setting]]:
     """Packs as long as the cutoff; shorter ones where no row is longer and nothing else needs the cutoff."""
     for capacity in pack_capacities(request):
         packs = request_packs(request, capacity)
         if packs is None:
             continue
         reason = f"About {packs.rows_per_pack:.3g} rows share a sequence, kept apart by a mask: hardly any padding."
-        setting: dict[str, Reasoned] = dict.fromkeys(PACKING_KEYS, (True, reason))
+        setting: dict[str, Setting] = dict.fromkeys(PACKING_KEYS, Setting(True, reason))
         if capacity != request.cutoff:
             why = f"No row has more than {request.rows.longest_tokens:,} tokens: shorter packs hold them all."
-            setting[CUTOFF_KEY] = (capacity, why)
+            setting[CUTOFF_KEY] = Setting(capacity, why)
         yield setting
 
 
@@ -192,7 +192,7 @@ def _micro_limit(request: PlanRequest) -> int:
     return limit if paced_gpu(request.hardware) else min(limit, request.batch.micro_batch)
 
 
-def _batches(request: PlanRequest, changes: Mapping[str, Reasoned]) -> Iterator[BatchPlan]:
+def _batches(request: PlanRequest, changes: Mapping[str, Setting]) -> Iterator[BatchPlan]:
     """The batches to try: exact products of the effective batch; of packs, the number whose rows come nearest to it."""
     if request.effective_batch is None or request.speed == "none" or ACCUMULATION_KEY in request.pinned:
         if PACKING_KEYS[0] not in changes:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lfwrap.plan.request import Setting
 from lfwrap.recipe.recipe import Source
-
-Reasoned = tuple[Any, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Layers:
     def __init__(self) -> None:
         self._values: dict[str, Value] = {}
 
-    def lay(self, source: Source, values: Mapping[str, Reasoned]) -> None:
+    def lay(self, source: Source, values: Mapping[str, Setting]) -> None:
         """Put a layer on top."""
         for key, (value, reason) in values.items():
             below = self._values.get(key)

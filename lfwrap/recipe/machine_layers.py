@@ -6,57 +6,58 @@ from collections.abc import Sequence
 
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
+from lfwrap.plan.request import Setting
 from lfwrap.recipe.intent import Intent
-from lfwrap.recipe.layers import Layers, Reasoned, Value
+from lfwrap.recipe.layers import Layers, Value
 from lfwrap.recipe.recipe import Recipe, Source
 
 _DEFAULT_EPOCHS = 3.0
 _PRECISION_KEYS = ("bf16", "fp16", "pure_bf16")
 
 
-def template_layer(recipe: Recipe, facts: EngineFacts) -> dict[str, Reasoned]:
+def template_layer(recipe: Recipe, facts: EngineFacts) -> dict[str, Setting]:
     """What every training of lfwrap starts from, and the chat template that the engine's own map gives the model."""
-    layer: dict[str, Reasoned] = {
-        "stage": ("sft", "Supervised tuning unless the recipe says otherwise."),
-        "do_train": (True, "A recipe trains."),
+    layer: dict[str, Setting] = {
+        "stage": Setting("sft", "Supervised tuning unless the recipe says otherwise."),
+        "do_train": Setting(True, "A recipe trains."),
     }
     template = facts.template_for(recipe.model) if recipe.model else None
     if template is not None:
-        layer["template"] = (template, f"LLaMA-Factory's own map gives it to {recipe.model}.")
+        layer["template"] = Setting(template, f"LLaMA-Factory's own map gives it to {recipe.model}.")
     return layer
 
 
-def hardware_layer(recipe: Recipe, hardware: HardwareProfile) -> dict[str, Reasoned]:
+def hardware_layer(recipe: Recipe, hardware: HardwareProfile) -> dict[str, Setting]:
     """Precision and device, where the recipe leaves them open."""
-    layer: dict[str, Reasoned] = {}
+    layer: dict[str, Setting] = {}
     if hardware.is_cpu:
-        layer["use_cpu"] = (True, f"{hardware.name} has no GPU.")
+        layer["use_cpu"] = Setting(True, f"{hardware.name} has no GPU.")
     if any(recipe.engine_values.get(key) for key in _PRECISION_KEYS):
         return layer
     if hardware.supports_bf16 and hardware.kind is not DeviceKind.MPS:
-        layer["bf16"] = (True, f"{hardware.name} computes in bf16: the range of fp32, half the memory.")
+        layer["bf16"] = Setting(True, f"{hardware.name} computes in bf16: the range of fp32, half the memory.")
     elif hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}:
-        layer["fp16"] = (True, f"{hardware.name} has no bf16 (compute capability 8.0 and up has).")
+        layer["fp16"] = Setting(True, f"{hardware.name} has no bf16 (compute capability 8.0 and up has).")
     return layer
 
 
-def limit_layer(layers: Layers, hardware: HardwareProfile) -> dict[str, Reasoned]:
+def limit_layer(layers: Layers, hardware: HardwareProfile) -> dict[str, Setting]:
     """What the recipe asks for and the machine can't do, replaced by the nearest that it can."""
-    layer: dict[str, Reasoned] = {}
+    layer: dict[str, Setting] = {}
     if hardware.is_cpu and not layers.get("use_cpu"):
-        layer["use_cpu"] = (True, f"{hardware.name} has no GPU.")
+        layer["use_cpu"] = Setting(True, f"{hardware.name} has no GPU.")
     if hardware.is_cpu or hardware.kind is DeviceKind.MPS:
         for key in ("bf16", "fp16", "pure_bf16"):
             if layers.get(key):
-                layer[key] = (False, f"No mixed precision on {hardware.name}: it is slower or unsafe there.")
+                layer[key] = Setting(False, f"No mixed precision on {hardware.name}: it is slower or unsafe there.")
     elif not hardware.supports_bf16 and (layers.get("bf16") or layers.get("pure_bf16")):
         reason = f"{hardware.name} has no bf16: fp16 with loss scaling instead."
-        layer |= {key: (False, reason) for key in ("bf16", "pure_bf16") if layers.get(key)}
-        layer["fp16"] = (True, reason)
+        layer |= {key: Setting(False, reason) for key in ("bf16", "pure_bf16") if layers.get(key)}
+        layer["fp16"] = Setting(True, reason)
     return layer
 
 
-def checkpoint_layer(intent: Intent, layers: Layers) -> dict[str, Reasoned]:
+def checkpoint_layer(intent: Intent, layers: Layers) -> dict[str, Setting]:
     """Saving (and evaluating) each part of an epoch, as the share of all steps that the engine understands."""
     part = intent.checkpoint_every_epoch_frac
     if part is None:
@@ -65,12 +66,12 @@ def checkpoint_layer(intent: Intent, layers: Layers) -> dict[str, Reasoned]:
     share = round(part / epochs, 6) if isinstance(epochs, int | float) and epochs > 0 else 1.0
     reason = f"lfwrap.checkpoint_every_epoch_frac: {part} of {epochs:g} epochs."
     has_evaluation = bool(layers.get("eval_dataset") or layers.get("val_size"))
-    layer: dict[str, Reasoned] = {}
+    layer: dict[str, Setting] = {}
     for name in ("save", "eval") if has_evaluation else ("save",):
         if share < 1:
-            layer |= {f"{name}_strategy": ("steps", reason), f"{name}_steps": (share, reason)}
+            layer |= {f"{name}_strategy": Setting("steps", reason), f"{name}_steps": Setting(share, reason)}
         else:
-            layer[f"{name}_strategy"] = ("epoch", reason)
+            layer[f"{name}_strategy"] = Setting("epoch", reason)
     return layer
 
 

@@ -11,11 +11,11 @@ from lfwrap.engine.facts import EngineFacts
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.plan.compiling import why_left_to_trainer
 from lfwrap.plan.inputs.batch import DEFAULT_MAX_MICRO_BATCH, BatchPlan, solve_batch
-from lfwrap.plan.request import COMPILE_KEY, STAGE_KEY
+from lfwrap.plan.request import COMPILE_KEY, STAGE_KEY, Setting
 from lfwrap.recipe import machine_layers
 from lfwrap.recipe.intent import BLOCK
 from lfwrap.recipe.jinja_templates import render_template
-from lfwrap.recipe.layers import Layers, Reasoned, Value
+from lfwrap.recipe.layers import Layers, Value
 from lfwrap.recipe.recipe import MODEL_KEY, Recipe, Source
 from lfwrap.yaml_files import dump_yaml
 
@@ -68,8 +68,8 @@ def render_recipe(
     output_dir: str,
     dataset_dir: str | None = None,
     world_size: int | None = None,
-    plan_values: Mapping[str, Reasoned] | None = None,
-    run_values: Mapping[str, Reasoned] | None = None,
+    plan_values: Mapping[str, Setting] | None = None,
+    run_values: Mapping[str, Setting] | None = None,
     deepspeed_path: str = "deepspeed.json",
     with_text: bool = True,
 ) -> Rendered:
@@ -141,7 +141,7 @@ def _rendered(
 
 
 def _own_layers(
-    recipe: Recipe, facts: EngineFacts, hardware: HardwareProfile, plan_values: Mapping[str, Reasoned]
+    recipe: Recipe, facts: EngineFacts, hardware: HardwareProfile, plan_values: Mapping[str, Setting]
 ) -> Layers:
     """The recipe's values on top of what lfwrap proposes where it says nothing."""
     layers = Layers()
@@ -155,7 +155,7 @@ def _own_layers(
 
 
 def _lay_intent(
-    recipe: Recipe, layers: Layers, hardware: HardwareProfile, plan_values: Mapping[str, Reasoned], processes: int
+    recipe: Recipe, layers: Layers, hardware: HardwareProfile, plan_values: Mapping[str, Setting], processes: int
 ) -> None:
     """What the machine can't do otherwise, what the block asks for, and how an update is made up.
 
@@ -169,22 +169,24 @@ def _lay_intent(
         layers.lay(Source.INTENT, _batch_layer(recipe, layers, processes))
 
 
-def _own_layer(recipe: Recipe, source: Source) -> dict[str, Reasoned]:
+def _own_layer(recipe: Recipe, source: Source) -> dict[str, Setting]:
     """The recipe's own values of one source; the file's with those that a stronger source replaces."""
     if source is Source.RECIPE:
-        return {key: (value, "") for key, value in recipe.document.values.items() if key != BLOCK}
+        return {key: Setting(value, "") for key, value in recipe.document.values.items() if key != BLOCK}
     reason = f"The environment variable {source} names it." if source is Source.MODEL_PATH else ""
-    return {key: (recipe.engine_values[key], reason) for key, origin in recipe.sources.items() if origin is source}
+    return {
+        key: Setting(recipe.engine_values[key], reason) for key, origin in recipe.sources.items() if origin is source
+    }
 
 
-def _run_layer(output_dir: str, dataset_dir: str | None) -> dict[str, Reasoned]:
-    layer: dict[str, Reasoned] = {"output_dir": (output_dir, "The run's own folder: nothing is overwritten.")}
+def _run_layer(output_dir: str, dataset_dir: str | None) -> dict[str, Setting]:
+    layer: dict[str, Setting] = {"output_dir": Setting(output_dir, "The run's own folder: nothing is overwritten.")}
     if dataset_dir is not None:
-        layer["dataset_dir"] = (dataset_dir, "The folder whose dataset_info.json registers the data sets.")
+        layer["dataset_dir"] = Setting(dataset_dir, "The folder whose dataset_info.json registers the data sets.")
     return layer
 
 
-def _batch_layer(recipe: Recipe, layers: Layers, processes: int) -> dict[str, Reasoned]:
+def _batch_layer(recipe: Recipe, layers: Layers, processes: int) -> dict[str, Setting]:
     """Micro-batch and accumulation that make the effective batch exactly, where no plan says how.
 
     The command line's numbers are fixed; the recipe's micro-batch is the most that is taken, its accumulation a
@@ -201,9 +203,9 @@ def _batch_layer(recipe: Recipe, layers: Layers, processes: int) -> dict[str, Re
     limit = layers.get(micro_key) or recipe.intent.max_micro_batch or DEFAULT_MAX_MICRO_BATCH
     batch = solve_batch(effective, processes, fixed.get(micro_key), fixed.get(accumulation_key), limit)
     reason = f"lfwrap.effective_batch_size: {batch} (micro-batch × accumulation × processes)."
-    layer: dict[str, Reasoned] = {accumulation_key: (batch.accumulation, reason)}
+    layer: dict[str, Setting] = {accumulation_key: Setting(batch.accumulation, reason)}
     if batch.micro_batch != layers.get(micro_key):
-        layer[micro_key] = (batch.micro_batch, reason)
+        layer[micro_key] = Setting(batch.micro_batch, reason)
     return layer
 
 
@@ -226,7 +228,7 @@ def _lay_deepspeed(
         offload=recipe.intent.offload,
         bf16=bool(layers.get("bf16") or layers.get("pure_bf16")),
     )
-    layers.lay(Source.INTENT, {"deepspeed": (path, f"lfwrap.zero_stage: {stage}.")})
+    layers.lay(Source.INTENT, {"deepspeed": Setting(path, f"lfwrap.zero_stage: {stage}.")})
     config: dict[str, Any] = json.loads(text)
     return config
 

@@ -11,7 +11,7 @@ from lfwrap.engine.facts import EngineFacts
 from lfwrap.errors import UsageError
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.plan import make_plan, plan_candidate, predict_plan, rank_plans
-from lfwrap.plan.request import ACCUMULATION_KEY, MICRO_KEY, PlanRequest
+from lfwrap.plan.request import ACCUMULATION_KEY, MICRO_KEY, PlanRequest, Setting
 from lfwrap.recipe.inputs.row_lengths import measure_rows
 from lfwrap.recipe.recipe import Recipe
 from lfwrap.strategy.planning import Machine, Planned, plan_request, plan_values, render_for_plan
@@ -78,9 +78,13 @@ def follow_values(
     """
     request = _ask(recipe, facts, machine)
     batch = BatchPlan(int(values[MICRO_KEY]), int(values[ACCUMULATION_KEY]), request.world_size)
-    changes = {key: (value, reason) for key, value in values.items() if key not in {MICRO_KEY, ACCUMULATION_KEY}}
+    changes = {key: Setting(value, reason) for key, value in values.items() if key not in {MICRO_KEY, ACCUMULATION_KEY}}
     plan = plan_candidate(request, changes, batch)
-    sets = {**changes, MICRO_KEY: (batch.micro_batch, reason), ACCUMULATION_KEY: (batch.accumulation, reason)}
+    sets = {
+        **changes,
+        MICRO_KEY: Setting(batch.micro_batch, reason),
+        ACCUMULATION_KEY: Setting(batch.accumulation, reason),
+    }
     return Planned(plan, sets, plan.notes)
 
 

@@ -24,7 +24,7 @@ from lfwrap.plan.request import (
     MICRO_KEY,
     STAGE_KEY,
     PlanRequest,
-    Reasoned,
+    Setting,
 )
 from lfwrap.plan.speed.calibration import Measurement
 from lfwrap.recipe.inputs.datasets import find_dataset_dir
@@ -71,7 +71,7 @@ class Planned:
     """
 
     plan: Plan | None = None
-    values: Mapping[str, Reasoned] = field(default_factory=dict)
+    values: Mapping[str, Setting] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -175,15 +175,15 @@ def _predicted(request: PlanRequest) -> Planned:
     return Planned(plan, notes=(f"It will hardly fit: {plan.shortage}.",))
 
 
-def plan_values(plan: Plan) -> dict[str, Reasoned]:
+def plan_values(plan: Plan) -> dict[str, Setting]:
     """What the plan sets, key by key: micro-batch and accumulation, and what it changes for speed."""
     candidate = plan.candidate
     of = "packs" if candidate.settings.packing else "rows"
     reason = f"{candidate.batch} {of} an update (micro-batch × accumulation × processes): {plan.why_this_batch}"
     return {
         **candidate.changes,
-        MICRO_KEY: (candidate.batch.micro_batch, reason),
-        ACCUMULATION_KEY: (candidate.batch.accumulation, reason),
+        MICRO_KEY: Setting(candidate.batch.micro_batch, reason),
+        ACCUMULATION_KEY: Setting(candidate.batch.accumulation, reason),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from lfwrap.recipe.layers import Reasoned
+from lfwrap.plan.request import Setting
 from lfwrap.recipe.recipe import split_names
 from lfwrap.run.folder.paths import RunPaths
 
@@ -30,14 +30,14 @@ def chosen_trackers(values: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(TRACKERS if "all" in names else names)
 
 
-def tracker_values(values: Mapping[str, Any], paths: RunPaths) -> dict[str, Reasoned]:
+def tracker_values(values: Mapping[str, Any], paths: RunPaths) -> dict[str, Setting]:
     """Engine keys that name the run for its trackers, where the recipe leaves them open; none without a tracker."""
     if not chosen_trackers(values):
         return {}
-    wanted: dict[str, Reasoned] = {"run_name": (paths.name, "Trackers call it as its folder is called.")}
+    wanted: dict[str, Setting] = {"run_name": Setting(paths.name, "Trackers call it as its folder is called.")}
     if values.get("use_swanlab"):
-        wanted["swanlab_run_name"] = (paths.name, "SwanLab calls it as its folder is called.")
-        wanted["swanlab_logdir"] = (str(paths.trackers / "swanlab"), "SwanLab's files stay with the run.")
+        wanted["swanlab_run_name"] = Setting(paths.name, "SwanLab calls it as its folder is called.")
+        wanted["swanlab_logdir"] = Setting(str(paths.trackers / "swanlab"), "SwanLab's files stay with the run.")
     return {key: reasoned for key, reasoned in wanted.items() if values.get(key) is None}
 
 

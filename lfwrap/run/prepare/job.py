@@ -15,10 +15,9 @@ from lfwrap.errors import Finding, PlanError, PreflightError, Severity
 from lfwrap.files import canonical_json
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import HardwareProfile, choose_world_size
-from lfwrap.plan.request import COMPILE_KEY
+from lfwrap.plan.request import COMPILE_KEY, Setting
 from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.inputs.datasets import DatasetDir, find_dataset_dir
-from lfwrap.recipe.layers import Reasoned
 from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.recipe.render import Rendered, render_recipe
 from lfwrap.run.folder.paths import RunPaths, run_name
@@ -43,13 +42,13 @@ from lfwrap.strategy.strategy import LockUse, use_lock
 from lfwrap.yaml_files import dump_yaml
 
 # What supervision and resuming need, where the recipe says nothing about it.
-_RUN_DEFAULTS: dict[str, Reasoned] = {
-    "logging_steps": (1, "Each update is logged, for progress and curves."),
-    "include_num_input_tokens_seen": (True, "Tokens a second are logged."),
-    "enable_jit_checkpoint": (True, "Started by hand, too, a stopped run leaves a checkpoint."),
-    "disable_tqdm": (True, "lfwrap shows the progress; bars would fill the log."),
-    "report_to": ("none", "No tracker unless the recipe asks for one."),
-    "save_total_limit": (2, "The last two checkpoints are kept."),
+_RUN_DEFAULTS: dict[str, Setting] = {
+    "logging_steps": Setting(1, "Each update is logged, for progress and curves."),
+    "include_num_input_tokens_seen": Setting(True, "Tokens a second are logged."),
+    "enable_jit_checkpoint": Setting(True, "Started by hand, too, a stopped run leaves a checkpoint."),
+    "disable_tqdm": Setting(True, "lfwrap shows the progress; bars would fill the log."),
+    "report_to": Setting("none", "No tracker unless the recipe asks for one."),
+    "save_total_limit": Setting(2, "The last two checkpoints are kept."),
 }
 _SAVING_KEYS = frozenset({"save_steps", "save_strategy"})
 _ADAPTER_METHODS = frozenset({"lora", "oft"})
@@ -377,17 +376,17 @@ def _find_engine(environ: Mapping[str, str]) -> tuple[Engine | None, tuple[Findi
         return None, (Finding("no-engine", error.message, hint=error.hint),)
 
 
-def run_values(recipe: Recipe, facts: EngineFacts, engine: Engine | None) -> dict[str, Reasoned]:
+def run_values(recipe: Recipe, facts: EngineFacts, engine: Engine | None) -> dict[str, Setting]:
     """What supervision needs, for the keys that the recipe leaves open and this engine knows."""
     given = recipe.engine_values
     values = {key: reasoned for key, reasoned in _RUN_DEFAULTS.items() if key not in given and key in facts.keys}
     if recipe.trains_unasked:
-        values["do_train"] = (True, "The recipe names data and leaves out what to do with them.")
+        values["do_train"] = Setting(True, "The recipe names data and leaves out what to do with them.")
     if engine is not None and "plot_loss" not in given and package_version(engine, "matplotlib"):
-        values["plot_loss"] = (True, "The loss curve is drawn into the output folder.")
+        values["plot_loss"] = Setting(True, "The loss curve is drawn into the output folder.")
     is_small = given.get("finetuning_type", "lora") in _ADAPTER_METHODS
     if is_small and not _SAVING_KEYS & set(given) and recipe.intent.checkpoint_every_epoch_frac is None:
-        values["save_steps"] = (0.1, "Ten checkpoints a run: an adapter's are small.")
+        values["save_steps"] = Setting(0.1, "Ten checkpoints a run: an adapter's are small.")
     if given.get("overwrite_output_dir"):
-        values["overwrite_output_dir"] = (False, "The folder is new; a resume must not delete its log.")
+        values["overwrite_output_dir"] = Setting(False, "The folder is new; a resume must not delete its log.")
     return values
