@@ -25,10 +25,11 @@ from lfwrap.errors import EngineError, UsageError
 from lfwrap.files import write_json
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import choose_world_size
+from lfwrap.invocation import Invocation
 from lfwrap.plan.request import ACCUMULATION_KEY
 from lfwrap.recipe.check import check_recipe, require_valid
 from lfwrap.run.folder.record import utc_now
-from lfwrap.run.prepare.job import Job, Surroundings, TrainRequest, load_request, prepare_job, resolved_recipe
+from lfwrap.run.prepare.job import Job, TrainRequest, load_request, prepare_job, resolved_recipe
 from lfwrap.strategy.candidates import Way, find_ways
 from lfwrap.strategy.lock import LockEntry, LockKey, Trial, choose_lock_path, describe_key, save_entry
 from lfwrap.strategy.planning import dataset_folder, find_machine
@@ -63,7 +64,7 @@ Listener = Callable[[int, int, str, Trial | None], None]
 """Told the trial's number, how many there are, its way, and what became of it (None: it begins)."""
 
 
-def prepare_tuning(request: TrainRequest, surroundings: Surroundings, count: int) -> Tuning:
+def prepare_tuning(request: TrainRequest, invocation: Invocation, count: int) -> Tuning:
     """Find the ways that are worth a trial, and check everything; starts nothing.
 
     Raises:
@@ -75,23 +76,23 @@ def prepare_tuning(request: TrainRequest, surroundings: Surroundings, count: int
             f"--hardware {request.hardware}: trials are made on the machine that one is at.",
             hint="Leave --hardware out; lfwrap plan answers for other machines.",
         )
-    recipe = load_request(request, surroundings)
-    engine = locate_engine(surroundings.environ)
+    recipe = load_request(request, invocation)
+    engine = locate_engine(invocation.environ)
     facts, hardware = load_engine_facts(engine), load_hardware(request.hardware)
     require_valid(recipe, check_recipe(recipe, facts, hardware))
     world_size = choose_world_size(request.gpus, hardware)
-    machine = find_machine(hardware, world_size, engine, dataset_folder(recipe, surroundings.cwd), is_here=True)
+    machine = find_machine(hardware, world_size, engine, dataset_folder(recipe, invocation.cwd), is_here=True)
     ways = find_ways(recipe, facts, machine, count)
-    root = surroundings.cwd / "RUN"
-    jobs = tuple((way, prepare_job(request, recipe, root, surroundings, way)) for way in ways)
+    root = invocation.cwd / "RUN"
+    jobs = tuple((way, prepare_job(request, recipe, root, invocation, way)) for way in ways)
     jobs[0][1].report.require_none()
     plan = ways[0].planned.plan
-    key = describe_key(resolved_recipe(recipe), data_values(recipe, machine), machine, engine, surroundings.cwd)
-    lock = choose_lock_path(recipe.path, surroundings.environ)
+    key = describe_key(resolved_recipe(recipe), data_values(recipe, machine), machine, engine, invocation.cwd)
+    lock = choose_lock_path(recipe.path, invocation.environ)
     return Tuning(jobs, key, engine, plan.rows.count if plan else None, lock)
 
 
-def tune(tuning: Tuning, surroundings: Surroundings, budget_s: float, listener: Listener) -> LockEntry:
+def tune(tuning: Tuning, invocation: Invocation, budget_s: float, listener: Listener) -> LockEntry:
     """Try the ways one after another until the time is up; the result stands in the lock.
 
     Raises:
@@ -99,7 +100,7 @@ def tune(tuning: Tuning, surroundings: Surroundings, budget_s: float, listener: 
         PreflightError: the engine can't be started, or the lock can't be written.
     """
     with tempfile.TemporaryDirectory(prefix="lfwrap-tune-") as scratch:
-        course = _Trials(tuning, surroundings, Path(scratch), time.monotonic() + budget_s)
+        course = _Trials(tuning, invocation, Path(scratch), time.monotonic() + budget_s)
         try:
             trials = course.run(listener)
             winner = choose_winner(trials)
@@ -118,14 +119,14 @@ def tune(tuning: Tuning, surroundings: Surroundings, budget_s: float, listener: 
 class _Trials:
     """The trials at work: one team of processes makes one, the next team imports the engine meanwhile."""
 
-    def __init__(self, tuning: Tuning, surroundings: Surroundings, scratch: Path, deadline_s: float) -> None:
+    def __init__(self, tuning: Tuning, invocation: Invocation, scratch: Path, deadline_s: float) -> None:
         self._tuning, self._scratch, self._deadline_s = tuning, scratch, deadline_s
         job = tuning.jobs[0][1]
         added = {name: value for name, value in job.command.environment.items() if name not in {MARKER, "LFWRAP_SPEED"}}
         self._size = job.rendered.world_size
-        environment = {**surroundings.environ, **added}
+        environment = {**invocation.environ, **added}
         self._log = scratch / "engine.log"
-        self._start = EngineStart(tuning.engine.python, self._size, environment, surroundings.cwd, self._log)
+        self._start = EngineStart(tuning.engine.python, self._size, environment, invocation.cwd, self._log)
         self._team: TrialTeam | None = None
         self._next: TrialTeam | None = None
         self._longest_s = 0.0

@@ -171,13 +171,14 @@ class Demo:
         from lfwrap.cli.commands.train import show_start
         from lfwrap.cli.view.following import failure
         from lfwrap.cli.view.training import choose_view
+        from lfwrap.invocation import Invocation
         from lfwrap.run.folder.record import RunState
-        from lfwrap.run.prepare.job import Surroundings, TrainRequest
+        from lfwrap.run.prepare.job import TrainRequest
         from lfwrap.run.prepare.start import create_run
         from lfwrap.run.supervise.attempt import Attempt, run_attempt
 
         overrides = (f"model_name_or_path={model}", f"dataset_dir={self.out / 'data'}")
-        surroundings = Surroundings(Path.cwd(), dict(os.environ))
+        surroundings = Invocation(Path.cwd(), dict(os.environ))
         request = TrainRequest("recipes/demo.yaml", overrides, self.out / "runs", gpus=1, hardware="auto")
         job, run = create_run(request, surroundings)
         show_start(job, verbose=False)

@@ -9,12 +9,13 @@ from lfwrap.cli.view import output
 from lfwrap.errors import EXIT_TERMINATED, EngineError
 
 if TYPE_CHECKING:
+    from lfwrap.invocation import Invocation
     from lfwrap.run.folder.record import Run
     from lfwrap.run.launch.launchers import Nodes
-    from lfwrap.run.prepare.job import Job, Surroundings, TrainRequest
+    from lfwrap.run.prepare.job import Job, TrainRequest
 
 
-def join_from_train(request: TrainRequest, surroundings: Surroundings, options: dict[str, Any]) -> int:
+def join_from_train(request: TrainRequest, surroundings: Invocation, options: dict[str, Any]) -> int:
     """`lfwrap train … --node-rank K`: find the run that node 0 has made of the same recipe, and train with it.
 
     Raises:
@@ -32,7 +33,7 @@ def join_from_train(request: TrainRequest, surroundings: Surroundings, options: 
     return _join(found, nodes, surroundings, options)
 
 
-def join_from_resume(run: Run, nodes: Nodes, surroundings: Surroundings, options: dict[str, Any]) -> int:
+def join_from_resume(run: Run, nodes: Nodes, surroundings: Invocation, options: dict[str, Any]) -> int:
     """`lfwrap runs resume RUN --node-rank K`: wait until node 0 goes on with the run, and train with it.
 
     Raises:
@@ -51,7 +52,7 @@ def join_from_resume(run: Run, nodes: Nodes, surroundings: Surroundings, options
     return _join(wait_for(find, run.paths.name), nodes, surroundings, options)
 
 
-def _join(run: Run, nodes: Nodes, surroundings: Surroundings, options: dict[str, Any]) -> int:
+def _join(run: Run, nodes: Nodes, surroundings: Invocation, options: dict[str, Any]) -> int:
     from lfwrap.cli.view.training import choose_view
     from lfwrap.run.again.join import follow_joined, join_run, started_again
     from lfwrap.run.folder.record import RunState

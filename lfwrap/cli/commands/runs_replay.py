@@ -37,11 +37,11 @@ def replay_command(run: str, runs_dir: Path, **options: Any) -> int:
       lfwrap runs replay latest --dry-run
       lfwrap runs replay latest --strict
     """
+    from lfwrap.invocation import Invocation
     from lfwrap.run.again.replay import plan_replay, require_no_differences
     from lfwrap.run.folder.record import load_run
-    from lfwrap.run.prepare.job import Surroundings
 
-    plan = plan_replay(load_run(run, runs_dir), runs_dir, Surroundings(Path.cwd(), dict(os.environ)))
+    plan = plan_replay(load_run(run, runs_dir), runs_dir, Invocation(Path.cwd(), dict(os.environ)))
     for difference in plan.differences:
         output.say(f"differs: {difference}")
     if not plan.differences:
@@ -79,11 +79,11 @@ def _replay(plan: ReplayPlan, options: dict[str, Any]) -> int:
     from lfwrap.run.prepare.start import create_run
     from lfwrap.run.supervise.attempt import Attempt
 
-    job, made = create_run(plan.request, plan.surroundings)
+    job, made = create_run(plan.request, plan.invocation)
     made = with_origin(made, plan.run)
     made = save_record(made.paths, made.record)
     output.say(f"run: {made.paths.root}")
-    attempt = Attempt(job.command, job.rendered.engine, plan.surroundings.environ)
+    attempt = Attempt(job.command, job.rendered.engine, plan.invocation.environ)
     # With --json stdout is for the one object at the end.
     stdout = contextlib.redirect_stdout(sys.stderr) if options["as_json"] else contextlib.nullcontext()
     with stdout:

@@ -16,9 +16,10 @@ from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
+    from lfwrap.invocation import Invocation
     from lfwrap.run.again.resume import ResumePlan
     from lfwrap.run.folder.record import Run
-    from lfwrap.run.prepare.job import Surroundings, TrainRequest
+    from lfwrap.run.prepare.job import TrainRequest
 
 
 @click.command("resume")
@@ -45,10 +46,10 @@ def resume_command(run: str, runs_dir: Path, **options: Any) -> int:
       lfwrap runs resume latest
       lfwrap runs resume latest --node-rank 1
     """
+    from lfwrap.invocation import Invocation
     from lfwrap.run.folder.record import load_run
-    from lfwrap.run.prepare.job import Surroundings
 
-    return _resume(load_run(run, runs_dir), Surroundings(Path.cwd(), dict(os.environ)), options)
+    return _resume(load_run(run, runs_dir), Invocation(Path.cwd(), dict(os.environ)), options)
 
 
 def require_recipe(
@@ -69,7 +70,7 @@ def require_recipe(
     return recipe or "", overrides
 
 
-def resume_from_train(request: TrainRequest, name: str, surroundings: Surroundings, options: dict[str, Any]) -> int:
+def resume_from_train(request: TrainRequest, name: str, surroundings: Invocation, options: dict[str, Any]) -> int:
     """`lfwrap train --resume RUN`: as `runs resume`; a recipe or values, when given, must be those of the run.
 
     Raises:
@@ -89,7 +90,7 @@ def resume_from_train(request: TrainRequest, name: str, surroundings: Surroundin
     return _resume(found, surroundings, options)
 
 
-def continue_from_adapter(request: TrainRequest, name: str, surroundings: Surroundings) -> TrainRequest:
+def continue_from_adapter(request: TrainRequest, name: str, surroundings: Invocation) -> TrainRequest:
     """The request of a new run that trains on from the adapter of a run or a folder.
 
     Raises:
@@ -112,7 +113,7 @@ def continue_from_adapter(request: TrainRequest, name: str, surroundings: Surrou
     return replace(request, overrides=(*request.overrides, *added))
 
 
-def _resume(found: Run, surroundings: Surroundings, options: dict[str, Any]) -> int:
+def _resume(found: Run, surroundings: Invocation, options: dict[str, Any]) -> int:
     from lfwrap.cli.view.following import detach_run, follow_run
     from lfwrap.run.again.resume import plan_resume
     from lfwrap.run.launch.launch import load_launch

@@ -15,7 +15,8 @@ from lfwrap.cli.view.following import detach_run, follow_run
 
 if TYPE_CHECKING:
     from lfwrap.errors import Finding
-    from lfwrap.run.prepare.job import Job, Surroundings, TrainRequest
+    from lfwrap.invocation import Invocation
+    from lfwrap.run.prepare.job import Job, TrainRequest
 
 
 @click.command()
@@ -71,11 +72,11 @@ def command(recipe: str | None, overrides: tuple[str, ...], **options: Any) -> i
       lfwrap train recipes/paper.yaml dataset=more --continue-from-adapter latest
     """
     from lfwrap.cli.commands.runs_resume import continue_from_adapter, require_recipe, resume_from_train
-    from lfwrap.run.prepare.job import Surroundings
+    from lfwrap.invocation import Invocation
 
     recipe, overrides = require_recipe(recipe, overrides, options)
     request = _read_request(recipe, overrides, options)
-    surroundings = Surroundings(Path.cwd(), dict(os.environ))
+    surroundings = Invocation(Path.cwd(), dict(os.environ))
     if options["resume"]:
         return resume_from_train(request, options["resume"], surroundings, options)
     if options["continue_from_adapter"]:
@@ -110,7 +111,7 @@ def _read_request(recipe: str, overrides: tuple[str, ...], options: dict[str, An
     )
 
 
-def _start(request: TrainRequest, surroundings: Surroundings, options: dict[str, Any]) -> int:
+def _start(request: TrainRequest, surroundings: Invocation, options: dict[str, Any]) -> int:
     """Make the run and start it: here, in the background, or by a scheduler. Returns the exit code."""
     from lfwrap.run.prepare.start import create_run
 

@@ -67,11 +67,12 @@ def command(
       lfwrap tune recipes/paper.yaml lfwrap.speed=max --budget 10m
       lfwrap train recipes/paper.yaml lfwrap.speed=max
     """
-    from lfwrap.run.prepare.job import Surroundings, TrainRequest
+    from lfwrap.invocation import Invocation
+    from lfwrap.run.prepare.job import TrainRequest
     from lfwrap.tuning.tune import prepare_tuning, tune
 
     request = TrainRequest(recipe, overrides, use_lock=False, **options)
-    surroundings = Surroundings(Path.cwd(), dict(os.environ))
+    surroundings = Invocation(Path.cwd(), dict(os.environ))
     tuning = prepare_tuning(request, surroundings, candidates)
     if dry_run:
         _show_ways(tuning, as_json=as_json)

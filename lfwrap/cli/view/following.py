@@ -10,12 +10,12 @@ from lfwrap.cli.view import output
 from lfwrap.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EngineError
 
 if TYPE_CHECKING:
+    from lfwrap.invocation import Invocation
     from lfwrap.run.folder.record import Run
-    from lfwrap.run.prepare.job import Surroundings
     from lfwrap.run.supervise.attempt import Attempt
 
 
-def detach_run(run: Run, surroundings: Surroundings, arguments: list[str], *, as_json: bool) -> int:
+def detach_run(run: Run, surroundings: Invocation, arguments: list[str], *, as_json: bool) -> int:
     """Train in the background: the run's folder on stdout, and how to look after it.
 
     Args:
@@ -50,12 +50,12 @@ def follow_run(
         EngineError: the engine failed; carries the diagnosis.
     """
     from lfwrap.cli.view.training import choose_view
+    from lfwrap.invocation import Invocation
     from lfwrap.run.again.recovery import run_until_it_fits
     from lfwrap.run.folder.record import RunState
-    from lfwrap.run.prepare.job import Surroundings
 
     view = choose_view(quiet=quiet, devices=attempt.command.environment.get("CUDA_VISIBLE_DEVICES"))
-    here = Surroundings(attempt.command.cwd, attempt.environ)
+    here = Invocation(attempt.command.cwd, attempt.environ)
     try:
         run = run_until_it_fits(
             run,

@@ -10,12 +10,13 @@ from typing import Any
 import orjson
 
 from lfwrap.engine.child_process import MARKER
+from lfwrap.invocation import Invocation
 from lfwrap.masking import MASK, is_secret
 from lfwrap.recipe.inputs.files import changed_inputs, dataset_entries
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import Run
 from lfwrap.run.prepare.environment import describe_environment, hub_commits
-from lfwrap.run.prepare.job import Job, Surroundings
+from lfwrap.run.prepare.job import Job
 from lfwrap.yaml_files import load_yaml
 
 _PLACES = frozenset({"output_dir", "deepspeed", "run_name", "swanlab_run_name", "swanlab_logdir"})
@@ -46,13 +47,13 @@ class Difference:
         return {"kind": self.kind, "what": self.what, "before": self.before, "now": self.now}
 
 
-def find_differences(run: Run, job: Job, surroundings: Surroundings) -> Iterator[Difference]:
+def find_differences(run: Run, job: Job, invocation: Invocation) -> Iterator[Difference]:
     """Everything in which a run that would be started now differs from one that was recorded.
 
     Args:
         run: the recorded run.
         job: what would be started.
-        surroundings: where.
+        invocation: where.
 
     Raises:
         OSError, ValueError, KeyError, TypeError, AttributeError: the record lacks a file, or it is of another shape.
@@ -60,11 +61,11 @@ def find_differences(run: Run, job: Job, surroundings: Surroundings) -> Iterator
     before: dict[str, Any] = orjson.loads(run.paths.environment.read_bytes())
     inputs: dict[str, Any] = orjson.loads(run.paths.inputs.read_bytes())
     if job.engine is not None:
-        environment = {**surroundings.environ, **job.command.environment}
-        now = describe_environment(job.engine, job.hardware, environment, surroundings.cwd)
+        environment = {**invocation.environ, **job.command.environment}
+        now = describe_environment(job.engine, job.hardware, environment, invocation.cwd)
         yield from _of_environment(before, now)
         yield from _of_variables(before["variables"], run.paths, now["variables"], job.paths)
-    yield from _of_inputs(inputs, job, surroundings.cwd)
+    yield from _of_inputs(inputs, job, invocation.cwd)
     yield from _of_settings(run, job)
 
 

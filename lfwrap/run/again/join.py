@@ -19,6 +19,7 @@ from lfwrap.engine.child_process import become_subreaper, start_child
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import RunStateError
 from lfwrap.files import write_json
+from lfwrap.invocation import Invocation
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.recipe.inputs.files import changed_inputs
 from lfwrap.run.again.resume import at_its_place, hardware_of
@@ -28,7 +29,6 @@ from lfwrap.run.folder.record import Run, RunState, list_runs, load_run
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launch import launch_request, load_launch
 from lfwrap.run.launch.launchers import LAUNCHERS, Nodes
-from lfwrap.run.prepare.job import Surroundings
 from lfwrap.run.supervise.attempt import Listener
 from lfwrap.run.supervise.supervisor import Ending, Patience, StopRequests, supervise
 
@@ -104,24 +104,24 @@ def wait_for(find: Callable[[], Run | None], what: str, *, timeout_s: float = _W
     )
 
 
-def join_run(run: Run, nodes: Nodes, surroundings: Surroundings, *, show_example: bool = False) -> Joined:
+def join_run(run: Run, nodes: Nodes, invocation: Invocation, *, show_example: bool = False) -> Joined:
     """This node's part of the newest attempt; its folder is made, nothing is started.
 
     Raises:
         RunStateError: the files here are not those of node 0, or the node has joined already.
         PreflightError: the engine or the GPUs are missing here.
     """
-    surroundings = at_its_place(run, surroundings)
+    invocation = at_its_place(run, invocation)
     _require_same_files(run)
     facts, record = read_facts(run), run.record
     kept = load_launch(run.paths)
     here = dataclasses.replace(kept.nodes, rank=nodes.rank, address=facts["address"], port=facts["port"])
     request = launch_request(
-        locate_engine(surroundings.environ),
+        locate_engine(invocation.environ),
         hardware_of(run),
         run.paths,
-        surroundings.cwd,
-        surroundings.environ,
+        invocation.cwd,
+        invocation.environ,
         world_size=record.world_size,
         options=dataclasses.replace(kept, nodes=here),
         arguments=tuple(facts["arguments"]),

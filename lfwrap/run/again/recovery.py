@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 
 from lfwrap.files import locked, write_json, write_text
+from lfwrap.invocation import Invocation
 from lfwrap.model.fingerprint import describe_file
 from lfwrap.run.again.oom_fallback import ACCUMULATION, MICRO_BATCH, Rung, next_rung, with_changes
 from lfwrap.run.again.resume import plan_resume
 from lfwrap.run.folder.monitor import TRAINING
 from lfwrap.run.folder.record import Run, RunState, append_event, save_record
-from lfwrap.run.prepare.job import Surroundings
 from lfwrap.run.supervise.attempt import Attempt, Listener, run_attempt
 from lfwrap.yaml_files import load_yaml
 
@@ -26,7 +26,7 @@ def run_until_it_fits(
     run: Run,
     attempt: Attempt,
     listener: Listener,
-    surroundings: Surroundings,
+    invocation: Invocation,
     *,
     before_start: Callable[[], None] | None = None,
     on_lower: Callable[[str], None] = lambda _: None,
@@ -40,7 +40,7 @@ def run_until_it_fits(
         run: a run that may be started.
         attempt: the first command and its settings.
         listener: told of every step of all attempts.
-        surroundings: where one stands.
+        invocation: where one stands.
         before_start: called under the run's lock before the first start.
         on_lower: called with what is changed, before each further attempt.
 
@@ -51,7 +51,7 @@ def run_until_it_fits(
     while attempt.lowers_memory and (rung := _next_rung(run)) is not None:
         on_lower(rung.reason)
         run = _lower(run, rung)
-        plan = plan_resume(run, surroundings, show_example=attempt.show_example)
+        plan = plan_resume(run, invocation, show_example=attempt.show_example)
         again = dataclasses.replace(plan.attempt, patience=attempt.patience, stall=attempt.stall, probe=attempt.probe)
         run = run_attempt(run, again, listener, before_start=plan.clear)
     return run

@@ -8,11 +8,12 @@ from pathlib import Path
 from lfwrap.errors import RunStateError
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import DeviceKind
+from lfwrap.invocation import Invocation
 from lfwrap.run.again.differences import Difference, find_differences
 from lfwrap.run.again.resume import at_its_place
 from lfwrap.run.folder.record import Run
 from lfwrap.run.launch.launch import load_launch
-from lfwrap.run.prepare.job import Job, Surroundings, TrainRequest
+from lfwrap.run.prepare.job import Job, TrainRequest
 from lfwrap.run.prepare.start import preview_job
 
 
@@ -23,19 +24,19 @@ class ReplayPlan:
     Attributes:
         run: the first run.
         request: that of the new one.
-        surroundings: where it is prepared.
+        invocation: where it is prepared.
         job: what would be started; its findings may forbid it.
         differences: everything that is not as it was.
     """
 
     run: Run
     request: TrainRequest
-    surroundings: Surroundings
+    invocation: Invocation
     job: Job
     differences: tuple[Difference, ...]
 
 
-def plan_replay(run: Run, runs_dir: Path, surroundings: Surroundings) -> ReplayPlan:
+def plan_replay(run: Run, runs_dir: Path, invocation: Invocation) -> ReplayPlan:
     """Find out what would be done again, and what is different now; writes and starts nothing.
 
     Raises:
@@ -43,10 +44,10 @@ def plan_replay(run: Run, runs_dir: Path, surroundings: Surroundings) -> ReplayP
         LfwrapError: the recipe can't be rendered here, such as for want of an engine or of GPUs.
     """
     _require_one_node(run)
-    home = at_its_place(run, surroundings)
+    home = at_its_place(run, invocation)
     request = TrainRequest(
         recipe=str(run.paths.recipe),
-        runs_dir=(surroundings.cwd / runs_dir).resolve(),
+        runs_dir=(invocation.cwd / runs_dir).resolve(),
         name=run.record.recipe,
         hardware=_hardware(run),
         gpus=_gpus(run),

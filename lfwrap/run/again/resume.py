@@ -18,6 +18,7 @@ from lfwrap.engine.versions import installed_versions
 from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
+from lfwrap.invocation import Invocation
 from lfwrap.masking import MASK, is_secret
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.recipe.inputs.files import changed_inputs, dataset_entries
@@ -27,7 +28,7 @@ from lfwrap.run.folder.record import Run, RunState, append_event, save_record
 from lfwrap.run.launch.command import Command, override_arguments
 from lfwrap.run.launch.launch import LaunchOptions, launch_request, load_launch
 from lfwrap.run.launch.launchers import Nodes, choose_launcher
-from lfwrap.run.prepare.job import Surroundings, resolved_recipe
+from lfwrap.run.prepare.job import resolved_recipe
 from lfwrap.run.supervise.attempt import Attempt
 from lfwrap.units import plural
 from lfwrap.yaml_files import load_yaml
@@ -68,7 +69,7 @@ class ResumePlan:
 
 def plan_resume(
     run: Run,
-    surroundings: Surroundings,
+    invocation: Invocation,
     *,
     gpus: int | None = None,
     launcher: str = "auto",
@@ -80,7 +81,7 @@ def plan_resume(
 
     Args:
         run: the run as loaded.
-        surroundings: where one stands.
+        invocation: where one stands.
         gpus: processes, when they were asked for; must be those of the run.
         launcher: ``auto`` keeps the run's own.
         show_example: keep the training example that the engine prints.
@@ -93,17 +94,17 @@ def plan_resume(
     """
     run = taken_over(run) if take_over else run
     _require_resumable(run)
-    surroundings = at_its_place(run, surroundings)
+    invocation = at_its_place(run, invocation)
     values = load_yaml(run.paths.engine_yaml).values
-    _require_unchanged(run, values, surroundings.cwd, gpus)
+    _require_unchanged(run, values, invocation.cwd, gpus)
     kept = load_launch(run.paths)
     options = dataclasses.replace(kept, nodes=nodes or kept.nodes)
     checkpoints = _checkpoints_of(run, options.nodes)
     whole = next((checkpoint for checkpoint in checkpoints if checkpoint.is_whole), None)
     broken = tuple(checkpoint for checkpoint in checkpoints if not checkpoint.is_whole)
-    engine = locate_engine(surroundings.environ)
-    command = _command(run, engine, values, options, surroundings, launcher=launcher, checkpoint=whole)
-    attempt = Attempt(command, values, surroundings.environ, show_example)
+    engine = locate_engine(invocation.environ)
+    command = _command(run, engine, values, options, invocation, launcher=launcher, checkpoint=whole)
+    attempt = Attempt(command, values, invocation.environ, show_example)
     notes = _version_notes(run.record.versions, installed_versions(engine))
     return ResumePlan(run, attempt, whole, broken, notes, lambda: _clear(run, whole, broken))
 
@@ -113,7 +114,7 @@ def _command(
     engine: Engine,
     values: Mapping[str, Any],
     options: LaunchOptions,
-    surroundings: Surroundings,
+    invocation: Invocation,
     *,
     launcher: str,
     checkpoint: Checkpoint | None,
@@ -129,8 +130,8 @@ def _command(
         engine,
         hardware_of(run),
         run.paths,
-        surroundings.cwd,
-        surroundings.environ,
+        invocation.cwd,
+        invocation.environ,
         world_size=record.world_size,
         options=options,
         batch=BatchPlan(record.micro_batch_size, record.gradient_accumulation_steps, record.world_size),
@@ -187,13 +188,13 @@ def hardware_of(run: Run) -> HardwareProfile:
     return dataclasses.replace(here, name="cpu", kind=DeviceKind.CPU, gpus=())
 
 
-def at_its_place(run: Run, surroundings: Surroundings) -> Surroundings:
-    """The surroundings with the folder that the run was started in, from which its relative paths count."""
+def at_its_place(run: Run, invocation: Invocation) -> Invocation:
+    """The invocation with the folder that the run was started in, from which its relative paths count."""
     try:
         cwd = Path(str(orjson.loads(run.paths.environment.read_bytes())["cwd"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return surroundings
-    return dataclasses.replace(surroundings, cwd=cwd) if cwd.is_dir() else surroundings
+        return invocation
+    return dataclasses.replace(invocation, cwd=cwd) if cwd.is_dir() else invocation
 
 
 def require_same_recipe(run: Run, recipe: Recipe) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from lfwrap.errors import Finding, PlanError, PreflightError, Severity
 from lfwrap.files import canonical_json
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import HardwareProfile, choose_world_size
+from lfwrap.invocation import Invocation
 from lfwrap.plan.request import COMPILE_KEY, Setting
 from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.inputs.datasets import DatasetDir, find_dataset_dir
@@ -83,21 +84,6 @@ class TrainRequest:
     force: bool = False
     is_dry: bool = False
     use_lock: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Where a run is prepared.
-
-    Attributes:
-        cwd: the folder that relative paths count from.
-        environ: lfwrap's environment.
-        now: the time, for the run's name.
-    """
-
-    cwd: Path
-    environ: Mapping[str, str]
-    now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +156,7 @@ class _Setting:
     Attributes:
         request: what the person asked for.
         recipe: the recipe.
-        surroundings: where it is prepared.
+        invocation: where it is prepared.
         engine: the engine; None where there is none.
         missing: what is to be said of a missing engine.
         facts: the engine's keys.
@@ -182,7 +168,7 @@ class _Setting:
 
     request: TrainRequest
     recipe: Recipe
-    surroundings: Surroundings
+    invocation: Invocation
     engine: Engine | None
     missing: tuple[Finding, ...]
     facts: EngineFacts
@@ -192,11 +178,11 @@ class _Setting:
     machine: Machine
 
 
-def _survey(request: TrainRequest, recipe: Recipe, surroundings: Surroundings) -> _Setting:
-    engine, missing = _find_engine(surroundings.environ)
+def _survey(request: TrainRequest, recipe: Recipe, invocation: Invocation) -> _Setting:
+    engine, missing = _find_engine(invocation.environ)
     hardware = load_hardware(request.hardware)
     node_processes = choose_world_size(request.gpus, hardware)
-    data = find_dataset_dir(recipe, surroundings.cwd)
+    data = find_dataset_dir(recipe, invocation.cwd)
     is_elsewhere = request.is_dry and request.hardware != "auto"  # where nothing is known to be missing
     machine = find_machine(
         hardware,
@@ -208,11 +194,11 @@ def _survey(request: TrainRequest, recipe: Recipe, surroundings: Surroundings) -
     if request.launch.by_engine:  # layers are compiled one by one by lfwrap's own start of the engine alone
         machine = dataclasses.replace(machine, unavailable=machine.unavailable | {COMPILE_KEY})
     facts = load_engine_facts(engine)
-    return _Setting(request, recipe, surroundings, engine, missing, facts, hardware, node_processes, data, machine)
+    return _Setting(request, recipe, invocation, engine, missing, facts, hardware, node_processes, data, machine)
 
 
 def prepare_job(
-    request: TrainRequest, recipe: Recipe, root: Path, surroundings: Surroundings, way: Way | None = None
+    request: TrainRequest, recipe: Recipe, root: Path, invocation: Invocation, way: Way | None = None
 ) -> Job:
     """Render the recipe for the machine and check everything; writes nothing, starts nothing.
 
@@ -220,14 +206,14 @@ def prepare_job(
         request: what the person asked for.
         recipe: the recipe.
         root: the folder that the run would get.
-        surroundings: where it is prepared.
+        invocation: where it is prepared.
         way: the way to run it; None takes the lock's or the plan's.
 
     Raises:
         UsageError: an option makes no sense.
         PlanError: the effective batch can't be made, or nothing fits the GPUs.
     """
-    setting = _survey(request, recipe, surroundings)
+    setting = _survey(request, recipe, invocation)
     paths = RunPaths(root)
     found = check_recipe(recipe, setting.facts, setting.hardware)
     locked = LockUse(way) if way else _choose_way(setting, found)
@@ -260,8 +246,8 @@ def _choose_way(setting: _Setting, found: list[Finding]) -> LockUse:
             setting.facts,
             setting.machine,
             engine=setting.engine,
-            cwd=setting.surroundings.cwd,
-            environ=setting.surroundings.environ,
+            cwd=setting.invocation.cwd,
+            environ=setting.invocation.environ,
         )
     if locked.way is not None:
         return locked
@@ -324,14 +310,14 @@ def _check_job(setting: _Setting, rendered: Rendered, launcher: Launcher, option
             values=rendered.engine,
             hardware=setting.hardware,
             runs_dir=setting.request.runs_dir,
-            cwd=setting.surroundings.cwd,
+            cwd=setting.invocation.cwd,
             engine=setting.engine,
             splits_at_spaces=launcher.splits_at_spaces,
             world_size=setting.node_processes,
             is_dry=setting.request.is_dry or launcher.is_scheduler,
             allow_large_on_cpu=setting.request.force,
             by_engine=options.by_engine,
-            environ=setting.surroundings.environ,
+            environ=setting.invocation.environ,
         )
     )
     about_launch = check_launch(
@@ -351,8 +337,8 @@ def _launch(setting: _Setting, rendered: Rendered, options: LaunchOptions, paths
         setting.engine,
         setting.hardware,
         paths,
-        setting.surroundings.cwd,
-        setting.surroundings.environ,
+        setting.invocation.cwd,
+        setting.invocation.environ,
         world_size=rendered.world_size,
         options=options,
         batch=rendered.batch,
@@ -360,13 +346,13 @@ def _launch(setting: _Setting, rendered: Rendered, options: LaunchOptions, paths
     )
 
 
-def load_request(request: TrainRequest, surroundings: Surroundings) -> Recipe:
+def load_request(request: TrainRequest, invocation: Invocation) -> Recipe:
     """The recipe of a request.
 
     Raises:
         RecipeError, UsageError: it can't be read, or an override is none.
     """
-    return load_recipe(request.recipe, request.overrides, surroundings.environ)
+    return load_recipe(request.recipe, request.overrides, invocation.environ)
 
 
 def _find_engine(environ: Mapping[str, str]) -> tuple[Engine | None, tuple[Finding, ...]]:

@@ -11,6 +11,7 @@ from typing import Any
 from lfwrap.engine.versions import installed_versions
 from lfwrap.errors import RunStateError
 from lfwrap.files import write_bytes, write_json, write_text
+from lfwrap.invocation import Invocation
 from lfwrap.masking import is_secret
 from lfwrap.recipe.inputs.files import dataset_entries, hash_inputs
 from lfwrap.recipe.recipe import MODEL_KEY, split_names
@@ -18,36 +19,36 @@ from lfwrap.run.folder.paths import RunPaths, create_run_folder
 from lfwrap.run.folder.record import Run, RunRecord, RunState, prepare_record, utc_now
 from lfwrap.run.launch.launch import launch_path
 from lfwrap.run.prepare.environment import describe_environment, hub_commits, seeds
-from lfwrap.run.prepare.job import Job, Surroundings, TrainRequest, load_request, prepare_job, propose_name
+from lfwrap.run.prepare.job import Job, TrainRequest, load_request, prepare_job, propose_name
 from lfwrap.strategy.lock import lock_paths, write_entries
 
 
-def preview_job(request: TrainRequest, surroundings: Surroundings) -> Job:
+def preview_job(request: TrainRequest, invocation: Invocation) -> Job:
     """What would be run, with the folder it would get; writes nothing.
 
     Raises:
         LfwrapError: the recipe can't be read, an option makes no sense, or the effective batch can't be made.
     """
-    recipe = load_request(request, surroundings)
-    name = propose_name(recipe, request, surroundings.now)
-    return prepare_job(request, recipe, _absolute(request.runs_dir, surroundings.cwd) / name, surroundings)
+    recipe = load_request(request, invocation)
+    name = propose_name(recipe, request, invocation.now)
+    return prepare_job(request, recipe, _absolute(request.runs_dir, invocation.cwd) / name, invocation)
 
 
-def create_run(request: TrainRequest, surroundings: Surroundings) -> tuple[Job, Run]:
+def create_run(request: TrainRequest, invocation: Invocation) -> tuple[Job, Run]:
     """Check everything, then make the run's folder with all it starts from; its state is ``prepared``.
 
     Raises:
         RecipeError, DataError, PreflightError: what the preflight found, all of it; no folder is left.
         LfwrapError: as `preview_job`.
     """
-    recipe = load_request(request, surroundings)
-    runs_dir = _absolute(request.runs_dir, surroundings.cwd)
+    recipe = load_request(request, invocation)
+    runs_dir = _absolute(request.runs_dir, invocation.cwd)
     was_there = runs_dir.is_dir()
-    paths = create_run_folder(runs_dir, propose_name(recipe, request, surroundings.now))
+    paths = create_run_folder(runs_dir, propose_name(recipe, request, invocation.now))
     try:
-        job = prepare_job(request, recipe, paths.root, surroundings)
+        job = prepare_job(request, recipe, paths.root, invocation)
         job.report.require_none()
-        return job, _write_run(job, surroundings)
+        return job, _write_run(job, invocation)
     except BaseException:
         shutil.rmtree(paths.root, ignore_errors=True)
         if not was_there:
@@ -60,7 +61,7 @@ def _absolute(runs_dir: Path, cwd: Path) -> Path:
     return (cwd / runs_dir.expanduser()).resolve()
 
 
-def _write_run(job: Job, surroundings: Surroundings) -> Run:
+def _write_run(job: Job, invocation: Invocation) -> Run:
     engine = job.engine
     if engine is None:
         raise RunStateError(f"{job.paths.name}: there is no engine to run it", hint="See `lfwrap doctor`.")
@@ -77,10 +78,10 @@ def _write_run(job: Job, surroundings: Surroundings) -> Run:
         write_entries(lock_paths(paths.recipe)[0], [job.tuned])
     for path, text in job.command.files.items():
         write_text(path, text)
-    environment = {**surroundings.environ, **job.command.environment}
-    write_json(paths.environment, describe_environment(engine, job.hardware, environment, surroundings.cwd))
-    write_json(paths.inputs, describe_inputs(paths, rendered.engine, surroundings.cwd))
-    return prepare_record(paths, _first_record(job, surroundings.cwd, installed_versions(engine)))
+    environment = {**invocation.environ, **job.command.environment}
+    write_json(paths.environment, describe_environment(engine, job.hardware, environment, invocation.cwd))
+    write_json(paths.inputs, describe_inputs(paths, rendered.engine, invocation.cwd))
+    return prepare_record(paths, _first_record(job, invocation.cwd, installed_versions(engine)))
 
 
 def config_mode(values: Mapping[str, Any]) -> int:

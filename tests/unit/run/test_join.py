@@ -12,6 +12,7 @@ import pytest
 from lfwrap.engine.child_process import MARKER
 from lfwrap.errors import RunStateError
 from lfwrap.files import write_json
+from lfwrap.invocation import Invocation
 from lfwrap.run.again.join import (
     Joined,
     find_run,
@@ -29,7 +30,6 @@ from lfwrap.run.folder.record import Run, RunRecord, RunState, save_record, utc_
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launch import LaunchOptions, launch_path
 from lfwrap.run.launch.launchers import Nodes
-from lfwrap.run.prepare.job import Surroundings
 from lfwrap.run.supervise.attempt import Listener
 
 PAIR = Nodes(count=2, least=2, rank=1, address="127.0.0.1", port=7000)
@@ -85,7 +85,7 @@ def test_a_run_of_one_node_can_not_be_joined(tmp_path: Path) -> None:
 
 def test_a_node_joins_an_attempt_once(tmp_path: Path) -> None:
     run = make_run(tmp_path / "r")
-    here = Surroundings(tmp_path, {"PATH": "/usr/bin"})
+    here = Invocation(tmp_path, {"PATH": "/usr/bin"})
     pytest.importorskip("llamafactory", reason="the engine is not installed")
     joined = join_run(run, PAIR, here)
     assert joined.folder.root == run.paths.attempt(0).root / "nodes" / "1"
@@ -107,7 +107,7 @@ def test_a_node_that_sees_other_files_does_not_join(tmp_path: Path) -> None:
     gone = {"path": str(tmp_path / "gone.jsonl"), "size_bytes": 1, "sha256": "x"}
     write_json(run.paths.inputs, {"files": {"dataset:d": gone}})
     with pytest.raises(RunStateError, match=r"does not see what node 0 sees.*gone\.jsonl is gone"):
-        join_run(run, PAIR, Surroundings(tmp_path, {}))
+        join_run(run, PAIR, Invocation(tmp_path, {}))
 
 
 def test_a_node_waits_only_so_long() -> None:

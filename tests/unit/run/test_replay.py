@@ -14,6 +14,7 @@ from fake_engine import fake_engine
 
 from lfwrap.errors import RunStateError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
+from lfwrap.invocation import Invocation
 from lfwrap.run.again import replay
 from lfwrap.run.again.replay import plan_replay, require_no_differences
 from lfwrap.run.folder.history import compare_losses
@@ -23,7 +24,6 @@ from lfwrap.run.folder.record import Run, RunRecord, RunState, prepare_record, u
 from lfwrap.run.launch.command import Command
 from lfwrap.run.prepare import environment
 from lfwrap.run.prepare.environment import describe_environment
-from lfwrap.run.prepare.job import Surroundings
 from lfwrap.run.prepare.start import describe_inputs
 
 CPU = HardwareProfile("auto", DeviceKind.CPU, cpu_cores=2)
@@ -75,7 +75,7 @@ class Setting:
         return SimpleNamespace(**given, command=command, rendered=rendered)
 
     def plan(self, run: Run):
-        return plan_replay(run, self.folder / "runs", Surroundings(self.folder, self.environ))
+        return plan_replay(run, self.folder / "runs", Invocation(self.folder, self.environ))
 
     def differences(self, run: Run) -> list[str]:
         return [str(difference) for difference in self.plan(run).differences]

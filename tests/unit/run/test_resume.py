@@ -17,13 +17,13 @@ from lfwrap.engine.child_process import MARKER
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
+from lfwrap.invocation import Invocation
 from lfwrap.recipe.recipe import load_recipe
 from lfwrap.run.again import resume
 from lfwrap.run.again.resume import at_its_place, plan_resume, require_same_recipe
 from lfwrap.run.folder.paths import create_run_folder
 from lfwrap.run.folder.record import Run, RunRecord, RunState, append_event, prepare_record, save_record, utc_now
 from lfwrap.run.launch import launch
-from lfwrap.run.prepare.job import Surroundings
 from lfwrap.run.prepare.start import describe_inputs
 from lfwrap.yaml_files import load_yaml
 
@@ -31,14 +31,14 @@ ENGINE = fake_engine()
 
 
 @pytest.fixture
-def surroundings(
+def invocation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_engine: Callable[[Engine | None], None]
-) -> Surroundings:
+) -> Invocation:
     use_engine(ENGINE)
     monkeypatch.setattr(resume, "load_hardware", lambda _: HardwareProfile("auto", DeviceKind.CPU))
     monkeypatch.setattr(resume, "installed_versions", lambda _: {"torch": "2.9.1"})
     monkeypatch.setattr(launch, "refused_versions", lambda _: [])
-    return Surroundings(tmp_path, {})
+    return Invocation(tmp_path, {})
 
 
 @pytest.fixture
@@ -57,10 +57,10 @@ def stopped(tmp_path: Path) -> Run:
     return prepare_record(paths, dataclasses.replace(record, versions={"torch": "2.9.1"}))
 
 
-def test_without_a_checkpoint_it_starts_again(stopped: Run, surroundings: Surroundings) -> None:
+def test_without_a_checkpoint_it_starts_again(stopped: Run, invocation: Invocation) -> None:
     stopped.paths.output.mkdir()
     (stopped.paths.output / "adapter_model.safetensors").write_bytes(b"x")
-    plan = plan_resume(stopped, surroundings)
+    plan = plan_resume(stopped, invocation)
     assert plan.checkpoint is None
     assert "resume_from_checkpoint" not in plan.attempt.command.quoted
     assert plan.notes == ()
@@ -73,45 +73,43 @@ def test_without_a_checkpoint_it_starts_again(stopped: Run, surroundings: Surrou
     ("file", "words"),
     [("data/d.jsonl", "dataset:d:"), ("runs/r/engine.yaml", "engine_yaml:"), ("runs/r/recipe.yaml", "recipe:")],
 )
-def test_changed_files_are_named(
-    stopped: Run, surroundings: Surroundings, tmp_path: Path, file: str, words: str
-) -> None:
+def test_changed_files_are_named(stopped: Run, invocation: Invocation, tmp_path: Path, file: str, words: str) -> None:
     with (tmp_path / file).open("a", encoding="utf-8") as sink:
         sink.write("\n# more\n")
     with pytest.raises(RunStateError, match=words) as caught:
-        plan_resume(stopped, surroundings)
+        plan_resume(stopped, invocation)
     assert "lfwrap train" in caught.value.hint
 
 
-def test_all_differences_come_at_once(stopped: Run, surroundings: Surroundings, tmp_path: Path) -> None:
+def test_all_differences_come_at_once(stopped: Run, invocation: Invocation, tmp_path: Path) -> None:
     (tmp_path / "data/d.jsonl").unlink()
     entry = '{"d": {"file_name": "d.jsonl", "columns": {"prompt": "q"}}}'
     (tmp_path / "data/dataset_info.json").write_text(entry, encoding="utf-8")
     with pytest.raises(RunStateError) as caught:
-        plan_resume(stopped, surroundings, gpus=4)
+        plan_resume(stopped, invocation, gpus=4)
     message = caught.value.message
     assert "--gpus 4, but the run has 1" in message
     assert "is gone" in message
     assert "registered otherwise" in message
 
 
-def test_other_versions_are_noted(stopped: Run, surroundings: Surroundings) -> None:
+def test_other_versions_are_noted(stopped: Run, invocation: Invocation) -> None:
     older = dataclasses.replace(stopped.record, versions={"torch": "2.8.0", "peft": "0.17"})
-    notes = plan_resume(Run(stopped.paths, older), surroundings).notes
+    notes = plan_resume(Run(stopped.paths, older), invocation).notes
     assert notes[0].startswith("peft was 0.17 and is absent now")
     assert notes[1].startswith("torch was 2.8.0 and is 2.9.1 now")
 
 
-def test_a_run_of_more_gpus_than_there_are_is_refused(stopped: Run, surroundings: Surroundings) -> None:
+def test_a_run_of_more_gpus_than_there_are_is_refused(stopped: Run, invocation: Invocation) -> None:
     trained = Run(stopped.paths, dataclasses.replace(stopped.record, device="cuda", world_size=2, launcher="torchrun"))
     with pytest.raises(PreflightError, match="trained on 2 GPUs, 0 can be seen"):
-        plan_resume(trained, surroundings)
+        plan_resume(trained, invocation)
 
 
 @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.RUNNING])
-def test_only_stopped_runs_go_on(stopped: Run, surroundings: Surroundings, state: RunState) -> None:
+def test_only_stopped_runs_go_on(stopped: Run, invocation: Invocation, state: RunState) -> None:
     with pytest.raises(RunStateError, match=f"a {state} run"):
-        plan_resume(Run(stopped.paths, dataclasses.replace(stopped.record, state=state)), surroundings)
+        plan_resume(Run(stopped.paths, dataclasses.replace(stopped.record, state=state)), invocation)
 
 
 @pytest.fixture
@@ -124,17 +122,17 @@ def leftover(stopped: Run) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_run_whose_processes_still_live_is_not_started_twice(
-    stopped: Run, surroundings: Surroundings, leftover: subprocess.Popen[bytes]
+    stopped: Run, invocation: Invocation, leftover: subprocess.Popen[bytes]
 ) -> None:
     with pytest.raises(RunStateError, match=str(leftover.pid)):
-        plan_resume(stopped, surroundings)
+        plan_resume(stopped, invocation)
 
 
-def test_a_lost_run_is_put_on_record_as_lost_before_it_goes_on(stopped: Run, surroundings: Surroundings) -> None:
+def test_a_lost_run_is_put_on_record_as_lost_before_it_goes_on(stopped: Run, invocation: Invocation) -> None:
     lost = Run(stopped.paths, dataclasses.replace(stopped.record, state=RunState.LOST, reason="gone"))
     append_event(stopped.paths, "state", before="prepared", state="running")
     save_record(stopped.paths, dataclasses.replace(stopped.record, state=RunState.RUNNING))
-    plan_resume(lost, surroundings).clear()
+    plan_resume(lost, invocation).clear()
     events = [json.loads(line) for line in stopped.paths.events.read_text(encoding="utf-8").splitlines()]
     assert [event.get("state") for event in events[-2:]] == ["lost", None]
     assert json.loads(stopped.paths.record.read_bytes())["state"] == "lost"
@@ -156,22 +154,22 @@ def test_a_recipe_given_to_a_resume_must_be_the_runs_own(stopped: Run, tmp_path:
 
 
 def test_the_way_on_with_a_changed_run_is_from_its_weights(
-    stopped: Run, surroundings: Surroundings, tmp_path: Path
+    stopped: Run, invocation: Invocation, tmp_path: Path
 ) -> None:
     (tmp_path / "data/d.jsonl").write_text("changed\n", encoding="utf-8")
     (stopped.paths.output / "checkpoint-3").mkdir(parents=True)
     with pytest.raises(RunStateError) as caught:
-        plan_resume(stopped, surroundings)
+        plan_resume(stopped, invocation)
     assert f"--continue-from-adapter {stopped.paths.root}" in caught.value.hint
 
 
 def test_relative_paths_count_from_where_the_run_was_started(
-    stopped: Run, surroundings: Surroundings, tmp_path: Path
+    stopped: Run, invocation: Invocation, tmp_path: Path
 ) -> None:
     stopped.paths.environment.write_text(json.dumps({"cwd": str(tmp_path)}), encoding="utf-8")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    plan = plan_resume(stopped, dataclasses.replace(surroundings, cwd=elsewhere))
+    plan = plan_resume(stopped, dataclasses.replace(invocation, cwd=elsewhere))
     assert plan.attempt.command.cwd == tmp_path
     stopped.paths.environment.write_text(json.dumps({"cwd": str(tmp_path / "gone")}), encoding="utf-8")
-    assert at_its_place(stopped, surroundings) == surroundings
+    assert at_its_place(stopped, invocation) == invocation
