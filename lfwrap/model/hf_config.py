@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from lfwrap.dirs import hub_cache
 from lfwrap.errors import PreflightError
 from lfwrap.model.shapes import ModelFacts
 
@@ -48,14 +48,6 @@ def find_config(name_or_path: str, *, revision: str | None = None) -> Path | Non
     commit = reference.read_text(encoding="ascii").strip() if reference.is_file() else revision or ""
     path = repository / "snapshots" / commit / "config.json"
     return path if commit and path.is_file() else None
-
-
-def hub_cache() -> Path:
-    """The Hugging Face cache folder, as huggingface_hub finds it."""
-    if cache := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(cache)
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
-    return Path(home).expanduser() / "hub"
 
 
 def load_config(path: Path, name: str, *, template: str | None = None) -> ModelFacts | None:

@@ -15,12 +15,13 @@ from typing import Any
 
 from lfwrap import __version__
 from lfwrap.bundled import bundled_root
+from lfwrap.dirs import locks_dir
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_scripts import EXTENSION_FOLDER
 from lfwrap.errors import RecipeError
 from lfwrap.files import canonical_json, locked, sha256_bytes, write_text
 from lfwrap.recipe.inputs.files import dataset_entries, hash_inputs
-from lfwrap.strategy.measured import engine_versions, measurements_file
+from lfwrap.strategy.measured import engine_versions
 from lfwrap.strategy.planning import Machine
 from lfwrap.units import format_bytes
 from lfwrap.yaml_files import dump_yaml, load_yaml
@@ -130,7 +131,7 @@ class LockEntry:
 def lock_paths(recipe: Path, environ: Mapping[str, str] = os.environ) -> tuple[Path, Path]:
     """Where a recipe's lock may lie: beside it; in the state folder, under a name that the recipe's place makes."""
     place = sha256_bytes(str(recipe.resolve()).encode())[:8]
-    state = measurements_file(environ).parent / "locks" / f"{recipe.stem}-{place}.lock.yaml"
+    state = locks_dir(environ) / f"{recipe.stem}-{place}.lock.yaml"
     return recipe.with_suffix(".lock.yaml"), state
 
 
@@ -171,7 +172,7 @@ def save_entry(path: Path, entry: LockEntry) -> None:
         PreflightError: it can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    guard = measurements_file().parent / "locks" / f"{sha256_bytes(str(path.resolve()).encode())[:_DIGITS]}.lock"
+    guard = locks_dir() / f"{sha256_bytes(str(path.resolve()).encode())[:_DIGITS]}.lock"
     with locked(guard):
         own = (entry.key.machine, entry.key.recipe)
         kept = [each for each in load_lock(path) if (each.key.machine, each.key.recipe) != own]

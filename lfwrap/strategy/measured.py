@@ -8,6 +8,7 @@ from pathlib import Path
 
 import orjson
 
+from lfwrap.dirs import state_dir
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import PreflightError
 from lfwrap.files import locked, write_json
@@ -17,9 +18,8 @@ _VERSIONED = ("torch", "transformers", "peft", "bitsandbytes", "liger-kernel", "
 
 
 def measurements_file(environ: Mapping[str, str] = os.environ) -> Path:
-    """``$XDG_STATE_HOME/lfwrap/measurements.json``, else ``~/.local/state/lfwrap/measurements.json``."""
-    home = environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(home).expanduser() / "lfwrap" / "measurements.json"
+    """Where the user's measurements are kept, in lfwrap's state."""
+    return state_dir(environ) / "measurements.json"
 
 
 def engine_versions(engine: Engine) -> str:

@@ -14,6 +14,7 @@ import xxhash
 
 from lfwrap.data.datasets.dataset import StoredSet, find_stored_set
 from lfwrap.data.datasets.token_counts import TextTokens
+from lfwrap.dirs import row_lengths_dir
 from lfwrap.engine.template_tokens import frame_tokens
 from lfwrap.errors import LfwrapError
 from lfwrap.files import write_bytes
@@ -94,16 +95,9 @@ def _find_tokenizer(model: str | None) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
-def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where counted lengths are kept: ``$LFWRAP_CACHE``, else ``$XDG_CACHE_HOME/lfwrap``, else ``~/.cache/lfwrap``."""
-    own = environ.get("LFWRAP_CACHE")
-    home = Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return (Path(own).expanduser() if own else home / "lfwrap") / "row-lengths"
-
-
 def _count_set(stored: StoredSet, tokenizer: Path | None, template: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """Lengths of one set, from the cache or counted now."""
-    place = cache_folder(environ) / f"{_content_key(stored, tokenizer, template)}.json"
+    place = row_lengths_dir(environ) / f"{_content_key(stored, tokenizer, template)}.json"
     try:
         found: dict[str, Any] = orjson.loads(place.read_bytes())
         return found

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap.dirs import row_lengths_dir
 from lfwrap.recipe.inputs import row_lengths
-from lfwrap.recipe.inputs.row_lengths import cache_folder, measure_rows
+from lfwrap.recipe.inputs.row_lengths import measure_rows
 from lfwrap.recipe.recipe import build_recipe
 from lfwrap.yaml_files import parse_yaml
 
@@ -51,7 +52,7 @@ def test_rows_are_counted_with_all_that_the_template_adds(places):
 
 def test_counts_are_kept_until_the_data_changes(places, monkeypatch):
     first = measure(places)
-    assert len(list(cache_folder().iterdir())) == 1
+    assert len(list(row_lengths_dir().iterdir())) == 1
     with monkeypatch.context() as patched:
         patched.setattr(row_lengths, "TextTokens", None)  # would be called to count
         assert measure(places) == first

@@ -12,7 +12,7 @@ import pytest
 from fake_engine import runnable_engine
 
 from lfwrap import demo_model
-from lfwrap.demo_model import GGUF_NAME, cache_dir, demo_model_path, ensure_demo_model, verify_gguf
+from lfwrap.demo_model import GGUF_NAME, demo_model_path, ensure_demo_model, verify_gguf
 from lfwrap.errors import EngineError, PreflightError
 
 
@@ -26,18 +26,6 @@ def engine(tmp_path, monkeypatch):
     monkeypatch.setattr(demo_model, "package_version", lambda *_: "0.19.0")
     monkeypatch.setattr(demo_model.importlib.util, "find_spec", lambda _: None)
     return runnable_engine(tmp_path / "llamafactory")
-
-
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        ({"LFWRAP_CACHE": "/big/cache"}, "/big/cache"),
-        ({"XDG_CACHE_HOME": "/xdg"}, "/xdg/lfwrap"),
-        ({"LFWRAP_CACHE": "", "XDG_CACHE_HOME": ""}, str(Path.home() / ".cache/lfwrap")),
-    ],
-)
-def test_where_the_cache_is(environ, expected):
-    assert str(cache_dir(environ)) == expected
 
 
 def test_a_checkpoint_that_is_there_is_taken(engine, tmp_path):
