@@ -12,6 +12,7 @@ import click
 from lfwrap import __version__
 from lfwrap.cli.view import output
 from lfwrap.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, LfwrapError, UsageError
+from lfwrap.suggest import did_you_mean
 
 # command → (module, one line of help); the modules stay unloaded until used, so that help is quick.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -56,7 +57,7 @@ class LazyGroup(click.Group):
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             raise UsageError(
                 f"lfwrap {args[0]}: no such command.",
-                hint=output.did_you_mean(args[0], COMMANDS) or "See lfwrap --help.",
+                hint=did_you_mean(args[0], COMMANDS, otherwise="See lfwrap --help."),
             )
         return super().resolve_command(ctx, args)
 

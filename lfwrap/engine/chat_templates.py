@@ -11,6 +11,7 @@ from typing import Any
 
 from lfwrap.engine.compat import TABLES
 from lfwrap.errors import UsageError
+from lfwrap.suggest import did_you_mean
 
 
 class Saying(StrEnum):
@@ -100,10 +101,7 @@ def template_facts(name: str) -> TemplateFacts:
         return ANY_TEMPLATE
     templates = load_table()["templates"]
     if name not in templates:
-        import difflib
-
-        near = difflib.get_close_matches(name, templates, n=1)
-        hint = f"Did you mean '{near[0]}'?" if near else "The engine's documentation lists its templates."
+        hint = did_you_mean(name, templates, otherwise="`lfwrap recipe schema` lists all templates.")
         raise UsageError(f"template {name}: LLaMA-Factory {load_table()['engine']} has none of this name", hint=hint)
     row = templates[name]
     return TemplateFacts(

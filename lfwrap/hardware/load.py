@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 
 from lfwrap.errors import UsageError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile, catalog_machine, catalog_names, load_profile
+from lfwrap.suggest import nearest
 
 _MULTIPLE = re.compile(r"^(\d+)\s*[x×*]\s*(.+)$", re.IGNORECASE)
 
@@ -47,7 +47,7 @@ def _split_multiple(text: str) -> tuple[str, int]:
 
 
 def _unknown_machine(spec: str, name: str) -> UsageError:
-    near = difflib.get_close_matches(name, catalog_names(), n=3, cutoff=0.4)
+    near = nearest(name, catalog_names(), count=3, alike=0.4)
     near += [known for known in catalog_names() if known.startswith(f"{name}-") and known not in near]
     hint = f"Nearest: {', '.join(near)}. " if near else ""
     return UsageError(

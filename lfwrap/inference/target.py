@@ -18,6 +18,7 @@ from lfwrap.model.weight_files import check_weights
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import DEFAULT_RUNS_DIR, Run, RunState, load_run
 from lfwrap.run.folder.training_note import CARRIED_KEYS, QUANTIZATION_KEYS, read_note
+from lfwrap.suggest import did_you_mean
 from lfwrap.yaml_files import load_yaml
 
 MODEL_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -197,12 +198,9 @@ def _is_hub_id(name: str, runs_dir: Path) -> bool:
 
 def _check_template(template: str | None, facts: EngineFacts) -> None:
     if template is not None and template not in facts.templates:
-        import difflib
-
-        near = difflib.get_close_matches(template, facts.templates, n=1)
         raise UsageError(
             f"--template {template}: LLaMA-Factory {facts.version} has no such template.",
-            hint=f"Did you mean '{near[0]}'?" if near else "docs/reference/templates.md lists them.",
+            hint=did_you_mean(template, facts.templates, otherwise="`lfwrap recipe schema` lists all templates."),
         )
 
 
@@ -330,7 +328,7 @@ def _template_of(model: str, facts: EngineFacts) -> str:
     if found is None:
         raise UsageError(
             f"{model}: which of the engine's templates it was trained with can't be told",
-            hint="Say it: --template NAME; docs/reference/templates.md lists them.",
+            hint="Say it: --template NAME; `lfwrap recipe schema` lists all templates.",
         )
     return found
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from lfwrap.suggest import did_you_mean
 
 BLOCK = "lfwrap"
 
@@ -118,8 +119,7 @@ def parse_intent(raw: Any) -> tuple[Intent, list[IntentProblem]]:
 
 
 def _unknown(name: str) -> IntentProblem:
-    near = difflib.get_close_matches(name, FIELD_NAMES, n=1)
-    hint = f"Did you mean '{near[0]}'?" if near else f"Its keys: {', '.join(FIELD_NAMES)}."
+    hint = did_you_mean(name, FIELD_NAMES, otherwise=f"Its keys: {', '.join(FIELD_NAMES)}.")
     return IntentProblem("unknown-key", name, f"{BLOCK}.{name}: unknown key.", hint)
 
 

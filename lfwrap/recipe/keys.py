@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -13,6 +12,7 @@ from lfwrap.engine.facts import EngineFacts, KeyFact
 from lfwrap.errors import Finding
 from lfwrap.recipe.intent import BLOCK, FIELD_NAMES
 from lfwrap.recipe.recipe import Recipe, Source
+from lfwrap.suggest import did_you_mean
 from lfwrap.yaml_files import dump_yaml
 
 _NUMBER = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$")
@@ -74,20 +74,13 @@ def check_keys(recipe: Recipe, facts: EngineFacts) -> Iterator[Finding]:
                 yield finding
 
 
-def nearest(name: str, known: Iterator[str] | tuple[str, ...] | list[str]) -> str | None:
-    """The known name that is nearest, or None when none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return near[0] if near else None
-
-
 def _unknown_key(recipe: Recipe, key: str, facts: EngineFacts) -> Finding:
     if key in RENAMED:
         hint = f"Here it is '{RENAMED[key]}'."
     elif key in FIELD_NAMES:
         hint = f"It belongs in the {BLOCK}: block."
     else:
-        near = nearest(key, list(facts.keys))
-        hint = f"Did you mean '{near}'?" if near else "`lfwrap recipe schema` lists all keys."
+        hint = did_you_mean(key, facts.keys, otherwise="`lfwrap recipe schema` lists all keys.")
     return Finding("unknown-key", f"{key}: unknown key.", hint=hint, **place(recipe, key))
 
 
@@ -104,9 +97,8 @@ def _wrong_value(recipe: Recipe, fact: KeyFact, value: Any) -> Finding | None:
     if isinstance(value, float) and not math.isfinite(value):
         return Finding("wrong-type", f"{fact.name}: {value} is no usable number.", hint="Write a finite one.", **where)
     if fact.choices and isinstance(value, str) and value not in fact.choices:
-        near = nearest(value, [str(choice) for choice in fact.choices])
-        choices = ", ".join(str(choice) for choice in fact.choices)
-        hint = f"Did you mean '{near}'?" if near else f"It takes {choices}."
+        choices = [str(choice) for choice in fact.choices]
+        hint = did_you_mean(value, choices, otherwise=f"It takes {', '.join(choices)}.")
         return Finding("bad-choice", f"{fact.name}: {value!r} is not known.", hint=hint, **where)
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from lfwrap.bundled import bundled_path, find_file
 from lfwrap.errors import RecipeError, UsageError
 from lfwrap.recipe.intent import BLOCK, Intent, IntentProblem, parse_intent
+from lfwrap.suggest import nearest
 from lfwrap.yaml_files import Document, load_yaml, parse_scalar
 
 MODEL_PATH_VARIABLE = "MODEL_PATH"
@@ -122,7 +122,7 @@ def find_recipe(path: str | Path) -> Path:
     if found.exists():
         return found
     bundled = {shipped.stem: f"recipes/{shipped.name}" for shipped in bundled_path("recipes").glob("*.yaml")}
-    near = difflib.get_close_matches(Path(path).stem, bundled, n=1, cutoff=0.6)
+    near = nearest(Path(path).stem, bundled)
     suggestion = f"Did you mean '{bundled[near[0]]}'? " if near else ""
     raise RecipeError(f"{path}: no such file", hint=f"{suggestion}`lfwrap recipe list` names the bundled recipes.")
 

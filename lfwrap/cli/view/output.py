@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -77,11 +76,3 @@ def show_bug(error: BaseException, code: int, *, as_json: bool = False) -> int:
     say(message)
     say(f"  {hint}")
     return code
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``Did you mean 'x'?``, or nothing when no name is near."""
-    import difflib
-
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"Did you mean '{near[0]}'?" if near else ""

@@ -6,7 +6,6 @@ Whatever form the engine takes an entry in (ShareGPT, Alpaca, OpenAI), its rows 
 from __future__ import annotations
 
 import csv
-import difflib
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.output.registry import FILE_NAME, read_registry
 from lfwrap.errors import DataError
+from lfwrap.suggest import did_you_mean
 
 _SUFFIXES = (".jsonl", ".json", ".csv")
 _TAGS = {"user_tag": "human", "assistant_tag": "gpt", "observation_tag": "observation", "function_tag": "function_call",
@@ -103,10 +103,9 @@ def find_stored_set(name: str, dataset_dir: Path | None = None) -> StoredSet:
         if name in entries:
             return _of_entry(name, entries[name], folder)
         known += entries
-    near = difflib.get_close_matches(name, known, n=1)
     raise DataError(
         f"{name}: no such file, and no data set of this name in {', '.join(str(folder) for folder in folders)}",
-        hint=f"Did you mean '{near[0]}'?" if near else f"Name the folder of {FILE_NAME} with --dataset-dir.",
+        hint=did_you_mean(name, known, otherwise=f"Name the folder of {FILE_NAME} with --dataset-dir."),
     )
 
 

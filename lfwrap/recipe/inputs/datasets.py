@@ -9,9 +9,10 @@ from pathlib import Path
 
 from lfwrap.bundled import bundled_path
 from lfwrap.errors import Finding
-from lfwrap.recipe.keys import nearest, place
+from lfwrap.recipe.keys import place
 from lfwrap.recipe.recipe import Recipe
 from lfwrap.recipe.rules.data import is_path
+from lfwrap.suggest import did_you_mean
 
 REGISTRY = "dataset_info.json"
 # Places that are no folder: the engine loads from a hub.
@@ -77,10 +78,8 @@ def _unregistered(recipe: Recipe, folders: list[Path]) -> Iterator[Finding]:
     where = ("any of " if len(unique) > 1 else "") + ", ".join(unique)
     for name in recipe.datasets:
         if name not in known and not is_path(name):  # a path has a finding of its own
-            near = nearest(name, known)
-            hint = (
-                f"Did you mean '{near}'?" if near else "`lfwrap prepare-data FILE --out DIR --name NAME` registers one."
-            )
+            otherwise = "`lfwrap prepare-data FILE --out DIR --name NAME` registers one."
+            hint = did_you_mean(name, known, otherwise=otherwise)
             key = "dataset" if name in str(recipe.engine_values.get("dataset")) else "eval_dataset"
             message = f"{key}: {name!r} is not registered in {where}."
             yield Finding("unknown-dataset", message, hint=hint, **place(recipe, key))

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from lfwrap.errors import Finding
-from lfwrap.recipe.keys import nearest
 from lfwrap.recipe.recipe import MODEL_KEY, MODEL_PATH_VARIABLE
 from lfwrap.recipe.rules.view import View
+from lfwrap.suggest import did_you_mean
 
 _QUANTIZED_NAME = re.compile(r"(gptq|awq|aqlm)", re.IGNORECASE)
 # Templates that differ only in how they treat thinking: one model may be tuned with either.
@@ -26,8 +26,7 @@ def unknown_template(view: View) -> Iterator[Finding]:
     """The engine says `Template … does not exist` after seven seconds."""
     name = view.text("template")
     if name and name not in view.facts.templates:
-        near = nearest(name, view.facts.templates)
-        hint = f"Did you mean '{near}'?" if near else "`lfwrap recipe schema` lists all templates."
+        hint = did_you_mean(name, view.facts.templates, otherwise="`lfwrap recipe schema` lists all templates.")
         yield view.error("unknown-template", "template", f"template: {name!r} does not exist.", hint)
 
 

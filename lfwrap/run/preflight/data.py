@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from lfwrap.errors import Finding, Severity
 from lfwrap.recipe.recipe import split_names
 from lfwrap.run.preflight.context import PreflightContext
 from lfwrap.run.preflight.rows import DataProblem, RowCheck, check_file
+from lfwrap.suggest import did_you_mean
 
 _INFO = "dataset_info.json"
 _REMOTE_KEYS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
@@ -89,11 +89,8 @@ def _check_dataset(
 
 
 def _unregistered(context: PreflightContext, key: str, name: str, registry: Mapping[str, Any], folder: Path) -> Finding:
-    near = difflib.get_close_matches(name, list(registry), n=1)
-    if near:
-        hint = f"Did you mean '{near[0]}'?"
-    else:
-        hint = f"Registered there: {', '.join(sorted(registry)[:8]) or 'nothing'}. {_PREPARE}"
+    there = f"Registered there: {', '.join(sorted(registry)[:8]) or 'nothing'}. {_PREPARE}"
+    hint = did_you_mean(name, registry, otherwise=there)
     return context.finding("unknown-dataset", key, f"{name}: not registered in {folder / _INFO}.", hint)
 
 

@@ -5,7 +5,6 @@ The engine builds its trackers after it has loaded the model, minutes after the 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import Finding, Severity
 from lfwrap.run.launch.trackers import chosen_trackers
 from lfwrap.run.preflight.context import PreflightContext
+from lfwrap.suggest import did_you_mean
 
 # What transformers' callbacks import, by their names; one package of each group is enough.
 _PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -60,8 +60,7 @@ def _key(context: PreflightContext, name: str) -> str:
 
 
 def _unknown(context: PreflightContext, name: str) -> Finding:
-    near = difflib.get_close_matches(name, _PACKAGES, n=1)
-    hint = f"Did you mean '{near[0]}'?" if near else f"It knows {', '.join(_PACKAGES)}."
+    hint = did_you_mean(name, _PACKAGES, otherwise=f"It knows {', '.join(_PACKAGES)}.")
     return context.finding("unknown-tracker", "report_to", f"report_to: the engine knows no tracker {name}.", hint)
 
 
