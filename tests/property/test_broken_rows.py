@@ -12,8 +12,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lfwrap.data.convert.converted_rows import SlowLane
-from lfwrap.data.convert.record_path import Conversion
+from lfwrap.data.convert.record_path import Conversion, RecordPath
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, SourceRecord
 from lfwrap.data.readers.blocks import RecordBlock
@@ -61,8 +60,8 @@ def broken_rows(draw: st.DrawFn) -> tuple[str, Any]:
 def test_no_row_is_a_crash(row: tuple[str, Any], template: str) -> None:
     name, record = row
     options = ConvertOptions(tools={"f": Tool("f")}, distractors=1)
-    lane = SlowLane(RecordBlock([SourceRecord(1, 1, record)]), Conversion(name, options, template))
-    rows = lane.take_all()
+    path = RecordPath(RecordBlock([SourceRecord(1, 1, record)]), Conversion(name, options, template))
+    rows = path.take_all()
     assert name in FORMATS
     assert len(rows.keys) + len(rows.rejects) == 1
     for line in rows.lines():

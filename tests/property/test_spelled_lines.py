@@ -1,4 +1,4 @@
-"""However the texts of a line are spelled, the quick lane does with it what the slow lane does."""
+"""However the texts of a line are spelled, the fast path does with it what the record path does."""
 
 from typing import Any
 

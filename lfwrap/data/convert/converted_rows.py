@@ -1,17 +1,15 @@
-"""What became of the records of a block, and the slow lane: every record by itself, through every check."""
+"""What became of the records of a block: output lines, keys, rejects and notes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lfwrap.data.convert.record_path import Conversion, convert_record
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock
 
 
 @dataclass(slots=True)
-class Rows:
+class ConvertedRows:
     """What became of the positions of a block.
 
     Attributes:
@@ -20,7 +18,7 @@ class Rows:
         skipped: positions without a line, rejects and blanks, in order.
         rejects: position → why.
         notes: position → repairs and warnings, where there are any.
-        checked: indices of lines that went through the slow lane.
+        checked: indices of lines that took the record path.
     """
 
     output: bytearray = field(default_factory=bytearray)
@@ -58,39 +56,3 @@ class Rows:
 
 def _chosen(lines: list[bytes], indices: Iterable[int]) -> Iterable[bytes]:
     return (lines[index] for index in indices)
-
-
-class SlowLane:
-    """Every check on one record at a time."""
-
-    def __init__(self, block: Block, conversion: Conversion) -> None:
-        self.block = block
-        self.conversion = conversion
-        self.rows = Rows()
-
-    def take(self, position: int) -> None:
-        """Convert the record at a position, or note why it can't be."""
-        notes, rows = RowNotes(), self.rows
-        try:
-            line, key = convert_record(self.block.record(position), self.conversion, notes)
-        except Reject as reject:
-            rows.rejects[position] = reject
-            rows.skipped.append(position)
-            return
-        if notes.repairs or notes.warnings:
-            rows.notes[position] = notes
-        rows.checked.add(len(rows.keys))
-        rows.output += line
-        rows.keys.append(key)
-
-    def take_all(self) -> Rows:
-        """Convert every record of the block."""
-        if isinstance(self.block, LineBlock | CsvBlock):
-            self.block.scan()
-        blanks = set(self.block.blanks)
-        for position in range(self.block.size):
-            if position in blanks:
-                self.rows.skipped.append(position)
-            else:
-                self.take(position)
-        return self.rows

@@ -1,65 +1,73 @@
-"""The quick lane: blocks of plain rows, which are nothing but text: instruction, input and output.
+"""The fast path: blocks of plain rows, which are nothing but text: instruction, input and output.
 
-It writes the same bytes as the slow lane and checks the same things, but for a whole block at once: each needle of the
-rules is looked for in the joined output, and a key that stands twice shows as a surplus of quotation marks in the
-input. Where something is found, the rows concerned go through the slow lane's checks after all.
+It writes the same bytes as the record path and checks the same things, but for a whole block at once: the literals that
+rules look for are searched in the joined output, and a key that stands twice shows as a surplus of quotation marks in
+the input. Where something is found, the rows concerned go through the record path's checks after all.
 """
 
 from __future__ import annotations
 
+import functools
 import io
+from collections.abc import Iterable
 
+import ahocorasick_rs
 import orjson
 import xxhash
 
-from lfwrap.data.convert.converted_rows import Rows, SlowLane
-from lfwrap.data.convert.prefilter import rules_screen
-from lfwrap.data.convert.record_path import Conversion
+from lfwrap.data.convert.converted_rows import ConvertedRows
+from lfwrap.data.convert.record_path import Conversion, RecordPath
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.readers.array_block import ArrayBlock
 from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, NotUtf8Error
 from lfwrap.data.schema.conversation import Conversation, Message, Role
 from lfwrap.data.schema.plain_rows import QUOTES_IN_OUTPUT, Shape, blank_row, growth, plain_line, plain_texts
+from lfwrap.data.schema.redaction import LITERALS
+from lfwrap.engine.chat_templates import template_facts
 
 _LINE_START_BYTES = 1 << 10
+_MEDIA = ("<image>", "<video>", "<audio>")
+# Vector instructions compare as many bytes at a place as the shortest literal has: two passes, one for the few short
+# ones, take half as long as three for 16 literals each, and a quarter of one for all.
+_SHORT_BYTES = 3
 
 
-def convert_block(block: Block, conversion: Conversion, shape: Shape | None) -> Rows:
-    """All records of a block, by the quickest lane that fits.
+def convert_block(block: Block, conversion: Conversion, shape: Shape | None) -> ConvertedRows:
+    """All records of a block, by the quickest path that fits.
 
     Args:
         block: the records.
         conversion: how to convert them.
         shape: the columns of a plain table, or None when the rows are not of that kind.
     """
-    slow = SlowLane(block, conversion)
+    records = RecordPath(block, conversion)
     if shape is None:
-        return slow.take_all()
+        return records.take_all()
     if isinstance(block, CsvBlock):
-        if not _csv_rows(block, shape, slow):
-            slow = SlowLane(block, conversion)
+        if not _csv_rows(block, shape, records):
+            records = RecordPath(block, conversion)
             block.scan()
-            _mixed_csv_rows(block, shape, slow)
+            _mixed_csv_rows(block, shape, records)
     elif isinstance(block, LineBlock):
-        _lines(block, shape, slow)
+        _lines(block, shape, records)
     elif isinstance(block, ArrayBlock) and block.items:
-        _items(block, shape, slow)
-        _check_keys(block, shape, slow.rows)
+        _items(block, shape, records)
+        _check_keys(block, shape, records.rows)
     else:
-        return slow.take_all()
-    _check_rules(slow.rows, conversion.template)
-    return slow.rows
+        return records.take_all()
+    _check_rules(records.rows, conversion.template)
+    return records.rows
 
 
-def _csv_rows(block: CsvBlock, shape: Shape, slow: SlowLane) -> bool:
+def _csv_rows(block: CsvBlock, shape: Shape, records: RecordPath) -> bool:
     """Rows of a CSV block while all of them are plain; False when one is not, or the block ends within a row."""
     header = block.header
     ask, answer = header.index(shape.instruction), header.index(shape.output)
     more = header.index(shape.input) if shape.input else -1
     cells, ended = len(header), False
     dumps, newline = orjson.dumps, orjson.OPT_APPEND_NEWLINE
-    digest, seed = xxhash.xxh3_128_intdigest, slow.conversion.seed
-    output, keys = slow.rows.output, slow.rows.keys
+    digest, seed = xxhash.xxh3_128_intdigest, records.conversion.seed
+    output, keys = records.rows.output, records.rows.keys
     row, asked, answered = blank_row()
     reader = block.reader()
     try:
@@ -80,31 +88,31 @@ def _csv_rows(block: CsvBlock, shape: Shape, slow: SlowLane) -> bool:
     return ended
 
 
-def _mixed_csv_rows(block: CsvBlock, shape: Shape, slow: SlowLane) -> None:
-    """Rows of a CSV block of which some need the slow lane."""
+def _mixed_csv_rows(block: CsvBlock, shape: Shape, records: RecordPath) -> None:
+    """Rows of a CSV block of which some need the record path."""
     header = block.header
     ask, answer = header.index(shape.instruction), header.index(shape.output)
     more = header.index(shape.input) if shape.input else -1
     for position, row in enumerate(block.rows):
         if not row:
-            slow.rows.skipped.append(position)
+            records.rows.skipped.append(position)
             continue
         whole = len(row) == len(header) and position != block.unclosed
         if not whole or not row[ask].strip() or not row[answer].strip():
-            slow.take(position)
+            records.take(position)
             continue
         line = plain_line(row[ask], row[more] if more >= 0 else "", row[answer])
-        slow.rows.output += line
-        slow.rows.keys.append(xxhash.xxh3_128_intdigest(line, slow.conversion.seed))
+        records.rows.output += line
+        records.rows.keys.append(xxhash.xxh3_128_intdigest(line, records.conversion.seed))
 
 
-def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:
+def _lines(block: LineBlock, shape: Shape, records: RecordPath) -> None:
     """Rows of a JSONL block. One long loop: a call for each row would cost a good part of parsing it."""
     ask, more, tell = shape.keys
     fields, quotes, absent = len(shape.names), shape.quotes, shape.absent_input
     loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
-    digest, seed = xxhash.xxh3_128_intdigest, slow.conversion.seed
-    output, add_key = slow.rows.output, slow.rows.keys.append
+    digest, seed = xxhash.xxh3_128_intdigest, records.conversion.seed
+    output, add_key = records.rows.output, records.rows.keys.append
     grown, grown_by_input = growth(block.content[:_LINE_START_BYTES], shape)
     row, asked, answered = blank_row()
     position = -1
@@ -116,12 +124,12 @@ def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:
         except (ValueError, KeyError, TypeError, AttributeError):  # no JSON, no object, a key too few, no text
             if raw.isspace():
                 block.blanks.append(position)
-                slow.rows.skipped.append(position)
+                records.rows.skipped.append(position)
             else:
-                slow.take(position)
+                records.take(position)
             continue
         if is_blank or type(extra) is not str or len(record) != fields:
-            slow.take(position)
+            records.take(position)
             continue
         asked["value"], answered["value"] = f"{question}\n{extra}" if extra else question, answer
         line = dumps(row, option=newline)
@@ -130,27 +138,27 @@ def _lines(block: LineBlock, shape: Shape, slow: SlowLane) -> None:
             raw.count(b'"') != quotes
             and (raw.count(b'"') - line.count(b'"') != quotes - QUOTES_IN_OUTPUT or b"\\u0022" in raw)
         ):
-            slow.take(position)
+            records.take(position)
             continue
         output += line
         add_key(digest(line, seed))
     block.size = position + 1
 
 
-def _items(block: ArrayBlock, shape: Shape, slow: SlowLane) -> None:
-    digest, seed = xxhash.xxh3_128_intdigest, slow.conversion.seed
-    output, add_key = slow.rows.output, slow.rows.keys.append
+def _items(block: ArrayBlock, shape: Shape, records: RecordPath) -> None:
+    digest, seed = xxhash.xxh3_128_intdigest, records.conversion.seed
+    output, add_key = records.rows.output, records.rows.keys.append
     for position, record in enumerate(block.items):
         texts = plain_texts(record, shape)
         if texts is None:
-            slow.take(position)
+            records.take(position)
             continue
         line = plain_line(*texts)
         output += line
         add_key(digest(line, seed))
 
 
-def _check_keys(block: ArrayBlock, shape: Shape, rows: Rows) -> None:
+def _check_keys(block: ArrayBlock, shape: Shape, rows: ConvertedRows) -> None:
     """Find keys that stand twice in an array's objects, of which a quick parser keeps the last and says nothing.
 
     Escaped quotation marks go from input to output one for one; what else the input has more than its rows need
@@ -170,11 +178,11 @@ def _check_keys(block: ArrayBlock, shape: Shape, rows: Rows) -> None:
     rows.drop(rejects)
 
 
-def _check_rules(rows: Rows, template: str) -> None:
+def _check_rules(rows: ConvertedRows, template: str) -> None:
     """Hold rows against the rules where one of the literals stands that rules look for."""
     output, rejects = rows.output, dict[int, Reject]()
     found: dict[int, RowNotes] = {}
-    starts = rules_screen(template).starts_of_lines(output)
+    starts = rules_prefilter(template).starts_of_lines(output)
     if not starts:
         return
     from lfwrap.data.convert import validate
@@ -200,3 +208,32 @@ def _conversation_of(line: bytes | bytearray) -> Conversation:
     turns = orjson.loads(line)["conversations"]
     roles = (Role.USER, Role.ASSISTANT)
     return Conversation(tuple(Message(role, turn["value"]) for role, turn in zip(roles, turns, strict=True)))
+
+
+class Prefilter:
+    """Finds the lines of a large block of output that hold any of many literals: only these need the rules."""
+
+    def __init__(self, literals: Iterable[str]) -> None:
+        """Prepare the search; literals are looked for as a line of JSON spells them."""
+        written = {orjson.dumps(literal)[1:-1] for literal in literals}
+        needles = sorted(written)
+        short = [needle for needle in needles if len(needle) <= _SHORT_BYTES]
+        long = [needle for needle in needles if len(needle) > _SHORT_BYTES]
+        # Of overlapping literals one is enough to have the line looked at; this kind of match is by far the quickest.
+        self._automata = [
+            ahocorasick_rs.BytesAhoCorasick(some, matchkind=ahocorasick_rs.MatchKind.LeftmostFirst)
+            for some in (short, long)
+            if some
+        ]
+
+    def starts_of_lines(self, output: bytes | bytearray) -> list[int]:
+        """Offsets of the lines in which a literal stands, in order."""
+        matches = (automaton.find_matches_as_indexes(output) for automaton in self._automata)
+        return sorted({output.rfind(b"\n", 0, offset) + 1 for found in matches for _, offset, _ in found})
+
+
+@functools.cache
+def rules_prefilter(template: str) -> Prefilter:
+    """Finds the literals of a template without which no rule has anything to say about a plain row."""
+    facts = template_facts(template)
+    return Prefilter([*facts.special_tokens, *LITERALS, "{{idx}}", *(_MEDIA if facts.media else ())])

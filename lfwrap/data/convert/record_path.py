@@ -1,4 +1,8 @@
-"""One record → one line of the output, with everything checked: what every row goes through in the end."""
+"""The record path: one record → one line of the output, with everything checked.
+
+Every row that is not plain takes it, and so does a plain row that the fast path can't vouch for. All other plain rows
+never come here: `lfwrap.data.convert.fast_path` writes their lines itself, which a property test holds equal to these.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lfwrap.data.convert import writer
+from lfwrap.data.convert.converted_rows import ConvertedRows
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
+from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock
 from lfwrap.data.schema.conversation import Conversation, Role
 
 
@@ -60,3 +66,39 @@ def _cut_to_last_exchange(conversation: Conversation, notes: RowNotes) -> Conver
 def _kind(value: Any) -> str:
     names = {type(None): "null", bool: "true or false", str: "text", list: "a list"}
     return names.get(type(value), "a number")
+
+
+class RecordPath:
+    """The records of a block, one at a time, each through every check."""
+
+    def __init__(self, block: Block, conversion: Conversion) -> None:
+        self.block = block
+        self.conversion = conversion
+        self.rows = ConvertedRows()
+
+    def take(self, position: int) -> None:
+        """Convert the record at a position, or note why it can't be."""
+        notes, rows = RowNotes(), self.rows
+        try:
+            line, key = convert_record(self.block.record(position), self.conversion, notes)
+        except Reject as reject:
+            rows.rejects[position] = reject
+            rows.skipped.append(position)
+            return
+        if notes.repairs or notes.warnings:
+            rows.notes[position] = notes
+        rows.checked.add(len(rows.keys))
+        rows.output += line
+        rows.keys.append(key)
+
+    def take_all(self) -> ConvertedRows:
+        """Convert every record of the block."""
+        if isinstance(self.block, LineBlock | CsvBlock):
+            self.block.scan()
+        blanks = set(self.block.blanks)
+        for position in range(self.block.size):
+            if position in blanks:
+                self.rows.skipped.append(position)
+            else:
+                self.take(position)
+        return self.rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,33 @@ from lfwrap.data.datasets.token_counts import TRAINED, TextTokens
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.calls import parse_call_text
 from lfwrap.data.formats.parts.texts import split_thought
-from lfwrap.data.schema.scripts import script_of
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 CUTOFFS = (512, 1024, 2048, 4096, 8192)
 _CHUNK_ROWS = 512
 _LISTED_ROWS = 10
 _SCRIPT_CHARACTERS = 120  # of each turn that is asked or answered: its beginning tells, and costs a tenth
+
+
+# A word of an alphabet weighs as much as one character of the scripts that write words with one or two of them.
+_ALPHABETS = {
+    "Latin": re.compile(r"[A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ]+"),
+    "Cyrillic": re.compile(r"[Ѐ-ӿ]+"),
+    "Greek": re.compile(r"[Ͱ-Ͽ]+"),
+    "Arabic": re.compile(r"[\u0600-\u06ff\u0750-\u077f]+"),
+    "Hebrew": re.compile(r"[\u0590-\u05ff]+"),
+    "Devanagari": re.compile(r"[\u0900-\u097f]+"),
+    "Hangul": re.compile(r"[\u1100-\u11ff\uac00-\ud7af]+"),
+}
+_CHARACTERS = {
+    "Han": re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]"),
+    "Kana": re.compile(r"[\u3041-\u3096\u30a1-\u30fa]"),
+    "Thai": re.compile(r"[\u0e01-\u0e2e]"),
+}
+_WEIGHED = {**_ALPHABETS, **_CHARACTERS}
+_KANA_SHARE = 0.2
+
+OTHER = "other"
 
 
 def quantiles(values: Sequence[int]) -> dict[str, int]:
@@ -184,3 +205,22 @@ def _called(value: str) -> tuple[str, ...]:
         return tuple(call.name for call in parse_call_text(split_thought(value, notes)[1], notes)[1])
     except Reject:
         return ("(unreadable)",)
+
+
+def script_of(text: str) -> str:
+    """The script that a text is mostly written in, as a cheap stand-in for its language: ``Latin``, ``Han``, ….
+
+    It is the one with the most words (alphabets) or characters (Han, Kana and Thai). Text with a fifth of Kana is
+    ``Kana``, whatever Han it has besides: it is Japanese. ``other`` without any letter.
+
+    >>> script_of("Good morning"), script_of("早上好"), script_of("おはよう、世界"), script_of("42")
+    ('Latin', 'Han', 'Kana', 'other')
+    """
+    if text.isascii():
+        return "Latin" if _ALPHABETS["Latin"].search(text) else OTHER
+    weights = {name: len(pattern.findall(text)) for name, pattern in _WEIGHED.items()}
+    main = max(weights, key=weights.__getitem__)
+    if weights[main] == 0:
+        return OTHER
+    is_japanese = main == "Han" and weights["Kana"] >= _KANA_SHARE * weights["Han"]
+    return "Kana" if is_japanese else main

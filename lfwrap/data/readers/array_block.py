@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import orjson
+
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.formats.parts.arguments import spelled_float, unique_object
-from lfwrap.data.readers.blocks import decode
+from lfwrap.data.readers.blocks import NotUtf8Error, decode
 from lfwrap.data.readers.chunk_plan import Chunk
 
 
@@ -30,9 +32,9 @@ _NEAR_THE_END = 16
 class ArrayBlock:
     """Items of a JSON array; ``items`` holds them as a quick parser gave them, or is empty when it could not."""
 
-    def __init__(self, content: bytes, chunk: Chunk, items: list[Any]) -> None:
+    def __init__(self, content: bytes, chunk: Chunk) -> None:
         self.content = content
-        self.items = items
+        items = self.items = _quick_items(content, chunk)
         self.blanks: list[int] = []
         self.trailing_comma = False
         self._final = chunk.final
@@ -73,6 +75,21 @@ class ArrayBlock:
             if not self.items:
                 self.consumed_bytes = len(self._text[: walk.consumed].encode())
         return self._exact
+
+
+def _quick_items(content: bytes, chunk: Chunk) -> list[Any]:
+    """The items of an array by a quick parser; none where it stumbles, over a broken row or a wrong cut."""
+    body = content if chunk.final else content.rstrip().removesuffix(b",")
+    before, after = (b'{"k":[', b"") if chunk.plan.key and chunk.final else (b"[", b"" if chunk.final else b"]")
+    try:
+        items = orjson.loads(before + body + after)
+    except ValueError:
+        try:
+            content.decode()
+        except UnicodeDecodeError as error:
+            raise NotUtf8Error from error
+        return []
+    return list(items["k"] if isinstance(items, dict) else items)
 
 
 @dataclass(slots=True)

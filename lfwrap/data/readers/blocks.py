@@ -76,7 +76,7 @@ def decode(content: bytes) -> str:
 
 
 class LineBlock:
-    """One JSON value a line. Its size and blank lines are known once `scan`, or the quick lane, went over it."""
+    """One JSON value a line. Its size and blank lines are known once `scan`, or the fast path, went over it."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content

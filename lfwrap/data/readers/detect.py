@@ -298,7 +298,7 @@ def _names(look: Look, records: Sequence[Mapping[str, Any]], options: ConvertOpt
 
 
 def _shape(look: Look, records: Sequence[Mapping[str, Any]], options: ConvertOptions) -> Shape | None:
-    """The columns for the quick lane: all that a JSON row has, any that a CSV row has; no system, no history."""
+    """The columns for the fast path: all that a JSON row has, any that a CSV row has; no system, no history."""
     names = _names(look, records, options)
     columns = resolve_columns(names, options.columns)
     if look.records is not None or "instruction" not in columns or columns.keys() & {"system", "history"}:

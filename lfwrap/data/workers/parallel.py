@@ -1,9 +1,14 @@
-"""Work on chunks in several processes, with the results in order and their lines in memory that is shared."""
+"""Tasks in several processes, with the results in order and their output lines in memory that is shared.
+
+A pipe would copy the lines four times, and a file costs the kernel fresh pages for every chunk; the same few pages of
+memory, again and again, cost one copy.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import mmap
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +20,6 @@ from typing import NamedTuple, Self, TypeVar
 from lfwrap.data.schema.conversation import Tool
 from lfwrap.data.workers.pool import Pool, calls_in_hand
 from lfwrap.data.workers.processes import quickest_method
-from lfwrap.data.workers.shared_memory import InSlot, Slots, put_in_file, take_from_file
 from lfwrap.data.workers.task import ChunkResult, Task, run_task
 
 _SLOT_BYTES = 4 << 20
@@ -152,7 +156,7 @@ def _without_tools(task: Task) -> Task:
 
 
 def _run_task(call: _Call) -> tuple[ChunkResult, InSlot | Path]:
-    """In a worker: an result, and where its lines are."""
+    """In a worker: a result, and where its lines are."""
     kept, task = _kept[0], call.task
     if kept.tools:
         options = replace(task.conversion.options, tools=kept.tools)
@@ -161,3 +165,56 @@ def _run_task(call: _Call) -> tuple[ChunkResult, InSlot | Path]:
     lines, result.lines = result.lines, b""
     place = kept.slots.fill(call.slot, lines) if kept.slots is not None and call.slot is not None else None
     return result, place or put_in_file(lines, kept.scratch)
+
+
+class InSlot(NamedTuple):
+    """Where lines lie in shared memory."""
+
+    slot: int
+    size_bytes: int
+
+
+class Slots:
+    """Pieces of memory that processes forked later on share: a worker fills one, its parent reads it and frees it."""
+
+    def __init__(self, count: int, size_bytes: int) -> None:
+        """Reserve memory; none of it is taken before it is written to."""
+        self._pieces = [mmap.mmap(-1, size_bytes) for _ in range(count)]
+        self._free = list(range(count))
+
+    def acquire(self) -> int:
+        """A slot that nobody uses. Raises IndexError when there is none."""
+        return self._free.pop()
+
+    def release(self, slot: int) -> None:
+        """Let others use a slot."""
+        self._free.append(slot)
+
+    def fill(self, slot: int, lines: bytes | bytearray | memoryview) -> InSlot | None:
+        """Put lines into a slot; None where they don't fit."""
+        piece = self._pieces[slot]
+        if len(lines) > len(piece):
+            return None
+        piece[: len(lines)] = lines
+        return InSlot(slot, len(lines))
+
+    def view(self, place: InSlot) -> memoryview:
+        """The lines in a slot; they stand there until the slot is released."""
+        return memoryview(self._pieces[place.slot])[: place.size_bytes]
+
+
+def put_in_file(lines: bytes | bytearray | memoryview, folder: Path) -> Path:
+    """A new file with these lines."""
+    import tempfile
+
+    descriptor, name = tempfile.mkstemp(prefix="lines.", dir=folder)
+    with os.fdopen(descriptor, "wb") as sink:
+        sink.write(lines)
+    return Path(name)
+
+
+def take_from_file(path: Path) -> bytes:
+    """The lines of a file, which is gone afterwards."""
+    content = path.read_bytes()
+    path.unlink()
+    return content

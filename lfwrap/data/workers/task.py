@@ -9,14 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from lfwrap.data.convert.converted_rows import Rows
+from lfwrap.data.convert.converted_rows import ConvertedRows
 from lfwrap.data.convert.fast_path import convert_block
 from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.readers.array_block import ArrayBlock
-from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, NotUtf8Error, RecordBlock
+from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, RecordBlock
 from lfwrap.data.readers.chunk_plan import Chunk, Layout
 from lfwrap.data.schema.plain_rows import Shape
 from lfwrap.data.schema.redaction import redact
@@ -33,7 +31,7 @@ class Task:
     Attributes:
         chunk: what to read.
         conversion: how to convert it.
-        shape: the columns of a plain table, for the quick lane.
+        shape: the columns of a plain table, for the fast path.
     """
 
     chunk: Chunk
@@ -131,25 +129,10 @@ def _load(chunk: Chunk) -> Block:
         return LineBlock(content)
     if chunk.plan.layout is Layout.CSV:
         return CsvBlock(content, chunk)
-    return ArrayBlock(content, chunk, _quick_items(content, chunk))
+    return ArrayBlock(content, chunk)
 
 
-def _quick_items(content: bytes, chunk: Chunk) -> list[Any]:
-    """The items of an array by a quick parser; none where it stumbles, over a broken row or a wrong cut."""
-    body = content if chunk.final else content.rstrip().removesuffix(b",")
-    before, after = (b'{"k":[', b"") if chunk.plan.key and chunk.final else (b"[", b"" if chunk.final else b"]")
-    try:
-        items = orjson.loads(before + body + after)
-    except ValueError:
-        try:
-            content.decode()
-        except UnicodeDecodeError as error:
-            raise NotUtf8Error from error
-        return []
-    return list(items["k"] if isinstance(items, dict) else items)
-
-
-def _places(block: Block, rows: Rows, blanks: set[int]) -> dict[int, Place]:
+def _places(block: Block, rows: ConvertedRows, blanks: set[int]) -> dict[int, Place]:
     wanted = sorted({*rows.rejects, *(position for position, notes in rows.notes.items() if notes.warnings)})
     lines = block.lines_of(wanted)
     before = sorted(blanks)
@@ -161,7 +144,7 @@ def _places(block: Block, rows: Rows, blanks: set[int]) -> dict[int, Place]:
     return places
 
 
-def _warnings(rows: Rows, places: Mapping[int, Place]) -> dict[str, Warned]:
+def _warnings(rows: ConvertedRows, places: Mapping[int, Place]) -> dict[str, Warned]:
     warned: dict[str, Warned] = {}
     for position in sorted(rows.notes):
         for rule, message in rows.notes[position].warnings:

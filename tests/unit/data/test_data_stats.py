@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.data.datasets.dataset import find_stored_set
-from lfwrap.data.datasets.stats import count_rows, histogram, quantiles
+from lfwrap.data.datasets.stats import count_rows, histogram, quantiles, script_of
 from lfwrap.data.prepare import Request, prepare
-from lfwrap.data.schema.scripts import script_of
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=200))

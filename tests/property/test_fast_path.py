@@ -1,4 +1,4 @@
-"""The quick lane and the slow lane, any number of processes and any cut write the same bytes."""
+"""The fast path and the record path, any number of processes and any cut write the same bytes."""
 
 import csv
 import io
@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lfwrap.data.convert import validate
-from lfwrap.data.convert.fast_path import convert_block
-from lfwrap.data.convert.prefilter import rules_screen
+from lfwrap.data.convert.fast_path import convert_block, rules_prefilter
 from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.prepare import Request, prepare
@@ -21,7 +20,6 @@ from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock
 from lfwrap.data.readers.chunk_plan import Chunk, ChunkPlan, Layout
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool
 from lfwrap.data.schema.plain_rows import Shape, plain_line
-from lfwrap.data.workers.task import _quick_items
 
 SHAPE = Shape("instruction", "input", "output")
 PIECES = st.sampled_from(
@@ -50,7 +48,7 @@ def block_of(layout: Layout, content: bytes) -> Block:
         return LineBlock(content)
     if layout is Layout.CSV:
         return CsvBlock(content, chunk)
-    return ArrayBlock(content, chunk, _quick_items(content, chunk))
+    return ArrayBlock(content, chunk)
 
 
 def account(block: Block, shape: Shape | None, template: str) -> tuple[Any, ...]:
@@ -68,7 +66,7 @@ def account(block: Block, shape: Shape | None, template: str) -> tuple[Any, ...]
 @example(
     [({"instruction": "q", "system": "s", "output": "a"}, 1), ({"instruction": "q", "output": "a", "x": 1}, 0)], ""
 )
-def test_json_lanes_agree(rows: list[tuple[dict[str, Any], int]], template: str) -> None:
+def test_json_paths_agree(rows: list[tuple[dict[str, Any], int]], template: str) -> None:
     texts = [dumps(row, style) for row, style in rows]
     lines = "\n".join(texts).encode()
     assert account(block_of(Layout.LINES, lines), SHAPE, template) == account(
@@ -82,7 +80,7 @@ def test_json_lanes_agree(rows: list[tuple[dict[str, Any], int]], template: str)
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.lists(TEXTS, max_size=4), max_size=6))
-def test_csv_lanes_agree(rows: list[list[str]]) -> None:
+def test_csv_paths_agree(rows: list[list[str]]) -> None:
     sink = io.StringIO(newline="")
     csv.writer(sink).writerows(rows)
     content = sink.getvalue().encode()
@@ -96,7 +94,7 @@ def test_csv_lanes_agree(rows: list[list[str]]) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(TEXTS, TEXTS, st.sampled_from(["", "qwen", "llama3", "mistral", "glm4", "gemma3"]))
-def test_no_rule_speaks_where_the_screen_is_silent(question: str, answer: str, template: str) -> None:
+def test_no_rule_speaks_where_the_prefilter_is_silent(question: str, answer: str, template: str) -> None:
     notes = RowNotes()
     conversation = Conversation((Message(Role.USER, question), Message(Role.ASSISTANT, answer)))
     try:
@@ -104,7 +102,7 @@ def test_no_rule_speaks_where_the_screen_is_silent(question: str, answer: str, t
         silent = not notes.warnings
     except Reject:
         silent = False
-    assert silent or rules_screen(template).starts_of_lines(plain_line(question, "", answer)) == [0]
+    assert silent or rules_prefilter(template).starts_of_lines(plain_line(question, "", answer)) == [0]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "compact", "csv"])

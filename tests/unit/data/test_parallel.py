@@ -6,7 +6,7 @@ import pytest
 
 from lfwrap.data.prepare import Request, prepare
 from lfwrap.data.workers import parallel
-from lfwrap.data.workers.shared_memory import Slots, put_in_file, take_from_file
+from lfwrap.data.workers.parallel import Slots, put_in_file, take_from_file
 
 
 def test_a_slot_holds_what_fits_until_it_is_released() -> None:
