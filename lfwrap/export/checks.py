@@ -15,13 +15,11 @@ from lfwrap.errors import PreflightError, RunStateError, UsageError
 from lfwrap.export.formats.adapter import check_adapter
 from lfwrap.export.formats.gguf import GgufTools, check_gguf_tools, gguf_bytes
 from lfwrap.export.formats.gptq import check_gptq, refuse_awq
-from lfwrap.export.formats.merge_check import weight_bytes
 from lfwrap.export.hub import check_push
 from lfwrap.export.model_card import load_evaluation
 from lfwrap.export.options import DTYPE_BYTES, NOTE, ExportOptions
 from lfwrap.files import locked
-from lfwrap.inference.target import Target, load_facts_json
-from lfwrap.model.hf_config import find_config
+from lfwrap.inference.target import Target
 from lfwrap.units import format_bytes
 
 _SPARE_BYTES = 64 << 20
@@ -86,11 +84,10 @@ def staged(out: Path) -> Iterator[Path]:
 
 def check_space(target: Target, out: Path, options: ExportOptions) -> None:
     """The size of all that is to be written, from the base's files where they are local; a hub model's is not known."""
-    config = find_config(target.model)
-    size = weight_bytes(config.parent) if config else 0
-    if config is None or size == 0:
+    size = target.base.weight_bytes() if target.base else 0
+    if target.base is None or size == 0:
         return
-    values = load_facts_json(config)
+    values = target.base.config()
     stored = str(values.get("dtype") or values.get("torch_dtype") or "float32")
     half = math.ceil(size * 2 / DTYPE_BYTES.get(stored, 2))
     needed = _SPARE_BYTES

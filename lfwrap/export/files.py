@@ -12,8 +12,8 @@ from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_process import WorkerProcess
 from lfwrap.files import write_json
-from lfwrap.inference.target import Target, has_any, load_facts_json
-from lfwrap.model.hf_config import find_config
+from lfwrap.inference.target import Target
+from lfwrap.model.folder import ModelFolder, read_json_object
 
 _SOURCES = {
     "base": "the base model's own chat template",
@@ -94,8 +94,7 @@ class FilesJob:
         """Start it; ``folder`` is made. Raises PreflightError when the engine's Python can't be started."""
         folder.mkdir(parents=True)
         self._folder = folder
-        arguments = target.engine_arguments(quantized=False)
-        arguments.pop("adapter_name_or_path", None)
+        arguments = target.engine_arguments(quantized=False, adapters=())
         environment = engine_environment(model_is_local=target.model_is_local, runs_model=False)
         self._worker = WorkerProcess(engine.python, "export_files", environment=environment)
         self._job = {"arguments": arguments, "out": str(folder), "text_only": is_text_only(target)}
@@ -127,31 +126,29 @@ class FilesJob:
 
 def is_text_only(target: Target) -> bool:
     """Whether a tokenizer is all that the model's folder holds beside weights: no processor of images or sound."""
-    config = find_config(target.model)
-    if config is None or not target.model_is_local or target.options.get("trust_remote_code"):
+    if target.base is None or not target.model_is_local or target.options.get("trust_remote_code"):
         return False
-    return not has_any(config.parent, ("*processor*.json", "*.py"))
+    return not target.base.has_processor_or_code()
 
 
 def write_model_config(target: Target, folder: Path, dtype: str) -> None:
     """The base's config.json with the exported type, and its generation_config.json. Raises PreflightError."""
-    config = find_config(target.model)
-    assert config is not None  # noqa: S101 - only for bases that lie in a folder
-    values = load_facts_json(config)
+    base = target.base
+    assert base is not None  # noqa: S101 - only for bases that lie in a folder
+    values = base.config()
     values.pop("_name_or_path", None)
     key = "torch_dtype" if "torch_dtype" in values and "dtype" not in values else "dtype"
     write_json(folder / "config.json", {**values, key: dtype})
-    generation = config.with_name("generation_config.json")
-    if generation.is_file():
-        shutil.copyfile(generation, folder / generation.name)
+    if base.generation_config.is_file():
+        shutil.copyfile(base.generation_config, ModelFolder(folder).generation_config)
 
 
 def _set_stop_ids(folder: Path, stop_ids: tuple[int, ...]) -> None:
     """Runtimes stop at the tokens of generation_config.json: those of the training belong there too."""
-    path = folder / "generation_config.json"
+    path = ModelFolder(folder).generation_config
     if not path.is_file() or not stop_ids:
         return
-    values = load_facts_json(path)
+    values = read_json_object(path)
     stated = values.get("eos_token_id")
     before = stated if isinstance(stated, list) else [stated] if isinstance(stated, int) else []
     ids = list(dict.fromkeys([*before, *stop_ids]))

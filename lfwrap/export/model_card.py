@@ -11,8 +11,9 @@ import orjson
 
 from lfwrap import __version__
 from lfwrap.errors import DataError
-from lfwrap.inference.target import Target, load_facts_json
+from lfwrap.inference.target import Target
 from lfwrap.masking import mask_secrets
+from lfwrap.model.folder import read_json_object
 from lfwrap.recipe.jinja_templates import render_template
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import load_run
@@ -116,13 +117,13 @@ def _files(out: Path) -> Iterator[str]:
 
 def _data(paths: RunPaths) -> Iterator[dict[str, Any]]:
     """Each data set: rows as prepared, what they came from, and the hash of the file that was trained on."""
-    files = load_facts_json(paths.inputs).get("files", {}) if paths.inputs.is_file() else {}
+    files = read_json_object(paths.inputs).get("files", {}) if paths.inputs.is_file() else {}
     for what, entry in files.items():
         if not what.startswith(_DATASET):
             continue
         name, path = what.removeprefix(_DATASET), Path(entry["path"])
         report_path = path.with_suffix(".report.json")
-        report = load_facts_json(report_path) if report_path.is_file() else {}
+        report = read_json_object(report_path) if report_path.is_file() else {}
         yield {
             "name": name,
             "rows": report.get("train_rows", report.get("rows_out", "not recorded")),

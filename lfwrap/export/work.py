@@ -17,7 +17,6 @@ from lfwrap.export.formats.adapter import name_base, write_adapter
 from lfwrap.export.formats.gguf import GgufTools, fallback_note, write_gguf
 from lfwrap.export.formats.gguf_parity import GgufReport, measure_gguf, require_gguf
 from lfwrap.export.formats.gptq import readable_on_cpu, write_gptq
-from lfwrap.export.formats.merge_check import weight_bytes
 from lfwrap.export.formats.merged import MergeSettings, check_model_folder, move_into, write_merged
 from lfwrap.export.formats.ollama import ollama_name, write_modelfile
 from lfwrap.export.model_card import render_card
@@ -34,7 +33,7 @@ from lfwrap.inference.parity import (
 )
 from lfwrap.inference.spare_gpu import choose_gpu
 from lfwrap.inference.target import Target
-from lfwrap.model.hf_config import find_config
+from lfwrap.model.folder import ModelFolder
 from lfwrap.units import format_bytes
 
 Say = Callable[[str], None]
@@ -112,8 +111,7 @@ class ExportWork:
 
     def _choose_devices(self) -> str | None:
         """The GPU to compare on; empty when none has room, None where there is none."""
-        config = find_config(self._target.model)
-        size = weight_bytes(config.parent) if config else 0
+        size = self._target.base.weight_bytes() if self._target.base else 0
         devices, free_bytes = choose_gpu(size)
         if devices == "":
             self._say(
@@ -161,7 +159,7 @@ class ExportWork:
     def _make_merged(self) -> None:
         move_into(self.merged, self.stage)
         self.merged = self.stage
-        size = weight_bytes(self.stage)
+        size = ModelFolder(self.stage).weight_bytes()
         self._products.append({"format": "merged", "folder": ".", "weights_bytes": size, "merged_by": self._how})
         write_modelfile(self.stage, ".", self.files, name=self._name, template=self._target.template, model=self.stage)
 

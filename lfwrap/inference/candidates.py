@@ -11,12 +11,12 @@ from typing import Any
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.errors import RunStateError, UsageError
 from lfwrap.files import canonical_json
-from lfwrap.inference.target import MODEL_WEIGHTS, Target, TargetKind, load_facts_json, resolve_target
+from lfwrap.inference.target import Target, TargetKind, resolve_target
+from lfwrap.model.folder import ModelFolder
 from lfwrap.run.folder.record import DEFAULT_RUNS_DIR, Run, load_run
 
 BASE = "base"
 _NAMED = re.compile(r"^(?P<name>[^=/\\]+)=(?P<path>.+)$")
-_ADAPTER_WEIGHTS = ("adapter_model*.safetensors", "adapter_model*.bin", "adapter_config.json")
 _RUN_NAME = re.compile(r"^\d{8}T\d{6}Z-(?P<recipe>.+)-[0-9a-f]{8}(?:-\d+)?$")
 _UNSAFE = re.compile(r"[^\w.-]+")
 
@@ -132,25 +132,9 @@ def load_key(target: Target) -> bytes:
 
     An adapter that no other can stand beside has a load of its own.
     """
-    return canonical_json([target.engine_arguments(), str(target.adapter) if _stands_alone(target) else None])
-
-
-def _stands_alone(target: Target) -> bool:
-    """Whether an adapter alters the base itself, as the worker judges it, or peft can't keep it beside another's kind.
-
-    It alters the base when its initialisation took a part out of the weights (PiSSA and its like), when it brings
-    biases, or when it repeats layers.
-    """
-    if target.adapter is None:
-        return False
-    config = load_facts_json(target.adapter / "adapter_config.json")
-    made = config.get("init_lora_weights")
-    return (
-        (isinstance(made, str) and made.startswith(("pissa", "olora", "corda", "loftq")))
-        or config.get("bias") not in {None, "none"}
-        or any(config.get(key) for key in ("layer_replication", "trainable_token_indices", "target_parameters"))
-        or config.get("peft_type") not in {None, "LORA"}
-    )
+    adapter = target.adapter_folder
+    alone = str(adapter.path) if adapter and adapter.changes_the_base() else None
+    return canonical_json([target.engine_arguments(), alone])
 
 
 def group_by_load(contestants: Sequence[Contestant]) -> list[list[Contestant]]:
@@ -163,10 +147,7 @@ def group_by_load(contestants: Sequence[Contestant]) -> list[list[Contestant]]:
 
 def weights_fingerprint(target: Target) -> list[list[Any]]:
     """Name, size and time of the files of the weights: others mean other answers. Empty for a model on a hub."""
-    folder = target.adapter or Path(target.model)
-    patterns = _ADAPTER_WEIGHTS if target.adapter else (*MODEL_WEIGHTS, "config.json")
-    files = sorted(path for pattern in patterns for path in folder.glob(pattern)) if folder.is_dir() else []
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    return (target.adapter_folder or ModelFolder(Path(target.model))).identity()
 
 
 def _short_names(targets: Sequence[tuple[int, Target]]) -> Iterator[tuple[int, str]]:

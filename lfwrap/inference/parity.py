@@ -245,8 +245,7 @@ class Comparison:
 
 def exported_side(target: Target, folder: str, *, quantized: bool = False) -> Side:
     """An exported folder, loaded with the options of the training."""
-    arguments = target.engine_arguments(quantized=False) | {"model_name_or_path": folder}
-    arguments.pop("adapter_name_or_path", None)
+    arguments = target.engine_arguments(quantized=False, adapters=()) | {"model_name_or_path": folder}
     return Side(arguments, quantized=quantized)
 
 

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.errors import PreflightError, RunStateError, UsageError
-from lfwrap.model.hf_config import find_config
-from lfwrap.model.weight_files import check_weights
+from lfwrap.model.folder import (
+    ADAPTER_CONFIG,
+    AdapterFolder,
+    FolderKind,
+    ModelFolder,
+    folder_kind,
+    is_adapter,
+    is_checkpoint,
+    read_json_object,
+)
+from lfwrap.model.hub import has_hub_form
+from lfwrap.model.training_note import CARRIED_KEYS, QUANTIZATION_KEYS, read_note
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import DEFAULT_RUNS_DIR, Run, RunState, load_run
-from lfwrap.run.folder.training_note import CARRIED_KEYS, QUANTIZATION_KEYS, read_note
 from lfwrap.suggest import did_you_mean
 from lfwrap.yaml_files import load_yaml
 
-MODEL_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tiktoken.model")
+_MISSING = {
+    "config.json": "config.json",
+    "weights": "weights (*.safetensors)",
+    "tokenizer": "a tokenizer (tokenizer.json)",
+}
 _NOTES = ("export.json", "lfwrap-checkpoint.json")
-_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 _RUN_LEVELS = 3  # RUN/output/checkpoint-N
 
 
@@ -70,8 +78,29 @@ class Target:
         """Whether the base model lies in a folder, so that nothing is to be fetched."""
         return Path(self.model).is_dir()
 
-    def engine_arguments(self, *, quantized: bool = True) -> dict[str, Any]:
-        """The engine's keys that load the base model (prior adapters folded in), without this adapter."""
+    @property
+    def base(self) -> ModelFolder | None:
+        """The folder of the base or whole model, in the hub's cache too; None where it is not on this machine."""
+        return ModelFolder.find(self.model)
+
+    @property
+    def adapter_folder(self) -> AdapterFolder | None:
+        """The adapter's folder as such; None for a whole model."""
+        return AdapterFolder(self.adapter) if self.adapter else None
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """All adapters in the order in which they stand on the base: those below, then the target's."""
+        return (*self.prior_adapters, *([str(self.adapter)] if self.adapter else []))
+
+    def engine_arguments(self, *, quantized: bool = True, adapters: Sequence[str] | None = None) -> dict[str, Any]:
+        """The engine's keys that load the model.
+
+        Args:
+            quantized: load the base in the few bits that it was trained in, where it was.
+            adapters: what the engine loads onto the base: by default only the adapters below the target's, which a
+                worker then attaches; `adapters` for all of them, ``()`` for the base alone.
+        """
         arguments: dict[str, Any] = {
             "model_name_or_path": self.model,
             "template": self.template,
@@ -80,8 +109,9 @@ class Target:
         }
         if quantized:
             arguments |= self.quantization
-        if self.prior_adapters:
-            arguments["adapter_name_or_path"] = ",".join(self.prior_adapters)
+        named = self.prior_adapters if adapters is None else adapters
+        if named:
+            arguments["adapter_name_or_path"] = ",".join(named)
         return arguments
 
     def to_json(self) -> dict[str, Any]:
@@ -138,25 +168,15 @@ def resolve_target(
     if not folder.is_dir():
         raise PreflightError(f"{folder}: a file", hint="Name a run, or the folder of a checkpoint, adapter or model.")
     folder = folder.resolve()
-    if (folder / "adapter_config.json").is_file():
-        return _adapter_target(name, folder, wishes)
-    if (folder / "config.json").is_file():
-        return _whole_model(name, str(folder), wishes)
+    match folder_kind(folder):
+        case FolderKind.ADAPTER:
+            return _adapter_target(name, folder, wishes)
+        case FolderKind.MODEL:
+            return _whole_model(name, str(folder), wishes)
     raise PreflightError(
-        f"{folder}: neither a run, nor an adapter, nor a model: no record.json, adapter_config.json or config.json",
+        f"{folder}: neither a run, nor an adapter, nor a model: no record.json, {ADAPTER_CONFIG} or config.json",
         hint="`lfwrap runs list` names the runs; a checkpoint lies in RUN/output/checkpoint-N.",
     )
-
-
-def load_facts_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises PreflightError when it can't be read or is something else."""
-    try:
-        value = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise PreflightError(f"{path}: can't be read: {error}", hint="Is the folder complete?") from error
-    if not isinstance(value, dict):
-        raise PreflightError(f"{path}: no JSON object", hint="Is the folder complete?")
-    return value
 
 
 def check_base(target: Target) -> None:
@@ -166,34 +186,21 @@ def check_base(target: Target) -> None:
         PreflightError: no folder, no config.json, no weights, or no tokenizer; the message says which.
     """
     folder = Path(target.model).expanduser()
-    if _HUB_ID.match(target.model) and not folder.exists():
+    if has_hub_form(target.model) and not folder.exists():
         return  # a hub id: the engine fetches it
     if not folder.is_dir():
         raise PreflightError(
             f"{folder}: the base model of {target.name} is not there",
             hint="If it has moved, say where it is now: --base-model DIR.",
         )
-    lacking = [
-        what
-        for what, patterns in (
-            ("config.json", ("config.json",)),
-            ("weights (*.safetensors)", MODEL_WEIGHTS),
-            ("a tokenizer (tokenizer.json)", TOKENIZER_FILES),
-        )
-        if not has_any(folder, patterns)
-    ]
-    problems = [f"{what} missing" for what in lacking] or check_weights(folder, "model")
+    base = ModelFolder(folder)
+    problems = [f"{_MISSING[part]} missing" for part in base.lacking()] or base.weight_problems()
     if problems:
         raise PreflightError(f"{folder}: no whole model: {'; '.join(problems)}", hint="Fetch or export it again.")
 
 
-def has_any(folder: Path, patterns: tuple[str, ...]) -> bool:
-    """Whether a folder holds a file of one of these names; an empty file does not count."""
-    return any(path.is_file() and path.stat().st_size for pattern in patterns for path in folder.glob(pattern))
-
-
 def _is_hub_id(name: str, runs_dir: Path) -> bool:
-    return bool(_HUB_ID.match(name)) and not Path(name).parent.is_dir() and not (runs_dir / name).exists()
+    return has_hub_form(name) and not Path(name).parent.is_dir() and not (runs_dir / name).exists()
 
 
 def _check_template(template: str | None, facts: EngineFacts) -> None:
@@ -224,16 +231,16 @@ def _unfinished(run: Run) -> RunStateError:
 def _trained(run: Run, folder: Path, kind: TargetKind, wishes: _Wishes) -> Target:
     """The result in ``folder``, with the settings of the run that made it."""
     settings = load_yaml(run.paths.engine_yaml).values if run.paths.engine_yaml.is_file() else {}
-    is_adapter = (folder / "adapter_config.json").is_file()
-    stated = _stated_base(folder) if is_adapter else None
-    model = _located(wishes.base_model or run.record.base_model) if is_adapter else str(folder)
+    adapter = AdapterFolder(folder) if is_adapter(folder) else None
+    stated = adapter.base_model() if adapter else None
+    model = _located(wishes.base_model or run.record.base_model) if adapter else str(folder)
     target = Target(
         name=str(folder),
         kind=kind,
         model=model,
-        adapter=folder if is_adapter else None,
+        adapter=folder if adapter else None,
         template=wishes.template or run.record.template or "",
-        **_loading(settings, is_adapter=is_adapter),
+        **_loading(settings, has_adapter=adapter is not None),
         run=run.paths.name,
         stated_base=stated or run.record.base_model,
     )
@@ -241,12 +248,12 @@ def _trained(run: Run, folder: Path, kind: TargetKind, wishes: _Wishes) -> Targe
     return target if target.template else replace(target, template=_template_of(model, wishes.facts))
 
 
-def _loading(settings: Mapping[str, Any], *, is_adapter: bool) -> dict[str, Any]:
+def _loading(settings: Mapping[str, Any], *, has_adapter: bool) -> dict[str, Any]:
     """What a training's settings say of how its result is loaded: fields of a target."""
     return {
         "options": {key: settings[key] for key in CARRIED_KEYS if settings.get(key) is not None},
         "quantization": {key: settings[key] for key in QUANTIZATION_KEYS if settings.get(key) is not None},
-        "prior_adapters": _prior_adapters(settings) if is_adapter else (),
+        "prior_adapters": _prior_adapters(settings) if has_adapter else (),
     }
 
 
@@ -258,13 +265,13 @@ def _prior_adapters(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _check_result(target: Target, folder: Path) -> None:
-    problems = check_weights(folder, "adapter_model") if target.adapter is not None else []
+    problems = target.adapter_folder.weight_problems() if target.adapter_folder else []
     if problems:
         raise PreflightError(
             f"{folder}: half an adapter: {'; '.join(problems)}",
             hint="The engine was stopped while it saved, or the copy was: use the checkpoint before it, or copy again.",
         )
-    if target.adapter is None and not (folder / "config.json").is_file():
+    if target.adapter is None and folder_kind(folder) is not FolderKind.MODEL:
         raise PreflightError(
             f"{folder}: holds neither an adapter nor a model", hint="Train again, or name a checkpoint of the run."
         )
@@ -272,18 +279,17 @@ def _check_result(target: Target, folder: Path) -> None:
 
 
 def _adapter_target(name: str, folder: Path, wishes: _Wishes) -> Target:
-    kind = TargetKind.CHECKPOINT if folder.name.startswith("checkpoint-") else TargetKind.ADAPTER
+    kind = TargetKind.CHECKPOINT if is_checkpoint(folder) else TargetKind.ADAPTER
     run = _run_of(folder)
     if run is not None:
         return replace(_trained(run, folder, kind, wishes), name=name)
-    stated = _stated_base(folder)
+    adapter = AdapterFolder(folder)
+    stated = adapter.base_model()
     model = wishes.base_model or stated
     if not model:
-        raise PreflightError(
-            f"{folder / 'adapter_config.json'}: does not name its base model", hint="Say it: --base-model DIR."
-        )
+        raise PreflightError(f"{adapter.config_file}: does not name its base model", hint="Say it: --base-model DIR.")
     model = _located(model)
-    noted = _loading(read_note(folder), is_adapter=True)
+    noted = _loading(read_note(folder), has_adapter=True)
     target = Target(name, kind, model, folder, wishes.template or "", stated_base=stated, **noted)
     _check_result(target, folder)
     template = wishes.template or _noted_template(folder, wishes.facts) or _template_of(model, wishes.facts)
@@ -294,10 +300,6 @@ def _located(model: str) -> str:
     """A folder's whole path, since children work in other folders; a hub id as it stands."""
     folder = Path(model).expanduser()
     return str(folder.absolute()) if folder.is_dir() else model
-
-
-def _stated_base(folder: Path) -> str | None:
-    return load_facts_json(folder / "adapter_config.json").get("base_model_name_or_path") or None
 
 
 def _run_of(folder: Path) -> Run | None:
@@ -313,9 +315,9 @@ def _whole_model(name: str, model: str, wishes: _Wishes) -> Target:
     if folder.is_dir():
         run = _run_of(folder)
         if run is not None:
-            kind = TargetKind.CHECKPOINT if folder.name.startswith("checkpoint-") else TargetKind.MODEL
+            kind = TargetKind.CHECKPOINT if is_checkpoint(folder) else TargetKind.MODEL
             return replace(_trained(run, folder, kind, wishes), name=name)
-    noted = _loading(read_note(folder), is_adapter=False)
+    noted = _loading(read_note(folder), has_adapter=False)
     target = Target(name, TargetKind.MODEL, model, None, wishes.template or "", **noted)
     check_base(target)
     return replace(target, template=wishes.template or _template_of(model, wishes.facts))
@@ -335,12 +337,12 @@ def _template_of(model: str, facts: EngineFacts) -> str:
 
 def _noted_template(folder: Path, facts: EngineFacts) -> str | None:
     """The template that lfwrap wrote down in a folder, by its export, its training or its making of a checkpoint."""
-    notes = (load_facts_json(path) for note in _NOTES if (path := folder / note).is_file())
+    notes = (read_json_object(path) for note in _NOTES if (path := folder / note).is_file())
     templates = (read_note(folder).get("template"), *(note.get("template") for note in notes))
     return next((template for template in templates if template in facts.templates), None)
 
 
 def _template_by_recorded_name(model: str, facts: EngineFacts) -> str | None:
-    config = find_config(model)
-    recorded = load_facts_json(config).get("_name_or_path") if config else None
+    base = ModelFolder.find(model)
+    recorded = base.config().get("_name_or_path") if base else None
     return facts.template_for(recorded) if isinstance(recorded, str) and recorded else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.files import sha256_file
-from lfwrap.model.hf_config import find_config
+from lfwrap.model.folder import ADAPTER_CONFIG, ModelFolder
 
 _SMALL_FILES = (
     "config.json",
@@ -21,7 +21,7 @@ _SMALL_FILES = (
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
-    "adapter_config.json",
+    ADAPTER_CONFIG,
 )
 _INDEXES = "*.index.json"
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
@@ -85,8 +85,8 @@ def model_folder(name: str, cwd: Path, revision: str | None = None) -> Path | No
     local = cwd / Path(name).expanduser()
     if local.is_dir():
         return local
-    config = find_config(name, revision=revision)
-    return config.parent if config is not None else None
+    found = ModelFolder.find(name, revision=revision)
+    return found.path if found else None
 
 
 def hub_commit(name: str, cwd: Path, revision: str | None = None) -> str | None:

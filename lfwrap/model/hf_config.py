@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import orjson
 from lfwrap.dirs import hub_cache
 from lfwrap.errors import PreflightError
 from lfwrap.model.shapes import ModelFacts
+from lfwrap.model.weight_files import BrokenWeightsError, read_header
 
 # model_type → what its code does that config.json does not say.
 _FAMILIES: dict[str, dict[str, Any]] = {
@@ -31,7 +31,6 @@ _FAMILIES: dict[str, dict[str, Any]] = {
 _TIED_BY_DEFAULT = {"gemma", "gemma2", "gemma3_text"}
 # safetensors' names of floating types.
 _STORED = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-_LONGEST_HEADER_BYTES = 100_000_000
 _EXPERT_COUNT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
@@ -126,15 +125,11 @@ def stored_type(folder: Path) -> str | None:
     """
     path = next(iter(sorted(folder.glob("model*.safetensors"))), None)
     try:
-        if path is None:
-            return None
-        with path.open("rb") as source:
-            (header_bytes,) = struct.unpack("<Q", source.read(8))
-            header = orjson.loads(source.read(min(header_bytes, _LONGEST_HEADER_BYTES)))
-        kinds = (entry["dtype"] for name, entry in header.items() if name != "__metadata__")
-        return next((_STORED[kind] for kind in kinds if kind in _STORED), None)
-    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError):
+        header = read_header(path) if path else {}
+    except BrokenWeightsError:
         return None
+    kinds = (str(entry.get("dtype")) for entry in header.values())
+    return next((_STORED[kind] for kind in kinds if kind in _STORED), None)
 
 
 def _tied(config: Mapping[str, Any], text: Mapping[str, Any], architecture: str) -> Any:

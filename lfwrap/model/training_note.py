@@ -7,7 +7,7 @@ template there, and with another one the model answers worse without a sign of w
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import orjson
 
 from lfwrap.errors import PreflightError
 from lfwrap.files import write_json
-from lfwrap.run.folder.paths import RunPaths
+from lfwrap.model.folder import FolderKind, folder_kind
 
 NOTE = "lfwrap-training.json"
 
@@ -50,10 +50,10 @@ def write_note(folder: Path, values: Mapping[str, Any]) -> None:
     write_json(folder / NOTE, {"schema": "lfwrap.training/1", "settings": settings})
 
 
-def note_results(paths: RunPaths, values: Mapping[str, Any]) -> None:
-    """Write the note beside the result and into every checkpoint that has weights; a full disk leaves it out."""
-    for folder in (paths.output, *paths.checkpoints()):
-        if any((folder / config).is_file() for config in ("adapter_config.json", "config.json")):
+def write_notes(folders: Iterable[Path], values: Mapping[str, Any]) -> None:
+    """Write the note into each folder that holds an adapter or a model; a full disk leaves it out."""
+    for folder in folders:
+        if folder_kind(folder) is not FolderKind.OTHER:
             with contextlib.suppress(PreflightError, OSError):
                 write_note(folder, values)
 

@@ -1,59 +1,90 @@
-"""Whether weight files are whole, told from their headers and sizes alone."""
+"""Whether weight files are whole, and what they hold, told from their headers and sizes alone.
+
+The safetensors format: 8 bytes with the header's length (little endian), the header as JSON, then the tensors' bytes.
+"""
 
 from __future__ import annotations
 
+import math
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import orjson
+
+from lfwrap.errors import PreflightError
 
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100 << 20
 _LFS_POINTER = b"version https://git-lfs"
+_NOT_A_TENSOR = "__metadata__"
 
 
-def check_safetensors(path: Path) -> str | None:
-    """What is wrong with a safetensors file, or None: its header is read, and the sizes in it compared with the file's.
+class BrokenWeightsError(Exception):
+    """A weight file that can't be used. The text says what is wrong: ``is empty or cut off``."""
 
-    The format: 8 bytes with the header's length (little endian), the header as JSON, then the tensors' bytes.
+
+def read_header(path: Path) -> dict[str, dict[str, Any]]:
+    """Tensor name → ``dtype``, ``shape`` and ``data_offsets``, as the header of a safetensors file has them.
+
+    Raises:
+        BrokenWeightsError: the file can't be read, is not a safetensors file, or has another size than its header says.
     """
     try:
         size_bytes = path.stat().st_size
         with path.open("rb") as source:
             start = source.read(_LENGTH_BYTES)
             if start.startswith(_LFS_POINTER[:_LENGTH_BYTES]):
-                return "is a Git LFS pointer, not the file itself"
+                raise BrokenWeightsError("is a Git LFS pointer, not the file itself")
             if len(start) < _LENGTH_BYTES:
-                return "is empty or cut off"
+                raise BrokenWeightsError("is empty or cut off")
             (header_bytes,) = struct.unpack("<Q", start)
             if header_bytes > min(size_bytes, _MAX_HEADER_BYTES):
-                return "is cut off or no safetensors file"
-            header = orjson.loads(source.read(header_bytes))
-        end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+                raise BrokenWeightsError("is cut off or no safetensors file")
+            header: dict[str, dict[str, Any]] = orjson.loads(source.read(header_bytes))
+        header.pop(_NOT_A_TENSOR, None)
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
     except OSError as error:
-        return f"can't be read: {error.strerror}"
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return "has a broken header"
+        raise BrokenWeightsError(f"can't be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise BrokenWeightsError("has a broken header") from error
     expected_bytes = _LENGTH_BYTES + header_bytes + end
-    return None if size_bytes == expected_bytes else f"has {size_bytes:,} bytes, its header says {expected_bytes:,}"
+    if size_bytes != expected_bytes:
+        raise BrokenWeightsError(f"has {size_bytes:,} bytes, its header says {expected_bytes:,}")
+    return header
+
+
+def check_safetensors(path: Path) -> str | None:
+    """What is wrong with a safetensors file, or None: the sizes in its header are compared with the file's."""
+    try:
+        read_header(path)
+    except BrokenWeightsError as error:
+        return str(error)
+    return None
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Tensor name → shape, from the header of a safetensors file.
+
+    Raises:
+        PreflightError: it is not one, or is cut off.
+    """
+    try:
+        return {name: tuple(entry["shape"]) for name, entry in read_header(path).items()}
+    except BrokenWeightsError as error:
+        raise PreflightError(
+            f"{path}: {error}",
+            hint="It was cut off while it was written or copied: use another checkpoint, or copy it again.",
+        ) from error
 
 
 def count_parameters(path: Path) -> int:
     """The number of elements in a safetensors file, from its header; 0 when it can't be read."""
-    if check_safetensors(path) is not None:
+    try:
+        return sum(math.prod(entry["shape"]) for entry in read_header(path).values())
+    except BrokenWeightsError:
         return 0
-    with path.open("rb") as source:
-        (header_bytes,) = struct.unpack("<Q", source.read(_LENGTH_BYTES))
-        header = orjson.loads(source.read(header_bytes))
-    total = 0
-    for name, entry in header.items():
-        if name != "__metadata__":
-            elements = 1
-            for length in entry["shape"]:
-                elements *= length
-            total += elements
-    return total
 
 
 def check_torch_file(path: Path) -> str | None:

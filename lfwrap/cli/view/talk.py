@@ -159,10 +159,11 @@ class Talk:
 
     def _load(self, text: str) -> None:
         from lfwrap.inference.candidates import split_name
+        from lfwrap.model.folder import is_adapter
 
         name, path = split_name(text)
         folder = Path(path).expanduser()
-        if not (folder / "adapter_config.json").is_file():
+        if not is_adapter(folder):
             output.say("/load NAME=DIR: DIR is no adapter's folder.")
             return
         name = name or folder.name

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 from lfwrap.errors import PreflightError
 from lfwrap.files import sha256_file, write_json
-from lfwrap.inference.target import Target, load_facts_json
-from lfwrap.model.hf_config import find_config
-from lfwrap.run.folder.training_note import write_note
+from lfwrap.inference.target import Target
+from lfwrap.model.folder import AdapterFolder
+from lfwrap.model.hub import has_hub_form
+from lfwrap.model.training_note import write_note
 
-_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 # Where the training stood, not what it made.
 _TRAINING_KEYS = ("revision", "runtime_config", "megatron_config", "megatron_core")
 
@@ -36,19 +33,16 @@ def check_adapter(target: Target) -> None:
 
 def name_base(target: Target, wanted: str | None) -> str:
     """The base's name for others: as wanted, else a hub id that is known for it, else its folder."""
-    recorded = None
-    config = find_config(target.model)
-    if config is not None:
-        recorded = load_facts_json(config).get("_name_or_path")
+    recorded = target.base.config().get("_name_or_path") if target.base else None
     for name in (wanted, target.model, target.stated_base, recorded):
-        if isinstance(name, str) and _HUB_ID.match(name) and not Path(name).exists():
+        if isinstance(name, str) and is_hub_id(name):
             return name
     return wanted or target.model
 
 
 def is_hub_id(name: str) -> bool:
     """Whether a model's name is one of a hub, not a folder."""
-    return bool(_HUB_ID.match(name)) and not Path(name).exists()
+    return has_hub_form(name) and not Path(name).exists()
 
 
 def write_adapter(target: Target, folder: Path, base: str) -> tuple[str, ...]:
@@ -57,17 +51,16 @@ def write_adapter(target: Target, folder: Path, base: str) -> tuple[str, ...]:
     Raises:
         PreflightError: what was copied is not what was there.
     """
-    assert target.adapter is not None  # noqa: S101 - the caller has seen to it
+    trained, copied = target.adapter_folder, AdapterFolder(folder)
+    assert trained is not None  # noqa: S101 - the caller has seen to it
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _WEIGHTS:
-        source = target.adapter / name
-        if source.is_file():
-            shutil.copyfile(source, folder / name)
-            if sha256_file(source) != sha256_file(folder / name):
-                raise PreflightError(f"{folder / name}: not the same bytes as {source}", hint="Is the disk sound?")
-    config: dict[str, Any] = load_facts_json(target.adapter / "adapter_config.json")
-    kept = {key: value for key, value in config.items() if key not in _TRAINING_KEYS}
-    write_json(folder / "adapter_config.json", kept | {"base_model_name_or_path": base, "inference_mode": True})
+    for source in trained.weight_files():
+        copy = folder / source.name
+        shutil.copyfile(source, copy)
+        if sha256_file(source) != sha256_file(copy):
+            raise PreflightError(f"{copy}: not the same bytes as {source}", hint="Is the disk sound?")
+    kept = {key: value for key, value in trained.config().items() if key not in _TRAINING_KEYS}
+    write_json(copied.config_file, kept | {"base_model_name_or_path": base, "inference_mode": True})
     write_note(folder, {"template": target.template, **target.options, **target.quantization})
     if is_hub_id(base):
         return ()

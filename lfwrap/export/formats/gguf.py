@@ -13,9 +13,9 @@ from pathlib import Path
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import EngineError, PreflightError, UsageError
-from lfwrap.export.formats.merge_check import read_shapes
 from lfwrap.export.formats.merged import run_logged
 from lfwrap.inference.serving.llama_server import RUNTIME_HINT, find_runtime
+from lfwrap.model.folder import ModelFolder
 
 # Type → bits a weight, for the disk; llama.cpp's own figures for a Llama of 8 billion.
 CONVERTED = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5}
@@ -101,12 +101,8 @@ def fallback_note(model: Path, kinds: Sequence[str]) -> str | None:
     Raises PreflightError: a weight file is broken.
     """
     affected = [kind for kind in kinds if "_k" in kind]
-    widths = [
-        shape[-1]
-        for path in model.glob("*.safetensors")
-        for shape in read_shapes(path).values()
-        if len(shape) == 2  # noqa: PLR2004 - a matrix
-    ]
+    shapes = ModelFolder(model).shapes().values()
+    widths = [shape[-1] for shape in shapes if len(shape) == 2]  # noqa: PLR2004 - a matrix
     odd = [width for width in widths if width % _K_BLOCK]
     if not affected or not odd:
         return None

@@ -17,7 +17,8 @@ from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import DataError, PreflightError
 from lfwrap.export.formats.merged import run_logged
 from lfwrap.files import write_bytes, write_json, write_text
-from lfwrap.inference.target import Target, load_facts_json
+from lfwrap.inference.target import Target
+from lfwrap.model.folder import ModelFolder, read_json_object
 from lfwrap.yaml_files import dump_yaml
 
 BITS = (2, 3, 4, 8)
@@ -104,9 +105,7 @@ def write_gptq(
     """
     samples = scratch / "calibration.jsonl"
     write_bytes(samples, b"".join(orjson.dumps({"text": text}) + b"\n" for text in _samples(calibration)))
-    arguments = target.engine_arguments(quantized=False)
-    arguments.pop("adapter_name_or_path", None)
-    arguments |= {
+    arguments = target.engine_arguments(quantized=False, adapters=()) | {
         "model_name_or_path": str(model),
         "export_dir": str(folder),
         "export_device": "auto",
@@ -136,7 +135,7 @@ def readable_on_cpu(folder: Path, scratch: Path) -> Path:
     for path in folder.iterdir():
         if path.name != "config.json":
             (scratch / path.name).symlink_to(path.resolve())
-    values = load_facts_json(folder / "config.json")
+    values = ModelFolder(folder).config()
     values["quantization_config"] = {**values.get("quantization_config", {}), "backend": "torch"}
     write_json(scratch / "config.json", values)
     return scratch
@@ -189,7 +188,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 def _forget_calibration(config: Path) -> None:
     """The engine writes the calibration text, as tokens, into the model's config: it stays at home."""
-    values = load_facts_json(config)
+    values = read_json_object(config)
     quantization = values.get("quantization_config")
     if isinstance(quantization, dict):
         for key in ("dataset", "tokenizer"):

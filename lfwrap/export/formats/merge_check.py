@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
-from typing import Any
-
-import orjson
 
 from lfwrap.errors import PreflightError
-from lfwrap.inference.target import Target, load_facts_json
-from lfwrap.model.hf_config import find_config
-from lfwrap.model.weight_files import check_safetensors
+from lfwrap.inference.target import Target
+from lfwrap.model.folder import ModelFolder
 
-_LENGTH_BYTES = 8
 # Keys of config.json that may differ between two copies of one model.
 _INCIDENTAL = frozenset(
     {"transformers_version", "_name_or_path", "_model_name_or_path", "torch_dtype", "dtype", "use_cache"}
@@ -46,33 +40,8 @@ def check_merge(target: Target) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def weight_bytes(folder: Path) -> int:
-    """The size of a model's weight files."""
-    files = [*folder.glob("*.safetensors")] or [*folder.glob("pytorch_model*.bin")]
-    return sum(path.stat().st_size for path in files)
-
-
-def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Tensor name → shape, from the header of a safetensors file.
-
-    Raises:
-        PreflightError: it is none, or is cut off.
-    """
-    problem = check_safetensors(path)
-    if problem:
-        raise PreflightError(
-            f"{path}: {problem}",
-            hint="It was cut off while it was written or copied: use another checkpoint, or copy it again.",
-        )
-    with path.open("rb") as source:
-        (length,) = struct.unpack("<Q", source.read(_LENGTH_BYTES))
-        header: dict[str, Any] = orjson.loads(source.read(length))
-    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
-
-
 def _check_not_quantized(target: Target) -> None:
-    config = find_config(target.model)
-    quantization = load_facts_json(config).get("quantization_config") if config else None
+    quantization = target.base.config().get("quantization_config") if target.base else None
     if quantization:
         method = quantization.get("quant_method", "quantised") if isinstance(quantization, dict) else "quantised"
         raise PreflightError(
@@ -90,10 +59,10 @@ def _same_model(model: str, stated: str | None) -> bool:
 
 def _check_configs(target: Target) -> None:
     """Where both bases can be looked at, they must describe the same model."""
-    here, there = find_config(target.model), find_config(target.stated_base or "")
+    here, there = target.base, ModelFolder.find(target.stated_base or "")
     if here is None or there is None:
         return
-    one, other = load_facts_json(here), load_facts_json(there)
+    one, other = here.config(), there.config()
     differing = sorted(key for key in (one.keys() | other.keys()) - _INCIDENTAL if one.get(key) != other.get(key))
     if differing:
         raise PreflightError(
@@ -109,17 +78,10 @@ def _check_shapes(target: Target) -> None:
     Modules that have another name in the file than in memory (experts, towers of images) can't be held against it; a
     base of another depth shows in its attention layers.
     """
-    assert target.adapter is not None  # noqa: S101 - the caller has seen to it
-    weights = target.adapter / "adapter_model.safetensors"
-    config = find_config(target.model)
-    if not weights.is_file() or config is None:
+    adapter = target.adapter_folder
+    if adapter is None or not adapter.weights_file.is_file() or target.base is None:
         return
-    base = _base_shapes(config.parent)
-    inputs = {
-        name.removeprefix("base_model.model.").split(".lora_A")[0] + ".weight": shape[-1]
-        for name, shape in read_shapes(weights).items()
-        if ".lora_A" in name and len(shape) == 2  # noqa: PLR2004 - a matrix
-    }
+    base, inputs = target.base.shapes(), adapter.input_widths()
     some_match = any(module in base for module in inputs)
     for module, width in inputs.items():
         found = base.get(module)
@@ -134,10 +96,3 @@ def _another_base(target: Target, reason: str) -> PreflightError:
         f"{target.model}: not the base of this adapter: {reason}",
         hint=f"Merge into the base that it was trained on: {target.stated_base or 'its name is not recorded'}.",
     )
-
-
-def _base_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        shapes |= read_shapes(path)
-    return shapes

@@ -18,10 +18,9 @@ from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_process import WorkerProcess, engine_failure
 from lfwrap.errors import PreflightError
 from lfwrap.export.files import write_model_config
-from lfwrap.export.formats.merge_check import read_shapes
 from lfwrap.files import write_text
-from lfwrap.inference.target import MODEL_WEIGHTS, TOKENIZER_FILES, Target, has_any, load_facts_json
-from lfwrap.model.hf_config import find_config
+from lfwrap.inference.target import Target
+from lfwrap.model.folder import AdapterFolder, ModelFolder
 from lfwrap.yaml_files import dump_yaml
 
 _POLL_S = 0.05
@@ -80,30 +79,26 @@ class Merged:
 
 def why_not_streamed(target: Target) -> str | None:
     """Why an adapter can't be merged tensor by tensor; None when it can."""
-    config = find_config(target.model)
-    if target.adapter is None or config is None:
+    adapter, base = target.adapter_folder, target.base
+    if adapter is None or base is None:
         return "no adapter on a base in a folder"
-    values = load_facts_json(config)
+    values = base.config()
     if values.get("model_type") not in KNOWN_ARCHITECTURES or target.options.get("trust_remote_code"):
         return f"model type {values.get('model_type')}"
     if target.prior_adapters or any(target.options.get(key) for key in _RESHAPING_OPTIONS):
         return "the training changed the base"
-    adapter = load_facts_json(target.adapter / "adapter_config.json")
-    odd = [key for key, plain in _PLAIN_LORA.items() if key in adapter and adapter[key] not in plain]
-    if odd or not {"r", "lora_alpha", "peft_type"} <= adapter.keys():
-        return f"no plain LoRA adapter ({', '.join(odd) or 'incomplete adapter_config.json'})"
-    return _unmatched(target, config.parent, tied=bool(values.get("tie_word_embeddings")))
+    config = adapter.config()
+    odd = [key for key, plain in _PLAIN_LORA.items() if key in config and config[key] not in plain]
+    if odd or not {"r", "lora_alpha", "peft_type"} <= config.keys():
+        return f"no plain LoRA adapter ({', '.join(odd) or f'incomplete {adapter.config_file.name}'})"
+    return _unmatched(adapter, base, tied=bool(values.get("tie_word_embeddings")))
 
 
-def _unmatched(target: Target, base: Path, *, tied: bool) -> str | None:
-    assert target.adapter is not None  # noqa: S101 - the caller has seen to it
-    weights = target.adapter / "adapter_model.safetensors"
-    if not weights.is_file() or not has_any(base, ("*.safetensors",)):
-        return "weights that are no safetensors"
-    known: set[str] = set()
-    for path in base.glob("*.safetensors"):
-        known |= read_shapes(path).keys()
-    for name in read_shapes(weights):
+def _unmatched(adapter: AdapterFolder, base: ModelFolder, *, tied: bool) -> str | None:
+    known = base.shapes()
+    if not adapter.weights_file.is_file() or not known:
+        return "weights that are not safetensors"
+    for name in adapter.shapes():
         module, found, matrix = name.removeprefix("base_model.model.").partition(".lora_")
         if not found or matrix not in {"A.weight", "B.weight"} or f"{module}.weight" not in known:
             return f"{name} has no counterpart in the base's files"
@@ -137,7 +132,7 @@ def _stream(engine: Engine, target: Target, stage: Path, settings: MergeSettings
     with WorkerProcess(engine.python, "merge_adapter", environment=environment) as worker:
         stage.mkdir(parents=True)
         write_model_config(target, stage, settings.dtype)
-        config = load_facts_json(stage / "config.json")
+        config = ModelFolder(stage).config()
         worker.send(
             {
                 "base": target.model,
@@ -154,11 +149,7 @@ def _stream(engine: Engine, target: Target, stage: Path, settings: MergeSettings
 
 def merge_settings(target: Target, stage: Path, settings: MergeSettings) -> dict[str, Any]:
     """The engine's YAML for the merge. The base is never quantised here: into a quantised one nothing can be merged."""
-    arguments = target.engine_arguments(quantized=False)
-    adapters = [*target.prior_adapters, *([str(target.adapter)] if target.adapter else [])]
-    if adapters:
-        arguments["adapter_name_or_path"] = ",".join(adapters)
-    return arguments | {
+    return target.engine_arguments(quantized=False, adapters=target.adapters) | {
         "infer_dtype": settings.dtype,
         "export_dir": str(stage),
         "export_size": settings.shard_gb,
@@ -206,19 +197,8 @@ def run_logged(argv: list[str], scratch: Path, *, local: bool, what: str = "llam
 
 def check_model_folder(folder: Path) -> None:
     """See that what was written is a whole model. Raises PreflightError with everything that is missing."""
-    lacking = [
-        what
-        for what, patterns in (
-            ("config.json", ("config.json",)),
-            ("weights", MODEL_WEIGHTS),
-            ("tokenizer", TOKENIZER_FILES),
-        )
-        if not has_any(folder, patterns)
-    ]
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = set(load_facts_json(index).get("weight_map", {}).values())
-        lacking += sorted(f"shard {shard}" for shard in shards if not (folder / shard).is_file())
+    model = ModelFolder(folder)
+    lacking = [*model.lacking(), *(f"shard {shard}" for shard in model.lacking_shards())]
     if lacking:
         raise PreflightError(
             f"the engine wrote no {', no '.join(lacking)}", hint="Is the disk full? `lfwrap doctor` shows it."

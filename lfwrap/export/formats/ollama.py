@@ -13,7 +13,7 @@ from lfwrap import __version__
 from lfwrap.errors import EngineError
 from lfwrap.export.files import ExportFiles
 from lfwrap.files import write_text
-from lfwrap.inference.target import load_facts_json
+from lfwrap.model.folder import read_json_object
 from lfwrap.recipe.jinja_templates import render_template
 
 _BINARY = "ollama"
@@ -70,7 +70,7 @@ def _parameters(model: Path) -> dict[str, Any]:
 
 
 def _load(path: Path) -> Mapping[str, Any]:
-    return load_facts_json(path) if path.is_file() else {}
+    return read_json_object(path) if path.is_file() else {}
 
 
 def ollama_name(name: str) -> str:

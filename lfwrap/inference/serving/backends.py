@@ -14,8 +14,7 @@ from typing import Any
 from lfwrap.engine.compat import NEWEST_VLLM, SERVING_CONTEXT_TOKENS, SUPPORTED_VERSION, VLLM_LORA_RANKS
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import PreflightError
-from lfwrap.inference.target import Target, load_facts_json
-from lfwrap.model.hf_config import find_config
+from lfwrap.inference.target import Target
 
 BACKENDS = ("huggingface", "vllm", "sglang")
 _OWN, _VLLM, _SGLANG = BACKENDS
@@ -58,8 +57,8 @@ def _problems(target: Target, backend: str) -> Iterator[str]:
         yield "the engine does not name the adapter so that SGLang reads it: the base alone would answer"
     if backend == _VLLM and target.options.get("rope_scaling"):
         yield "the engine passes no rope_scaling to it"
-    if backend == _VLLM and target.adapter is not None:
-        yield from _adapter_problems(load_facts_json(target.adapter / "adapter_config.json"))
+    if backend == _VLLM and target.adapter_folder is not None:
+        yield from _adapter_problems(target.adapter_folder.config())
 
 
 def _adapter_problems(config: dict[str, Any]) -> Iterator[str]:
@@ -78,11 +77,10 @@ def backend_arguments(target: Target, backend: str) -> dict[str, Any]:
     arguments: dict[str, Any] = {"infer_backend": backend}
     if backend == _OWN:
         return arguments
-    config = find_config(target.model)
-    longest = (load_facts_json(config) if config else {}).get("max_position_embeddings")
+    longest = (target.base.config() if target.base else {}).get("max_position_embeddings")
     if isinstance(longest, int) and longest < SERVING_CONTEXT_TOKENS:
         arguments[f"{backend}_maxlen"] = longest
-    if backend == _VLLM and target.adapter is not None:
-        rank = int(load_facts_json(target.adapter / "adapter_config.json").get("r") or 0)
+    if backend == _VLLM and target.adapter_folder is not None:
+        rank = target.adapter_folder.rank()
         arguments["vllm_max_lora_rank"] = next((size for size in VLLM_LORA_RANKS if size >= rank), rank)
     return arguments

@@ -84,11 +84,7 @@ def new_key() -> str:
 
 def serve_arguments(target: Target, backend: str) -> dict[str, Any]:
     """The engine's keys that load a target for its API."""
-    arguments = target.engine_arguments()
-    adapters = [*target.prior_adapters, *([str(target.adapter)] if target.adapter else [])]
-    if adapters:
-        arguments["adapter_name_or_path"] = ",".join(adapters)
-    return arguments | backend_arguments(target, backend)
+    return target.engine_arguments(adapters=target.adapters) | backend_arguments(target, backend)
 
 
 class Server:

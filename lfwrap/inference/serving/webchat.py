@@ -89,11 +89,7 @@ def check_web_chat(engine: Engine, port: int) -> None:
 
 def web_settings(target: Target, *, base: bool) -> dict[str, Any]:
     """The engine's YAML for its chat."""
-    settings = target.engine_arguments()
-    adapters = [*target.prior_adapters, *([str(target.adapter)] if target.adapter and not base else [])]
-    if adapters:
-        settings["adapter_name_or_path"] = ",".join(adapters)
-    return settings
+    return target.engine_arguments(adapters=target.prior_adapters if base else target.adapters)
 
 
 def web_environment(target: Target, port: int, *, browser: bool) -> Mapping[str, str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import orjson
 
-from lfwrap.model.weight_files import check_torch_file, check_weights
+from lfwrap.model.folder import trained_folder
+from lfwrap.model.weight_files import check_torch_file
 from lfwrap.run.folder.paths import RunPaths
 
 # The engine's trainer leaves this file in a folder while it writes a checkpoint on SIGTERM.
@@ -50,9 +51,8 @@ def check_checkpoint(path: Path, *, world_size: int, finetuning_type: str) -> Ch
         finetuning_type: ``lora`` and ``oft`` leave an adapter, the others a model.
     """
     step = int(path.name.removeprefix("checkpoint-"))
-    stem = "adapter_model" if finetuning_type in {"lora", "oft"} else "model"
     problems = ["was being written when the run ended"] if (path / _SENTINEL).exists() else []
-    problems += check_weights(path, stem) + _check_state(path, step)
+    problems += trained_folder(path, finetuning_type).weight_problems() + _check_state(path, step)
     problems += _check_torch_files(path, world_size)
     return Checkpoint(path, step, tuple(problems))
 

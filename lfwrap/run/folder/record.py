@@ -24,6 +24,7 @@ import orjson
 
 from lfwrap.errors import RunStateError
 from lfwrap.files import write_json
+from lfwrap.model.folder import AdapterFolder
 from lfwrap.run.folder.identity import ProcessIdentity
 from lfwrap.run.folder.paths import RunPaths
 
@@ -175,8 +176,7 @@ class Run:
     @property
     def adapter_dir(self) -> Path | None:
         """The folder of the finished adapter; None for another kind of tuning, or before the adapter is there."""
-        weights = ("adapter_model.safetensors", "adapter_model.bin")
-        return self.paths.output if any((self.paths.output / name).is_file() for name in weights) else None
+        return self.paths.output if AdapterFolder(self.paths.output).weight_files() else None
 
     def to_json(self) -> dict[str, Any]:
         """The run as ``--json`` prints it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,11 @@ from typing import Any
 import orjson
 
 from lfwrap.errors import Finding, LfwrapError, Severity
+from lfwrap.model.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TOKENIZERS, AdapterFolder, ModelFolder
 from lfwrap.model.hf_config import find_config
+from lfwrap.model.hub import has_hub_form
 from lfwrap.model.load import load_model_facts
-from lfwrap.model.weight_files import check_weights, count_parameters
+from lfwrap.model.weight_files import count_parameters
 from lfwrap.recipe.recipe import MODEL_KEY, split_names
 from lfwrap.run.preflight.context import PreflightContext
 from lfwrap.units import format_count
@@ -20,8 +21,6 @@ from lfwrap.units import format_count
 LARGEST_ON_CPU = 1_000_000_000
 """Parameters above which training on a CPU is refused: hours a step, and a mistake nearly always."""
 
-_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _OTHER_HUBS = ("USE_MODELSCOPE_HUB", "USE_OPENMIND_HUB")
 
@@ -43,9 +42,9 @@ def _check_folder(context: PreflightContext, model: str, folder: Path) -> Iterat
     config = _read_config(folder / "config.json")
     if config is None:
         problems.append("config.json is missing" if not (folder / "config.json").exists() else "config.json is no JSON")
-    problems += check_weights(folder, "model")
-    if not any((folder / name).is_file() for name in _TOKENIZERS):
-        problems.append(f"there is no tokenizer ({', '.join(_TOKENIZERS[:3])} …)")
+    problems += ModelFolder(folder).weight_problems()
+    if not ModelFolder(folder).has_tokenizer():
+        problems.append(f"there is no tokenizer ({', '.join(TOKENIZERS[:3])} …)")
     for problem in problems:
         yield context.finding(
             "model-incomplete",
@@ -66,7 +65,7 @@ def _read_config(path: Path) -> dict[str, Any] | None:
 def _check_hub_id(context: PreflightContext, model: str) -> Iterator[Finding]:
     if any(context.environ.get(name, "").lower() in {"1", "true"} for name in _OTHER_HUBS):
         return
-    if not _HUB_ID.match(model):
+    if not has_hub_form(model):
         yield context.finding(
             "model-not-found",
             MODEL_KEY,
@@ -124,16 +123,15 @@ def model_parameters(model: str, folder: Path) -> int:
 def _check_adapter(context: PreflightContext, name: str) -> Iterator[Finding]:
     folder = context.resolve(name)
     if not folder.is_dir():
-        if _HUB_ID.match(name):
+        if has_hub_form(name):
             return
         problems = ["no such folder"]
     else:
-        problems = [] if (folder / "adapter_config.json").is_file() else ["adapter_config.json is missing"]
-        problems += check_weights(folder, "adapter_model")
+        problems = AdapterFolder(folder).problems()
     for problem in problems:
         yield context.finding(
             "adapter-incomplete",
             "adapter_name_or_path",
             f"{name}: {problem}.",
-            "Name the folder that holds adapter_config.json and adapter_model.safetensors.",
+            f"Name the folder that holds {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}.",
         )

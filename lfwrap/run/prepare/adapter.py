@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from lfwrap.errors import Finding, RecipeError, RunStateError
+from lfwrap.errors import Finding, PreflightError, RecipeError, RunStateError
 from lfwrap.model.fingerprint import describe_model
+from lfwrap.model.folder import AdapterFolder, is_adapter
 from lfwrap.model.load import load_model_facts
-from lfwrap.model.weight_files import check_weights
 from lfwrap.recipe.recipe import MODEL_KEY, Recipe, split_names
 from lfwrap.run.folder.checkpoints import step_of
 from lfwrap.run.folder.record import Run, RunState, load_run
 from lfwrap.run.launch.command import override_arguments
 
-_CONFIG = "adapter_config.json"
 _ALPHA_TO_RANK = 2  # the engine's alpha where the recipe names none
 
 
@@ -54,7 +51,7 @@ def find_adapter(name: str, runs_dir: Path) -> AdapterSource:
         RunStateError: no such run or folder, it still trains, it trains no LoRA adapter, or none of its is whole.
     """
     folder = Path(name).expanduser()
-    if (folder / _CONFIG).is_file():
+    if is_adapter(folder):
         return _read(folder.resolve(), None)
     run = load_run(name, runs_dir)
     if run.record.finetuning_type != "lora":
@@ -69,7 +66,7 @@ def find_adapter(name: str, runs_dir: Path) -> AdapterSource:
         )
     finished = [run.paths.output] if run.record.is_finished else []
     for candidate in (*finished, *run.paths.checkpoints()):
-        if (candidate / _CONFIG).is_file() and not check_weights(candidate, "adapter_model"):
+        if not AdapterFolder(candidate).problems():
             return _read(candidate, run)
     raise RunStateError(
         f"{run.paths.name}: no whole adapter in {run.paths.output}", hint="Start a new run without an adapter."
@@ -77,14 +74,15 @@ def find_adapter(name: str, runs_dir: Path) -> AdapterSource:
 
 
 def _read(folder: Path, run: Run | None) -> AdapterSource:
-    problems = check_weights(folder, "adapter_model")
+    adapter = AdapterFolder(folder)
+    problems = adapter.weight_problems()
     try:
-        config = orjson.loads((folder / _CONFIG).read_bytes())
+        config = adapter.config()
         base = run.record.base_model if run else str(config["base_model_name_or_path"])
         int(config["r"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (PreflightError, ValueError, KeyError, TypeError):
         config, base = {}, ""
-        problems.append(f"{_CONFIG} is not that of a LoRA adapter")
+        problems.append(f"{adapter.config_file.name} is not that of a LoRA adapter")
     if problems:
         raise RunStateError(f"{folder}: {'; '.join(problems)}", hint="Name another checkpoint, or the run.")
     return AdapterSource(folder, config, base, run)

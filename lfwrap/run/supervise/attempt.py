@@ -13,11 +13,11 @@ import orjson
 from lfwrap.engine.child_process import become_subreaper, start_child
 from lfwrap.files import locked, write_json
 from lfwrap.hardware.host_facts import disk_reserve, oom_kills
+from lfwrap.model.training_note import write_notes
 from lfwrap.run.folder.identity import probe_process
 from lfwrap.run.folder.paths import AttemptPaths
 from lfwrap.run.folder.rank_logs import telling_logs
 from lfwrap.run.folder.record import Run, RunState, append_event, change_state
-from lfwrap.run.folder.training_note import note_results
 from lfwrap.run.launch.command import Command
 from lfwrap.run.supervise.follow import Follower, Listener
 from lfwrap.run.supervise.outcome import Outcome, judge
@@ -88,7 +88,7 @@ def run_attempt(
         outcome = judge(
             run.paths, folder, ending, attempt.values, since_s=since_s, stalls=follower.stalls, oom_kills=kills
         )
-        note_results(run.paths, attempt.values)
+        write_notes((run.paths.output, *run.paths.checkpoints()), attempt.values)
         return _record(run, folder, ending, outcome, follower)
 
 

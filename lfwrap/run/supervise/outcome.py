@@ -16,7 +16,7 @@ import orjson
 from lfwrap.engine.diagnose import Diagnosis, from_rule, read_tail
 from lfwrap.engine.faults import CONSEQUENCES, CRASHED, KILLED, OTHERS, STALLED, UNKNOWN
 from lfwrap.hardware.host_facts import is_disk_full
-from lfwrap.model.weight_files import check_weights
+from lfwrap.model.folder import trained_folder
 from lfwrap.run.folder.monitor import FileTail, load_history, parse_progress
 from lfwrap.run.folder.paths import AttemptPaths, RunPaths
 from lfwrap.run.folder.rank_logs import diagnose_attempt, telling_logs
@@ -130,5 +130,5 @@ def _correct(diagnosis: Diagnosis, paths: RunPaths, oom_kills: int) -> Diagnosis
 
 def _is_whole(paths: RunPaths, values: Mapping[str, Any], done: int, wanted: int) -> bool:
     """Every step is done and the result is written down."""
-    stem = "adapter_model" if values.get("finetuning_type", "lora") in {"lora", "oft"} else "model"
-    return 0 < wanted <= done and not check_weights(paths.output, stem)
+    result = trained_folder(paths.output, values.get("finetuning_type", "lora"))
+    return 0 < wanted <= done and not result.weight_problems()

@@ -100,7 +100,8 @@ def test_the_type_is_the_configs_or_that_of_the_weights(tmp_path, named, stored,
         config.pop("torch_dtype")
     folder = write_config(tmp_path / "m", config)
     if stored is not None:
-        tensors = {"__metadata__": {}, "a": {"dtype": "I64"}, "b": {"dtype": stored}}
+        empty = {"shape": [0], "data_offsets": [0, 0]}
+        tensors = {"__metadata__": {}, "a": {"dtype": "I64", **empty}, "b": {"dtype": stored, **empty}}
         header = b"{" if stored == "broken" else json.dumps(tensors).encode()
         (folder / "model-00001-of-2.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     facts = load_model_facts(str(folder))

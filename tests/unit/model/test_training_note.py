@@ -7,9 +7,9 @@ import json
 import pytest
 
 from lfwrap.errors import PreflightError
-from lfwrap.run.folder import training_note
+from lfwrap.model import training_note
+from lfwrap.model.training_note import NOTE, read_note, write_note, write_notes
 from lfwrap.run.folder.paths import RunPaths
-from lfwrap.run.folder.training_note import NOTE, note_results, read_note, write_note
 
 VALUES = {
     "template": "llama3", "quantization_bit": 4, "learning_rate": 1e-4, "enable_thinking": False, "resize_vocab": None,
@@ -28,10 +28,10 @@ def test_result_and_checkpoints_with_weights_get_a_note(tmp_path):
     for step, config in ((3, "adapter_config.json"), (6, "config.json"), (9, "trainer_state.json")):
         (paths.output / f"checkpoint-{step}").mkdir(parents=True)
         (paths.output / f"checkpoint-{step}" / config).write_text("{}")
-    note_results(paths, VALUES)
+    write_notes((paths.output, *paths.checkpoints()), VALUES)
     assert {path.parent.name for path in paths.output.rglob(NOTE)} == {"checkpoint-3", "checkpoint-6"}
     (paths.output / "adapter_config.json").write_text("{}")
-    note_results(paths, VALUES)
+    write_notes((paths.output, *paths.checkpoints()), VALUES)
     assert read_note(paths.output) == NOTED
 
 
@@ -55,5 +55,5 @@ def test_a_full_disk_costs_the_note_alone(tmp_path, monkeypatch):
     paths.output.mkdir()
     (paths.output / "adapter_config.json").write_text("{}")
     monkeypatch.setattr(training_note, "write_json", full)
-    note_results(paths, VALUES)
+    write_notes((paths.output, *paths.checkpoints()), VALUES)
     assert not (paths.output / NOTE).exists()

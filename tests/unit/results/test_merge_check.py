@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lfwrap.errors import PreflightError
-from lfwrap.export.formats.merge_check import check_merge, read_shapes, weight_bytes
+from lfwrap.export.formats.merge_check import check_merge
 from lfwrap.inference.target import resolve_target
 
 
@@ -72,20 +72,6 @@ def test_qlora_is_merged_into_the_16_bit_base_and_that_is_said(build, facts):
     paths = build.run(build.model("base"), engine_yaml="template: qwen\nquantization_bit: 4\n")
     [note] = check_merge(resolve_target(str(paths.root), facts))
     assert "4 bits" in note
-
-
-def test_shapes_come_from_the_header(build):
-    model = build.model()
-    assert read_shapes(model / "model.safetensors") == {"model.layers.0.self_attn.q_proj.weight": (8, 8)}
-    assert weight_bytes(model) == (model / "model.safetensors").stat().st_size
-
-
-@pytest.mark.parametrize("keep", [0, 4, 20, -1])
-def test_a_file_that_was_cut_off_is_an_error(build, keep):
-    path = build.model() / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(PreflightError, match=r"model\.safetensors"):
-        read_shapes(path)
 
 
 def test_incidental_differences_do_not_matter(build, facts):

@@ -9,8 +9,8 @@ import pytest
 
 from lfwrap.errors import LfwrapError, PreflightError, RunStateError, UsageError
 from lfwrap.inference.target import TargetKind, check_base, resolve_target
+from lfwrap.model.training_note import write_note
 from lfwrap.run.folder.record import RunState
-from lfwrap.run.folder.training_note import write_note
 
 
 def test_a_run_gives_base_adapter_and_template_of_its_record(build, facts):
@@ -123,6 +123,9 @@ def test_adapters_under_the_trained_one_are_loaded_first(build, facts, settings,
     target = resolve_target(str(build.run(build.model("base"), engine_yaml=settings).root), facts)
     assert target.prior_adapters == prior
     assert target.engine_arguments().get("adapter_name_or_path") == (",".join(prior) or None)
+    everything = target.engine_arguments(adapters=target.adapters)
+    assert everything["adapter_name_or_path"] == ",".join([*prior, str(target.adapter)])
+    assert "adapter_name_or_path" not in target.engine_arguments(adapters=())
 
 
 def test_base_and_template_can_be_said(build, facts):
