@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launchers.nodes import DEFAULT_PORT, Nodes
 
-"""Runs in the engine's Python: the engine's own training, stopped well on SIGTERM."""
+# `lfwrap train --help` names the launchers: what only their work needs is imported there.
+if TYPE_CHECKING:
+    from lfwrap.engine.locate import Engine
+
 RESTART_VARIABLE = "LFWRAP_RESTART"
 """For the worker: the batch to keep and the folder of checkpoints, when torchrun may start the processes again."""
 
@@ -123,6 +124,8 @@ def common_environment(request: LaunchRequest) -> dict[str, str]:
             # The driver counts GPUs by slot, CUDA by speed: on a mixed machine the numbers would mean others.
             added.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if request.nodes.is_rendezvous and request.batch is not None:
+        import json
+
         added[RESTART_VARIABLE] = json.dumps(
             {"micro": request.batch[0], "effective": request.batch[1], "output": str(request.root / "output")}
         )

@@ -11,7 +11,6 @@ from lfwrap.errors import UsageError
 from lfwrap.recipe.jinja_templates import render_template
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launchers.base import LaunchRequest
-from lfwrap.yaml_files import dump_yaml
 
 TASK = "skypilot.yaml"
 _HOME = "~/lfwrap"
@@ -44,6 +43,8 @@ class SkypilotLauncher:
                 "--launcher skypilot: the task has a fixed number of nodes, which SkyPilot names.",
                 hint="Give --nnodes one number and no --hostfile; a lost machine is replaced by SkyPilot.",
             )
+        from lfwrap.yaml_files import dump_yaml
+
         path = request.root / TASK
         text = render_template("skypilot/task.yaml.j2", task=dump_yaml(_task(request)), script=_script(request))
         argv = ("sky", "jobs", "launch", "--yes", "--detach-run", str(path))
