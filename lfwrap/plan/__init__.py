@@ -1,1 +1,15 @@
-"""Pure arithmetic: what fits and how fast."""
+"""Pure arithmetic: what fits a machine's memory, and how fast it trains.
+
+Everything follows from the arguments: nothing here reads a file, the clock, the environment or the machine, which a
+test holds. Each module uses only those before it: ``inputs``, ``memory``, ``speed``, ``request``, ``packing``,
+``candidate``, ``compiling``, ``search``, ``explain``, ``plan``.
+
+What other packages import:
+    plan: plans as `make_plan` and `predict_plan` make them.
+    request: what is to be planned, and the engine's keys that a plan may set.
+    inputs: the effective batch, the lengths of rows, the settings of a training.
+    search: the recipe as it stands as a candidate, with its memory and speed.
+    explain: a plan's changes in words, and what would fit where nothing does.
+    compiling: whether layers are compiled one by one.
+    speed.calibration: what runs measured, as plans are corrected by it.
+"""

@@ -1,4 +1,4 @@
-"""One way to run a training on a machine, with its memory and speed. Pure arithmetic."""
+"""A candidate: one way to run a training on a machine, with its memory and speed."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from lfwrap.plan.speed.throughput import SpeedEstimate, estimate_speed
 
 MARGIN_SHARE = 0.05
 COMPILE_S = 20.0
-"""What the first update takes more where layers are compiled: 13 to 16 s on hosts of H200s with 16 cores a GPU."""
+"""Seconds that compiling adds to the first update: 13 to 16 s on hosts of H200s with 16 cores a GPU."""
 _DEFAULT_EPOCHS = 3.0
 _FP32_BYTES = 4
-# Where the rows' lengths are unknown, time is planned as if their mean were this part of the longest.
+# Where the mean length of rows is unknown, time is planned as if it were this part of the longest.
 _UNKNOWN_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One way to run it.
+    """One way to run a training, with its memory and speed.
 
     Attributes:
-        changes: engine key → (value, reason): what differs from the request.
-        settings: the settings, on the longest rows.
-        batch: how an update is made up; of packs, while packing.
-        packs: what packing makes of the rows; None without packing, or while the rows' length is unknown.
-        memory: what one GPU needs.
-        speed: how fast it goes; None where the machine's rates are unknown.
-        limit_bytes: what a GPU has, less the margin.
-        updates: of the whole training; None where the number of rows is unknown.
+        changes: engine key → value and reason: the settings that differ from the request.
+        settings: all settings, with the length of the longest rows.
+        batch: how an update is made up, of rows or of packs.
+        packs: the packs that the rows are put into; None without packing, or where the rows' length is unknown.
+        memory: the memory that one GPU needs.
+        speed: time and throughput; None where the machine's rates are unknown.
+        limit_bytes: memory of a GPU that may be used, less the margin.
+        updates: updates of the whole training; None where the number of rows is unknown.
     """
 
     changes: Mapping[str, Setting]
@@ -54,29 +54,35 @@ class Candidate:
 
     @property
     def compile_s(self) -> float:
-        """Seconds at the start in which layers are compiled."""
+        """Seconds that compiling takes in the first update."""
         return COMPILE_S if self.settings.is_compiled else 0.0
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds of the whole training; None where their number or the machine's rates are unknown."""
+        """Seconds of the whole training; None where the number of updates or the machine's rates are unknown."""
         return None if self.updates is None or self.speed is None else self.compile_s + self.updates * self.speed.step_s
 
     @property
     def fits(self) -> bool:
-        """Whether it needs no more than a GPU has, margin left free."""
+        """Whether it needs no more memory than a GPU has, with the margin left free."""
         return self.memory.device_bytes <= self.limit_bytes
 
     @property
     def rows_per_update(self) -> float | None:
-        """Rows of the data that an update sees: on average, while packing; None where that is unknown."""
+        """Rows of the data in an update, with packing their mean number; None where it is unknown."""
         if not self.settings.packing:
             return float(self.batch.effective)
         return None if self.packs is None else self.batch.effective * self.packs.rows_per_pack
 
 
 def device_limit_bytes(hardware: HardwareProfile) -> int:
-    """What a plan may use of the smallest GPU (of the main memory on a CPU): what is free, less the margin."""
+    """Bytes of the smallest GPU that a plan may use: what is free, less 5% of all. On a CPU it is the main memory.
+
+    Example:
+        >>> from lfwrap.hardware.profile import catalog_machine
+        >>> device_limit_bytes(catalog_machine("h100-80gb")) == int(0.95 * 81559 * 2**20)
+        True
+    """
     if not hardware.gpus:
         return int(hardware.ram_bytes * (1 - MARGIN_SHARE))
     free = min(gpu.memory_bytes if gpu.free_bytes is None else gpu.free_bytes for gpu in hardware.gpus)
@@ -84,7 +90,15 @@ def device_limit_bytes(hardware: HardwareProfile) -> int:
 
 
 def paced_gpu(hardware: HardwareProfile) -> Gpu | None:
-    """The GPU that sets the pace; None where nothing is known of it (no CUDA or ROCm, or no published rates)."""
+    """The slowest GPU, which sets the pace; None without CUDA or ROCm, or where its rates are unknown.
+
+    Example:
+        >>> from lfwrap.hardware.profile import catalog_machine
+        >>> paced_gpu(catalog_machine("l4")).name
+        'NVIDIA L4'
+        >>> paced_gpu(catalog_machine("cpu")) is None
+        True
+    """
     if hardware.kind not in {DeviceKind.CUDA, DeviceKind.ROCM}:
         return None
     slowest = min(hardware.gpus, key=lambda gpu: gpu.compute_flops, default=None)
@@ -92,7 +106,22 @@ def paced_gpu(hardware: HardwareProfile) -> Gpu | None:
 
 
 def evaluate(request: PlanRequest, changes: Mapping[str, Setting], batch: BatchPlan) -> Candidate:
-    """Memory and speed of the request with some keys changed and its updates made up so."""
+    """The candidate that changes some of the request's keys, with its memory and speed.
+
+    Args:
+        request: what is planned.
+        changes: engine key → value and reason.
+        batch: how an update is made up.
+
+    Example:
+        NF4 takes half a byte a weight of the linear layers, and a scale for each 64 weights.
+
+        >>> from lfwrap.plan.sample import sample_request
+        >>> changes = {"quantization_bit": Setting(4, "It fits a smaller GPU.")}
+        >>> candidate = evaluate(sample_request(), changes, BatchPlan(8, 2, 1))
+        >>> candidate.memory.terms[0].name, candidate.memory.terms[0].bytes
+        ('base weights', 5546851072)
+    """
     values = {**request.values, **{key: value for key, (value, _) in changes.items()}}
     settings = _read(request, values, batch)
     packs = request_packs(request, settings.seq_len_tokens) if settings.packing else None
@@ -107,6 +136,7 @@ def evaluate(request: PlanRequest, changes: Mapping[str, Setting], batch: BatchP
 
 
 def _count_updates(request: PlanRequest, rows_per_update: float | None) -> int | None:
+    """`max_steps`, or epochs × rows ÷ rows of an update, each rounded up; None where one of them is unknown."""
     max_steps = request.values.get("max_steps")
     if isinstance(max_steps, int) and max_steps > 0:
         return max_steps
@@ -117,7 +147,7 @@ def _count_updates(request: PlanRequest, rows_per_update: float | None) -> int |
 
 
 def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> TrainSettings:
-    """The settings, on the longest rows; packs are as long as the cutoff."""
+    """The settings, with the length of the longest rows; packs are as long as the cutoff."""
     gpu = request.hardware.smallest_gpu
     settings = read_settings(
         values,
@@ -135,7 +165,7 @@ def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> 
 
 
 def _extended(request: PlanRequest, settings: TrainSettings) -> TrainSettings:
-    """With `speed: max`, what lfwrap's extension does for this model: see lfwrap/worker/speed."""
+    """The settings with what lfwrap's extension (lfwrap/worker/speed) does for this model under `speed: max`."""
     if request.speed != "max" or request.hardware.kind not in {DeviceKind.CUDA, DeviceKind.ROCM}:
         return settings
     model = request.model
@@ -146,7 +176,7 @@ def _extended(request: PlanRequest, settings: TrainSettings) -> TrainSettings:
 def _typical(
     request: PlanRequest, settings: TrainSettings, packs: Packs | None, *, grouped: bool
 ) -> tuple[TrainSettings, float]:
-    """The settings with the length of a typical micro-batch, and the part of it that is no padding."""
+    """The settings with the length of a typical micro-batch, and the part of its tokens that is not padding."""
     rows = request.rows
     mean = rows.mean_tokens or max(1.0, _UNKNOWN_SHARE * rows.longest_tokens)
     if settings.is_padding_free:
@@ -160,7 +190,7 @@ def _typical(
 
 
 def _without_padding(settings: TrainSettings, packs: Packs | None, mean_tokens: float) -> tuple[TrainSettings, float]:
-    """With lfwrap's extension: no padding, and each row attends to itself."""
+    """The same where the extension concatenates rows: no padding, and each row attends only to itself."""
     row = max(1, round(mean_tokens))
     length = round(settings.seq_len_tokens * packs.filled) if packs else min(row, settings.seq_len_tokens)
     return replace(settings, seq_len_tokens=max(1, length), attended_tokens=row), 1.0

@@ -1,4 +1,4 @@
-"""Which trainings have their layers compiled one by one, and what a person should know of it. Pure."""
+"""Which trainings have their layers compiled one by one, and what a person should know about it."""
 
 from __future__ import annotations
 
@@ -13,36 +13,51 @@ from lfwrap.plan.memory.persistent import WEIGHTS_SHARED
 from lfwrap.plan.request import COMPILE_KEY, PlanRequest
 
 REASON = "Norms, casts and dropout of a layer become a few kernels; worth the time that compiling takes."
-# With one of these the trainer compiles the model, torch_compile or not.
+# With one of these the trainer compiles the whole model, whatever torch_compile says.
 TRAINERS_OWN_KEYS = ("torch_compile_backend", "torch_compile_mode")
 # The compute capability from which GPUs had their layers compiled, or are built alike.
 _FROM = (8, 0)
 
 
 def why_left_to_trainer(values: Mapping[str, Any], zero_stage: int | None) -> str:
-    """Why the trainer compiles the whole model, if it compiles, and not lfwrap's start of the engine each layer.
+    """Why compiling is left to the trainer, which compiles the whole model, instead of each layer by itself.
 
     Args:
-        values: the engine's.
-        zero_stage: of the DeepSpeed configuration that lfwrap writes; None where it writes none.
+        values: the engine's keys.
+        zero_stage: ZeRO stage of the DeepSpeed configuration that lfwrap writes; None where it writes none.
 
     Returns:
-        The key that decides, empty where none does.
+        The key that decides, or the ZeRO stage; empty where layers are compiled one by one.
+
+    Example:
+        >>> why_left_to_trainer({"torch_compile_mode": "max-autotune"}, None)
+        'torch_compile_mode'
+        >>> why_left_to_trainer({}, 3)
+        'ZeRO-3'
+        >>> why_left_to_trainer({}, 2)
+        ''
     """
     named = next((key for key in TRAINERS_OWN_KEYS if values.get(key)), "")
     if named or values.get("fsdp"):
         return named or "fsdp"
     if zero_stage is None:
-        return "deepspeed" if values.get("deepspeed") else ""  # a file of one's own: its stage is not read
+        return "deepspeed" if values.get("deepspeed") else ""  # a file of the person's own: its stage is not read
     return f"ZeRO-{zero_stage}" if zero_stage >= WEIGHTS_SHARED else ""
 
 
 def may_compile(request: PlanRequest, settings: TrainSettings) -> bool:
-    """Whether a plan may compile layers, as was measured: LoRA over 16-bit or NF4 weights, whole on each GPU.
+    """Whether a plan may compile layers: LoRA over 16-bit or NF4 weights, unsharded, on models and GPUs that are known.
 
     Args:
         request: what is planned.
-        settings: its settings as they stand.
+        settings: the settings of the recipe as it stands.
+
+    Example:
+        >>> from lfwrap.plan.sample import sample_request
+        >>> may_compile(sample_request(), TrainSettings("lora", 16, 1024, rank=8))
+        True
+        >>> may_compile(sample_request(), TrainSettings("full", 16, 1024))
+        False
     """
     gpu, model = request.hardware.smallest_gpu, request.model
     is_known = model.architecture in KNOWN_ARCHITECTURES and not model.sliding_window and not settings.use_dora
@@ -53,14 +68,33 @@ def may_compile(request: PlanRequest, settings: TrainSettings) -> bool:
     return request.speed == "auto" and is_known and is_whole and is_able and request.is_open(COMPILE_KEY)
 
 
-def gains_by_compiling(request: PlanRequest, way: Candidate) -> bool:
-    """Whether every micro-batch has one shape, as packs and rows of one length do: each shape is compiled by itself."""
-    is_whole = (way.settings.zero_stage or 0) < WEIGHTS_SHARED
-    return way.fits and bool(way.updates) and is_whole and (way.settings.packing or request.rows.are_alike)
+def gains_by_compiling(request: PlanRequest, candidate: Candidate) -> bool:
+    """Whether a candidate fits and nearly all of its micro-batches have one shape: each shape is compiled by itself.
+
+    Example:
+        >>> from lfwrap.plan.candidate import evaluate
+        >>> from lfwrap.plan.sample import sample_request
+        >>> request = sample_request()  # rows of different lengths
+        >>> gains_by_compiling(request, evaluate(request, {}, request.batch))
+        False
+    """
+    is_whole = (candidate.settings.zero_stage or 0) < WEIGHTS_SHARED
+    has_one_shape = candidate.settings.packing or request.rows.are_alike
+    return candidate.fits and bool(candidate.updates) and is_whole and has_one_shape
 
 
 def compiling_notes(request: PlanRequest, candidate: Candidate) -> Iterator[str]:
-    """What compiling means for this training; nothing where nothing is compiled."""
+    """Sentences about compiling in this training; none where nothing is compiled.
+
+    Example:
+        >>> from lfwrap.plan.candidate import evaluate
+        >>> from lfwrap.plan.request import Setting
+        >>> from lfwrap.plan.sample import sample_request
+        >>> request = sample_request()
+        >>> changes = {COMPILE_KEY: Setting(True, REASON)}
+        >>> [note[:19] for note in compiling_notes(request, evaluate(request, changes, request.batch))]
+        ['Layers are compiled', 'Rows differ in leng']
+    """
     is_asked = any(request.values.get(key) for key in (COMPILE_KEY, *TRAINERS_OWN_KEYS))
     left = why_left_to_trainer(request.values, candidate.settings.zero_stage)
     if is_asked and left:

@@ -1,4 +1,4 @@
-"""What is to be planned: a recipe as it is rendered for a machine, and what may be changed about it."""
+"""What is to be planned: a recipe as it is rendered for a machine, and which of its settings may change."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """What is to be planned.
+    """A training to plan, on one machine.
 
     Attributes:
         model: the model's shapes.
         values: the engine's keys as the recipe renders them for this machine.
         hardware: the machine.
-        world_size: processes.
+        world_size: training processes, one for each GPU.
         rows: lengths and number of the rows.
-        batch: how an update is made up as rendered.
-        zero_stage: DeepSpeed's stage, if DeepSpeed is used.
-        offload: whether ZeRO offloads.
-        effective_batch: rows an update shall see; None leaves the batch as rendered.
+        batch: how an update is made up in the rendered recipe.
+        zero_stage: DeepSpeed's ZeRO stage; None without DeepSpeed.
+        offload: whether ZeRO keeps optimizer states in main memory.
+        effective_batch: rows of one update; None leaves the batch as rendered.
         speed: what may be changed: ``auto``, ``max``, ``exact`` or ``none``.
         pinned: keys that the person set; their values stay.
         locked: pinned keys that were set on the command line: not even an equivalent setting may replace them.
-        micro_limit: the largest micro-batch to try; None for the usual.
-        open_stages: ZeRO stages to try where nothing fits without; none where the recipe names one.
-        measured: what one's own runs measured on this kind of GPU.
+        micro_limit: the largest micro-batch to try; None for the default limit.
+        open_stages: ZeRO stages to try where nothing fits without; empty where the recipe names one.
+        measured: what earlier runs measured on this kind of GPU.
     """
 
     model: ModelFacts
@@ -74,14 +74,14 @@ class PlanRequest:
 
     @property
     def is_free(self) -> bool:
-        """Whether anything may be changed that leaves the rows of an update, and what is learned, as they are."""
+        """Whether settings may change that affect neither the number of rows of an update nor what is learned."""
         return self.speed in {"auto", "max"}
 
     @property
     def cutoff(self) -> int:
-        """Tokens at which the engine cuts a row, and that a pack holds."""
+        """Tokens at which the engine cuts a row; also the tokens of a pack."""
         return int(self.values.get(CUTOFF_KEY) or self.rows.longest_tokens)
 
     def is_open(self, *keys: str) -> bool:
-        """Whether nobody has set any of these keys."""
+        """Whether none of these keys is pinned or set."""
         return not any(key in self.pinned or self.values.get(key) for key in keys)

@@ -1,4 +1,4 @@
-"""The effective batch: micro-batch × accumulation × processes, exactly. Pure arithmetic."""
+"""The effective batch as an exact product: micro-batch × accumulation × processes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class BatchPlan:
 
     Attributes:
         micro_batch: rows that one process computes at a time (`per_device_train_batch_size`).
-        accumulation: such micro-batches before an update (`gradient_accumulation_steps`).
-        world_size: processes.
+        accumulation: micro-batches of one update in each process (`gradient_accumulation_steps`).
+        world_size: training processes, one for each GPU.
     """
 
     micro_batch: int
@@ -25,11 +25,11 @@ class BatchPlan:
 
     @property
     def effective(self) -> int:
-        """Rows an update sees."""
+        """Rows of one update: micro-batch × accumulation × processes."""
         return self.micro_batch * self.accumulation * self.world_size
 
     def __str__(self) -> str:
-        """``16 × 8 × 1 = 128``."""
+        """The product as text, such as ``16 × 8 × 1 = 128``."""
         return f"{self.micro_batch} × {self.accumulation} × {self.world_size} = {self.effective}"
 
 
@@ -40,20 +40,26 @@ def solve_batch(
     accumulation: int | None = None,
     max_micro_batch: int = DEFAULT_MAX_MICRO_BATCH,
 ) -> BatchPlan:
-    """Split an effective batch exactly.
+    """Split an effective batch into an exact product.
 
-    What is not given is chosen: the largest micro-batch up to ``max_micro_batch`` that divides the share of a process,
-    and the accumulation that is left.
+    A factor that is None is chosen: the largest micro-batch up to ``max_micro_batch`` that divides the share of a
+    process, and the accumulation that remains.
 
     Args:
-        effective: rows an update shall see.
-        world_size: processes.
-        micro_batch: the micro-batch, where it is fixed.
-        accumulation: the accumulation, where it is fixed.
-        max_micro_batch: the largest micro-batch to choose where it is free.
+        effective: rows of one update.
+        world_size: training processes.
+        micro_batch: rows that one process computes at a time; None leaves it open.
+        accumulation: micro-batches of one update; None leaves it open.
+        max_micro_batch: the largest micro-batch to choose.
 
     Raises:
-        PlanError: no exact product exists; names the nearest that do.
+        PlanError: no exact product exists; the hint names the nearest effective batches that have one.
+
+    Example:
+        >>> print(solve_batch(128, 2))
+        16 × 4 × 2 = 128
+        >>> print(solve_batch(96, 1, micro_batch=12))
+        12 × 8 × 1 = 96
     """
     if min(effective, world_size, micro_batch or 1, accumulation or 1, max_micro_batch) < 1:
         raise PlanError("Batch sizes and process counts are at least 1.", hint="Correct the number.")
@@ -67,7 +73,12 @@ def solve_batch(
 
 
 def largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of ``number`` that is at most ``limit`` (both at least 1)."""
+    """The largest divisor of ``number`` that is at most ``limit`` (both at least 1).
+
+    Example:
+        >>> largest_divisor(96, 20)
+        16
+    """
     return next(divisor for divisor in range(min(number, limit), 0, -1) if number % divisor == 0)
 
 
@@ -78,7 +89,19 @@ def nearest_batches(
     accumulation: int | None = None,
     max_micro_batch: int = DEFAULT_MAX_MICRO_BATCH,
 ) -> tuple[BatchPlan, ...]:
-    """The exact products next to ``effective``, below first: two, or one where only one exists."""
+    """The exact products nearest to ``effective``: the one below and the one above, or one where only one exists.
+
+    Args:
+        effective: rows of one update.
+        world_size: training processes.
+        micro_batch: the micro-batch, where it is fixed.
+        accumulation: the accumulation, where it is fixed.
+        max_micro_batch: the largest micro-batch to choose.
+
+    Example:
+        >>> [batch.effective for batch in nearest_batches(10, 4)]
+        [8, 12]
+    """
     if micro_batch and accumulation:
         return (BatchPlan(micro_batch, accumulation, world_size),)
     unit = world_size * (micro_batch or 1) * (accumulation or 1)
@@ -95,7 +118,7 @@ def nearest_batches(
 def _no_product(
     effective: int, world_size: int, micro_batch: int | None, accumulation: int | None, max_micro_batch: int
 ) -> PlanError:
-    fixed = " × ".join(
+    factors = " × ".join(
         text
         for text in (
             f"micro-batch {micro_batch}" if micro_batch else "",
@@ -110,7 +133,7 @@ def _no_product(
     )
     limit = f" with a micro-batch of at most {max_micro_batch}" if accumulation and not micro_batch else ""
     return PlanError(
-        f"An effective batch of {effective} can't be made exactly of {fixed}{limit}.",
+        f"An effective batch of {effective} can't be made exactly of {factors}{limit}.",
         hint=f"Nearest (micro-batch × accumulation × processes): {products}."
         " Set lfwrap.effective_batch_size to one of them, or use another number of GPUs.",
     )
