@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -63,7 +64,18 @@ def use_engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Engine | None], Non
 @pytest.fixture(scope="session")
 def marked_in_proc() -> Callable[[Path], list[str]]:
     """marked_in_proc(run folder): the command lines of its processes, by the kernel's own list, not by our code."""
-    spec = importlib.util.spec_from_file_location("proc_marks", Path(__file__).with_name("proc_marks.py"))
+    return _load("proc_marks").marked_in_proc
+
+
+@pytest.fixture(scope="session")
+def merge_bound() -> ModuleType:
+    """`tests/merge_bound.py`: how far a merged weight may lie from the exact one."""
+    pytest.importorskip("numpy")
+    return _load("merge_bound")
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.marked_in_proc
+    return module

@@ -7,8 +7,10 @@ several, their index into ``out``, and one JSON line with where the time went.
 The engine's export loads the whole model, merges, and then writes. Here several processes each read some megabytes,
 merge them and write them, so that the disk is busy from the start and memory holds some megabytes a process; a tensor
 that the adapter does not change and that keeps its type is copied. The arithmetic is peft's: W + (B · A) · scale in
-fp32, rounded once to the exported type. A test holds the bytes against the engine's, which are the same unless a
-16-bit base goes out in another type: the engine rounds to the base's type first.
+fp32, rounded once to the exported type. Two libraries, processors or numbers of threads may sum the products of B · A
+in other orders, so a merged number is promised to be the exact sum rounded, off by no more than fp32's own error (see
+tensor_arithmetic.py); it differs from the engine's where that sum lies at the edge between two numbers of the exported
+type. Where a 16-bit base goes out in another type, the engine rounds to the base's type first, and this does not.
 """
 
 from __future__ import annotations

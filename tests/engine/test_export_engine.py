@@ -1,4 +1,4 @@
-"""Exports with the real engine: the same bytes, the same template, faults told before a folder has its name."""
+"""Exports with the real engine: the same numbers, the same template, faults told before a folder has its name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,28 +46,52 @@ def _quiet(_text: str) -> None:
     pass
 
 
-def test_merging_tensor_by_tensor_gives_the_engines_bytes(target, tmp_path):
-    """bf16 is where rounding would show: the base is fp32."""
-    how, bytes_ = {}, {}
+def test_merging_tensor_by_tensor_gives_what_the_engine_gives(target, tmp_path, merge_bound):
+    """Two libraries sum products in orders of their own: both results are the exact sum rounded, and hardly differ."""
+    np = merge_bound.np
+    how, found = {}, {}
     for merger in ("auto", "engine"):
         folder = tmp_path / merger
         settings = MergeSettings("bfloat16", 5, merger=merger)
         how[merger] = write_merged(locate_engine(), target, folder, settings, tmp_path).by
-        path = folder / "model.safetensors"
-        header = int.from_bytes(path.read_bytes()[:8], "little")
-        bytes_[merger] = {
-            name: path.read_bytes()[8 + header + start : 8 + header + end]
-            for name, (start, end) in _offsets(path, header).items()
-        }
+        found[merger] = _numbers(folder / "model.safetensors")
     assert how == {"auto": "tensor by tensor", "engine": "llamafactory-cli export"}
-    assert bytes_["auto"] == bytes_["engine"]
+    assert found["auto"].keys() == found["engine"].keys()
+    base, pairs, scale = _numbers(Path(target.model) / "model.safetensors"), *_pairs(target.adapter)
+    assert len(pairs) > 3
+    differing, elements = 0, 0
+    for name, (code, ours) in found["auto"].items():
+        theirs = found["engine"][name][1]
+        if name not in pairs:
+            assert np.array_equal(ours, theirs), name
+            continue
+        exact, error = merge_bound.merged(base[name][1], pairs[name]["A"], pairs[name]["B"], scale)
+        for numbers in (ours, theirs):
+            assert merge_bound.is_within(numbers, exact, error, code).all(), name
+        differing, elements = differing + int((ours != theirs).sum()), elements + ours.size
+    assert differing < elements / 1000  # the base is fp32: only sums at the very edge between two bf16 numbers
     configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("auto", "engine")]
     assert configs[0] == configs[1]
 
 
-def _offsets(path: Path, header: int) -> dict[str, list[int]]:
-    entries = json.loads(path.read_bytes()[8 : 8 + header])
-    return {name: entry["data_offsets"] for name, entry in entries.items() if name != "__metadata__"}
+def _numbers(path: Path) -> dict[str, tuple[str, Any]]:
+    """A file's tensors: name → type, numbers in fp64."""
+    from safetensors import safe_open
+
+    codes = {"torch.bfloat16": "BF16", "torch.float16": "F16", "torch.float32": "F32"}
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    return {name: (codes[str(tensor.dtype)], tensor.double().numpy()) for name, tensor in tensors.items()}
+
+
+def _pairs(adapter: Path) -> tuple[dict[str, dict[str, Any]], float]:
+    """An adapter's matrices by the name of the tensor they change, and its scale."""
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    pairs: dict[str, dict[str, Any]] = {}
+    for name, (_, values) in _numbers(adapter / "adapter_model.safetensors").items():
+        module, _, which = name.removeprefix("base_model.model.").partition(".lora_")
+        pairs.setdefault(f"{module}.weight", {})[which[0]] = values
+    return pairs, config["lora_alpha"] / config["r"]
 
 
 def test_the_merged_model_answers_as_the_adapter_and_ships_the_trainings_template(target, tmp_path):
