@@ -37,7 +37,7 @@ from peers.run import Peer, find_peer, make_peers, run_peer
 from peers.setting import render_setting
 from throughput_table import Measured, markdown, summarise
 
-from lfwrap.data.datasets.dataset import find_stored_set
+from lfwrap.data.datasets.dataset import find_dataset
 from lfwrap.data.datasets.rendered import rendered_lengths
 from lfwrap.engine.locate import locate_engine
 from lfwrap.files import write_json
@@ -125,7 +125,7 @@ def count_data(dataset: str, dataset_dir: str, *, template: str, model: str, cut
     """The tokens of a run's data, counted once: every row rendered by the engine, as `lfwrap data stats --rendered`."""
     totals = [0, 0, 0]
     for name in split_names(dataset):
-        stored = find_stored_set(name, Path(dataset_dir))
+        stored = find_dataset(name, Path(dataset_dir))
         values = [row.value for row in stored.rows() if row.value is not None][:most]
         lengths = rendered_lengths(values, locate_engine(), template, model)
         totals[0] += len(lengths.total)
@@ -226,7 +226,7 @@ def _steady_rows(losses: Sequence[Sequence[float]], rows: int) -> float:
 def count_rows(values: Mapping[str, Any]) -> int:
     """Rows of an epoch, as they are stored."""
     most = values.get("max_samples")
-    sets = [find_stored_set(name, Path(str(values["dataset_dir"]))) for name in split_names(str(values["dataset"]))]
+    sets = [find_dataset(name, Path(str(values["dataset_dir"]))) for name in split_names(str(values["dataset"]))]
     return sum(min(sum(row.value is not None for row in stored.rows()), most or sys.maxsize) for stored in sets)
 
 

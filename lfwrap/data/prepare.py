@@ -1,4 +1,4 @@
-"""The whole way from source files to an engine data set: look, convert side by side, gather, split, register."""
+"""The whole way from source files to an engine data set: detect, convert side by side, gather, split, register."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lfwrap.data.formats.base import ConvertOptions
 from lfwrap.data.output.data_report import DataReport, FileReport
 from lfwrap.data.output.mix import Part, Shaping, parse_part
 from lfwrap.data.output.registry import LOCK_NAME, check_name, dataset_entry, read_registry
-from lfwrap.data.output.sink import Gatherer, split_lines
+from lfwrap.data.output.sink import RowSink, split_lines
 from lfwrap.data.output.split import ValSize
 from lfwrap.data.output.staging import commit, staging_folder
 from lfwrap.data.readers.blocks import NotUtf8Error
 from lfwrap.data.readers.chunk_plan import CHUNK_BYTES
-from lfwrap.data.readers.detect import Look, inspect_file, inspect_table
+from lfwrap.data.readers.detect import DetectedFile, detect_file, detect_table
 from lfwrap.data.readers.sources import TABLE_SUFFIXES, expand_sources, open_text, suffix_of
 from lfwrap.data.workers.file_chunks import FileChunks
 from lfwrap.data.workers.parallel import Workers, usable_cpus
@@ -209,72 +209,72 @@ class _Attempt:
         request, parts = self.request, self.request.mixture
         choosing = request.is_choosing(parts)
         test_lines = [line for name in expand_sources(request.shaping.test_files) for line in self._test_lines(name)]
-        gatherer = Gatherer(self.folder, self.report, request.val_size, choosing=choosing)
+        sink = RowSink(self.folder, self.report, request.val_size, choosing=choosing)
         try:
             for name, part in files.items():
-                self._convert(name, parts[part], gatherer)
+                self._convert(name, parts[part], sink)
         finally:
-            gatherer.close()
+            sink.close()
         if choosing:
-            self._choose(gatherer, parts, list(files.values()), test_lines)
+            self._choose(sink, parts, list(files.values()), test_lines)
         return self.report
 
     def _choose(
-        self, gatherer: Gatherer, parts: Sequence[Part], part_of: Sequence[int], test_lines: Sequence[bytes]
+        self, sink: RowSink, parts: Sequence[Part], part_of: Sequence[int], test_lines: Sequence[bytes]
     ) -> None:
         from lfwrap.data.output.near_duplicates import NearDuplicates, contamination, sketch_lines
         from lfwrap.data.output.select import Choice, choose_rows
 
-        near = self.request.shaping.near_duplicates
+        threshold = self.request.shaping.near_duplicates
         choice = Choice(
             parts,
             part_of,
             lambda batches: self.workers.map(sketch_lines, batches),
             self.request.val_size,
             contamination(test_lines) if test_lines else None,
-            NearDuplicates(near) if near is not None else None,
+            NearDuplicates(threshold) if threshold is not None else None,
         )
-        choose_rows(gatherer, choice)
+        choose_rows(sink, choice)
 
-    def _convert(self, name: str, part: Part, gatherer: Gatherer) -> None:
+    def _convert(self, name: str, part: Part, sink: RowSink) -> None:
         file = FileReport(name)
         self.report.files.append(file)
-        look, options = self._look(name, part, file)
+        detected, options = self._detect(name, part, file)
         self.listener.detected(file)
-        for result in self._chunks(look, options).results():
-            gatherer.add(result, file)
+        for result in self._chunks(detected, options).results():
+            sink.add(result, file)
             self.listener.advanced(result.consumed_bytes)
             importlib.import_module("filelock")  # for the end: now workers are busy while it takes its time
 
     def _test_lines(self, name: str) -> Iterator[bytes]:
         """The rows of a test file, converted like any other."""
-        look, options = self._look(name, Part(name), FileReport(name))
-        for result in self._chunks(look, options).results():
+        detected, options = self._detect(name, Part(name), FileReport(name))
+        for result in self._chunks(detected, options).results():
             yield from split_lines(result.lines)
 
-    def _chunks(self, look: Look, options: ConvertOptions) -> FileChunks:
+    def _chunks(self, detected: DetectedFile, options: ConvertOptions) -> FileChunks:
         request = self.request
         conversion = Conversion(
-            look.format, options, request.template, options.seed, last_exchange=request.shaping.last_exchange
+            detected.format, options, request.template, options.seed, last_exchange=request.shaping.last_exchange
         )
-        return FileChunks(look, conversion, self.workers, request.chunk_bytes)
+        return FileChunks(detected, conversion, self.workers, request.chunk_bytes)
 
-    def _look(self, name: str, part: Part, file: FileReport) -> tuple[Look, ConvertOptions]:
+    def _detect(self, name: str, part: Part, file: FileReport) -> tuple[DetectedFile, ConvertOptions]:
         request, suffix = self.request, suffix_of(name)
         self.current = name
         options = replace(request.options, columns={**request.options.columns, **part.columns})
         format_name = part.format or request.format
         if suffix in TABLE_SUFFIXES:
-            look = inspect_table(Path(name), name, suffix, options, format_name=format_name)
+            detected = detect_table(Path(name), name, suffix, options, format_name=format_name)
         else:
             encoding, checked = part.encoding or request.encoding, name in self.checked
             text = open_text(name, self.folder, encoding=encoding, checked=checked)
             file.encoding = text.encoding
             file.repairs.update(text.repairs)
             delimiter = part.delimiter or request.delimiter
-            look = inspect_file(text, options, format_name=format_name, delimiter=delimiter)
-        file.format, file.evidence, file.note = look.format, look.evidence, look.note
-        return look, options
+            detected = detect_file(text, options, format_name=format_name, delimiter=delimiter)
+        file.format, file.evidence, file.note = detected.format, detected.evidence, detected.note
+        return detected, options
 
 
 def _options_of(request: Request) -> dict[str, Any]:

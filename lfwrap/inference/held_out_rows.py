@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from lfwrap.data.datasets.dataset import StoredRow, StoredSet, find_stored_set
+from lfwrap.data.datasets.dataset import Dataset, DatasetRow, find_dataset
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_process import engine_failure
 from lfwrap.engine.worker_scripts import worker_argv
@@ -115,7 +115,7 @@ def load_rows(name: str, dataset_dir: Path | None, template: str) -> EvalRows:
     Raises:
         DataError: there is no such data set, or no row of it can be read.
     """
-    return _gather(name, [find_stored_set(name, dataset_dir)], None, template)
+    return _gather(name, [find_dataset(name, dataset_dir)], None, template)
 
 
 def validation_rows(run: Run, engine: Engine) -> EvalRows:
@@ -131,7 +131,7 @@ def validation_rows(run: Run, engine: Engine) -> EvalRows:
     template = run.record.template or ""
     names = _names(settings.get("eval_dataset"))
     if names:
-        sets = [find_stored_set(name, folder) for name in names]
+        sets = [find_dataset(name, folder) for name in names]
         return _gather(",".join(names), sets, settings.get("max_samples"), template)
     if settings.get("val_size"):
         rows = _split_rows(settings, folder, engine)
@@ -144,7 +144,7 @@ def validation_rows(run: Run, engine: Engine) -> EvalRows:
     )
 
 
-def _gather(name: str, sets: Sequence[StoredSet], max_samples: Any, template: str) -> EvalRows:
+def _gather(name: str, sets: Sequence[Dataset], max_samples: Any, template: str) -> EvalRows:
     stored = [row for one in sets for row in _first(one, max_samples, template)]
     rows = tuple(_row(number, row.value) for number, row in enumerate(stored, 1) if row.value is not None)
     unreadable = [row for row in stored if row.value is None]
@@ -154,7 +154,7 @@ def _gather(name: str, sets: Sequence[StoredSet], max_samples: Any, template: st
     return EvalRows(name, rows, len(unreadable))
 
 
-def _first(found: StoredSet, max_samples: Any, template: str) -> Iterator[StoredRow]:
+def _first(found: Dataset, max_samples: Any, template: str) -> Iterator[DatasetRow]:
     """The rows that the engine would take: all, or the first ``max_samples`` of each set."""
     if not found.template:
         found = dataclasses.replace(found, template=template)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from lfwrap.data.datasets.dataset import find_stored_set
+from lfwrap.data.datasets.dataset import find_dataset
 from lfwrap.engine.locate import locate_engine
 
 pytestmark = pytest.mark.engine
@@ -57,7 +57,7 @@ def test_trl_trains_on_the_rows_that_the_engine_makes(tiny_model, tmp_path):
     python = str(locate_engine().python)
     rows = encode_rows(values, tmp_path / "rows", python)
     written = [json.loads(line) for line in (tmp_path / "rows/train.jsonl").read_text().splitlines()]
-    stored = [row.value for row in find_stored_set("harbour_en", ROOT / "data").rows()][:4]
+    stored = [row.value for row in find_dataset("harbour_en", ROOT / "data").rows()][:4]
     tokenizer = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
     assert rows.lengths == tuple(len(row["input_ids"]) for row in written)
     assert [learned_text(tokenizer, row) for row in written] == [

@@ -19,9 +19,9 @@ from lfwrap.data.readers.array_block import ArrayBlock
 from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock
 from lfwrap.data.readers.chunk_plan import Chunk, ChunkPlan, Layout
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool
-from lfwrap.data.schema.plain_rows import Shape, plain_line
+from lfwrap.data.schema.plain_rows import PlainColumns, plain_line
 
-SHAPE = Shape("instruction", "input", "output")
+COLUMNS = PlainColumns("instruction", "input", "output")
 PIECES = st.sampled_from(
     ["", " ", "\n", '"', "\\", '", "output": "', '", "input": "', "}, {", '"},{"instruction":"', "/", "é", "问", "😀",
      "<|im_end|>", "{{idx}}", "sk-" + "a1" * 12, "task-", "\x7f", "\t", "a,b", "\u2028", "\r\n", "</s>"]
@@ -51,8 +51,8 @@ def block_of(layout: Layout, content: bytes) -> Block:
     return ArrayBlock(content, chunk)
 
 
-def account(block: Block, shape: Shape | None, template: str) -> tuple[Any, ...]:
-    rows = convert_block(block, Conversion("alpaca", ConvertOptions(), template), shape)
+def account(block: Block, columns: PlainColumns | None, template: str) -> tuple[Any, ...]:
+    rows = convert_block(block, Conversion("alpaca", ConvertOptions(), template), columns)
     notes = {place: (dict(note.repairs), note.warnings) for place, note in rows.notes.items()}
     rejects = {place: (reject.rule, reject.reason) for place, reject in rows.rejects.items()}
     return bytes(rows.output), rows.keys, rows.skipped, rejects, notes, block.size, list(block.blanks)
@@ -69,11 +69,11 @@ def account(block: Block, shape: Shape | None, template: str) -> tuple[Any, ...]
 def test_json_paths_agree(rows: list[tuple[dict[str, Any], int]], template: str) -> None:
     texts = [dumps(row, style) for row, style in rows]
     lines = "\n".join(texts).encode()
-    assert account(block_of(Layout.LINES, lines), SHAPE, template) == account(
+    assert account(block_of(Layout.LINES, lines), COLUMNS, template) == account(
         block_of(Layout.LINES, lines), None, template
     )
     array = (",\n".join(texts) + "]").encode()
-    assert account(block_of(Layout.ARRAY, array), SHAPE, template) == account(
+    assert account(block_of(Layout.ARRAY, array), COLUMNS, template) == account(
         block_of(Layout.ARRAY, array), None, template
     )
 
@@ -89,7 +89,7 @@ def test_csv_paths_agree(rows: list[list[str]]) -> None:
     block.scan()
     expected = list(csv.reader(io.StringIO(sink.getvalue(), newline="")))
     assert block.rows == expected
-    assert account(block, SHAPE, "") == account(block_of(Layout.CSV, content), None, "")
+    assert account(block, COLUMNS, "") == account(block_of(Layout.CSV, content), None, "")
 
 
 @settings(max_examples=300, deadline=None)

@@ -10,10 +10,10 @@ from lfwrap.data.convert.fast_path import convert_block
 from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import ConvertOptions
 from lfwrap.data.readers.blocks import LineBlock, NotUtf8Error
-from lfwrap.data.schema.plain_rows import Shape
+from lfwrap.data.schema.plain_rows import PlainColumns
 
 CONVERSION = Conversion("alpaca", ConvertOptions())
-SHAPES = [Shape("instruction", "input", "output"), Shape("instruction", "", "output")]
+SHAPES = [PlainColumns("instruction", "input", "output"), PlainColumns("instruction", "", "output")]
 LINE = b'{"instruction": "q", "input": "", "output": "a"}'
 # Spelled as orjson does or otherwise, no escapes at all, no UTF-8, ends of texts and what only looks like them, blanks.
 PIECES = [
@@ -44,9 +44,9 @@ LINES = st.builds(lambda frame, *texts: frame % texts, st.sampled_from(FRAMES), 
 )
 
 
-def account(content: bytes, shape: Shape | None) -> tuple[Any, ...]:
+def account(content: bytes, columns: PlainColumns | None) -> tuple[Any, ...]:
     block = LineBlock(content)
-    rows = convert_block(block, CONVERSION, shape)
+    rows = convert_block(block, CONVERSION, columns)
     notes = {place: (dict(note.repairs), note.warnings) for place, note in rows.notes.items()}
     rejects = {place: (reject.rule, reject.reason) for place, reject in rows.rejects.items()}
     return bytes(rows.output), rows.keys, rows.skipped, rejects, notes, block.size, list(block.blanks)
@@ -54,12 +54,12 @@ def account(content: bytes, shape: Shape | None) -> tuple[Any, ...]:
 
 @settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(LINES, min_size=1, max_size=4), st.sampled_from(SHAPES), st.booleans(), st.booleans())
-def test_lanes_agree_on_any_spelling(lines: list[bytes], shape: Shape, usual: bool, ended: bool) -> None:
+def test_lanes_agree_on_any_spelling(lines: list[bytes], columns: PlainColumns, usual: bool, ended: bool) -> None:
     content = b"\n".join([LINE, *lines] if usual else lines) + (b"\n" if ended else b"")
     try:
         content.decode()
     except UnicodeDecodeError:
         with pytest.raises(NotUtf8Error):
-            account(content, shape)
+            account(content, columns)
     else:
-        assert account(content, shape) == account(content, None)
+        assert account(content, columns) == account(content, None)

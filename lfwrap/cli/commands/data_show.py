@@ -16,7 +16,7 @@ from lfwrap.cli.view.plain_text import printable
 from lfwrap.errors import DataError
 
 if TYPE_CHECKING:
-    from lfwrap.data.datasets.dataset import StoredRow
+    from lfwrap.data.datasets.dataset import DatasetRow
     from lfwrap.data.datasets.rendered import Piece
 
 
@@ -32,24 +32,24 @@ def show_command(name: str, dataset_dir: Path | None, *, count: int, first: int,
       lfwrap data show law -n 1 --dataset-dir data/law
       lfwrap data show law --row 17 -n 1 --dataset-dir data/law --rendered --model models/Qwen2.5-7B-Instruct
     """
-    from lfwrap.data.datasets.dataset import find_stored_set
+    from lfwrap.data.datasets.dataset import find_dataset
     from lfwrap.data.datasets.rendered import render_rows
 
-    stored = find_stored_set(name, dataset_dir)
-    rows = list(itertools.islice(stored.rows(), first - 1, first - 1 + count))
+    dataset = find_dataset(name, dataset_dir)
+    rows = list(itertools.islice(dataset.rows(), first - 1, first - 1 + count))
     if not rows:
         raise DataError(f"{name}: there is no row {first}", hint="`lfwrap data stats` says how many there are.")
     readable = [row.value for row in rows if row.value is not None]
     pieces: list[list[Piece]] | None = None
     if options["rendered"] and readable:
-        engine, template, model = choose_renderer(stored, options["template"], options["model"])
+        engine, template, model = choose_renderer(dataset, options["template"], options["model"])
         pieces = render_rows(readable, engine, template, model)
     if as_json:
-        output.print_json("data-rows", {"name": stored.name, "rows": _to_json(rows, pieces)})
+        output.print_json("data-rows", {"name": dataset.name, "rows": _to_json(rows, pieces)})
         return
     rendered = iter(pieces or [])
     for row in rows:
-        output.result(click.style(f"── {stored.name} row {row.number} ──", bold=True))
+        output.result(click.style(f"── {dataset.name} row {row.number} ──", bold=True))
         if row.value is None:
             output.result(f"unreadable: {printable(row.reason)}\n")
         elif pieces is None:
@@ -60,7 +60,7 @@ def show_command(name: str, dataset_dir: Path | None, *, count: int, first: int,
             )
 
 
-def _to_json(rows: Sequence[StoredRow], pieces: Sequence[Sequence[Piece]] | None) -> list[dict[str, Any]]:
+def _to_json(rows: Sequence[DatasetRow], pieces: Sequence[Sequence[Piece]] | None) -> list[dict[str, Any]]:
     rendered = iter(pieces or [])
     values = []
     for row in rows:

@@ -31,25 +31,25 @@ def stats_command(name: str, dataset_dir: Path | None, *, as_json: bool, **optio
       lfwrap data stats law --dataset-dir data/law
       lfwrap data stats law --dataset-dir data/law --model models/Qwen2.5-7B-Instruct --rendered
     """
-    from lfwrap.data.datasets.dataset import find_stored_set
+    from lfwrap.data.datasets.dataset import find_dataset
     from lfwrap.data.datasets.rendered import rendered_lengths
     from lfwrap.data.datasets.stats import count_rows, token_account
     from lfwrap.report.data_stats import stats_lines
 
-    stored = find_stored_set(name, dataset_dir)
+    dataset = find_dataset(name, dataset_dir)
     if options["rendered"]:
-        engine, template, model = choose_renderer(stored, options["template"], options["model"])
-        found = count_rows(stored.rows())
-        values = (row.value for row in stored.rows() if row.value is not None)
+        engine, template, model = choose_renderer(dataset, options["template"], options["model"])
+        found = count_rows(dataset.rows())
+        values = (row.value for row in dataset.rows() if row.value is not None)
         lengths = rendered_lengths(values, engine, template, model)
         found["tokens"] = token_account(lengths, f"rendered by the engine with the template {template}")
     else:
-        found = count_rows(stored.rows(), _tokens(**options))
-    files = [str(path) for path in stored.files]
+        found = count_rows(dataset.rows(), _tokens(**options))
+    files = [str(path) for path in dataset.files]
     if as_json:
-        output.print_json("data-stats", {"name": stored.name, "files": files, "template": stored.template, **found})
+        output.print_json("data-stats", {"name": dataset.name, "files": files, "template": dataset.template, **found})
         return
-    output.result(f"{'data set':<20}{stored.name} ({', '.join(files)})")
+    output.result(f"{'data set':<20}{dataset.name} ({', '.join(files)})")
     for line in stats_lines(found):
         output.result(printable(line))
 

@@ -12,7 +12,7 @@ from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
-    from lfwrap.data.datasets.dataset import StoredSet
+    from lfwrap.data.datasets.dataset import Dataset
     from lfwrap.engine.locate import Engine
 
 
@@ -33,7 +33,7 @@ def stored_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def choose_renderer(found: StoredSet, template: str | None, model: str | None) -> tuple[Engine, str, str]:
+def choose_renderer(found: Dataset, template: str | None, model: str | None) -> tuple[Engine, str, str]:
     """Engine, template and model to render rows with.
 
     Raises:

@@ -21,7 +21,7 @@ from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.readers.array_block import ArrayBlock
 from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, NotUtf8Error
 from lfwrap.data.schema.conversation import Conversation, Message, Role
-from lfwrap.data.schema.plain_rows import QUOTES_IN_OUTPUT, Shape, blank_row, growth, plain_line, plain_texts
+from lfwrap.data.schema.plain_rows import QUOTES_IN_OUTPUT, PlainColumns, blank_row, growth, plain_line, plain_texts
 from lfwrap.data.schema.redaction import LITERALS
 from lfwrap.engine.chat_templates import template_facts
 
@@ -32,38 +32,38 @@ _MEDIA = ("<image>", "<video>", "<audio>")
 _SHORT_BYTES = 3
 
 
-def convert_block(block: Block, conversion: Conversion, shape: Shape | None) -> ConvertedRows:
+def convert_block(block: Block, conversion: Conversion, columns: PlainColumns | None) -> ConvertedRows:
     """All records of a block, by the quickest path that fits.
 
     Args:
         block: the records.
         conversion: how to convert them.
-        shape: the columns of a plain table, or None when the rows are not of that kind.
+        columns: the columns of a plain table, or None when the rows are not of that kind.
     """
     records = RecordPath(block, conversion)
-    if shape is None:
+    if columns is None:
         return records.take_all()
     if isinstance(block, CsvBlock):
-        if not _csv_rows(block, shape, records):
+        if not _csv_rows(block, columns, records):
             records = RecordPath(block, conversion)
             block.scan()
-            _mixed_csv_rows(block, shape, records)
+            _mixed_csv_rows(block, columns, records)
     elif isinstance(block, LineBlock):
-        _lines(block, shape, records)
+        _lines(block, columns, records)
     elif isinstance(block, ArrayBlock) and block.items:
-        _items(block, shape, records)
-        _check_keys(block, shape, records.rows)
+        _items(block, columns, records)
+        _check_keys(block, columns, records.rows)
     else:
         return records.take_all()
     _check_rules(records.rows, conversion.template)
     return records.rows
 
 
-def _csv_rows(block: CsvBlock, shape: Shape, records: RecordPath) -> bool:
+def _csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath) -> bool:
     """Rows of a CSV block while all of them are plain; False when one is not, or the block ends within a row."""
     header = block.header
-    ask, answer = header.index(shape.instruction), header.index(shape.output)
-    more = header.index(shape.input) if shape.input else -1
+    ask, answer = header.index(columns.instruction), header.index(columns.output)
+    more = header.index(columns.input) if columns.input else -1
     cells, ended = len(header), False
     dumps, newline = orjson.dumps, orjson.OPT_APPEND_NEWLINE
     digest, seed = xxhash.xxh3_128_intdigest, records.conversion.seed
@@ -88,11 +88,11 @@ def _csv_rows(block: CsvBlock, shape: Shape, records: RecordPath) -> bool:
     return ended
 
 
-def _mixed_csv_rows(block: CsvBlock, shape: Shape, records: RecordPath) -> None:
+def _mixed_csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath) -> None:
     """Rows of a CSV block of which some need the record path."""
     header = block.header
-    ask, answer = header.index(shape.instruction), header.index(shape.output)
-    more = header.index(shape.input) if shape.input else -1
+    ask, answer = header.index(columns.instruction), header.index(columns.output)
+    more = header.index(columns.input) if columns.input else -1
     for position, row in enumerate(block.rows):
         if not row:
             records.rows.skipped.append(position)
@@ -106,14 +106,14 @@ def _mixed_csv_rows(block: CsvBlock, shape: Shape, records: RecordPath) -> None:
         records.rows.keys.append(xxhash.xxh3_128_intdigest(line, records.conversion.seed))
 
 
-def _lines(block: LineBlock, shape: Shape, records: RecordPath) -> None:
+def _lines(block: LineBlock, columns: PlainColumns, records: RecordPath) -> None:
     """Rows of a JSONL block. One long loop: a call for each row would cost a good part of parsing it."""
-    ask, more, tell = shape.keys
-    fields, quotes, absent = len(shape.names), shape.quotes, shape.absent_input
+    ask, more, tell = columns.keys
+    fields, quotes, absent = len(columns.names), columns.quotes, columns.absent_input
     loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
     digest, seed = xxhash.xxh3_128_intdigest, records.conversion.seed
     output, add_key = records.rows.output, records.rows.keys.append
-    grown, grown_by_input = growth(block.content[:_LINE_START_BYTES], shape)
+    grown, grown_by_input = growth(block.content[:_LINE_START_BYTES], columns)
     row, asked, answered = blank_row()
     position = -1
     for position, raw in enumerate(io.BytesIO(block.content)):  # a line let go before the next stays in the CPU's cache
@@ -145,11 +145,11 @@ def _lines(block: LineBlock, shape: Shape, records: RecordPath) -> None:
     block.size = position + 1
 
 
-def _items(block: ArrayBlock, shape: Shape, records: RecordPath) -> None:
+def _items(block: ArrayBlock, columns: PlainColumns, records: RecordPath) -> None:
     digest, seed = xxhash.xxh3_128_intdigest, records.conversion.seed
     output, add_key = records.rows.output, records.rows.keys.append
     for position, record in enumerate(block.items):
-        texts = plain_texts(record, shape)
+        texts = plain_texts(record, columns)
         if texts is None:
             records.take(position)
             continue
@@ -158,7 +158,7 @@ def _items(block: ArrayBlock, shape: Shape, records: RecordPath) -> None:
         add_key(digest(line, seed))
 
 
-def _check_keys(block: ArrayBlock, shape: Shape, rows: ConvertedRows) -> None:
+def _check_keys(block: ArrayBlock, columns: PlainColumns, rows: ConvertedRows) -> None:
     """Find keys that stand twice in an array's objects, of which a quick parser keeps the last and says nothing.
 
     Escaped quotation marks go from input to output one for one; what else the input has more than its rows need
@@ -166,7 +166,7 @@ def _check_keys(block: ArrayBlock, shape: Shape, rows: ConvertedRows) -> None:
     """
     if not (rows.checked or rows.skipped or b"\\u0022" in block.content):
         surplus = block.content.count(b'"') - rows.output.count(b'"')
-        if surplus == (shape.quotes - QUOTES_IN_OUTPUT) * len(rows.keys):
+        if surplus == (columns.quotes - QUOTES_IN_OUTPUT) * len(rows.keys):
             return
     rejects: dict[int, Reject] = {}
     for index, position in enumerate(rows.positions()):

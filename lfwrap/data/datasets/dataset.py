@@ -32,7 +32,7 @@ _PREPARE = "Run its source through `lfwrap prepare-data` first."
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRow:
+class DatasetRow:
     """One row: the engine's ShareGPT row, or why there is none.
 
     Attributes:
@@ -47,7 +47,7 @@ class StoredRow:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredSet:
+class Dataset:
     """A data set.
 
     Attributes:
@@ -64,28 +64,28 @@ class StoredSet:
     entry: Mapping[str, Any] = field(default_factory=dict)
     template: str = ""
 
-    def rows(self) -> Iterator[StoredRow]:
+    def rows(self) -> Iterator[DatasetRow]:
         """Its rows in order, unreadable ones included."""
         numbers = itertools.count(1)
         for path in self.files:
             for record in _records(path):
                 yield self._row(next(numbers), record)
 
-    def _row(self, number: int, record: Any) -> StoredRow:
+    def _row(self, number: int, record: Any) -> DatasetRow:
         if not isinstance(record, Mapping):
-            return StoredRow(number, None, record.args[0] if isinstance(record, ValueError) else "it is no object")
+            return DatasetRow(number, None, record.args[0] if isinstance(record, ValueError) else "it is no object")
         try:
             renamed = _renamed(record, self.entry)
             if _is_engine_row(renamed):
-                return StoredRow(number, {"system": "", "tools": "", **renamed})
+                return DatasetRow(number, {"system": "", "tools": "", **renamed})
             columns = _alpaca_columns(self.entry, record) if self.format == "alpaca" else {}
             conversation = FORMATS[self.format].convert(renamed, ConvertOptions(columns=columns), RowNotes())
-            return StoredRow(number, writer.engine_row(conversation, self.template))
+            return DatasetRow(number, writer.engine_row(conversation, self.template))
         except Reject as reject:
-            return StoredRow(number, None, reject.reason)
+            return DatasetRow(number, None, reject.reason)
 
 
-def find_stored_set(name: str, dataset_dir: Path | None = None) -> StoredSet:
+def find_dataset(name: str, dataset_dir: Path | None = None) -> Dataset:
     """The data set of a name, or a file of rows.
 
     A name is looked for in ``dataset_dir``, or else in ``data``, the current folder, and the data that ships with
@@ -109,7 +109,7 @@ def find_stored_set(name: str, dataset_dir: Path | None = None) -> StoredSet:
     )
 
 
-def _of_entry(name: str, entry: Any, folder: Path) -> StoredSet:
+def _of_entry(name: str, entry: Any, folder: Path) -> Dataset:
     file_name = entry.get("file_name") if isinstance(entry, Mapping) else None
     if not isinstance(file_name, str):
         raise DataError(f"{name}: {folder / FILE_NAME} names no file for it", hint="Data sets of a hub aren't read.")
@@ -119,10 +119,10 @@ def _of_entry(name: str, entry: Any, folder: Path) -> StoredSet:
     files = sorted(place.iterdir()) if place.is_dir() else [place]
     found = tuple(_checked(file) for file in files)
     formatting = str(entry.get("formatting", "alpaca"))
-    return StoredSet(name, found, formatting, entry, _template_of(folder, name))
+    return Dataset(name, found, formatting, entry, _template_of(folder, name))
 
 
-def _of_file(path: Path) -> StoredSet:
+def _of_file(path: Path) -> Dataset:
     """A file, as its folder's registry says, else by what its first rows look like."""
     for name, entry in read_registry(path.parent).items():
         if isinstance(entry, Mapping) and entry.get("file_name") == path.name:
@@ -133,7 +133,7 @@ def _of_file(path: Path) -> StoredSet:
     found = next((known.name for record in head for known in detectable if known.evidence(record)), None)
     if found is None:
         raise DataError(f"{path}: no rows that are a data set's", hint=_PREPARE)
-    return StoredSet(str(path), (path,), found)
+    return Dataset(str(path), (path,), found)
 
 
 def _checked(path: Path) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lfwrap.data.datasets.dataset import StoredRow
+from lfwrap.data.datasets.dataset import DatasetRow
 from lfwrap.data.datasets.token_counts import TRAINED, TextTokens
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.calls import parse_call_text
@@ -90,11 +90,11 @@ def token_account(lengths: Lengths, counted: str) -> dict[str, Any]:
     return {"counted": counted, **lengths.to_json(), "over": over}
 
 
-def count_rows(rows: Iterable[StoredRow], tokens: TextTokens | None = None) -> dict[str, Any]:
+def count_rows(rows: Iterable[DatasetRow], tokens: TextTokens | None = None) -> dict[str, Any]:
     """Everything that can be counted without the engine, as plain values.
 
     Args:
-        rows: the rows of a stored set.
+        rows: the rows of a data set.
         tokens: counts tokens, too; None for characters only.
     """
     tally, lengths = _Tally(), Lengths()
@@ -113,7 +113,7 @@ def count_rows(rows: Iterable[StoredRow], tokens: TextTokens | None = None) -> d
     return found
 
 
-def _chunks(rows: Iterable[StoredRow]) -> Iterator[list[StoredRow]]:
+def _chunks(rows: Iterable[DatasetRow]) -> Iterator[list[DatasetRow]]:
     source = iter(rows)
     while chunk := list(itertools.islice(source, _CHUNK_ROWS)):
         yield chunk

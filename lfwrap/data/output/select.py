@@ -12,7 +12,7 @@ from typing import Any
 
 from lfwrap.data.output.mix import Part, chosen_ranks, quotas
 from lfwrap.data.output.near_duplicates import NearDuplicates
-from lfwrap.data.output.sink import Gatherer
+from lfwrap.data.output.sink import RowSink
 from lfwrap.data.output.split import ValSize
 from lfwrap.errors import DataError
 
@@ -43,20 +43,20 @@ class Choice:
     near_duplicates: NearDuplicates | None = None
 
 
-def choose_rows(gathered: Gatherer, choice: Choice) -> None:
+def choose_rows(sink: RowSink, choice: Choice) -> None:
     """Rewrite the staged files with the chosen rows only, split; the report follows.
 
     Raises:
         DataError: nothing would be left to train on.
     """
-    kept = _kept_rows(gathered, choice)
-    limit = _val_limit([rank for rank, keep in zip(gathered.ranks, kept, strict=True) if keep], choice.val_size)
-    report = gathered.report
+    kept = _kept_rows(sink, choice)
+    limit = _val_limit([rank for rank, keep in zip(sink.ranks, kept, strict=True) if keep], choice.val_size)
+    report = sink.report
     report.train_rows = report.val_rows = 0
-    everything = gathered.train.with_suffix(".all")
-    gathered.train.rename(everything)
-    with everything.open("rb") as source, gathered.train.open("wb") as train, gathered.val.open("wb") as val:
-        for line, rank, keep in zip(source, gathered.ranks, kept, strict=True):
+    everything = sink.train.with_suffix(".all")
+    sink.train.rename(everything)
+    with everything.open("rb") as source, sink.train.open("wb") as train, sink.val.open("wb") as val:
+        for line, rank, keep in zip(source, sink.ranks, kept, strict=True):
             if keep and rank <= limit:
                 val.write(line)
                 report.val_rows += 1
@@ -66,20 +66,20 @@ def choose_rows(gathered: Gatherer, choice: Choice) -> None:
     everything.unlink()
 
 
-def _kept_rows(gathered: Gatherer, choice: Choice) -> bytearray:
+def _kept_rows(sink: RowSink, choice: Choice) -> bytearray:
     """For each row whether it stays; those that don't are counted in the account of their file."""
-    owners = array("L", (choice.part_of[owner] for owner in gathered.owners))
+    owners = array("L", (choice.part_of[owner] for owner in sink.owners))
     available = {part: owners.count(part) for part in set(owners)}
-    limits = chosen_ranks(gathered.ranks, owners, quotas(choice.parts, available))
+    limits = chosen_ranks(sink.ranks, owners, quotas(choice.parts, available))
     kept = bytearray()
-    with gathered.train.open("rb") as source:
+    with sink.train.open("rb") as source:
         looked_at = (
             (line, _reason_to_leave(line, choice, sampled=part not in limits or rank <= limits[part]))
-            for line, rank, part in zip(source, gathered.ranks, owners, strict=True)
+            for line, rank, part in zip(source, sink.ranks, owners, strict=True)
         )
-        for reason, owner in zip(_with_near_duplicates(looked_at, choice), gathered.owners, strict=True):
+        for reason, owner in zip(_with_near_duplicates(looked_at, choice), sink.owners, strict=True):
             if reason:
-                gathered.report.files[owner].left_out[reason] += 1
+                sink.report.files[owner].left_out[reason] += 1
             kept.append(not reason)
     return kept
 
@@ -94,8 +94,8 @@ def _reason_to_leave(line: bytes, choice: Choice, *, sampled: bool) -> str:
 
 def _with_near_duplicates(looked_at: Iterator[tuple[bytes, str]], choice: Choice) -> Iterator[str]:
     """The reason to leave each line, if there is any; lines that were left before are no one's near-duplicates."""
-    near = choice.near_duplicates
-    if near is None:
+    near_duplicates = choice.near_duplicates
+    if near_duplicates is None:
         yield from (reason for _, reason in looked_at)
         return
     waiting: deque[list[str]] = deque()
@@ -108,7 +108,7 @@ def _with_near_duplicates(looked_at: Iterator[tuple[bytes, str]], choice: Choice
     for sketches in choice.sketch(batches()):
         fresh = iter(sketches)
         for reason in waiting.popleft():
-            yield reason or (NEAR_DUPLICATE if near.has(next(fresh)) else "")
+            yield reason or (NEAR_DUPLICATE if near_duplicates.has(next(fresh)) else "")
 
 
 def _val_limit(ranks: Sequence[int], val_size: ValSize | None) -> int:

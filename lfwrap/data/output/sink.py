@@ -11,12 +11,10 @@ import orjson
 
 from lfwrap.data.output.data_report import DataReport, Example, FileReport, Warnings
 from lfwrap.data.output.split import ValSize
-from lfwrap.data.workers.task import ChunkResult, Place, RejectedRow
-
-_EXAMPLES_PER_RULE = 5
+from lfwrap.data.workers.task import EXAMPLES_PER_RULE, ChunkResult, Place, RejectedRow
 
 
-class Gatherer:
+class RowSink:
     """Takes results of chunks in order and writes staged files.
 
     A key costs about 100 bytes of memory a row: it is a Python integer in a set, the quickest exact lookup there is
@@ -39,15 +37,15 @@ class Gatherer:
         self._choosing = choosing
         self._threshold = val_size.key_threshold if val_size and not choosing else 0
         self._seen: set[int] = set()
-        self._train_sink = self.train.open("wb")
-        self._val_sink: IO[bytes] | None = self.val.open("wb") if val_size else None
-        self._rejects_sink = self.rejects.open("wb")
+        self._train_file = self.train.open("wb")
+        self._val_file: IO[bytes] | None = self.val.open("wb") if val_size else None
+        self._rejects_file = self.rejects.open("wb")
 
     def close(self) -> None:
         """Close the files; a full disk shows here at the latest."""
-        for sink in (self._train_sink, self._val_sink, self._rejects_sink):
-            if sink is not None:
-                sink.close()
+        for file in (self._train_file, self._val_file, self._rejects_file):
+            if file is not None:
+                file.close()
 
     def add(self, result: ChunkResult, file: FileReport) -> None:
         """Write the lines of a chunk, and count its rows.
@@ -63,7 +61,7 @@ class Gatherer:
         for rule, warned in result.warnings.items():
             total = self.report.warnings.setdefault(rule, Warnings())
             total.count += warned.count
-            for place, message in warned.examples[: _EXAMPLES_PER_RULE - len(total.examples)]:
+            for place, message in warned.examples[: EXAMPLES_PER_RULE - len(total.examples)]:
                 row, line = _absolute(place, result)
                 total.examples.append(Example(file.file, row, line, message))
         self._write(result, file)
@@ -72,7 +70,7 @@ class Gatherer:
         keys, seen = result.keys, self._seen
         if not self._threshold and len(fresh := set(keys)) == len(keys) and fresh.isdisjoint(seen):
             seen |= fresh
-            self._train_sink.write(result.lines)
+            self._train_file.write(result.lines)
             self._count(keys)
             return
         lines = split_lines(result.lines)
@@ -82,11 +80,11 @@ class Gatherer:
                 file.duplicates += 1
                 continue
             seen.add(key)
-            if key < self._threshold and self._val_sink is not None:
-                self._val_sink.write(line + b"\n")
+            if key < self._threshold and self._val_file is not None:
+                self._val_file.write(line + b"\n")
                 self.report.val_rows += 1
             else:
-                self._train_sink.write(line + b"\n")
+                self._train_file.write(line + b"\n")
                 train.append(key)
         self._count(train)
 
@@ -101,7 +99,7 @@ class Gatherer:
         file.rejected += 1
         self.report.rejects[reject.rule] += 1
         entry = {"file": file.file, "line": line, "row": row, "rule": reject.rule, "reason": reject.reason}
-        self._rejects_sink.write(orjson.dumps({**entry, "fields": reject.excerpt}) + b"\n")
+        self._rejects_file.write(orjson.dumps({**entry, "fields": reject.excerpt}) + b"\n")
 
 
 def split_lines(lines: bytearray | memoryview | bytes) -> list[bytes]:

@@ -13,7 +13,7 @@ from lfwrap.data.formats.base import SourceRecord
 
 CHUNK_BYTES = 1 << 20
 LARGEST_CHUNK_BYTES = 256 << 20
-_LOOK_BYTES = 1 << 16
+_WINDOW_BYTES = 1 << 16
 _SEARCH_BYTES = 4 << 20
 
 
@@ -107,7 +107,7 @@ def _end_of_row(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int
         quotes += line.count(b'"')
         if quotes % 2 == 0:
             return source.tell()
-        if source.tell() - end > _LOOK_BYTES:
+        if source.tell() - end > _WINDOW_BYTES:
             return first  # a lone quote inside a cell upsets the count: let the block of the chunk find out
     return plan.size
 
@@ -117,7 +117,7 @@ def _end_of_item(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> in
     separator = re.compile(rb"\}\s*,(?=\s*\{\s*" + re.escape(plan.first_key) + rb")")
     window = b""
     source.seek(end)
-    while more := source.read(_LOOK_BYTES):
+    while more := source.read(_WINDOW_BYTES):
         window += more
         if match := separator.search(window):
             return end + match.end()

@@ -21,7 +21,7 @@ from lfwrap.data.readers.blocks import parse_exactly
 from lfwrap.data.readers.chunk_plan import ChunkPlan, Layout
 from lfwrap.data.readers.sources import CSV_SUFFIXES, TABLE_SUFFIXES, TextFile
 from lfwrap.data.schema.columns import is_all_known, resolve_columns
-from lfwrap.data.schema.plain_rows import Shape
+from lfwrap.data.schema.plain_rows import PlainColumns
 from lfwrap.errors import DataError, LfwrapError, UsageError
 
 _SAMPLE_ROWS = 50
@@ -33,14 +33,14 @@ _FIRST_KEY = re.compile(rb'\[?\s*\{\s*("(?:[^"\\]|\\.)*")')
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class DetectedFile:
     """What a file is.
 
     Attributes:
         format: name of the format.
         evidence: why.
         plan: how to read it.
-        shape: its columns, when it may be a plain table.
+        plain_columns: its columns, when it may be a plain table.
         records: the records, where a reader of their own yields them, else None.
         note: layout, delimiter and the like, for the person.
     """
@@ -48,12 +48,14 @@ class Look:
     format: str
     evidence: str
     plan: ChunkPlan
-    shape: Shape | None = None
+    plain_columns: PlainColumns | None = None
     records: Iterator[SourceRecord] | None = None
     note: str = ""
 
 
-def inspect_file(text: TextFile, options: ConvertOptions, *, format_name: str | None, delimiter: str | None) -> Look:
+def detect_file(
+    text: TextFile, options: ConvertOptions, *, format_name: str | None, delimiter: str | None
+) -> DetectedFile:
     """Find out what a file is.
 
     Args:
@@ -75,16 +77,18 @@ def inspect_file(text: TextFile, options: ConvertOptions, *, format_name: str | 
         known, evidence = own
         assert known.read is not None  # noqa: S101 - `_own_reader` found it
         plan = ChunkPlan(Layout.RECORDS, text.path, 0, size)
-        return Look(known.name, evidence, plan, records=known.read(text.path, options))
+        return DetectedFile(known.name, evidence, plan, records=known.read(text.path, options))
     if text.suffix in CSV_SUFFIXES or not head.lstrip().startswith(("{", "[")):
-        look, sample = _look_at_csv(text, head, size, delimiter)
+        detected, sample = _detect_csv(text, head, size, delimiter)
     else:
-        look, sample = _look_at_json(text, head, size)
-    return _with_format(look, sample, options, format_name, text.name)
+        detected, sample = _detect_json(text, head, size)
+    return _with_format(detected, sample, options, format_name, text.name)
 
 
-def inspect_table(path: Path, name: str, suffix: str, options: ConvertOptions, *, format_name: str | None) -> Look:
-    """Find out what an XLSX or Parquet file holds. Raises as `inspect_file` does."""
+def detect_table(
+    path: Path, name: str, suffix: str, options: ConvertOptions, *, format_name: str | None
+) -> DetectedFile:
+    """Find out what an XLSX or Parquet file holds. Raises as `detect_file` does."""
     from lfwrap.data.readers.tabular import read_parquet, read_xlsx
 
     assert suffix in TABLE_SUFFIXES  # noqa: S101 - the caller's dispatch
@@ -93,8 +97,8 @@ def inspect_table(path: Path, name: str, suffix: str, options: ConvertOptions, *
     if not sample:
         raise DataError(f"{name}: the table has no rows", hint="Leave it out, or export it again.")
     plan = ChunkPlan(Layout.RECORDS, path, 0, path.stat().st_size)
-    look = Look("", "", plan, records=itertools.chain(sample, records), note=suffix[1:])
-    return _with_format(look, [record.value for record in sample], options, format_name, name)
+    detected = DetectedFile("", "", plan, records=itertools.chain(sample, records), note=suffix[1:])
+    return _with_format(detected, [record.value for record in sample], options, format_name, name)
 
 
 def _head(text: TextFile) -> str:
@@ -123,7 +127,7 @@ def _own_reader(head: str, format_name: str | None) -> tuple[Format, str] | None
     return None
 
 
-def _look_at_csv(text: TextFile, head: str, size: int, delimiter: str | None) -> tuple[Look, list[Any]]:
+def _detect_csv(text: TextFile, head: str, size: int, delimiter: str | None) -> tuple[DetectedFile, list[Any]]:
     from lfwrap.data.readers.tabular import DELIMITERS, read_header
 
     default = "\t" if text.suffix in {".tsv", ".tab"} else None
@@ -132,7 +136,9 @@ def _look_at_csv(text: TextFile, head: str, size: int, delimiter: str | None) ->
         Layout.CSV, text.path, text.start + header.size_bytes, size, header.lines, header.names, header.delimiter
     )
     shown = DELIMITERS.get(header.delimiter, repr(header.delimiter))
-    return Look("", "", plan, note=f"CSV, {shown}, {len(header.names)} columns"), _csv_sample(head, plan, header.lines)
+    return DetectedFile("", "", plan, note=f"CSV, {shown}, {len(header.names)} columns"), _csv_sample(
+        head, plan, header.lines
+    )
 
 
 def _csv_sample(head: str, plan: ChunkPlan, header_lines: int) -> list[Any]:
@@ -145,7 +151,7 @@ def _csv_sample(head: str, plan: ChunkPlan, header_lines: int) -> list[Any]:
     return sample or [dict.fromkeys(plan.header, "")]
 
 
-def _look_at_json(text: TextFile, head: str, size: int) -> tuple[Look, list[Any]]:
+def _detect_json(text: TextFile, head: str, size: int) -> tuple[DetectedFile, list[Any]]:
     start = text.start
     lines = [line for line in itertools.islice(head.split("\n"), _SAMPLE_ROWS) if line.strip()]
     values = [value for line in lines if (value := _value_of(line)) is not None]
@@ -153,15 +159,15 @@ def _look_at_json(text: TextFile, head: str, size: int) -> tuple[Look, list[Any]
     by_lines = text.suffix in {".jsonl", ".ndjson"} or (len(values) > 1 and isinstance(values[0], dict))
     if head.lstrip().startswith("[") and not (by_lines and len(values) > 1):
         offset = head.index("[") + 1
-        return _look_at_array(plan, head, offset)
+        return _detect_array(plan, head, offset)
     wrapper = _WRAPPER.match(head)
     if by_lines and not (wrapper and len(lines) == 1):
-        return Look("", "", plan, note="JSON lines"), values
+        return DetectedFile("", "", plan, note="JSON lines"), values
     if wrapper:
         key = wrapper.group(1)
         if key not in {"conversations", "messages"}:
-            return _look_at_array(replace(plan, key=key), head, wrapper.end() + 1)
-    return _look_at_document(text, plan)
+            return _detect_array(replace(plan, key=key), head, wrapper.end() + 1)
+    return _detect_document(text, plan)
 
 
 def _value_of(line: str) -> Any:
@@ -171,7 +177,7 @@ def _value_of(line: str) -> Any:
         return None
 
 
-def _look_at_array(plan: ChunkPlan, head: str, offset: int) -> tuple[Look, list[Any]]:
+def _detect_array(plan: ChunkPlan, head: str, offset: int) -> tuple[DetectedFile, list[Any]]:
     first_key = _FIRST_KEY.match(head[offset:].encode())
     plan = replace(
         plan,
@@ -181,10 +187,10 @@ def _look_at_array(plan: ChunkPlan, head: str, offset: int) -> tuple[Look, list[
         first_key=first_key.group(1) if first_key else b"",
     )
     note = f'JSON list under "{plan.key}"' if plan.key else "JSON list"
-    return Look("", "", plan, note=note), array_items(head[offset:], _SAMPLE_ROWS)
+    return DetectedFile("", "", plan, note=note), array_items(head[offset:], _SAMPLE_ROWS)
 
 
-def _look_at_document(text: TextFile, plan: ChunkPlan) -> tuple[Look, list[Any]]:
+def _detect_document(text: TextFile, plan: ChunkPlan) -> tuple[DetectedFile, list[Any]]:
     """A file that is one JSON object over several lines: a wrapper, or a single record."""
     if plan.size > _LARGEST_DOCUMENT_BYTES:
         raise DataError(
@@ -205,14 +211,14 @@ def _look_at_document(text: TextFile, plan: ChunkPlan) -> tuple[Look, list[Any]]
         raise DataError(f"{text.name}: {duplicate_key(exact)}", hint="Keep one of the two.")
     values = [exact] if key is None else exact[key]
     records = [SourceRecord(number, None, duplicate_key(value) or value) for number, value in enumerate(values, 1)]
-    look = Look(
+    detected = DetectedFile(
         "",
         "",
         replace(plan, layout=Layout.RECORDS),
         records=iter(records if key else [replace(records[0], line=1)]),
         note="one JSON object" if key is None else f'JSON list under "{key}"',
     )
-    return look, ([document] if key is None else document[key])[:_SAMPLE_ROWS]
+    return detected, ([document] if key is None else document[key])[:_SAMPLE_ROWS]
 
 
 def _is_records(value: list[Any]) -> bool:
@@ -224,8 +230,8 @@ def _evidence_of(record: Mapping[str, Any]) -> str | None:
 
 
 def _with_format(
-    look: Look, sample: Sequence[Any], options: ConvertOptions, format_name: str | None, name: str
-) -> Look:
+    detected: DetectedFile, sample: Sequence[Any], options: ConvertOptions, format_name: str | None, name: str
+) -> DetectedFile:
     records = [record for record in sample if isinstance(record, dict)]
     if any("mcpServers" in record for record in records):
         raise DataError(
@@ -239,9 +245,9 @@ def _with_format(
     else:
         chosen, evidence = _choose(records, sample, name)
     if chosen == "alpaca":
-        evidence = _alpaca_columns(look, records, options, name, evidence)
-    shape = _shape(look, records, options) if chosen == "alpaca" else None
-    return replace(look, format=chosen, evidence=evidence, shape=shape)
+        evidence = _alpaca_columns(detected, records, options, name, evidence)
+    plain_columns = _plain_columns(detected, records, options) if chosen == "alpaca" else None
+    return replace(detected, format=chosen, evidence=evidence, plain_columns=plain_columns)
 
 
 def _choose(records: Sequence[Mapping[str, Any]], sample: Sequence[Any], name: str) -> tuple[str, str]:
@@ -270,10 +276,10 @@ def _choose(records: Sequence[Mapping[str, Any]], sample: Sequence[Any], name: s
 
 
 def _alpaca_columns(
-    look: Look, records: Sequence[Mapping[str, Any]], options: ConvertOptions, name: str, evidence: str
+    detected: DetectedFile, records: Sequence[Mapping[str, Any]], options: ConvertOptions, name: str, evidence: str
 ) -> str:
     """Evidence by columns; raises DataError or UsageError, with the file's name, when they are missing or ambiguous."""
-    names = _names(look, records, options)
+    names = _names(detected, records, options)
     try:
         columns = resolve_columns(names, options.columns)
     except LfwrapError as error:
@@ -288,22 +294,24 @@ def _alpaca_columns(
     return f"{evidence}: {described}" if evidence.startswith("--") else described
 
 
-def _names(look: Look, records: Sequence[Mapping[str, Any]], options: ConvertOptions) -> tuple[str, ...]:
+def _names(detected: DetectedFile, records: Sequence[Mapping[str, Any]], options: ConvertOptions) -> tuple[str, ...]:
     """The header, or the fields of the first row that has what it takes."""
-    if look.plan.header or not records:
-        return look.plan.header
+    if detected.plan.header or not records:
+        return detected.plan.header
     wanted = options.columns.get("output")
     fit = (record for record in records if (wanted in record if wanted else FORMATS["alpaca"].evidence(record)))
     return tuple(next(fit, records[0]))
 
 
-def _shape(look: Look, records: Sequence[Mapping[str, Any]], options: ConvertOptions) -> Shape | None:
+def _plain_columns(
+    detected: DetectedFile, records: Sequence[Mapping[str, Any]], options: ConvertOptions
+) -> PlainColumns | None:
     """The columns for the fast path: all that a JSON row has, any that a CSV row has; no system, no history."""
-    names = _names(look, records, options)
+    names = _names(detected, records, options)
     columns = resolve_columns(names, options.columns)
-    if look.records is not None or "instruction" not in columns or columns.keys() & {"system", "history"}:
+    if detected.records is not None or "instruction" not in columns or columns.keys() & {"system", "history"}:
         return None
     if len(set(names)) != len(names) or "\x00" in names:
         return None
-    shape = Shape(columns["instruction"], columns.get("input", ""), columns["output"])
-    return shape if look.plan.header or len(names) == len(shape.names) else None
+    plain = PlainColumns(columns["instruction"], columns.get("input", ""), columns["output"])
+    return plain if detected.plan.header or len(names) == len(plain.names) else None

@@ -11,7 +11,7 @@ _NO_SUCH_KEY = "\x00"
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class PlainColumns:
     """The columns of a plain table; ``input`` is empty where there is none."""
 
     instruction: str
@@ -55,12 +55,12 @@ def plain_line(question: str, more: str, answer: str) -> bytes:
 QUOTES_IN_OUTPUT = plain_line("", "", "").count(b'"')
 
 
-def plain_texts(record: Any, shape: Shape) -> tuple[str, str, str] | None:
+def plain_texts(record: Any, columns: PlainColumns) -> tuple[str, str, str] | None:
     """Question, input and answer of a record that has them as texts, the first and the last not blank, and no more."""
-    if type(record) is not dict or len(record) != len(shape.names):
+    if type(record) is not dict or len(record) != len(columns.names):
         return None
-    ask, more, tell = shape.keys
-    question, extra, answer = record.get(ask), record.get(more, shape.absent_input), record.get(tell)
+    ask, more, tell = columns.keys
+    question, extra, answer = record.get(ask), record.get(more, columns.absent_input), record.get(tell)
     if type(question) is not str or type(extra) is not str or type(answer) is not str:
         return None
     if not question or not answer or question.isspace() or answer.isspace():
@@ -68,18 +68,18 @@ def plain_texts(record: Any, shape: Shape) -> tuple[str, str, str] | None:
     return question, extra, answer
 
 
-def growth(raw: bytes, shape: Shape) -> tuple[int, int]:
+def growth(raw: bytes, columns: PlainColumns) -> tuple[int, int]:
     """How many bytes longer the output is than an input line spaced like this one: with an empty input, and with one.
 
     A line that grows by exactly this holds nothing but its keys and texts, once each: output spells every text in the
     fewest bytes, and what a line could save on spacing is less than what a key that stands twice would add.
     """
-    ways = [_spaced(shape, comma, colon) for comma in (b", ", b",") for colon in (b": ", b":")]
+    ways = [_spaced(columns, comma, colon) for comma in (b", ", b",") for colon in (b": ", b":")]
     frame = next((way for way in ways if raw.startswith(way.split(b'""', 1)[0])), ways[0])
     without = len(plain_line("", "", "")) - len(frame) - 1
     joint = len(plain_line("", "i", "")) - len(plain_line("", "", "")) - 1
     return without, without + joint
 
 
-def _spaced(shape: Shape, comma: bytes, colon: bytes) -> bytes:
-    return b"{" + comma.join(orjson.dumps(name) + colon + b'""' for name in shape.names) + b"}"
+def _spaced(columns: PlainColumns, comma: bytes, colon: bytes) -> bytes:
+    return b"{" + comma.join(orjson.dumps(name) + colon + b'""' for name in columns.names) + b"}"

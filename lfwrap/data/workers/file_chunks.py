@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import SourceRecord
 from lfwrap.data.readers.chunk_plan import LARGEST_CHUNK_BYTES, Chunk, Layout, cut
-from lfwrap.data.readers.detect import Look
+from lfwrap.data.readers.detect import DetectedFile
 from lfwrap.data.workers.parallel import Workers
 from lfwrap.data.workers.task import ChunkResult, Task
 from lfwrap.errors import DataError
@@ -19,15 +19,15 @@ _BATCH_ROWS = 512
 class FileChunks:
     """One file's chunks through the workers; after a wrong cut, from where a record really ended."""
 
-    def __init__(self, look: Look, conversion: Conversion, workers: Workers, chunk_bytes: int) -> None:
-        self.look = look
+    def __init__(self, detected: DetectedFile, conversion: Conversion, workers: Workers, chunk_bytes: int) -> None:
+        self.detected = detected
         self.conversion = conversion
         self.workers = workers
         self.chunk_bytes = chunk_bytes
 
     def results(self) -> Iterator[ChunkResult]:
         """The chunks' results in order, each with the rows and lines of the file before it."""
-        plan, rows, lines = self.look.plan, 0, self.look.plan.first_line
+        plan, rows, lines = self.detected.plan, 0, self.detected.plan.first_line
         if plan.layout is Layout.RECORDS:
             for _, result in self.workers.ordered(self._batches()):
                 result.rows_before = rows
@@ -59,10 +59,10 @@ class FileChunks:
         return 2 * chunk_bytes
 
     def _tasks(self, start: int, chunk_bytes: int) -> Iterator[Task]:
-        for chunk in cut(self.look.plan, start, chunk_bytes):
-            yield Task(chunk, self.conversion, self.look.shape)
+        for chunk in cut(self.detected.plan, start, chunk_bytes):
+            yield Task(chunk, self.conversion, self.detected.plain_columns)
 
     def _batches(self) -> Iterator[Task]:
-        records: Iterator[SourceRecord] = self.look.records or iter(())
+        records: Iterator[SourceRecord] = self.detected.records or iter(())
         while batch := tuple(itertools.islice(records, _BATCH_ROWS)):
-            yield Task(Chunk(self.look.plan, 0, 0, batch), self.conversion, None)
+            yield Task(Chunk(self.detected.plan, 0, 0, batch), self.conversion, None)

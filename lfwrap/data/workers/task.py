@@ -16,10 +16,10 @@ from lfwrap.data.formats.base import Reject
 from lfwrap.data.readers.array_block import ArrayBlock
 from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, RecordBlock
 from lfwrap.data.readers.chunk_plan import Chunk, Layout
-from lfwrap.data.schema.plain_rows import Shape
+from lfwrap.data.schema.plain_rows import PlainColumns
 from lfwrap.data.schema.redaction import redact
 
-_EXAMPLES_PER_RULE = 5
+EXAMPLES_PER_RULE = 5
 _SHOWN_CHARACTERS = 120
 _SHOWN_FIELDS = 12
 
@@ -31,12 +31,12 @@ class Task:
     Attributes:
         chunk: what to read.
         conversion: how to convert it.
-        shape: the columns of a plain table, for the fast path.
+        plain_columns: the columns of a plain table, for the fast path.
     """
 
     chunk: Chunk
     conversion: Conversion
-    shape: Shape | None
+    plain_columns: PlainColumns | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def run_task(task: Task) -> ChunkResult:
         NotUtf8Error: the file isn't what it was taken for.
     """
     block = _load(task.chunk)
-    rows = convert_block(block, task.conversion, task.shape)
+    rows = convert_block(block, task.conversion, task.plain_columns)
     blanks = set(block.blanks)
     repairs: Counter[str] = Counter()
     for notes in rows.notes.values():
@@ -150,7 +150,7 @@ def _warnings(rows: ConvertedRows, places: Mapping[int, Place]) -> dict[str, War
         for rule, message in rows.notes[position].warnings:
             entry = warned.setdefault(rule, Warned())
             entry.count += 1
-            if len(entry.examples) < _EXAMPLES_PER_RULE:
+            if len(entry.examples) < EXAMPLES_PER_RULE:
                 entry.examples.append((places[position], _printable(message)))
     return warned
 

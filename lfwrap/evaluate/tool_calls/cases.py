@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from lfwrap.data.datasets.dataset import find_stored_set
+from lfwrap.data.datasets.dataset import find_dataset
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.calls import has_call_block, parse_call_text
 from lfwrap.data.schema.conversation import ToolCall
@@ -173,7 +173,7 @@ def seen_tools(runs: Sequence[Run]) -> SeenTools:
 
 def _called_names(dataset: str, folder: Path | None) -> set[str]:
     names: set[str] = set()
-    for row in find_stored_set(dataset, folder).rows():
+    for row in find_dataset(dataset, folder).rows():
         for turn in (row.value or {}).get("conversations", ()):
             if turn["from"] == "function_call" or (turn["from"] == "gpt" and has_call_block(turn["value"])):
                 calls = calls_of({"role": "function", "content": turn["value"]})

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import xxhash
 
-from lfwrap.data.datasets.dataset import StoredSet, find_stored_set
+from lfwrap.data.datasets.dataset import Dataset, find_dataset
 from lfwrap.data.datasets.token_counts import TextTokens
 from lfwrap.dirs import row_lengths_dir
 from lfwrap.engine.template_tokens import frame_tokens
@@ -48,9 +48,9 @@ def measure_rows(
     if dataset_dir is None or not names or recipe.engine_values.get("streaming"):
         return None
     try:
-        sets = [find_stored_set(name, dataset_dir) for name in names]
+        sets = [find_dataset(name, dataset_dir) for name in names]
         tokenizer = _find_tokenizer(recipe.model)
-        counted = [_count_set(stored, tokenizer, template, environ) for stored in sets]
+        counted = [_count_set(dataset, tokenizer, template, environ) for dataset in sets]
     except (LfwrapError, OSError):
         return None
     return _join(counted, recipe)
@@ -95,23 +95,23 @@ def _find_tokenizer(model: str | None) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
-def _count_set(stored: StoredSet, tokenizer: Path | None, template: str, environ: Mapping[str, str]) -> dict[str, Any]:
+def _count_set(dataset: Dataset, tokenizer: Path | None, template: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """Lengths of one set, from the cache or counted now."""
-    place = row_lengths_dir(environ) / f"{_content_key(stored, tokenizer, template)}.json"
+    place = row_lengths_dir(environ) / f"{_content_key(dataset, tokenizer, template)}.json"
     try:
         found: dict[str, Any] = orjson.loads(place.read_bytes())
         return found
     except (OSError, ValueError):
-        found = _count_now(stored, tokenizer, template)
+        found = _count_now(dataset, tokenizer, template)
     with contextlib.suppress(OSError):  # a read-only home: counted again next time
         place.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(place, orjson.dumps(found))
     return found
 
 
-def _content_key(stored: StoredSet, tokenizer: Path | None, template: str) -> str:
-    digest = xxhash.xxh3_128(f"2 {template} {stored.format} {orjson.dumps(dict(stored.entry)).decode()}".encode())
-    for path in (*stored.files, *([tokenizer] if tokenizer else [])):
+def _content_key(dataset: Dataset, tokenizer: Path | None, template: str) -> str:
+    digest = xxhash.xxh3_128(f"2 {template} {dataset.format} {orjson.dumps(dict(dataset.entry)).decode()}".encode())
+    for path in (*dataset.files, *([tokenizer] if tokenizer else [])):
         status = path.stat()
         if status.st_size > _WHOLE_FILE_BYTES:  # hashing it all would take seconds
             digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode())
@@ -120,8 +120,8 @@ def _content_key(stored: StoredSet, tokenizer: Path | None, template: str) -> st
     return digest.hexdigest()
 
 
-def _count_now(stored: StoredSet, tokenizer: Path | None, template: str) -> dict[str, Any]:
-    rows = (row.value for row in stored.rows() if row.value is not None)
+def _count_now(dataset: Dataset, tokenizer: Path | None, template: str) -> dict[str, Any]:
+    rows = (row.value for row in dataset.rows() if row.value is not None)
     tokens = TextTokens(tokenizer) if tokenizer else None
     frames = frame_tokens(template, lambda text: _text_tokens(tokens, text)) if tokens else None
     if tokens is None or frames is None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.data.datasets.dataset import find_stored_set
+from lfwrap.data.datasets.dataset import find_dataset
 from lfwrap.data.datasets.stats import count_rows, histogram, quantiles, script_of
 from lfwrap.data.prepare import Request, prepare
 
@@ -66,7 +66,7 @@ def test_counts_of_a_prepared_set(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"messages": messages, "tools": tools}))
     (tmp_path / "b.csv").write_text("ask,answer\n你好吗,好\n", encoding="utf-8")
     prepare(Request((str(tmp_path / "a.jsonl"), str(tmp_path / "b.csv")), tmp_path / "o", "x"))
-    found = count_rows(find_stored_set("x", tmp_path / "o").rows())
+    found = count_rows(find_dataset("x", tmp_path / "o").rows())
     assert (found["rows"], found["turns_per_row"], found["tools"], found["calls"]) == (2, {2: 1, 4: 1}, 2, {"f": 2})
     assert found["turns"] == {"human": 2, "gpt": 2, "function_call": 1, "observation": 1}
     assert (found["with_system"], found["with_tools"], found["with_calls"]) == (1, 1, 1)

@@ -1,4 +1,4 @@
-"""Stored data sets: entries of every shape that the engine takes, files, and rows that can't be read."""
+"""Data sets as they stand on disk: entries of every shape that the engine takes, files, and rows that can't be read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lfwrap.data.datasets.dataset import find_stored_set
+from lfwrap.data.datasets.dataset import find_dataset
 from lfwrap.errors import DataError
 
 TURNS = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
@@ -22,11 +22,11 @@ CUSTOM = {
 def register(folder, entry, content, name="x.json"):
     (folder / name).write_text(content, encoding="utf-8")
     (folder / "dataset_info.json").write_text(json.dumps({"x": entry}), encoding="utf-8")
-    return find_stored_set("x", folder)
+    return find_dataset("x", folder)
 
 
-def values(stored):
-    return [row.value for row in stored.rows()]
+def values(dataset):
+    return [row.value for row in dataset.rows()]
 
 
 @pytest.mark.parametrize(
@@ -61,35 +61,35 @@ def test_a_folder_of_files(tmp_path):
     (tmp_path / "parts").mkdir()
     for name in ("b.jsonl", "a.jsonl"):
         (tmp_path / "parts" / name).write_text(json.dumps({"instruction": name, "output": "a"}), encoding="utf-8")
-    stored = register(tmp_path, {"file_name": "parts"}, "")
-    assert [value["conversations"][0]["value"] for value in values(stored)] == ["a.jsonl", "b.jsonl"]
-    assert [row.number for row in stored.rows()] == [1, 2]
+    dataset = register(tmp_path, {"file_name": "parts"}, "")
+    assert [value["conversations"][0]["value"] for value in values(dataset)] == ["a.jsonl", "b.jsonl"]
+    assert [row.number for row in dataset.rows()] == [1, 2]
 
 
 def test_tools_of_engine_rows_stay_as_they_are(tmp_path):
     row = {"conversations": TURNS, "system": "s", "tools": '[{"name": "f", "parameters": {}}]'}
     (tmp_path / "x.jsonl").write_text(json.dumps(row), encoding="utf-8")
-    assert values(find_stored_set(str(tmp_path / "x.jsonl"))) == [row]
+    assert values(find_dataset(str(tmp_path / "x.jsonl"))) == [row]
 
 
 def test_a_file_is_read_as_its_folder_registers_it(tmp_path):
     register(tmp_path, CUSTOM, json.dumps([{"talk": [{"who": "me", "what": "q"}, {"who": "you", "what": "a"}]}]))
-    stored = find_stored_set(str(tmp_path / "x.json"))
-    assert (stored.name, values(stored)) == ("x", [ROW])
+    dataset = find_dataset(str(tmp_path / "x.json"))
+    assert (dataset.name, values(dataset)) == ("x", [ROW])
 
 
 def test_the_template_stands_in_the_report(tmp_path):
-    stored = register(tmp_path, {"file_name": "x.json"}, "[]")
-    assert stored.template == ""
+    dataset = register(tmp_path, {"file_name": "x.json"}, "[]")
+    assert dataset.template == ""
     (tmp_path / "x.report.json").write_text(json.dumps({"options": {"template": "qwen"}}), encoding="utf-8")
-    assert find_stored_set("x", tmp_path).template == "qwen"
+    assert find_dataset("x", tmp_path).template == "qwen"
 
 
 def test_rows_that_cant_be_read_keep_their_number_and_say_why(tmp_path):
     lines = ['{"instruction": "q", "output": "a"}', "{broken", "3", '{"instruction": "", "output": "a"}']
-    stored = register(tmp_path, {"file_name": "x.json"}, "\n".join(lines))
-    assert [(row.number, row.value is None) for row in stored.rows()] == [(1, False), (2, True), (3, True), (4, True)]
-    reasons = [row.reason for row in stored.rows()]
+    dataset = register(tmp_path, {"file_name": "x.json"}, "\n".join(lines))
+    assert [(row.number, row.value is None) for row in dataset.rows()] == [(1, False), (2, True), (3, True), (4, True)]
+    reasons = [row.reason for row in dataset.rows()]
     assert reasons[1].startswith("line 2 is no JSON")
     assert reasons[2:] == [
         "it is no object",
@@ -116,15 +116,15 @@ def test_entries_that_cant_be_read(tmp_path, entry, said):
 def test_names_that_are_not_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError) as caught:
-        find_stored_set("harbor_en")
+        find_dataset("harbor_en")
     assert caught.value.hint == "Did you mean 'harbour_en'?"
     (tmp_path / "log.jsonl").write_text('{"some": "thing"}', encoding="utf-8")
     with pytest.raises(DataError, match="no rows that are a data set's"):
-        find_stored_set("log.jsonl")
+        find_dataset("log.jsonl")
 
 
 def test_the_current_folder_comes_before_what_ships(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dataset_info.json").write_text('{"animals_zh": {"file_name": "mine.json"}}', encoding="utf-8")
     (tmp_path / "mine.json").write_text('[{"instruction": "q", "output": "a"}]', encoding="utf-8")
-    assert values(find_stored_set("animals_zh")) == [ROW]
+    assert values(find_dataset("animals_zh")) == [ROW]
