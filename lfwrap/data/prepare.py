@@ -25,7 +25,7 @@ from lfwrap.data.readers.detect import DetectedFile, detect_file, detect_table
 from lfwrap.data.readers.sources import TABLE_SUFFIXES, expand_sources, open_text, suffix_of
 from lfwrap.data.workers.file_chunks import FileChunks
 from lfwrap.data.workers.parallel import Workers, usable_cpus
-from lfwrap.engine.chat_templates import template_facts
+from lfwrap.engine.chat_templates import chat_template
 from lfwrap.errors import DataError, Finding, PreflightError
 from lfwrap.files import locked
 
@@ -124,7 +124,7 @@ def prepare(request: Request, listener: Listener | None = None) -> DataReport:
     check_name(request.name)
     parts = request.mixture
     files = files_of(parts, request.beside)
-    template_facts(request.template)
+    chat_template(request.template)
     _refuse_overwriting(request)
     try:
         with staging_folder(request.out) as folder:

@@ -1,15 +1,20 @@
-"""What each chat template of the engine can say about tools: measured with the engine, shipped as a table."""
+"""The chat templates of the engine: what each can say about tools, and the tokens that it writes around texts.
+
+Measured with the engine, shipped as two tables, each of which is read when something of it is asked for.
+"""
 
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from lfwrap.engine.compat import TABLES
+import orjson
+
+from lfwrap.engine.compat import SUPPORTED_VERSION, TABLES
+from lfwrap.engine.template_tokens import TemplateTokens, template_tokens
 from lfwrap.errors import UsageError
 from lfwrap.suggest import did_you_mean
 
@@ -31,8 +36,8 @@ class ObservationStyle(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class TemplateFacts:
-    """One template, as ``lfwrap/worker/template_facts.py`` found it in the engine.
+class ChatTemplate:
+    """One template of the engine, as the tables have it.
 
     Attributes:
         name: the template's name, empty for the safe default.
@@ -64,9 +69,17 @@ class TemplateFacts:
     media: tuple[str, ...]
     special_tokens: tuple[str, ...]
 
+    def added_tokens(self, count: Callable[[str], int]) -> TemplateTokens | None:
+        """Tokens that the template adds to a row's own texts; None for the safe default, which adds nobody knows what.
+
+        Args:
+            count: tokens of a text.
+        """
+        return template_tokens(self.name, count) if self.name else None
+
 
 # For rows that are written before the template is known: what most templates share, and never a crash.
-ANY_TEMPLATE = TemplateFacts(
+ANY_TEMPLATE = ChatTemplate(
     name="",
     family="default",
     observation=ObservationStyle.JSON_ARRAY,
@@ -84,27 +97,30 @@ ANY_TEMPLATE = TemplateFacts(
 
 
 @functools.cache
-def load_table() -> Mapping[str, Any]:
-    """The shipped table: ``engine`` (a version) and ``templates`` (name → facts)."""
-    table: dict[str, Any] = json.loads((TABLES / "tool_templates.json").read_bytes())
-    return table
+def _table() -> Mapping[str, Any]:
+    """Template → what it can say."""
+    templates: dict[str, Any] = orjson.loads((TABLES / "tool_templates.json").read_bytes())["templates"]
+    return templates
+
+
+def chat_template_names() -> tuple[str, ...]:
+    """The names of the engine's templates."""
+    return tuple(_table())
 
 
 @functools.lru_cache(maxsize=256)
-def template_facts(name: str) -> TemplateFacts:
-    """What a template can say; for an empty name what most can.
+def chat_template(name: str) -> ChatTemplate:
+    """A template by its name; for an empty name the safe default.
 
     Raises:
         UsageError: the engine has no such template.
     """
     if not name:
         return ANY_TEMPLATE
-    templates = load_table()["templates"]
-    if name not in templates:
-        hint = did_you_mean(name, templates, otherwise="`lfwrap recipe schema` lists all templates.")
-        raise UsageError(f"template {name}: LLaMA-Factory {load_table()['engine']} has none of this name", hint=hint)
-    row = templates[name]
-    return TemplateFacts(
+    row = _table().get(name)
+    if row is None:
+        raise no_such_template(name, SUPPORTED_VERSION, _table())
+    return ChatTemplate(
         name=name,
         family=row["family"],
         observation=ObservationStyle(row["observation"]),
@@ -119,3 +135,15 @@ def template_facts(name: str) -> TemplateFacts:
         media=tuple(row["media"]),
         special_tokens=tuple(row["special_tokens"]),
     )
+
+
+def no_such_template(name: str, version: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not one of the engine's templates.
+
+    Args:
+        name: what was named.
+        version: the engine's.
+        known: the names of its templates.
+    """
+    hint = did_you_mean(name, known, otherwise="`lfwrap recipe schema` lists all templates.")
+    return UsageError(f"template {name}: LLaMA-Factory {version} has none of this name", hint=hint)

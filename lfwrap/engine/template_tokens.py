@@ -18,7 +18,7 @@ _MARK_CHARACTERS_PER_TOKEN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class FrameTokens:
+class TemplateTokens:
     """Tokens that a template adds.
 
     Attributes:
@@ -55,17 +55,19 @@ class FrameTokens:
 
 @functools.cache
 def _table() -> Mapping[str, Any]:
-    return orjson.loads(_TABLE.read_bytes())  # type: ignore[no-any-return]
+    """Template → the pieces of text that it writes."""
+    templates: dict[str, Any] = orjson.loads(_TABLE.read_bytes())["templates"]
+    return templates
 
 
-def frame_tokens(template: str, count: Callable[[str], int]) -> FrameTokens | None:
+def template_tokens(template: str, count: Callable[[str], int]) -> TemplateTokens | None:
     """Tokens that a template adds; None for one that the engine does not have.
 
     Args:
         template: the engine's name for it.
         count: tokens of a text.
     """
-    found = _table()["templates"].get(template)
+    found = _table().get(template)
     if found is None:
         return None
 
@@ -73,7 +75,7 @@ def frame_tokens(template: str, count: Callable[[str], int]) -> FrameTokens | No
         marks = -(-int(piece.get("extra_characters", 0)) // _MARK_CHARACTERS_PER_TOKEN)
         return sum(map(count, piece["texts"])) + int(piece.get("tokens", 0)) + marks
 
-    return FrameTokens(
+    return TemplateTokens(
         row=size(found["prefix"]) + int(found["end_tokens"]),
         default_system=count(found["default_system"]) if found["default_system"] else 0,
         system=size(found["system"]),

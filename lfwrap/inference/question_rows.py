@@ -17,7 +17,7 @@ from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.formats.parts.schemas import parse_tool
 from lfwrap.data.schema.conversation import Tool
-from lfwrap.engine.chat_templates import template_facts
+from lfwrap.engine.chat_templates import chat_template
 
 Message = dict[str, str]
 
@@ -180,7 +180,7 @@ def _tools(row: Mapping[str, Any], options: AskOptions) -> str | None:
 
 def write_tools(tools: Sequence[Tool], template: str) -> str:
     """Tool definitions as the JSON text that the engine takes. Raises DataError for an unknown template."""
-    return tools_text(tools, template_facts(template).family)
+    return tools_text(tools, chat_template(template).family)
 
 
 def _reference(row: Mapping[str, Any]) -> str | None:

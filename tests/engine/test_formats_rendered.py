@@ -20,7 +20,7 @@ from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.formats.parts.schemas import parse_tools
 from lfwrap.data.schema.conversation import Conversation, Role
 from lfwrap.data.tools.catalogue import load_catalogue
-from lfwrap.engine.chat_templates import Saying, load_table, template_facts
+from lfwrap.engine.chat_templates import Saying, chat_template, chat_template_names
 
 pytestmark = [
     pytest.mark.engine,
@@ -167,7 +167,7 @@ def rows_for(template: str, conversations: list[Conversation]) -> list[dict]:
 def test_no_row_ends_the_load_with_any_template(tmp_path):
     """Golden and tough rows, for each of the engine's templates: what is not refused is encoded, turn by turn."""
     conversations = [conversation for _, conversation in (*golden_conversations(), *tough_conversations())]
-    rows = {template: rows_for(template, conversations) for template in load_table()["templates"]}
+    rows = {template: rows_for(template, conversations) for template in chat_template_names()}
     counts = run_engine(rows, tmp_path, "encode")
     wrong = {
         template: {
@@ -212,7 +212,7 @@ def calls_in(template: str, response: str) -> list:
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_calls_and_answers_come_back(template, cases, rendered):
     """Every call's arguments equal as JSON, every answer word for word, every tool and result in the prompt."""
-    facts = template_facts(template)
+    facts = chat_template(template)
     for (name, conversation, row), result in zip(cases[template], rendered[template], strict=True):
         turns = [message for message in conversation.messages if message.role is Role.ASSISTANT]
         assert len(result["turns"]) == len(turns), (name, row)

@@ -224,10 +224,10 @@ def _template(template: str, model: str | None) -> str:
         DataError: there is no such template.
         UsageError: the model's template isn't known.
     """
-    from lfwrap.engine.chat_templates import template_facts
+    from lfwrap.engine.chat_templates import chat_template
 
     if template or not model:
-        return template_facts(template).name
+        return chat_template(template).name
     from lfwrap.engine.facts import load_engine_facts
 
     found = load_engine_facts().template_for(model)

@@ -41,7 +41,7 @@ def choose_renderer(found: Dataset, template: str | None, model: str | None) -> 
         DataError: the engine has no such template.
         PreflightError: there is no engine.
     """
-    from lfwrap.engine.chat_templates import template_facts
+    from lfwrap.engine.chat_templates import chat_template
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import locate_engine
 
@@ -51,6 +51,6 @@ def choose_renderer(found: Dataset, template: str | None, model: str | None) -> 
     chosen = template or found.template or load_engine_facts(engine).template_for(model)
     if not chosen:
         raise UsageError(f"--model {model}: its template isn't known", hint="Name it: --template qwen, for example.")
-    chosen = template_facts(chosen).name
+    chosen = chat_template(chosen).name
     output.say(f"rendered by LLaMA-Factory {engine.version}: template {chosen}, tokenizer of {model} …")
     return engine, chosen, model

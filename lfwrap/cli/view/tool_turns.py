@@ -57,7 +57,7 @@ class ToolDesk:
         """The calls and their results in the template's way, as in the training data."""
         from lfwrap.data.convert.writer_tools import calls_text, observation_text
         from lfwrap.data.schema.conversation import Message, Role, ToolCall
-        from lfwrap.engine.chat_templates import template_facts
+        from lfwrap.engine.chat_templates import chat_template
 
         made = [ToolCall(call["name"], call["arguments"]) for call in calls]
         given = [
@@ -66,7 +66,7 @@ class ToolDesk:
         ]
         return [
             {"role": "function", "content": calls_text(made)},
-            {"role": "observation", "content": observation_text(given, made, template_facts(self._template))},
+            {"role": "observation", "content": observation_text(given, made, chat_template(self._template))},
         ]
 
     def _run(self, call: Mapping[str, Any]) -> ToolResult | None:

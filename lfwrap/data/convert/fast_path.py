@@ -23,7 +23,7 @@ from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, NotUtf8Error
 from lfwrap.data.schema.conversation import Conversation, Message, Role
 from lfwrap.data.schema.plain_rows import QUOTES_IN_OUTPUT, PlainColumns, blank_row, growth, plain_line, plain_texts
 from lfwrap.data.schema.redaction import LITERALS
-from lfwrap.engine.chat_templates import template_facts
+from lfwrap.engine.chat_templates import chat_template
 
 _LINE_START_BYTES = 1 << 10
 _MEDIA = ("<image>", "<video>", "<audio>")
@@ -235,5 +235,5 @@ class Prefilter:
 @functools.cache
 def rules_prefilter(template: str) -> Prefilter:
     """Finds the literals of a template without which no rule has anything to say about a plain row."""
-    facts = template_facts(template)
+    facts = chat_template(template)
     return Prefilter([*facts.special_tokens, *LITERALS, "{{idx}}", *(_MEDIA if facts.media else ())])

@@ -14,7 +14,7 @@ from lfwrap.data.formats.parts.arguments import dump_key, json_or_none
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
 from lfwrap.data.schema.redaction import find_secrets, redact
 from lfwrap.data.schema.rules import RULES
-from lfwrap.engine.chat_templates import Saying, TemplateFacts, template_facts
+from lfwrap.engine.chat_templates import ChatTemplate, Saying, chat_template
 from lfwrap.errors import Severity
 
 _MEDIA = re.compile("<(image|video|audio)>")
@@ -53,13 +53,13 @@ def check(conversation: Conversation, template: str, notes: RowNotes) -> None:
         Reject: an error: the row can't be used.
         UsageError: the engine has no such template.
     """
-    for finding in validate(conversation, template_facts(template)):
+    for finding in validate(conversation, chat_template(template)):
         if finding.severity is Severity.ERROR:
             raise Reject(finding.rule, finding.message)
         notes.warn(finding.rule, finding.message)
 
 
-def validate(conversation: Conversation, template: TemplateFacts) -> list[RowFinding]:
+def validate(conversation: Conversation, template: ChatTemplate) -> list[RowFinding]:
     """Everything that is wrong with a conversation, errors first."""
     findings = [
         RowFinding(rule, redact(message))
@@ -69,7 +69,7 @@ def validate(conversation: Conversation, template: TemplateFacts) -> list[RowFin
     return sorted(findings, key=lambda finding: finding.severity is not Severity.ERROR)
 
 
-def _structure(conversation: Conversation, _template: TemplateFacts) -> Iterator[tuple[str, str]]:
+def _structure(conversation: Conversation, _template: ChatTemplate) -> Iterator[tuple[str, str]]:
     before: Message | None = None
     called = False
     for number, message in enumerate(conversation.messages, 1):
@@ -88,7 +88,7 @@ def _structure(conversation: Conversation, _template: TemplateFacts) -> Iterator
         yield "no-answer", "the last turn is not the assistant's"
 
 
-def _texts(conversation: Conversation, template: TemplateFacts) -> Iterator[tuple[str, str]]:
+def _texts(conversation: Conversation, template: ChatTemplate) -> Iterator[tuple[str, str]]:
     tokens = _token_pattern(template.special_tokens)
     for where, text, role in _all_texts(conversation):
         if not text.isascii() and _has_surrogate(text):
@@ -131,7 +131,7 @@ def _token_pattern(tokens: tuple[str, ...]) -> re.Pattern[str] | None:
     return re.compile("|".join(re.escape(token) for token in tokens)) if tokens else None
 
 
-def _tools(conversation: Conversation, _template: TemplateFacts) -> Iterator[tuple[str, str]]:
+def _tools(conversation: Conversation, _template: ChatTemplate) -> Iterator[tuple[str, str]]:
     declared: dict[str, Tool] = {}
     for tool in conversation.tools:
         if declared.setdefault(tool.name, tool) != tool:
@@ -195,7 +195,7 @@ def _schema_problem(schema: str) -> str | None:
     return None
 
 
-def _sayings(conversation: Conversation, template: TemplateFacts) -> Iterator[tuple[str, str]]:
+def _sayings(conversation: Conversation, template: ChatTemplate) -> Iterator[tuple[str, str]]:
     """What this template can't say, or says so that nobody finds it again."""
     for number, message in enumerate(conversation.messages, 1):
         if not message.calls:
@@ -214,7 +214,7 @@ def _sayings(conversation: Conversation, template: TemplateFacts) -> Iterator[tu
                 yield rule, f"turn {number} calls {call.name!r}{problem}"
 
 
-def _unread(call: ToolCall, template: TemplateFacts) -> Iterator[tuple[str, str]]:
+def _unread(call: ToolCall, template: ChatTemplate) -> Iterator[tuple[str, str]]:
     """What is trained, but not read again as it was meant."""
     if template.dotted_names is Saying.UNREAD and not _PLAIN_NAME.fullmatch(call.name):
         yield "tool-name-unread", ""

@@ -10,7 +10,7 @@ from typing import Any
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.formats.parts.arguments import dump_key, refuse_constant
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
-from lfwrap.engine.chat_templates import ObservationStyle, Saying, TemplateFacts, template_facts
+from lfwrap.engine.chat_templates import ChatTemplate, ObservationStyle, Saying, chat_template
 
 _RESULTS_JOINT = "\n</tool_response>\n<tool_response>\n"
 _ERROR = "Error: "
@@ -30,7 +30,7 @@ def engine_row(conversation: Conversation, template: str) -> dict[str, Any]:
         Reject: the template can't say it; the engine would crash on it or train something else.
         UsageError: the engine has no such template.
     """
-    facts = template_facts(template)
+    facts = chat_template(template)
     turns = [*_turns(conversation.messages, facts)]
     _check_order(turns)
     return {
@@ -50,7 +50,7 @@ def _check_order(turns: Sequence[Mapping[str, str]]) -> None:
         raise Reject("order", "the last turn is not the assistant's")
 
 
-def _turns(messages: Sequence[Message], facts: TemplateFacts) -> Iterator[dict[str, str]]:
+def _turns(messages: Sequence[Message], facts: ChatTemplate) -> Iterator[dict[str, str]]:
     calls: tuple[ToolCall, ...] = ()
     results: list[Message] = []
     for message in messages:
@@ -75,7 +75,7 @@ def _user_text(text: str) -> str:
     return text
 
 
-def assistant_text(message: Message, facts: TemplateFacts) -> str:
+def assistant_text(message: Message, facts: ChatTemplate) -> str:
     """An assistant's turn: thought, text and calls.
 
     Raises:
@@ -97,14 +97,14 @@ def assistant_text(message: Message, facts: TemplateFacts) -> str:
     return f"{thought}{message.text}\n{opening}{calls}{closing}"
 
 
-def _thought_text(message: Message, facts: TemplateFacts) -> str:
+def _thought_text(message: Message, facts: ChatTemplate) -> str:
     opening, closing = facts.thought_words
     if opening.strip() in message.thought or closing.strip() in message.thought:
         raise Reject("thought-mark", f"a thought holds {closing.strip()!r}, which ends it too early")
     return f"{opening}{message.thought}{closing}"
 
 
-def _check_calls(message: Message, facts: TemplateFacts) -> None:
+def _check_calls(message: Message, facts: ChatTemplate) -> None:
     name = facts.name
     if len(message.calls) > 1 and facts.parallel_calls is Saying.IMPOSSIBLE:
         raise Reject("parallel-calls", f"the template {name} can't make {len(message.calls)} calls in one turn")
@@ -120,7 +120,7 @@ def calls_text(calls: Sequence[ToolCall]) -> str:
     return _dump(values[0] if len(values) == 1 else values)
 
 
-def observation_text(results: Sequence[Message], calls: Sequence[ToolCall], facts: TemplateFacts) -> str:
+def observation_text(results: Sequence[Message], calls: Sequence[ToolCall], facts: ChatTemplate) -> str:
     """All results of one turn as one observation, in the template's way."""
     texts = [_result_text(result) for result in results]
     if len(results) == 1 and len(calls) <= 1:

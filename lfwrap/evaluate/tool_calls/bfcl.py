@@ -14,7 +14,7 @@ from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.formats.bfcl import answers_file, read
 from lfwrap.data.schema.conversation import Conversation
-from lfwrap.engine.chat_templates import Saying, template_facts
+from lfwrap.engine.chat_templates import Saying, chat_template
 from lfwrap.errors import DataError
 from lfwrap.evaluate.tool_calls.bfcl_match import AcceptedCall
 from lfwrap.evaluate.tool_calls.cases import Case
@@ -48,7 +48,7 @@ def load_bfcl(folder: Path, template: str) -> BfclSuite:
         DataError: no such file, or no answers beside it.
     """
     path = _cases_file(folder)
-    dotted = template_facts(template).dotted_names is Saying.READ_BACK
+    dotted = chat_template(template).dotted_names is Saying.READ_BACK
     cases: list[Case] = []
     left_out: dict[str, str] = {}
     for record in read(path, ConvertOptions()):

@@ -15,7 +15,7 @@ import xxhash
 from lfwrap.data.datasets.dataset import Dataset, find_dataset
 from lfwrap.data.datasets.token_counts import TextTokens
 from lfwrap.dirs import row_lengths_dir
-from lfwrap.engine.template_tokens import frame_tokens
+from lfwrap.engine.chat_templates import chat_template, chat_template_names
 from lfwrap.errors import LfwrapError
 from lfwrap.files import write_bytes
 from lfwrap.model.hf_config import find_config
@@ -123,7 +123,8 @@ def _content_key(dataset: Dataset, tokenizer: Path | None, template: str) -> str
 def _count_now(dataset: Dataset, tokenizer: Path | None, template: str) -> dict[str, Any]:
     rows = (row.value for row in dataset.rows() if row.value is not None)
     tokens = TextTokens(tokenizer) if tokenizer else None
-    frames = frame_tokens(template, lambda text: _text_tokens(tokens, text)) if tokens else None
+    known = chat_template(template) if template in chat_template_names() else None
+    frames = known.added_tokens(lambda text: _text_tokens(tokens, text)) if tokens and known else None
     if tokens is None or frames is None:
         return _estimated(rows)
     lengths: list[int] = []

@@ -12,7 +12,7 @@ from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.schema import redaction, rules
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
 from lfwrap.data.schema.rules import RULES
-from lfwrap.engine.chat_templates import template_facts
+from lfwrap.engine.chat_templates import chat_template
 from lfwrap.errors import Severity, UsageError
 
 ROOT = Path(__file__).parents[3]
@@ -37,7 +37,7 @@ def call(name: str = "get", **arguments) -> Message:
 
 
 def rules_of(conversation: Conversation, template: str = "qwen") -> list[str]:
-    return [finding.rule for finding in validate(conversation, template_facts(template))]
+    return [finding.rule for finding in validate(conversation, chat_template(template))]
 
 
 TWICE = Message(Role.ASSISTANT, calls=(ToolCall("get", {"city": "a"}), ToolCall("get", {"city": "b"})))
@@ -121,7 +121,7 @@ def test_an_unknown_template_names_the_nearest():
 
 def test_no_message_shows_a_secret():
     conversation = talk(call(city=1, days=TOKEN), call(TOKEN), system=TOKEN)
-    findings = validate(conversation, template_facts("qwen"))
+    findings = validate(conversation, chat_template("qwen"))
     assert {"arguments-schema", "undeclared-tool", "secret"} <= {finding.rule for finding in findings}
     assert not any("a1B2" in finding.message for finding in findings)
 

@@ -9,7 +9,7 @@ import pytest
 from lfwrap.data.convert.writer_tools import engine_row
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
-from lfwrap.engine.chat_templates import ANY_TEMPLATE, ObservationStyle, Saying, load_table, template_facts
+from lfwrap.engine.chat_templates import ANY_TEMPLATE, ObservationStyle, Saying, chat_template, chat_template_names
 from lfwrap.errors import UsageError
 
 TOOL = Tool("get", "天气", {"type": "object", "properties": {"n": {"type": "integer", "enum": [1, 2]}, "any": True}})
@@ -165,12 +165,12 @@ def test_every_value_is_text():
 
 
 def test_the_table_of_templates():
-    names = load_table()["templates"]
+    names = chat_template_names()
     assert len(names) > 100
-    facts = [template_facts(name) for name in names]
+    facts = [chat_template(name) for name in names]
     assert sum(known.family == "default" for known in facts) > 60
-    assert template_facts("mistral").observation is ObservationStyle.JSON_VALUE
-    assert template_facts("glm4").parallel_calls is Saying.IMPOSSIBLE
-    assert template_facts("") is ANY_TEMPLATE
+    assert chat_template("mistral").observation is ObservationStyle.JSON_VALUE
+    assert chat_template("glm4").parallel_calls is Saying.IMPOSSIBLE
+    assert chat_template("") is ANY_TEMPLATE
     with pytest.raises(UsageError, match="qwen_25"):
-        template_facts("qwen_25")
+        chat_template("qwen_25")
