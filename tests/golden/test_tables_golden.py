@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.data.prepare import prepare
-from lfwrap.data.request import Request
+from lfwrap.data.prepare import Request, prepare
 
 FOLDER = Path(__file__).parent / "tables"
 TABLES = sorted(path for path in FOLDER.iterdir() if path.suffix in {".csv", ".tsv"})

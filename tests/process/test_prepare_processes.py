@@ -15,8 +15,7 @@ import pytest
 
 from lfwrap import files
 from lfwrap.data.output.registry import LOCK_NAME
-from lfwrap.data.prepare import prepare
-from lfwrap.data.request import Request
+from lfwrap.data.prepare import Request, prepare
 
 COMMAND = [sys.executable, "-m", "lfwrap", "prepare-data", "--no-engine-check"]
 

@@ -161,8 +161,7 @@ class Demo:
 
     def _prepare(self) -> None:
         from lfwrap.bundled import bundled_path
-        from lfwrap.data.prepare import prepare
-        from lfwrap.data.request import Request
+        from lfwrap.data.prepare import Request, prepare
 
         source = bundled_path(f"data/{_DATASET}.jsonl")
         report = prepare(Request((str(source),), self.out / "data", _DATASET, jobs=1))

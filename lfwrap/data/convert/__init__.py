@@ -1,4 +1,1 @@
-"""From records to lines of the engine: a fast path for plain rows, the record path for all others.
-
-Others may import `writer` and `writer_tools`.
-"""
+"""From records to lines of the engine: a fast path for plain rows, the record path for all others."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import EngineError, PreflightError, UsageError
-from lfwrap.export.merging import run_logged
+from lfwrap.export.formats.merged import run_logged
 from lfwrap.inference.serving.llama_server import RUNTIME_HINT, find_runtime
 from lfwrap.model.folder import ModelFolder
 

@@ -15,7 +15,7 @@ from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import DataError, PreflightError
-from lfwrap.export.merging import run_logged
+from lfwrap.export.formats.merged import run_logged
 from lfwrap.files import write_bytes, write_json, write_text
 from lfwrap.inference.target import Target
 from lfwrap.model.folder import ModelFolder, read_json_object
