@@ -19,7 +19,7 @@ from pathlib import Path
 from lfwrap.dirs import cache_dir
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
-from lfwrap.engine.worker_process import WorkerProcess
+from lfwrap.engine.worker_process import run_worker
 from lfwrap.errors import PreflightError
 from lfwrap.files import locked, sha256_file, write_json
 from lfwrap.units import GIB, format_bytes
@@ -88,9 +88,7 @@ def _make(engine: Engine, say: Say, place: Path) -> None:
 def convert_gguf(engine: Engine, gguf: Path, out: Path) -> dict[str, int | float]:
     """Write a GGUF file as an fp32 checkpoint into an empty folder. Raises EngineError."""
     environment = engine_environment(model_is_local=True)
-    arguments = [str(gguf), str(out), _EOS, _PAD]
-    with WorkerProcess(engine.python, "checkpoint", arguments, environment=environment) as worker:
-        return worker.receive()
+    return run_worker(engine.python, "checkpoint", arguments=[str(gguf), str(out), _EOS, _PAD], environment=environment)
 
 
 def verify_gguf(gguf: Path) -> None:

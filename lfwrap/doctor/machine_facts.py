@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -14,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from lfwrap.dirs import hub_token_file
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, find_engine, package_version
 from lfwrap.engine.versions import refused_versions
-from lfwrap.engine.worker_scripts import worker_argv
+from lfwrap.engine.worker_process import run_worker
+from lfwrap.errors import LfwrapError
 from lfwrap.hardware.probe import probe_hardware
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.model.hub import DEFAULT_ENDPOINT, TOKEN_VARIABLES
@@ -89,21 +87,11 @@ def probe_machine(*, ask_hub: bool, environ: Mapping[str, str] = os.environ) -> 
 
 def probe_torch(python: Path, timeout_s: float = _TORCH_TIMEOUT_S) -> dict[str, Any]:
     """What the engine's torch says; ``error`` is set when it can't be imported or does not answer in time."""
-    environment = engine_environment(model_is_local=True)
+    environment = engine_environment(model_is_local=True, runs_model=False)
     try:
-        done = subprocess.run(
-            [str(python), *worker_argv("torch_facts")],
-            capture_output=True,
-            timeout=timeout_s,
-            env=environment,
-            check=False,
-        )
-        facts: dict[str, Any] = orjson.loads(done.stdout)
-    except subprocess.TimeoutExpired:
-        return {"error": f"no answer in {timeout_s:.0f} s"}
-    except (OSError, orjson.JSONDecodeError) as error:
-        return {"error": f"{python} does not run: {error}"}
-    return facts
+        return run_worker(python, "torch_facts", environment=environment, timeout_s=timeout_s)
+    except LfwrapError as error:
+        return {"error": error.message}
 
 
 def _find_torchrun(engine: Engine | None, environ: Mapping[str, str]) -> Path | None:

@@ -1,6 +1,6 @@
-"""The mechanics of the engine as a child: start it, signal it, find every process that came of it, end them all.
+"""The mechanics of children: start them, signal them, find every process that came of a training, end them all.
 
-The child has a session of its own, so that a terminal's ^C reaches lfwrap alone. stderr goes straight into its file,
+A training has a session of its own, so that a terminal's ^C reaches lfwrap alone. stderr goes straight into its file,
 stdout through ``lfwrap/worker/log_filter.py``, also a process of its own. Neither needs lfwrap to be alive: when it is
 killed, the kernel sends the engine a SIGTERM (Linux), and the engine can still write its checkpoint and its last lines.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,10 +18,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
+from lfwrap import debug
+from lfwrap.engine.failure import ending, start_failure
 from lfwrap.engine.worker_scripts import LOG_FILTER
-from lfwrap.errors import PreflightError
+from lfwrap.masking import mask_arguments
 
 if TYPE_CHECKING:
     import psutil
@@ -31,6 +34,10 @@ MARKER = "LFWRAP_RUN"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_S = 0.05
+_GRACE_S = 3.0
+
+Stream = int | IO[Any] | None
+"""Where a stream of a child leads: a file, its descriptor, or one of `subprocess`'s constants."""
 
 
 def _prctl() -> Callable[[int, int], int] | None:
@@ -62,6 +69,82 @@ def _die_with_parent() -> Callable[[], None] | None:
             os._exit(1)
 
     return bind
+
+
+def start_process(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    cwd: Path | None = None,
+    stdin: Stream = subprocess.DEVNULL,
+    stdout: Stream = None,
+    stderr: Stream = None,
+    dies_with_us: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start a child that leads a session, and so a process group, of its own; its pipes have no buffer.
+
+    Args:
+        argv: program and arguments.
+        environment: its whole environment.
+        cwd: its working directory; None is ours.
+        stdin: where it reads from.
+        stdout: where it writes to.
+        stderr: where its messages go.
+        dies_with_us: the kernel sends it a SIGTERM when this process is killed (Linux).
+
+    Raises:
+        PreflightError: it can't be started.
+    """
+    argv = list(argv)
+    try:
+        process = subprocess.Popen(
+            argv,
+            bufsize=0,
+            cwd=cwd,
+            env=dict(environment),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            preexec_fn=_die_with_parent() if dies_with_us else None,  # noqa: PLW1509 - lfwrap starts no threads
+        )
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise start_failure(argv[0], error) from error
+    note_start(argv, environment, cwd, process.pid)
+    return process
+
+
+def note_start(argv: Sequence[str], environment: Mapping[str, str], cwd: Path | None, pid: int | None = None) -> None:
+    """For --debug: what is started, and how its environment differs from ours."""
+    if debug.is_shown("engine"):
+        started = f"{pid} starts" if pid else "starts"
+        debug.note("engine", "%s: %s", started, shlex.join(mask_arguments(argv)))
+        debug.note("engine", "%s in %s with %s", pid or "it", cwd or Path.cwd(),
+                   " ".join(debug.environment_difference(environment)) or "our environment")  # fmt: skip
+
+
+def note_end(pid: int | None, exit_code: int | None, seconds: float) -> None:
+    """For --debug: how a child ended, and after how long."""
+    debug.note("engine", "%s %s after %.2f s", pid or "it", ending(exit_code), seconds)
+
+
+def end_group(process: subprocess.Popen[Any]) -> None:
+    """End a child that leads a process group, and everything in it: SIGTERM, then SIGKILL."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)
+            if number is signal.SIGKILL or not _group_lives(process.pid):
+                return
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +182,7 @@ class Child:
 
     def close(self, grace_s: float = 5.0) -> None:
         """Wait until the log is written down; a filter that a stranger keeps open is ended."""
+        note_end(self.pid, self.poll(), self.age_s())
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.log_filter.wait(grace_s)
             return
@@ -125,28 +209,17 @@ def start_child(
     options = ["--show-example"] if show_example else []
     reader, writer = os.pipe()
     try:
-        log_filter = subprocess.Popen(
+        log_filter = start_process(
             [sys.executable, "-I", "-S", str(LOG_FILTER), str(stdout), *options],
+            environment=os.environ,
             stdin=reader,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
         )
         with stderr.open("ab") as errors:
-            engine = subprocess.Popen(
-                list(argv),
-                cwd=cwd,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=writer,
-                stderr=errors,
-                start_new_session=True,
-                preexec_fn=_die_with_parent(),  # noqa: PLW1509 - lfwrap starts no threads
+            engine = start_process(
+                argv, environment=environment, cwd=cwd, stdout=writer, stderr=errors, dies_with_us=True
             )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise PreflightError(
-            f"{argv[0]}: can't be started: {error}", hint="`lfwrap doctor` says what is missing."
-        ) from error
     finally:
         os.close(reader)
         os.close(writer)

@@ -127,10 +127,14 @@ def _engine_of(python: Path, cli: Path | None = None) -> Engine | None:
         answer = subprocess.run(
             [str(python), "-I", "-c", _PROBE], capture_output=True, text=True, check=True, timeout=_PROBE_TIMEOUT_S
         )
-        folder, version = json.loads(answer.stdout)
+        said = json.loads(answer.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    return Engine(python, cli, Path(folder), version) if folder and version else None
+    match said:
+        case [str(folder), str(version)]:
+            return Engine(python, cli, Path(folder), version)
+        case _:
+            return None
 
 
 def _python_of(cli: Path) -> Path | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import orjson
 
+from lfwrap.engine.commands import captured_output
 from lfwrap.engine.compat import SUPPORTED_VERSION, TABLES
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.facts import FACTS_TABLE, read_engine_facts
 from lfwrap.engine.locate import Engine, locate_engine
-from lfwrap.engine.worker_process import engine_failure
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import LfwrapError
 from lfwrap.files import write_bytes
@@ -34,16 +33,12 @@ def make_tables(engine: Engine) -> dict[str, bytes]:
 
 def _printed_by(engine: Engine, worker: str) -> bytes:
     """What a worker prints on the engine's Python."""
-    done = subprocess.run(
+    return captured_output(
         [str(engine.python), *worker_argv(worker)],
-        env=engine_environment(model_is_local=True, runs_model=False),
-        capture_output=True,
-        timeout=_TIMEOUT_S,
-        check=False,
+        environment=engine_environment(model_is_local=True, runs_model=False),
+        timeout_s=_TIMEOUT_S,
+        what=f"The engine's {worker}",
     )
-    if done.returncode:
-        raise engine_failure(f"The engine's {worker} failed", done.stderr.decode(errors="replace"), done.returncode)
-    return done.stdout
 
 
 def write_tables(engine: Engine, folder: Path) -> list[str]:

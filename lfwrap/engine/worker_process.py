@@ -8,90 +8,111 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
 import orjson
 
-from lfwrap.engine.diagnose import diagnose
+from lfwrap.engine.child_process import end_group, note_end, start_process
+from lfwrap.engine.failure import PLAIN_FAILURE, FailureText, ending, engine_failure, timeout_failure
 from lfwrap.engine.worker_scripts import worker_argv
-from lfwrap.errors import EngineError, PreflightError
+from lfwrap.errors import EngineError
 
 _TAIL_BYTES = 16_384
 _GRACE_S = 3.0
+_READ_BYTES = 1 << 16
+_SHOWN_NOISE = 200
 
 
-def end_group(process: subprocess.Popen[Any]) -> None:
-    """End a child that leads a process group, and everything in it: SIGTERM, then SIGKILL."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_S)
-            if number is signal.SIGKILL or not _group_lives(process.pid):
-                return
+def run_worker(
+    python: Path,
+    name: str,
+    job: Mapping[str, Any] | None = None,
+    *,
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str],
+    timeout_s: float | None = None,
+    text: FailureText = PLAIN_FAILURE,
+) -> dict[str, Any]:
+    """One job for a worker, one event as its result; nothing of the worker is left afterwards.
 
+    Args:
+        python: the engine's Python.
+        name: the worker, such as ``encode``.
+        job: what it reads from stdin; None for a worker that reads nothing.
+        arguments: the worker's own arguments.
+        environment: its whole environment.
+        timeout_s: the time for all of it; None for any.
+        text: what to say when it fails.
 
-def _group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-def ending(returncode: int | None) -> str:
-    """How a child ended, in words."""
-    if returncode is not None and returncode < 0:
-        name = signal.Signals(-returncode).name
-        return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    return f"ended with exit code {returncode}"
-
-
-def engine_failure(what: str, log: str, exit_code: int) -> EngineError:
-    """The error to raise for a child that failed: what it was, its last line, the remedy where the fault is known."""
-    found = diagnose([log], exit_code)
-    known = found.rule != "unknown"
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    reason = found.evidence or (found.message if known or not lines else _telling(found.message, lines))
-    return EngineError(f"{what}: {reason}", hint=found.remedy if known else "`lfwrap doctor` checks the installation.")
-
-
-def _telling(message: str, lines: Sequence[str]) -> str:
-    return message if any(message in line for line in lines) else lines[-1]
+    Raises:
+        PreflightError: the engine's Python can't be started.
+        EngineError: the worker failed, has gone, or has not answered in time.
+    """
+    deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+    with WorkerProcess(python, name, arguments, environment=environment, text=text) as worker:
+        try:
+            if job is not None:
+                worker.send(job, deadline_s)
+            event = worker.receive(deadline_s)
+        except TimeoutError as error:
+            raise timeout_failure(text.what or f"The engine's {name}.py", timeout_s or 0.0, text) from error
+        worker.wait()
+    return event
 
 
 class WorkerProcess:
     """One worker script at work. Use it as a context: on leaving, the child and its children are gone."""
 
     def __init__(
-        self, python: Path, script: str, arguments: Sequence[str] = (), *, environment: Mapping[str, str]
+        self,
+        python: Path,
+        script: str,
+        arguments: Sequence[str] = (),
+        *,
+        environment: Mapping[str, str],
+        cwd: Path | None = None,
+        log: Path | None = None,
+        text: FailureText = PLAIN_FAILURE,
     ) -> None:
         """Start a worker, such as ``answer``, with the engine's Python.
+
+        Args:
+            python: the engine's Python.
+            script: the worker.
+            arguments: the worker's own arguments.
+            environment: its whole environment.
+            cwd: its working directory; None is ours.
+            log: the file to which its stderr is appended, and which stays; None for one that goes away.
+            text: what to say when it fails.
 
         Raises:
             PreflightError: the engine's Python can't be started.
         """
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         self._script = script
+        self._text = text
+        self._lines = _Lines()
+        self._noise = ""
+        self._started_s = time.monotonic()
+        self._log: IO[bytes] = log.open("a+b") if log else tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         try:
-            self._process = subprocess.Popen(
+            self._process = start_process(
                 [str(python), *worker_argv(script), *arguments],
+                environment=environment,
+                cwd=cwd,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
-                env=dict(environment),
-                start_new_session=True,
             )
-        except OSError as error:
+        except BaseException:
             self._log.close()
-            raise PreflightError(
-                f"{python}: can't be started: {error.strerror}", hint="`lfwrap doctor` says what is missing."
-            ) from error
+            raise
 
     def __enter__(self) -> Self:
         """The child itself."""
@@ -106,11 +127,25 @@ class WorkerProcess:
         """The child's process id, also that of its group."""
         return self._process.pid
 
-    def send(self, request: Mapping[str, Any]) -> None:
-        """Give the child one request. Raises EngineError when it is gone."""
+    @property
+    def has_ended(self) -> bool:
+        """Whether the child has ended by itself."""
+        return self._process.poll() is not None
+
+    def send(self, request: Mapping[str, Any], deadline_s: float | None = None) -> None:
+        """Give the child one request.
+
+        Args:
+            request: plain values.
+            deadline_s: the time of `time.monotonic` until which the child may take it; None waits for as long as it
+                lives.
+
+        Raises:
+            EngineError: it is gone.
+            TimeoutError: it did not read the request in time.
+        """
         try:
-            self._stdin.write(orjson.dumps(request) + b"\n")
-            self._stdin.flush()
+            _write(self._stdin.fileno(), orjson.dumps(request) + b"\n", deadline_s)
         except BrokenPipeError as error:
             raise self._failure() from error
 
@@ -122,22 +157,30 @@ class WorkerProcess:
             self.close()
             raise
 
-    def receive(self) -> dict[str, Any]:
-        """The child's next event.
+    def receive(self, deadline_s: float | None = None) -> dict[str, Any]:
+        """The child's next event; lines that are not one, as something that the engine imports may print, are skipped.
+
+        Args:
+            deadline_s: the time of `time.monotonic` until which it must be there; None waits for as long as it lives.
 
         Raises:
             EngineError: it reports that it failed, or it is gone.
+            TimeoutError: there is no event in time.
         """
-        line = self._stdout.readline()
-        if not line:
-            raise self._failure()
-        event: dict[str, Any] = orjson.loads(line)
+        while True:
+            line = self._lines.next(self._stdout.fileno(), deadline_s)
+            event = _event(line)
+            if event is not None:
+                break
+            self._noise = line.decode(errors="replace").strip()[:_SHOWN_NOISE] or self._noise
+            if not line.endswith(b"\n"):
+                raise self._failure()
         if event.get("event") == "error":
-            raise engine_failure("The engine failed", event["message"], 1)
+            raise engine_failure(self._text.what or "The engine failed", str(event.get("message")), 1, self._text)
         return event
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """The child's events as long as one wants them. Raises as `receive` does."""
+        """The child's events for as long as they are asked for. Raises as `receive` does."""
         while True:
             yield self.receive()
 
@@ -148,15 +191,20 @@ class WorkerProcess:
 
     def log(self) -> str:
         """The end of what the child wrote to stderr."""
-        size = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, size - _TAIL_BYTES))
-        return self._log.read().decode(errors="replace")
+        # The child writes at the same offset of the same file: it is read without being moved.
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode(errors="replace")
+
+    def wait(self, limit_s: float = _GRACE_S) -> None:
+        """Give the child the time to end by itself, as one does that has done its only job."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(limit_s)
 
     def close(self) -> None:
         """End the child and whatever came of it."""
-        with contextlib.suppress(BrokenPipeError):
-            self._stdin.close()
+        self._stdin.close()
         end_group(self._process)
+        note_end(self.pid, self._process.returncode, time.monotonic() - self._started_s)
         self._stdout.close()
         self._log.close()
 
@@ -171,7 +219,58 @@ class WorkerProcess:
         return self._process.stdout
 
     def _failure(self) -> EngineError:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_GRACE_S)
+        self.wait()
         code = self._process.returncode
-        return engine_failure(f"The engine's {self._script}.py {ending(code)}", self.log(), code or 0)
+        what = self._text.what or f"The engine's {self._script}.py {ending(code)}"
+        return engine_failure(what, f"{self._noise}\n{self.log()}", code, self._text)
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """The JSON object on a line; None for anything else."""
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+class _Lines:
+    """Cuts what comes from a pipe into lines, each within a time."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def next(self, pipe: int, deadline_s: float | None) -> bytes:
+        """The next line with its end; without one what was left when the pipe was closed. Raises TimeoutError."""
+        start = 0
+        while (end := self._pending.find(b"\n", start)) < 0:
+            start = len(self._pending)
+            _wait_for(pipe, select.POLLIN, deadline_s)
+            piece = os.read(pipe, _READ_BYTES)
+            if not piece:
+                rest = bytes(self._pending)
+                self._pending.clear()
+                return rest
+            self._pending += piece
+        line = bytes(self._pending[: end + 1])
+        del self._pending[: end + 1]
+        return line
+
+
+def _write(pipe: int, data: bytes, deadline_s: float | None) -> None:
+    """Write all of it. Raises TimeoutError, and BrokenPipeError when nobody reads any more."""
+    rest = memoryview(data)
+    while rest:
+        _wait_for(pipe, select.POLLOUT, deadline_s)
+        # A pipe that is ready takes this much without blocking.
+        rest = rest[os.write(pipe, rest if deadline_s is None else rest[: select.PIPE_BUF]) :]
+
+
+def _wait_for(pipe: int, event: int, deadline_s: float | None) -> None:
+    """Wait until a pipe can be read or written; without a deadline the call that follows waits. Raises TimeoutError."""
+    if deadline_s is None:
+        return
+    poll = select.poll()
+    poll.register(pipe, event)
+    if not poll.poll(max(0.0, deadline_s - time.monotonic()) * 1000):
+        raise TimeoutError

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,10 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.commands import run_shown
+from lfwrap.engine.environment import UTF8_VARIABLES
+from lfwrap.engine.failure import ending
 from lfwrap.engine.locate import Engine
-from lfwrap.engine.worker_process import ending
 from lfwrap.errors import EngineError, PreflightError
 from lfwrap.files import write_json
 from lfwrap.inference.candidates import weights_fingerprint
@@ -107,9 +108,9 @@ def run_harness(command: Sequence[str], target: Target, out: Path) -> dict[str, 
             raise PreflightError(f"{out}: exists, and holds no results", hint="Name another folder: --out DIR.")
         shutil.rmtree(out)
     write_json(out / _COMMAND, _origin(command, target))
-    done = subprocess.run(list(command), stdout=2, env=os.environ | {"PYTHONUTF8": "1"}, check=False)
-    if done.returncode != 0:
-        raise EngineError(f"{PROGRAM} {ending(done.returncode)}", hint="Its own messages stand above.")
+    exit_code = run_shown(command, environment={**os.environ, **UTF8_VARIABLES})
+    if exit_code != 0:
+        raise EngineError(f"{PROGRAM} {ending(exit_code)}", hint="Its own messages stand above.")
     found = read_results(out, command, target)
     if found is None:
         raise EngineError(f"{out}: {PROGRAM} left no results there", hint="Its own messages stand above.")

@@ -15,7 +15,7 @@ from typing import Any
 
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
-from lfwrap.engine.worker_process import WorkerProcess
+from lfwrap.engine.worker_process import run_worker
 from lfwrap.errors import PreflightError, UsageError
 from lfwrap.model.hub import DEFAULT_ENDPOINT, TOKEN_VARIABLES
 
@@ -71,10 +71,10 @@ def endpoint(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def _ask(engine: Engine, job: Mapping[str, Any]) -> dict[str, Any]:
-    environment = engine_environment(model_is_local=False) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    with WorkerProcess(engine.python, "push_model", environment=environment) as worker:
-        worker.send(job)
-        found = worker.receive()
+    environment = engine_environment(
+        model_is_local=False, runs_model=False, added={"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    )
+    found = run_worker(engine.python, "push_model", job, environment=environment)
     if found.get("refused"):
         raise PreflightError(
             f"{endpoint()}: {found['refused']}",

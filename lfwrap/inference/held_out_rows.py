@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import random
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from lfwrap.data.datasets.dataset import Dataset, DatasetRow, find_dataset
+from lfwrap.engine.environment import engine_environment
+from lfwrap.engine.failure import FailureText
 from lfwrap.engine.locate import Engine
-from lfwrap.engine.worker_process import engine_failure
-from lfwrap.engine.worker_scripts import worker_argv
+from lfwrap.engine.worker_process import run_worker
 from lfwrap.errors import DataError, UsageError
 from lfwrap.files import canonical_json, sha256_bytes
 from lfwrap.run.folder.record import Run
@@ -178,18 +174,13 @@ def _names(value: Any) -> list[str]:
 def _split_rows(settings: Mapping[str, Any], folder: Path, engine: Engine) -> list[dict[str, Any]]:
     arguments = {key: settings[key] for key in _SPLIT_KEYS if settings.get(key) is not None}
     arguments["dataset_dir"] = str(folder)
-    job = {"arguments": arguments, "seed": settings.get("seed", _ENGINE_SEED)}
-    done = subprocess.run(
-        [str(engine.python), *worker_argv("validation_split")],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=os.environ | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"},
-        timeout=_SPLIT_TIMEOUT_S,
-        check=False,
+    found = run_worker(
+        engine.python,
+        "validation_split",
+        {"arguments": arguments, "seed": settings.get("seed", _ENGINE_SEED)},
+        environment=engine_environment(model_is_local=True, runs_model=False, added={"HF_HUB_OFFLINE": "1"}),
+        timeout_s=_SPLIT_TIMEOUT_S,
+        text=FailureText("The engine can't split the run's data"),
     )
-    if done.returncode != 0:
-        raise engine_failure("The engine can't split the run's data", done.stderr, done.returncode)
-    rows: list[dict[str, Any]] = orjson.loads(done.stdout.splitlines()[-1])["rows"]
+    rows: list[dict[str, Any]] = found["rows"]
     return rows

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import select
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import orjson
-
-from lfwrap.engine.worker_process import end_group
-from lfwrap.engine.worker_scripts import worker_argv
-from lfwrap.errors import PreflightError
+from lfwrap.engine.worker_process import WorkerProcess
+from lfwrap.errors import EngineError
 
 _STRAGGLERS_S = 10.0  # once one process has ended, the others are done in no time, or never
 
@@ -46,32 +40,21 @@ class TrialTeam:
         """Start them; they import the engine and wait. Raises PreflightError when they can't be started."""
         self.forks = False
         self._is_ready = False
-        self._pending: dict[int, bytes] = {}
-        command = [str(start.python), "-u", *worker_argv("tune_engine")]
-        self._members: list[subprocess.Popen[bytes]] = []
+        self._members: list[WorkerProcess] = []
         try:
-            with start.log.open("ab") as log:
-                for _ in range(start.size):
-                    member = subprocess.Popen(
-                        command,
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                        stderr=log,
-                        env=dict(start.environment),
-                        cwd=start.cwd,
-                        start_new_session=True,
-                    )
-                    self._members.append(member)
-        except OSError as error:
+            for _ in range(start.size):
+                member = WorkerProcess(
+                    start.python, "tune_engine", environment=start.environment, cwd=start.cwd, log=start.log
+                )
+                self._members.append(member)
+        except BaseException:
             self.close()
-            raise PreflightError(
-                f"{start.python}: can't be started: {error.strerror}", hint="`lfwrap doctor` says what is missing."
-            ) from error
+            raise
 
     def wait_ready(self, deadline_s: float) -> bool:
         """Whether all have imported the engine by this time of `time.monotonic`."""
         if not self._is_ready:
-            events = [self._receive(member, deadline_s) for member in self._members]
+            events = [_next_event(member, deadline_s) for member in self._members]
             self.forks = all(event is not None and event["forks"] for event in events)
             self._is_ready = all(event is not None for event in events)
         return self._is_ready
@@ -79,45 +62,28 @@ class TrialTeam:
     def run(self, requests: Sequence[Mapping[str, Any]], deadline_s: float) -> bool:
         """Make one trial, a request for each process; whether all of them ended by then."""
         for member, request in zip(self._members, requests, strict=True):
-            sink = _stream(member.stdin)
             try:
-                sink.write(orjson.dumps(request) + b"\n")
-                sink.flush()
-            except BrokenPipeError:
+                member.send(request, deadline_s)
+            except EngineError:
                 return True
+            except TimeoutError:
+                return False
         in_time = True
         for number, member in enumerate(self._members):
             limit_s = deadline_s if number == 0 else min(deadline_s, time.monotonic() + _STRAGGLERS_S)
-            in_time &= self._receive(member, limit_s) is not None or member.poll() is not None
+            in_time &= _next_event(member, limit_s) is not None or member.has_ended
         return in_time
 
     def close(self) -> None:
         """End them, and whatever came of them."""
         for member in self._members:
-            end_group(member)
-            _stream(member.stdin).close()
-            _stream(member.stdout).close()
+            member.close()
         self._members = []
 
-    def _receive(self, member: subprocess.Popen[bytes], deadline_s: float) -> dict[str, Any] | None:
-        """The next event of a process; None when it is gone, or too late."""
-        stdout = _stream(member.stdout)
-        text = self._pending.pop(member.pid, b"")
-        while b"\n" not in text:
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0 or not select.select([stdout], [], [], left_s)[0]:
-                self._pending[member.pid] = text
-                return None
-            piece = os.read(stdout.fileno(), 65536)
-            if not piece:
-                member.wait()
-                return None
-            text += piece
-        line, _, self._pending[member.pid] = text.partition(b"\n")
-        event: dict[str, Any] = orjson.loads(line)
-        return event
 
-
-def _stream(pipe: IO[bytes] | None) -> IO[bytes]:
-    assert pipe is not None  # noqa: S101 - pipes were asked for
-    return pipe
+def _next_event(member: WorkerProcess, deadline_s: float) -> dict[str, Any] | None:
+    """The next event of a process; None when it is gone, or too late."""
+    try:
+        return member.receive(deadline_s)
+    except (EngineError, TimeoutError):
+        return None

@@ -18,9 +18,9 @@ import orjson
 
 from lfwrap.engine.child_process import MARKER
 from lfwrap.engine.facts import load_engine_facts
+from lfwrap.engine.failure import engine_failure
 from lfwrap.engine.locate import Engine, locate_engine
 from lfwrap.engine.ports import free_port
-from lfwrap.engine.worker_process import engine_failure
 from lfwrap.errors import EngineError, UsageError
 from lfwrap.files import write_json
 from lfwrap.hardware.load import load_hardware

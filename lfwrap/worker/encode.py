@@ -1,9 +1,9 @@
 """Load data sets as the engine's training does, and say what became of them; run by the engine's Python.
 
-Reads one JSON object from stdin: ``dataset_dir``, ``names``, ``template`` (or empty), ``tokenizer`` (a model's folder
-or hub id, or null), ``cutoff_len`` and ``render``, how many rows to give back as the template renders them. Writes one
-JSON line. Without a tokenizer only the engine's loader and converter are used; with one also its template, whose
-tokens are counted and cut as `SupervisedDatasetProcessor` cuts them.
+Reads one JSON object, a line of stdin: ``dataset_dir``, ``names``, ``template`` (or empty), ``tokenizer`` (a model's
+folder or hub id, or null), ``cutoff_len`` and ``render``, how many rows to give back as the template renders them.
+Writes one JSON line. Without a tokenizer only the engine's loader and converter are used; with one also its template,
+whose tokens are counted and cut as `SupervisedDatasetProcessor` cuts them.
 """
 
 from __future__ import annotations
@@ -170,9 +170,9 @@ def check_set(job: dict[str, Any], name: str, encoder: Encoder | None, template:
 
 
 def main() -> None:
-    """Answer the job on stdin."""
+    """Answer the job on stdin's first line."""
     answer = take_stdout()
-    job = json.load(sys.stdin)
+    job = json.loads(sys.stdin.readline())
     encoder = Encoder(job) if job["tokenizer"] else None
     template = encoder.template if encoder else None
     if template is None and job["template"]:

@@ -1,8 +1,8 @@
 """The rows that the engine splits off for validation (``val_size``); run by the engine's Python, not imported.
 
-Reads one JSON object from stdin: ``arguments`` (the keys of the engine's `DataArguments` that a training was given) and
-``seed``. Writes one JSON line: ``rows``, each with ``messages`` (role and content), ``system`` and ``tools``, in the
-engine's order.
+Reads one JSON object, a line of stdin: ``arguments`` (the keys of the engine's `DataArguments` that a training was
+given) and ``seed``. Writes one JSON line: ``rows``, each with ``messages`` (role and content), ``system`` and
+``tools``, in the engine's order.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def validation_rows(arguments: dict[str, Any], seed: int, cache: str) -> list[di
 
 
 def main() -> None:
-    """Answer the job on stdin."""
+    """Answer the job on stdin's first line."""
     answer = take_stdout()
-    job = json.load(sys.stdin)
+    job = json.loads(sys.stdin.readline())
     with tempfile.TemporaryDirectory() as cache:
         rows = validation_rows(job["arguments"], job["seed"], cache)
     answer.write(json.dumps({"rows": rows}, ensure_ascii=False) + "\n")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,11 @@ from typing import Any
 
 from lfwrap.data.datasets.stats import quantiles
 from lfwrap.data.output.registry import FILE_NAME, dataset_entry
+from lfwrap.engine.environment import PARALLEL_TOKENIZER, engine_environment
+from lfwrap.engine.failure import FailureText
 from lfwrap.engine.locate import Engine
-from lfwrap.engine.worker_scripts import worker_argv
-from lfwrap.errors import DataError, EngineError
+from lfwrap.engine.worker_process import run_worker
+from lfwrap.errors import DataError
 
 CHECKED_ROWS = 5000
 _TIMEOUT_S = 900.0
@@ -46,6 +46,7 @@ def run_encoder(check: EngineCheck, folder: Path, names: Sequence[str], *, rende
 
     Raises:
         EngineError: the engine can't load what was written, or is broken.
+        PreflightError: the engine's Python can't be started.
     """
     job = {
         "dataset_dir": str(folder.absolute()),
@@ -55,29 +56,17 @@ def run_encoder(check: EngineCheck, folder: Path, names: Sequence[str], *, rende
         "cutoff_len": check.cutoff_len,
         "render": render,
     }
-    environment = os.environ | {"PYTHONUTF8": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
-    try:
-        done = subprocess.run(
-            [str(check.engine.python), *worker_argv("encode")],
-            input=json.dumps(job),
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            env=environment,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise EngineError(
-            f"the engine did not load the data set within {_TIMEOUT_S:g} s", hint="Try --no-engine-check."
-        ) from error
-    if done.returncode != 0:
-        tail = "\n".join(done.stderr.splitlines()[-_TAIL_LINES:])
-        raise EngineError(
-            f"the engine can't load what was written:\n{tail}",
-            hint="Its last line says why. --no-engine-check writes the data set all the same.",
-        )
-    sets: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["sets"]
+    # The tokenizer may be one of the hub's; the data sets are ours.
+    environment = engine_environment(
+        model_is_local=False, runs_model=False, added={**PARALLEL_TOKENIZER, "HF_DATASETS_OFFLINE": "1"}
+    )
+    text = FailureText(
+        "the engine can't load what was written",
+        hint="--no-engine-check writes the data set all the same.",
+        log_lines=_TAIL_LINES,
+    )
+    found = run_worker(check.engine.python, "encode", job, environment=environment, timeout_s=_TIMEOUT_S, text=text)
+    sets: list[dict[str, Any]] = found["sets"]
     return sets
 
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lfwrap.engine.commands import run_logged
+from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import EngineError, PreflightError, UsageError
-from lfwrap.export.formats.merged import run_logged
 from lfwrap.inference.serving.llama_server import RUNTIME_HINT, find_runtime
 from lfwrap.model.folder import ModelFolder
 
@@ -154,6 +155,6 @@ def _quantize(tools: GgufTools, source: Path, out: Path, kind: str, scratch: Pat
 
 
 def _run(argv: list[str], out: Path, scratch: Path, what: str) -> None:
-    run_logged(argv, scratch, local=True, what=what)
+    run_logged(argv, scratch, environment=engine_environment(model_is_local=True), what=what)
     if not out.is_file() or out.stat().st_size == 0:
         raise EngineError(f"{what} wrote no {out.name}", hint="Is the disk full? `lfwrap doctor` shows it.")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import random
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from lfwrap.engine.commands import import_problem, run_logged
 from lfwrap.engine.compat import GPTQ_DEPENDENCIES, GPTQ_PACKAGES, SUPPORTED_VERSION
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import DataError, PreflightError
-from lfwrap.export.formats.merged import run_logged
 from lfwrap.files import write_bytes, write_json, write_text
 from lfwrap.inference.target import Target
 from lfwrap.model.folder import ModelFolder, read_json_object
@@ -57,7 +56,10 @@ def check_gptq(engine: Engine, calibration: Path | None) -> None:
         raise PreflightError(
             "GPTQ needs text to calibrate on", hint="--calibration FILE: text or rows like those of the training."
         )
-    problem = _import_problem(engine)
+    environment = engine_environment(model_is_local=True, runs_model=False)
+    problem = import_problem(
+        engine.python, ("optimum.gptq", "gptqmodel"), environment=environment, timeout_s=_IMPORT_TIMEOUT_S
+    )
     if problem:
         raise PreflightError(f"gptqmodel can't be loaded by {engine.python}: {problem}", hint=install)
 
@@ -65,24 +67,6 @@ def check_gptq(engine: Engine, calibration: Path | None) -> None:
 def _series(package: str) -> str:
     """The releases of a package that differ from the tried one in mended faults alone: ``1.2`` of 1.2.3."""
     return GPTQ_PACKAGES[package].rpartition(".")[0]
-
-
-def _import_problem(engine: Engine) -> str | None:
-    """Why the packages do not load, in their own last words; None when they do (some seconds)."""
-    try:
-        done = subprocess.run(
-            [str(engine.python), "-c", "import optimum.gptq, gptqmodel"],
-            env=engine_environment(model_is_local=True),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_IMPORT_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return None if done.returncode == 0 else (lines[-1] if lines else f"exit code {done.returncode}")
 
 
 def refuse_awq() -> None:
@@ -119,7 +103,7 @@ def write_gptq(
     run_logged(
         [str(engine.python), *worker_argv("quantize_gptq"), str(recipe)],
         scratch,
-        local=True,
+        environment=engine_environment(model_is_local=True),
         what="the engine's GPTQ export",
     )
     _forget_calibration(folder / "config.json")

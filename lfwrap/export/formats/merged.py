@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lfwrap.engine.child_process import MARKER, start_child, sweep
+from lfwrap.engine.commands import run_logged
 from lfwrap.engine.compat import KNOWN_ARCHITECTURES
-from lfwrap.engine.diagnose import read_tail
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
-from lfwrap.engine.worker_process import WorkerProcess, engine_failure
+from lfwrap.engine.worker_process import WorkerProcess
 from lfwrap.errors import PreflightError
 from lfwrap.export.files import write_model_config
 from lfwrap.files import write_text
@@ -23,7 +21,6 @@ from lfwrap.inference.target import Target
 from lfwrap.model.folder import AdapterFolder, ModelFolder
 from lfwrap.yaml_files import dump_yaml
 
-_POLL_S = 0.05
 _GB = 10**9
 # Options of a training under which the model is not the base's tensors plus the adapter.
 _RESHAPING_OPTIONS = ("add_special_tokens", "add_tokens", "new_special_tokens", "resize_vocab", "rope_scaling")
@@ -161,38 +158,10 @@ def merge_settings(target: Target, stage: Path, settings: MergeSettings) -> dict
 def _export(engine: Engine, arguments: dict[str, Any], scratch: Path) -> None:
     recipe = scratch / "export.yaml"
     write_text(recipe, dump_yaml(arguments))
-    run_logged([str(engine.cli), "export", str(recipe)], scratch, local=Path(arguments["model_name_or_path"]).is_dir())
-
-
-def run_logged(argv: list[str], scratch: Path, *, local: bool, what: str = "llamafactory-cli export") -> None:
-    """Run a command of the engine's with its output in ``scratch``; nothing of it is left afterwards.
-
-    Raises:
-        EngineError: it failed; with its last words and a diagnosis.
-        PreflightError: it can't be started.
-    """
-    stdout, stderr = scratch / "stdout.log", scratch / "stderr.log"
-    for log in (stdout, stderr):
-        log.unlink(missing_ok=True)
-    child = start_child(
-        argv,
-        cwd=scratch,
-        environment=engine_environment(model_is_local=local) | {MARKER: str(scratch)},
-        stdout=stdout,
-        stderr=stderr,
-        show_example=False,
+    environment = engine_environment(model_is_local=Path(arguments["model_name_or_path"]).is_dir())
+    run_logged(
+        [str(engine.cli), "export", str(recipe)], scratch, environment=environment, what="llamafactory-cli export"
     )
-    try:
-        while child.poll() is None:
-            time.sleep(_POLL_S)
-    finally:
-        sweep(child)
-        child.close()
-    code = child.poll() or 0
-    if code:
-        log_text = read_tail(stdout) + read_tail(stderr)
-        ending = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
-        raise engine_failure(f"{what} {ending}", log_text, code)
 
 
 def check_model_folder(folder: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
-import subprocess
-import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -19,7 +17,8 @@ import orjson
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.ports import LOCALHOST, free_port
-from lfwrap.engine.worker_process import WorkerProcess, end_group, ending
+from lfwrap.engine.server_process import ServerProcess
+from lfwrap.engine.worker_process import WorkerProcess
 from lfwrap.errors import EngineError
 
 RUNTIME_HINT = "pip install 'lfwrap[gguf]' brings xllamacpp; llama.cpp's llama-server on the PATH does as well."
@@ -45,6 +44,14 @@ class LlamaServer:
     """
 
     address: str
+
+    def is_up(self) -> bool:
+        """Whether it has loaded the file and answers."""
+        try:
+            urllib.request.urlopen(f"{self.address}/health", timeout=_POLL_S).close()  # noqa: S310 - our own address
+        except OSError:
+            return False
+        return True
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """A request and its answer. Raises EngineError when the server refuses it or does not answer."""
@@ -90,31 +97,7 @@ def serve_gguf(engine: Engine, path: Path, *, context_tokens: int) -> Iterator[L
 def _binary_server(path: Path, context_tokens: int) -> Iterator[LlamaServer]:
     port = free_port()
     command = [_BINARY, "-m", str(path), "-c", str(context_tokens), "--host", LOCALHOST, "--port", str(port)]
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            [*command, "--jinja", "-np", "1"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            server = LlamaServer(f"http://{LOCALHOST}:{port}")
-            _wait_until_ready(process, server, log)
-            yield server
-        finally:
-            end_group(process)
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], server: LlamaServer, log: Any) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            log.seek(0)
-            lines = log.read().decode(errors="replace").splitlines()
-            raise EngineError(f"{_BINARY} {ending(process.returncode)}: {lines[-1] if lines else 'no message'}")
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{server.address}/health", timeout=_POLL_S).close()  # noqa: S310 - our own address
-            return
-        time.sleep(_POLL_S)
-    raise EngineError(f"{_BINARY} was not ready in {_START_TIMEOUT_S:.0f} s")
+    with ServerProcess([*command, "--jinja", "-np", "1"], environment=os.environ) as process:
+        server = LlamaServer(f"http://{LOCALHOST}:{port}")
+        process.wait_until(server.is_up, limit_s=_START_TIMEOUT_S, poll_s=_POLL_S)
+        yield server

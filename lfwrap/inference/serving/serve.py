@@ -92,14 +92,14 @@ class Server:
 
     def __init__(self, engine: Engine, target: Target, options: ServeOptions) -> None:
         """Start to load. Raises PreflightError when the engine's Python can't be started."""
-        environment = engine_environment(model_is_local=target.model_is_local)
-        environment |= {"ALLOW_LOCAL_FILES": "0", "API_VERBOSE": "0", "API_MODEL_NAME": options.name}
+        added = {"ALLOW_LOCAL_FILES": "0", "API_VERBOSE": "0", "API_MODEL_NAME": options.name}
         # SGLang's own server is started by the engine as `python3`: the engine's, not whichever comes first.
-        environment["PATH"] = os.pathsep.join([str(engine.python.parent), environment.get("PATH", os.defpath)])
-        environment.pop("API_KEY", None)
-        environment.pop(KEY_VARIABLE, None)
+        added["PATH"] = os.pathsep.join([str(engine.python.parent), os.environ.get("PATH", os.defpath)])
         if options.api_key:
-            environment["API_KEY"] = options.api_key
+            added["API_KEY"] = options.api_key
+        environment = engine_environment(
+            model_is_local=target.model_is_local, added=added, without=("API_KEY", KEY_VARIABLE)
+        )
         self._options = options
         self._worker = WorkerProcess(engine.python, "serve_api", environment=environment)
         self._job = {

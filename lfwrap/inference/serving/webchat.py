@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lfwrap.engine.environment import engine_environment
+from lfwrap.engine.failure import FailureText
 from lfwrap.engine.locate import Engine, package_version
-from lfwrap.engine.worker_process import end_group, ending, engine_failure
-from lfwrap.errors import EngineError, PreflightError
+from lfwrap.engine.server_process import ServerProcess
+from lfwrap.errors import PreflightError
 from lfwrap.files import write_text
 from lfwrap.inference.target import Target
 from lfwrap.yaml_files import dump_yaml
@@ -22,7 +21,7 @@ from lfwrap.yaml_files import dump_yaml
 HOST = "127.0.0.1"
 _LOAD_TIMEOUT_S = 3600.0
 _POLL_S = 0.2
-_TAIL_BYTES = 16_384
+_FAILURE = FailureText("llamafactory-cli webchat", hint="`lfwrap chat` without --web shows why.")
 
 
 def run_web_chat(
@@ -49,25 +48,15 @@ def run_web_chat(
         EngineError: the engine failed.
     """
     check_web_chat(engine, port)
-    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryDirectory() as scratch:
         settings = Path(scratch) / "webchat.yaml"
         write_text(settings, dump_yaml(web_settings(target, base=base)))
-        child = subprocess.Popen(
-            [str(engine.cli), "webchat", str(settings)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=scratch,
-            env=web_environment(target, port, browser=browser),
-            start_new_session=True,
-        )
-        try:
-            _wait_until_up(child, port, log)
+        environment = web_environment(target, port, browser=browser)
+        argv = [str(engine.cli), "webchat", str(settings)]
+        with ServerProcess(argv, environment=environment, cwd=Path(scratch), text=_FAILURE) as server:
+            server.wait_until(lambda: _is_up(port), limit_s=_LOAD_TIMEOUT_S, poll_s=_POLL_S)
             ready(f"http://{HOST}:{port}")
-            if child.wait() != 0:
-                raise _failure(child, log)
-        finally:
-            end_group(child)
+            server.wait()
 
 
 def check_web_chat(engine: Engine, port: int) -> None:
@@ -94,9 +83,7 @@ def web_settings(target: Target, *, base: bool) -> dict[str, Any]:
 
 def web_environment(target: Target, port: int, *, browser: bool) -> Mapping[str, str]:
     """Bound to this machine, shared with nobody, no calls home, no local files for whoever asks."""
-    environment = engine_environment(model_is_local=target.model_is_local)
-    environment.pop("GRADIO_ROOT_PATH", None)
-    environment |= {
+    added = {
         "GRADIO_SERVER_NAME": HOST,
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_SHARE": "0",
@@ -105,24 +92,11 @@ def web_environment(target: Target, port: int, *, browser: bool) -> Mapping[str,
         "no_proxy": ",".join(filter(None, [os.environ.get("no_proxy", ""), HOST, "localhost"])),
     }
     if not browser:
-        environment["BROWSER"] = "true"  # the command that does nothing
-    return environment
+        added["BROWSER"] = "true"  # the command that does nothing
+    return engine_environment(model_is_local=target.model_is_local, added=added, without=("GRADIO_ROOT_PATH",))
 
 
-def _wait_until_up(child: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
-    deadline_s = time.monotonic() + _LOAD_TIMEOUT_S
-    while time.monotonic() < deadline_s:
-        if child.poll() is not None:
-            raise _failure(child, log)
-        with socket.socket() as probe:
-            probe.settimeout(_POLL_S)
-            if probe.connect_ex((HOST, port)) == 0:
-                return
-        time.sleep(_POLL_S)
-    raise EngineError("The web chat did not come up within an hour.", hint="`lfwrap chat` without --web shows why.")
-
-
-def _failure(child: subprocess.Popen[bytes], log: IO[bytes]) -> EngineError:
-    log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-    text = log.read().decode(errors="replace")
-    return engine_failure(f"llamafactory-cli webchat {ending(child.returncode)}", text, child.returncode or 0)
+def _is_up(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(_POLL_S)
+        return probe.connect_ex((HOST, port)) == 0

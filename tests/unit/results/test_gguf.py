@@ -141,7 +141,7 @@ def test_llama_quantize_is_used_where_it_is(tools, tmp_path):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("raise SystemExit('Model BertModel is not supported')", r"the GGUF converter \(f16\) failed with exit code 1"),
+        ("raise SystemExit('Model BertModel is not supported')", r"the GGUF converter \(f16\) ended with exit code 1"),
         ("", "wrote no law-f16.gguf"),
     ],
 )
