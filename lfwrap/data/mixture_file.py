@@ -14,7 +14,8 @@ from lfwrap.data.formats.base import ConvertOptions
 from lfwrap.data.output.data_report import DataReport
 from lfwrap.data.output.mix import Part, Shaping
 from lfwrap.data.output.split import parse_share, parse_val_size
-from lfwrap.data.prepare import Request, files_of
+from lfwrap.data.prepare import files_of
+from lfwrap.data.request import Request
 from lfwrap.data.schema.columns import FIELDS
 from lfwrap.data.tools.catalogue import ToolCatalogue, load_catalogue
 from lfwrap.data.tools.tool_lists import tools_files

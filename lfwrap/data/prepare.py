@@ -5,94 +5,34 @@ from __future__ import annotations
 import importlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import ConvertOptions
 from lfwrap.data.output.data_report import DataReport, FileReport
-from lfwrap.data.output.mix import Part, Shaping, parse_part
+from lfwrap.data.output.mix import Part
 from lfwrap.data.output.registry import LOCK_NAME, check_name, dataset_entry, read_registry
 from lfwrap.data.output.sink import RowSink, split_lines
-from lfwrap.data.output.split import ValSize
 from lfwrap.data.output.staging import commit, staging_folder
 from lfwrap.data.readers.blocks import NotUtf8Error
-from lfwrap.data.readers.chunk_plan import CHUNK_BYTES
 from lfwrap.data.readers.detect import DetectedFile, detect_file, detect_table
 from lfwrap.data.readers.sources import TABLE_SUFFIXES, expand_sources, open_text, suffix_of
+from lfwrap.data.request import Request
 from lfwrap.data.workers.file_chunks import FileChunks
 from lfwrap.data.workers.parallel import Workers, usable_cpus
 from lfwrap.engine.chat_templates import chat_template
 from lfwrap.errors import DataError, Finding, PreflightError
 from lfwrap.files import locked
 
-if TYPE_CHECKING:
-    from lfwrap.data.datasets.engine_check import EngineCheck
+__all__ = ["DataReport", "FileReport", "Listener", "prepare"]
 
 _SMALL_BYTES = 8 << 20
 _SMALL_WITH_DISTRACTORS_BYTES = 1 << 20  # rows grow tenfold
 _SHOWN_REJECTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to prepare, and how.
-
-    Attributes:
-        sources: files, folders and globs, with ``#N`` for N rows of them.
-        out: the data folder.
-        name: the data set's name.
-        options: what was said about the conversion.
-        format: the input format, or None to detect it.
-        encoding: the text encoding, or None to detect it.
-        delimiter: CSV's delimiter, or None to detect it.
-        template: the chat template to write for, or empty.
-        val_size: what to keep for validation, or None.
-        strict: any reject is an error.
-        max_rejects: largest share of rejects, or None for any.
-        force: replace a data set of this name.
-        jobs: processes; 0 for as many as there are CPUs.
-        start_method: how processes start, or None for the platform's quickest.
-        chunk_bytes: how much one process takes at once.
-        engine_check: what to check the result with, or None for no check.
-        parts: a mixture, instead of ``sources``.
-        shaping: what to leave out of the good rows.
-        beside: tools files and instructions; in a source folder they are no source.
-    """
-
-    sources: tuple[str, ...]
-    out: Path
-    name: str
-    options: ConvertOptions = field(default_factory=ConvertOptions)
-    format: str | None = None
-    encoding: str | None = None
-    delimiter: str | None = None
-    template: str = ""
-    val_size: ValSize | None = None
-    strict: bool = False
-    max_rejects: float | None = None
-    force: bool = False
-    jobs: int = 0
-    start_method: str | None = None
-    chunk_bytes: int = CHUNK_BYTES
-    engine_check: EngineCheck | None = None
-    parts: tuple[Part, ...] = ()
-    shaping: Shaping = field(default_factory=Shaping)
-    beside: tuple[Path, ...] = ()
-
-    @property
-    def mixture(self) -> tuple[Part, ...]:
-        """The sources as parts."""
-        return self.parts or tuple(parse_part(source) for source in self.sources)
-
-    def is_choosing(self, parts: Sequence[Part]) -> bool:
-        """Whether good rows are left out, or counted off: then they are written twice."""
-        shaped = self.shaping.near_duplicates is not None or bool(self.shaping.test_files)
-        counted = self.val_size is not None and self.val_size.count > 0
-        return shaped or counted or any(part.rows is not None or part.weight is not None for part in parts)
 
 
 @dataclass(frozen=True, slots=True)

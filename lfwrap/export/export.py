@@ -11,11 +11,11 @@ from pathlib import Path
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError
 from lfwrap.export.checks import check_formats, check_out, check_space, publish, staged
-from lfwrap.export.formats.merge_check import check_merge
 from lfwrap.export.formats.ollama import create_in_ollama, ollama_name
 from lfwrap.export.hub import push_folder
+from lfwrap.export.job import ExportOrder, ExportWork, Say
+from lfwrap.export.merge_check import check_merge
 from lfwrap.export.options import DTYPES, FORMATS, Export, ExportOptions
-from lfwrap.export.work import ExportOrder, ExportWork, Say
 from lfwrap.inference.target import Target, check_base
 
 __all__ = ["DTYPES", "FORMATS", "Export", "ExportOptions", "export_model"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fake_engine import runnable_engine
+from model_folders import Builder
 
 from lfwrap.cli.app import run
 from lfwrap.engine import worker_scripts
@@ -23,9 +24,8 @@ def load_script(path: Path) -> Any:
     return module
 
 
-WORKER = load_script(ROOT / "unit" / "results" / "test_compare.py").WORKER
+WORKER = load_script(ROOT / "unit" / "evaluate" / "test_compare.py").WORKER
 serve_judge = load_script(ROOT / "process" / "judge_server.py").serve_judge
-BUILDER = load_script(ROOT / "unit" / "results" / "conftest.py").Builder
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def place(tmp_path, monkeypatch, use_engine) -> Path:
     monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path / "worker")
     use_engine(runnable_engine())
     monkeypatch.chdir(tmp_path)
-    build = BUILDER(tmp_path)
+    build = Builder(tmp_path)
     base = build.model()
     paths = build.run(base, engine_yaml="template: qwen\neval_dataset: held_out\ndataset_dir: data\n")
     build.adapter(paths.output / "checkpoint-3", base)

@@ -16,7 +16,7 @@ from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import EngineError, PreflightError
 from lfwrap.export.export import ExportOptions, export_model
-from lfwrap.export.formats.merged import MergeSettings, write_merged
+from lfwrap.export.merging import MergeSettings, write_merged
 from lfwrap.inference.parity import measure_parity
 from lfwrap.inference.target import resolve_target
 from lfwrap.model.weight_files import read_shapes

@@ -9,7 +9,8 @@ from lfwrap.data.datasets.engine_check import EngineCheck, run_encoder
 from lfwrap.data.formats.base import ConvertOptions
 from lfwrap.data.output.registry import dataset_entry
 from lfwrap.data.output.split import ValSize
-from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import EngineError, UsageError
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 
 FOLDER = Path(__file__).parent / "tables"
 TABLES = sorted(path for path in FOLDER.iterdir() if path.suffix in {".csv", ".tsv"})

@@ -15,7 +15,8 @@ import pytest
 
 from lfwrap import files
 from lfwrap.data.output.registry import LOCK_NAME
-from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 
 COMMAND = [sys.executable, "-m", "lfwrap", "prepare-data", "--no-engine-check"]
 

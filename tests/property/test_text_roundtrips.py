@@ -11,7 +11,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 from lfwrap.data.schema.redaction import find_secrets, redact
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 import pytest
 from fake_engine import fake_engine
+from model_folders import Builder
 
 import lfwrap
 from lfwrap import load_run
@@ -60,10 +61,7 @@ def folder(tmp_path, monkeypatch, use_engine) -> Path:
     monkeypatch.setattr(StandIn, "opened", [])
     monkeypatch.setattr(session, "AnswerSession", StandIn)
     use_engine(fake_engine())
-    script = ROOT / "tests" / "unit" / "results" / "conftest.py"
-    namespace: dict[str, Any] = {}
-    exec(compile(script.read_text(encoding="utf-8"), str(script), "exec"), namespace)  # noqa: S102 - our own file
-    build = namespace["Builder"](tmp_path)
+    build = Builder(tmp_path)
     run = build.run(build.model())
     lines = [{"current_steps": step, "total_steps": 2, "loss": 2.0 / step} for step in (1, 2)]
     run.trainer_log.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -161,7 +161,8 @@ class Demo:
 
     def _prepare(self) -> None:
         from lfwrap.bundled import bundled_path
-        from lfwrap.data.prepare import Request, prepare
+        from lfwrap.data.prepare import prepare
+        from lfwrap.data.request import Request
 
         source = bundled_path(f"data/{_DATASET}.jsonl")
         report = prepare(Request((str(source),), self.out / "data", _DATASET, jobs=1))

@@ -17,8 +17,8 @@ from lfwrap.errors import UsageError
 if TYPE_CHECKING:
     from lfwrap.data.datasets.engine_check import EngineCheck
     from lfwrap.data.mixture_file import MixtureFile
-    from lfwrap.data.output.data_report import DataReport, FileReport
-    from lfwrap.data.prepare import Listener, Request
+    from lfwrap.data.prepare import DataReport, FileReport, Listener
+    from lfwrap.data.request import Request
     from lfwrap.data.schema.conversation import Tool
     from lfwrap.errors import Finding
 
@@ -134,11 +134,7 @@ def _complete(request: Request) -> Request:
 
 
 def _request(**options: Any) -> Request:
-    from lfwrap.data.formats.base import ConvertOptions
-    from lfwrap.data.output.mix import Shaping
-    from lfwrap.data.output.split import parse_share, parse_val_size
-    from lfwrap.data.prepare import Request
-    from lfwrap.data.schema.columns import parse_mapping
+    from lfwrap.data.request import ConvertOptions, Request, Shaping, parse_mapping, parse_share, parse_val_size
 
     limit, delimiter = options["max_rejects"], options["delimiter"]
     template = _template(options["template"], options["model"])
@@ -173,7 +169,7 @@ def _request(**options: Any) -> Request:
 
 
 def _delimiter(text: str) -> str:
-    from lfwrap.data.readers.tabular import parse_delimiter
+    from lfwrap.data.request import parse_delimiter
 
     return parse_delimiter(text)
 
@@ -218,21 +214,23 @@ def _warn(findings: Iterable[Finding]) -> None:
 
 
 def _template(template: str, model: str | None) -> str:
-    """The template given, or that of the model; empty where neither is named.
+    """The template given, or that of the model.
 
     Raises:
-        UsageError: there is no such template, or the model's isn't known.
+        DataError: there is no such template.
+        UsageError: the model's template isn't known.
     """
-    from lfwrap.engine.model_template import TemplateSource, find_model_template
+    from lfwrap.engine.chat_templates import chat_template
 
-    if not template and not model:
-        return ""
-    found = find_model_template([model], stated=template)
+    if template or not model:
+        return chat_template(template).name
+    from lfwrap.engine.facts import load_engine_facts
+
+    found = load_engine_facts().template_for(model)
     if found is None:
         raise UsageError(f"--model {model}: its template isn't known", hint="Name it: --template qwen, for example.")
-    if found.source is TemplateSource.MAPPED:
-        output.say(f"template of {model}: {found.name}")
-    return found.name
+    output.say(f"template of {model}: {found}")
+    return found
 
 
 @contextlib.contextmanager

@@ -2,6 +2,9 @@
 
 A new format is a module with a ``FORMAT`` and a line below: its name and its module. The order is the order of
 detection: what is told apart by more evidence stands first, Alpaca, which fits any table, last.
+
+Others may import this package (`FORMATS`), `base`, `bfcl` and what `parts` names; the documentation also imports
+`format_docs`.
 """
 
 from __future__ import annotations

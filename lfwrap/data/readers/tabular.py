@@ -16,7 +16,6 @@ from lfwrap.errors import DataError, PreflightError, UsageError
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _KNOWN_NAMES = {alias for aliases in ALIASES.values() for alias in aliases}
-_SPELLED = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|", "pipe": "|"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +33,6 @@ class Header:
     delimiter: str
     size_bytes: int
     lines: int
-
-
-def parse_delimiter(text: str) -> str:
-    """A delimiter as the user writes it: one character, or ``tab``.
-
-    Raises:
-        UsageError: more than one character.
-    """
-    delimiter = _SPELLED.get(text, text)
-    if len(delimiter) != 1:
-        raise UsageError(f"--delimiter {text}: expected one character, or tab", hint="For example: --delimiter ';'")
-    return delimiter
 
 
 def read_header(text: str, delimiter: str | None, name: str) -> Header:

@@ -7,7 +7,8 @@ import pytest
 
 from lfwrap.data.formats.base import ConvertOptions, RowNotes
 from lfwrap.data.formats.parts.arguments import SpelledFloat, dump_key, own_floats, parse_arguments, spelled_float
-from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 from lfwrap.data.schema.conversation import Tool
 
 TOOL = {"type": "function", "function": {"name": "pay", "description": "d", "parameters": {"type": "object"}}}

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from lfwrap.data.datasets.dataset import find_dataset
 from lfwrap.data.datasets.stats import count_rows, histogram, quantiles, script_of
-from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=200))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lfwrap.data.output.registry import check_name, dataset_entry, merge_registry, read_registry
 from lfwrap.data.readers.encoding import bom_of, check_encoding_name, decide_encoding, looks_like_utf8, transcode
-from lfwrap.data.readers.tabular import parse_delimiter, read_header
+from lfwrap.data.readers.tabular import read_header
+from lfwrap.data.request import parse_delimiter
 from lfwrap.data.schema.columns import ALIASES, FIELDS, normalise_name, parse_mapping, resolve_columns
 from lfwrap.errors import DataError, UsageError
 

@@ -13,7 +13,8 @@ from lfwrap.data.output.data_report import DataReport
 from lfwrap.data.output.mix import Part, Shaping, parse_part, quotas
 from lfwrap.data.output.near_duplicates import normalise
 from lfwrap.data.output.split import ValSize
-from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 from lfwrap.errors import DataError, UsageError
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 from lfwrap.data.workers import parallel
 from lfwrap.data.workers.parallel import Slots, put_in_file, take_from_file
 

@@ -9,7 +9,8 @@ import pytest
 
 from lfwrap.data.formats.base import ConvertOptions
 from lfwrap.data.output.data_report import DataReport
-from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 from lfwrap.data.schema.columns import parse_mapping
 from lfwrap.errors import DataError, LfwrapError
 

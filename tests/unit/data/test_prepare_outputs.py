@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from lfwrap.data.output.split import ValSize, parse_val_size
-from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 from lfwrap.errors import DataError, PreflightError, UsageError
 
 SAMPLES = Path(__file__).parents[3].parent / "shared" / "samples"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lfwrap.data.prepare import Request, prepare
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 from lfwrap.errors import DataError
 
 SAMPLES = Path(__file__).parents[3].parent / "shared" / "samples"

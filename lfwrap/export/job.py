@@ -17,8 +17,8 @@ from lfwrap.export.formats.adapter import name_base, write_adapter
 from lfwrap.export.formats.gguf import GgufTools, fallback_note, write_gguf
 from lfwrap.export.formats.gguf_parity import GgufReport, measure_gguf, require_gguf
 from lfwrap.export.formats.gptq import readable_on_cpu, write_gptq
-from lfwrap.export.formats.merged import MergeSettings, check_model_folder, move_into, write_merged
 from lfwrap.export.formats.ollama import ollama_name, write_modelfile
+from lfwrap.export.merging import MergeSettings, check_model_folder, move_into, write_merged
 from lfwrap.export.model_card import render_card
 from lfwrap.export.options import CARD, FORMATS, NOTE, Export, ExportOptions
 from lfwrap.files import write_json, write_text

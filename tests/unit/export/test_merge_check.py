@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lfwrap.errors import PreflightError
-from lfwrap.export.formats.merge_check import check_merge
+from lfwrap.export.merge_check import check_merge
 from lfwrap.inference.target import resolve_target
 
 

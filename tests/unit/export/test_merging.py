@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lfwrap.export.formats.merged import why_not_streamed
+from lfwrap.export.merging import why_not_streamed
 from lfwrap.inference.target import resolve_target
 
 PLAIN = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none", "rank_pattern": {}, "use_dora": False}

@@ -15,12 +15,12 @@ from fake_engine import fake_engine
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, LfwrapError, PreflightError, RunStateError, UsageError
-from lfwrap.export import work
+from lfwrap.export import job
 from lfwrap.export.checks import check_out
 from lfwrap.export.export import ExportOptions, export_model
 from lfwrap.export.files import is_text_only
-from lfwrap.export.formats.merged import MergeSettings, merge_settings
 from lfwrap.export.hub import Push
+from lfwrap.export.merging import MergeSettings, merge_settings
 from lfwrap.files import locked
 from lfwrap.inference.target import resolve_target
 from lfwrap.yaml_files import load_yaml
@@ -287,7 +287,7 @@ def test_an_adapter_on_top_of_another_is_not_given_away_alone(engine, build, fac
 def test_the_reference_is_asked_while_merging_where_a_gpu_has_room(engine, target, tmp_path, monkeypatch, case):
     chosen, options, early = case
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(work, "choose_gpu", lambda _: chosen)
+    monkeypatch.setattr(job, "choose_gpu", lambda _: chosen)
     started = tmp_path / "started.json"
     # The merge waits for the comparison to have begun, a little; where it begins later, it finds nothing.
     waits = f"import os, time\nfor _ in range(100 if {early} else 1):\n    time.sleep(0.05)\n"

@@ -6,9 +6,6 @@ import json
 import struct
 from pathlib import Path
 
-import pytest
-
-from lfwrap.engine.facts import EngineFacts, load_engine_facts
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import RunRecord, RunState, prepare_record
 
@@ -69,15 +66,3 @@ class Builder:
         if adapter:
             self.adapter(paths.output, base)
         return paths
-
-
-@pytest.fixture
-def build(tmp_path: Path) -> Builder:
-    """A maker of folders below the test's own."""
-    return Builder(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def facts() -> EngineFacts:
-    """The shipped snapshot of the engine."""
-    return load_engine_facts()
