@@ -146,4 +146,4 @@ def no_such_template(name: str, version: str, known: Iterable[str]) -> UsageErro
         known: the names of its templates.
     """
     hint = did_you_mean(name, known, otherwise="`lfwrap recipe schema` lists all templates.")
-    return UsageError(f"template {name}: LLaMA-Factory {version} has none of this name", hint=hint)
+    return UsageError(f"template {name}: LLaMA-Factory {version} has no template of this name", hint=hint)

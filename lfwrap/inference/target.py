@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from lfwrap.engine.facts import EngineFacts
+from lfwrap.engine.model_template import check_template, find_model_template
 from lfwrap.errors import PreflightError, RunStateError, UsageError
 from lfwrap.model.folder import (
     ADAPTER_CONFIG,
@@ -24,7 +25,6 @@ from lfwrap.model.hub import has_hub_form
 from lfwrap.model.training_note import CARRIED_KEYS, QUANTIZATION_KEYS, read_note
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import DEFAULT_RUNS_DIR, Run, RunState, load_run
-from lfwrap.suggest import did_you_mean
 from lfwrap.yaml_files import load_yaml
 
 _MISSING = {
@@ -158,7 +158,8 @@ def resolve_target(
         PreflightError: a folder is incomplete, or the base model is not where the adapter says.
         UsageError: no template can be told, or there is no template of that name.
     """
-    _check_template(template, facts)
+    if template is not None:
+        check_template(template, facts)
     wishes = _Wishes(facts, base_model, template)
     folder = Path(name).expanduser()
     if (folder / "record.json").is_file() or not folder.exists():
@@ -203,14 +204,6 @@ def _is_hub_id(name: str, runs_dir: Path) -> bool:
     return has_hub_form(name) and not Path(name).parent.is_dir() and not (runs_dir / name).exists()
 
 
-def _check_template(template: str | None, facts: EngineFacts) -> None:
-    if template is not None and template not in facts.templates:
-        raise UsageError(
-            f"--template {template}: LLaMA-Factory {facts.version} has no such template.",
-            hint=did_you_mean(template, facts.templates, otherwise="`lfwrap recipe schema` lists all templates."),
-        )
-
-
 def _run_target(name: str, run: Run, wishes: _Wishes) -> Target:
     if run.record.state is not RunState.SUCCEEDED:
         raise _unfinished(run)
@@ -245,7 +238,7 @@ def _trained(run: Run, folder: Path, kind: TargetKind, wishes: _Wishes) -> Targe
         stated_base=stated or run.record.base_model,
     )
     _check_result(target, folder)
-    return target if target.template else replace(target, template=_template_of(model, wishes.facts))
+    return target if target.template else replace(target, template=_template_of(model, wishes))
 
 
 def _loading(settings: Mapping[str, Any], *, has_adapter: bool) -> dict[str, Any]:
@@ -292,8 +285,7 @@ def _adapter_target(name: str, folder: Path, wishes: _Wishes) -> Target:
     noted = _loading(read_note(folder), has_adapter=True)
     target = Target(name, kind, model, folder, wishes.template or "", stated_base=stated, **noted)
     _check_result(target, folder)
-    template = wishes.template or _noted_template(folder, wishes.facts) or _template_of(model, wishes.facts)
-    return replace(target, template=template)
+    return replace(target, template=_template_of(model, wishes, folder))
 
 
 def _located(model: str) -> str:
@@ -320,29 +312,33 @@ def _whole_model(name: str, model: str, wishes: _Wishes) -> Target:
     noted = _loading(read_note(folder), has_adapter=False)
     target = Target(name, TargetKind.MODEL, model, None, wishes.template or "", **noted)
     check_base(target)
-    return replace(target, template=wishes.template or _template_of(model, wishes.facts))
+    return replace(target, template=_template_of(model, wishes))
 
 
-def _template_of(model: str, facts: EngineFacts) -> str:
-    """The template that lfwrap wrote down beside the model, else the engine's own for a model of that name."""
-    noted = _noted_template(Path(model), facts)
-    found = noted or facts.template_for(model) or _template_by_recorded_name(model, facts)
+def _template_of(model: str, wishes: _Wishes, *folders: Path) -> str:
+    """The template of a model, or of a result of it in a folder."""
+    noted = (template for folder in (*folders, Path(model)) for template in _noted_templates(folder))
+    found = find_model_template(_names(model), wishes.facts, stated=wishes.template, noted=noted)
     if found is None:
         raise UsageError(
             f"{model}: which of the engine's templates it was trained with can't be told",
             hint="Say it: --template NAME; `lfwrap recipe schema` lists all templates.",
         )
-    return found
+    return found.name
 
 
-def _noted_template(folder: Path, facts: EngineFacts) -> str | None:
-    """The template that lfwrap wrote down in a folder, by its export, its training or its making of a checkpoint."""
-    notes = (read_json_object(path) for note in _NOTES if (path := folder / note).is_file())
-    templates = (read_note(folder).get("template"), *(note.get("template") for note in notes))
-    return next((template for template in templates if template in facts.templates), None)
+def _noted_templates(folder: Path) -> Iterator[object]:
+    """What lfwrap wrote down in a folder, by its training, its export or its making of a checkpoint."""
+    yield read_note(folder).get("template")
+    for path in (folder / note for note in _NOTES):
+        if path.is_file():
+            yield read_json_object(path).get("template")
 
 
-def _template_by_recorded_name(model: str, facts: EngineFacts) -> str | None:
+def _names(model: str) -> Iterator[str]:
+    """A model's name, and the one that its configuration records."""
+    yield model
     base = ModelFolder.find(model)
     recorded = base.config().get("_name_or_path") if base else None
-    return facts.template_for(recorded) if isinstance(recorded, str) and recorded else None
+    if isinstance(recorded, str):
+        yield recorded

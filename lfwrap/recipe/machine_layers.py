@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lfwrap.engine.facts import EngineFacts
+from lfwrap.engine.model_template import find_model_template
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.plan.request import Setting
 from lfwrap.recipe.intent import Intent
@@ -21,9 +22,9 @@ def template_layer(recipe: Recipe, facts: EngineFacts) -> dict[str, Setting]:
         "stage": Setting("sft", "Supervised tuning unless the recipe says otherwise."),
         "do_train": Setting(True, "A recipe trains."),
     }
-    template = facts.template_for(recipe.model) if recipe.model else None
+    template = find_model_template([recipe.model], facts)
     if template is not None:
-        layer["template"] = Setting(template, f"LLaMA-Factory's own map gives it to {recipe.model}.")
+        layer["template"] = Setting(template.name, f"LLaMA-Factory's own map gives it to {template.model}.")
     return layer
 
 

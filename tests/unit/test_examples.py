@@ -19,6 +19,6 @@ def modules_with_examples():
             yield name
 
 
-@pytest.mark.parametrize("name", modules_with_examples())
+@pytest.mark.parametrize("name", list(modules_with_examples()))
 def test_the_examples_hold(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0

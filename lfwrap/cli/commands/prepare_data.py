@@ -214,23 +214,21 @@ def _warn(findings: Iterable[Finding]) -> None:
 
 
 def _template(template: str, model: str | None) -> str:
-    """The template given, or that of the model.
+    """The template given, or that of the model; empty where neither is named.
 
     Raises:
-        DataError: there is no such template.
-        UsageError: the model's template isn't known.
+        UsageError: there is no such template, or the model's isn't known.
     """
-    from lfwrap.engine.chat_templates import chat_template
+    from lfwrap.engine.model_template import TemplateSource, find_model_template
 
-    if template or not model:
-        return chat_template(template).name
-    from lfwrap.engine.facts import load_engine_facts
-
-    found = load_engine_facts().template_for(model)
+    if not template and not model:
+        return ""
+    found = find_model_template([model], stated=template)
     if found is None:
         raise UsageError(f"--model {model}: its template isn't known", hint="Name it: --template qwen, for example.")
-    output.say(f"template of {model}: {found}")
-    return found
+    if found.source is TemplateSource.MAPPED:
+        output.say(f"template of {model}: {found.name}")
+    return found.name
 
 
 @contextlib.contextmanager

@@ -37,20 +37,18 @@ def choose_renderer(found: Dataset, template: str | None, model: str | None) -> 
     """Engine, template and model to render rows with.
 
     Raises:
-        UsageError: no model is named, or its template isn't known.
-        DataError: the engine has no such template.
+        UsageError: no model is named, its template isn't known, or the engine has no template of that name.
         PreflightError: there is no engine.
     """
-    from lfwrap.engine.chat_templates import chat_template
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import locate_engine
+    from lfwrap.engine.model_template import find_model_template
 
     if not model:
         raise UsageError("--rendered needs a tokenizer", hint="Name the model: --model FOLDER")
     engine = locate_engine()
-    chosen = template or found.template or load_engine_facts(engine).template_for(model)
-    if not chosen:
+    chosen = find_model_template([model], load_engine_facts(engine), stated=template or found.template)
+    if chosen is None:
         raise UsageError(f"--model {model}: its template isn't known", hint="Name it: --template qwen, for example.")
-    chosen = chat_template(chosen).name
-    output.say(f"rendered by LLaMA-Factory {engine.version}: template {chosen}, tokenizer of {model} …")
-    return engine, chosen, model
+    output.say(f"rendered by LLaMA-Factory {engine.version}: template {chosen.name}, tokenizer of {model} …")
+    return engine, chosen.name, model

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from lfwrap.engine.model_template import suit_same_models
 from lfwrap.errors import Finding
 from lfwrap.recipe.recipe import MODEL_KEY, MODEL_PATH_VARIABLE
 from lfwrap.recipe.rules.view import View
 from lfwrap.suggest import did_you_mean
 
 _QUANTIZED_NAME = re.compile(r"(gptq|awq|aqlm)", re.IGNORECASE)
-# Templates that differ only in how they treat thinking: one model may be tuned with either.
-_THINKING_SUFFIX = re.compile(r"(_nothink|_no_think|_think)$")
 
 
 def model_missing(view: View) -> Iterator[Finding]:
@@ -49,14 +48,10 @@ def template_of_model(view: View) -> Iterator[Finding]:
     """The template of another family trains, and then answers badly."""
     name, model = view.text("template"), view.recipe.model
     known = view.facts.template_for(model) if model else None
-    if not known or name not in view.facts.templates or _family(name) == _family(known):
+    if not known or name not in view.facts.templates or suit_same_models(name, known):
         return
     message = f"template: {name!r} is not the one of {model}, which LLaMA-Factory gives {known!r}."
     yield view.warning("template-of-model", "template", message, f"Write `template: {known}`.")
-
-
-def _family(template: str) -> str:
-    return _THINKING_SUFFIX.sub("", template)
 
 
 def quantized_checkpoint(view: View) -> Iterator[Finding]:
