@@ -21,8 +21,8 @@ from lfwrap.export.files import FilesJob
 from lfwrap.export.formats import gptq
 from lfwrap.export.formats.gguf import GgufTools, write_gguf
 from lfwrap.export.formats.gptq import check_gptq
-from lfwrap.export.formats.merged import MergeSettings, write_merged
 from lfwrap.export.hub import Push, push_folder
+from lfwrap.export.merging import MergeSettings, write_merged
 from lfwrap.inference import held_out_rows
 from lfwrap.inference.held_out_rows import validation_rows
 from lfwrap.inference.parity import compare_sides
