@@ -21,6 +21,9 @@ def engine_row(conversation: Conversation, template: str) -> dict[str, Any]:
 
     Rows with tools, calls or thoughts go through `lfwrap.data.convert.writer_tools.engine_row`, which knows how each
     template wants them; it raises `Reject` for what the template can't say.
+
+    >>> engine_row(Conversation((Message(Role.USER, "2 + 3?"), Message(Role.ASSISTANT, "5"))), "")
+    {'conversations': [{'from': 'human', 'value': '2 + 3?'}, {'from': 'gpt', 'value': '5'}], 'system': '', 'tools': ''}
     """
     if is_plain(conversation):
         turns = [{"from": TAGS[message.role], "value": message.text} for message in conversation.messages]
@@ -40,10 +43,13 @@ def _is_plain(message: Message) -> bool:
 
 
 def engine_line(row: dict[str, Any]) -> bytes:
-    """A row as its line of the file, with the line break at its end and none inside.
+    r"""A row as its line of the file, with the line break at its end and none inside.
 
     Raises:
         Reject: a text holds half of a character (a lone surrogate), which no file can.
+
+    >>> engine_line({"conversations": [], "system": "", "tools": ""})
+    b'{"conversations":[],"system":"","tools":""}\n'
     """
     try:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)

@@ -115,13 +115,22 @@ def _check_calls(message: Message, facts: ChatTemplate) -> None:
 
 
 def calls_text(calls: Sequence[ToolCall]) -> str:
-    """One call as a JSON object, several as a JSON list; arguments are always objects."""
+    """One call as a JSON object, several as a JSON list; arguments are always objects.
+
+    >>> calls_text([ToolCall("add", {"a": 2})])
+    '{"name": "add", "arguments": {"a": 2}}'
+    """
     values = [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
     return _dump(values[0] if len(values) == 1 else values)
 
 
 def observation_text(results: Sequence[Message], calls: Sequence[ToolCall], facts: ChatTemplate) -> str:
-    """All results of one turn as one observation, in the template's way."""
+    """All results of one turn as one observation, in the template's way.
+
+    >>> results = [Message(Role.TOOL, "5", name="add"), Message(Role.TOOL, "7", name="add")]
+    >>> observation_text(results, [], chat_template(""))
+    '[{"name": "add", "content": "5"}, {"name": "add", "content": "7"}]'
+    """
     texts = [_result_text(result) for result in results]
     if len(results) == 1 and len(calls) <= 1:
         return _dump_value(texts[0]) if facts.observation is ObservationStyle.JSON_VALUE else texts[0]
@@ -150,7 +159,11 @@ def _dump_value(text: str) -> str:
 
 
 def tools_text(tools: Sequence[Tool], family: str) -> str:
-    """Tools as JSON text of wrapped functions."""
+    """Tools as JSON text of wrapped functions.
+
+    >>> tools_text([Tool("add")], "default")
+    '[{"type": "function", "function": {"name": "add", "description": "", "parameters": {"properties": {}}}}]'
+    """
     return (
         "["
         + ", ".join(_tool_text(tool.name, tool.description, dump_key(tool.parameters), family) for tool in tools)

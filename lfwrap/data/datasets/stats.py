@@ -46,14 +46,22 @@ OTHER = "other"
 
 
 def quantiles(values: Sequence[int]) -> dict[str, int]:
-    """``p50`` to ``p99.9`` and ``max`` of some whole numbers, by the nearest rank; all 0 of none."""
+    """``p50`` to ``p99.9`` and ``max`` of some whole numbers, by the nearest rank; all 0 of none.
+
+    >>> quantiles([1, 2, 3, 4])
+    {'p50': 2, 'p90': 4, 'p95': 4, 'p99': 4, 'p99.9': 4, 'max': 4}
+    """
     ordered = sorted(values) or [0]
     ranks = {f"p{share * 100:g}": max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1) for share in QUANTILES}
     return {name: ordered[rank] for name, rank in ranks.items()} | {"max": ordered[-1]}
 
 
 def histogram(values: Sequence[int], bins: int = 10) -> list[tuple[int, int, int]]:
-    """Counts in equal bins from 0 to p99.9, the last of them with all that is above: (from, below, count)."""
+    """Counts in equal bins from 0 to p99.9, the last of them with all that is above: (from, below, count).
+
+    >>> histogram([0, 1, 5, 9], bins=2)
+    [(0, 5, 2), (5, 10, 2)]
+    """
     if not values:
         return []
     width = max(1, -(-(quantiles(values)["p99.9"] + 1) // bins))

@@ -16,7 +16,13 @@ _TURNS_OF_A_PAIR = 2
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:
-    """Which columns are the question and the answer; None when either is missing."""
+    """Which columns are the question and the answer; None when either is missing.
+
+    >>> evidence({"question": "…", "answer": "…"})
+    'question → instruction, answer → output'
+    >>> evidence({"text": "…"}) is None
+    True
+    """
     try:
         columns = resolve_columns(tuple(record), {})
     except DataError as ambiguous:
@@ -27,7 +33,11 @@ def evidence(record: Mapping[str, Any]) -> str | None:
 
 
 def describe_columns(columns: Mapping[str, str]) -> str:
-    """``instruction, output present`` or ``ask → instruction, answer → output``."""
+    """``instruction, output present`` or ``ask → instruction, answer → output``.
+
+    >>> describe_columns({"instruction": "ask", "output": "output"})
+    'ask → instruction, output'
+    """
     if all(field == column for field, column in columns.items()):
         return f"{', '.join(columns)} present"
     return ", ".join(field if field == column else f"{column} → {field}" for field, column in columns.items())

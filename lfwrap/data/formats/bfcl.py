@@ -113,7 +113,13 @@ _OMITTED = object()
 
 
 def first_accepted(values: Any) -> Any:
-    """The first value of a list of accepted ones; an empty text there means that the argument may be left out."""
+    """The first value of a list of accepted ones; an empty text there means that the argument may be left out.
+
+    >>> first_accepted([10, 20])
+    10
+    >>> first_accepted([{"unit": ["km", "miles"]}])
+    {'unit': 'km'}
+    """
     if not isinstance(values, list):
         return values
     if not values or values[0] == "":

@@ -57,6 +57,9 @@ def parse_part(text: str) -> Part:
 
     Raises:
         UsageError: no number after ``#``.
+
+    >>> parse_part("data.jsonl#500")
+    Part(path='data.jsonl', rows=500, weight=None, format=None, columns={}, encoding=None, delimiter=None)
     """
     path, mark, count = text.rpartition("#")
     if not mark or Path(text).exists():
@@ -70,6 +73,9 @@ def quotas(parts: Sequence[Part], available: Mapping[int, int]) -> dict[int, int
     """Part → how many of its rows to take, for those of which not all are.
 
     Weighted sources give as many rows as they can without repeating any of them.
+
+    >>> quotas([Part("a", rows=10), Part("b", weight=1), Part("c", weight=3)], {0: 50, 1: 100, 2: 90})
+    {0: 10, 1: 30}
     """
     wanted = {number: part.rows for number, part in enumerate(parts) if part.rows is not None}
     weighted = {number: part.weight for number, part in enumerate(parts) if part.weight}

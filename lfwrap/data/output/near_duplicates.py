@@ -25,12 +25,20 @@ _NOT_WORDS = re.compile(r"[\W_]+")
 
 
 def normalise(text: str) -> str:
-    """A text without what paraphrases differ in least: case, width, white space, punctuation."""
+    """A text without what paraphrases differ in least: case, width, white space, punctuation.
+
+    >>> normalise("What IS  MiB?"), normalise("Ｗhat is MiB")
+    ('whatismib', 'whatismib')
+    """
     return _NOT_WORDS.sub("", unicodedata.normalize("NFKC", text).lower())
 
 
 def questions_of(row: Mapping[str, Any]) -> list[str]:
-    """What the user says in a row, normalised."""
+    """What the user says in a row, normalised.
+
+    >>> questions_of({"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]})
+    ['why']
+    """
     return [normalise(turn["value"]) for turn in row["conversations"] if turn["from"] == "human"]
 
 

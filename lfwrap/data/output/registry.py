@@ -21,6 +21,9 @@ def check_name(name: str) -> str:
 
     Raises:
         UsageError: it has other characters than letters, digits, ``_``, ``-`` and ``.``.
+
+    >>> check_name("law_qa")
+    'law_qa'
     """
     if not _NAME.fullmatch(name) or name in _KEPT_FOR_OURSELVES:
         raise UsageError(f"--name {name!r}: no usable name", hint="Use letters, digits, '_', '-' and '.', like law_qa.")

@@ -27,6 +27,9 @@ def parse_val_size(text: str) -> ValSize | None:
 
     Raises:
         UsageError: anything else.
+
+    >>> parse_val_size("5%"), parse_val_size("200"), parse_val_size("0")
+    (ValSize(fraction=0.05, count=0), ValSize(fraction=0.0, count=200), None)
     """
     stripped = text.strip()
     try:
@@ -49,6 +52,9 @@ def parse_share(text: str, option: str) -> float:
 
     Raises:
         UsageError: no share from 0 to 1.
+
+    >>> parse_share("1%", "--max-rejects")
+    0.01
     """
     stripped = text.strip()
     try:

@@ -145,7 +145,11 @@ class _ArrayWalk:
 
 
 def array_items(text: str, limit: int) -> list[Any]:
-    """The first whole items of the text of a JSON array, after its bracket; broken ones are left out."""
+    """The first whole items of the text of a JSON array, after its bracket; broken ones are left out.
+
+    >>> array_items('{"a": 1}, {"a": 2}, {"a": 3}]', 2)
+    [{'a': 1}, {'a': 2}]
+    """
     walk = _ArrayWalk(text, final="]" in text[-8:], limit=limit)
     return [item.value for item in walk.items if item.reject is None]
 
@@ -168,13 +172,21 @@ class _Twice(NamedTuple):
 
 
 def duplicate_key(value: Any) -> Reject | None:
-    """Why a value that was read with `marked_object` can't be used: an object in it has a key twice."""
+    """Why a value that was read with `marked_object` can't be used: an object in it has a key twice.
+
+    >>> str(duplicate_key([marked_object([("a", 1), ("a", 2)])]))
+    "the key 'a' stands twice in one object"
+    """
     twice = _Twice.within(value)
     return Reject("duplicate-key", f"the key {twice.key!r} stands twice in one object") if twice else None
 
 
 def marked_object(pairs: list[tuple[str, Any]]) -> Any:
-    """An object of key-value pairs, or a mark in its place where a key stands twice."""
+    """An object of key-value pairs, or a mark in its place where a key stands twice.
+
+    >>> marked_object([("a", 1), ("b", 2)])
+    {'a': 1, 'b': 2}
+    """
     try:
         return unique_object(pairs)
     except Reject:

@@ -58,6 +58,9 @@ def parse_exactly(text: str) -> Any:
 
     Raises:
         Reject: no JSON, or an object with a key twice.
+
+    >>> parse_exactly('{"id": 12345678901234567890}')
+    {'id': 12345678901234567890}
     """
     try:
         return json.loads(text, object_pairs_hook=unique_object, parse_float=spelled_float)
@@ -68,7 +71,11 @@ def parse_exactly(text: str) -> Any:
 
 
 def decode(content: bytes) -> str:
-    """The text of a block. Raises NotUtf8Error."""
+    """The text of a block. Raises NotUtf8Error.
+
+    >>> decode("猫".encode())
+    '猫'
+    """
     try:
         return content.decode()
     except UnicodeDecodeError as error:

@@ -21,12 +21,20 @@ _BLOCK_BYTES = 1 << 20
 
 
 def bom_of(head: bytes) -> tuple[str, int] | None:
-    """The encoding that a byte order mark names and the mark's length, or None without a mark."""
+    """The encoding that a byte order mark names and the mark's length, or None without a mark.
+
+    >>> bom_of(codecs.BOM_UTF8 + b"text"), bom_of(b"text")
+    (('utf-8', 3), None)
+    """
     return next(((encoding, len(bom)) for bom, encoding in _BOMS if head.startswith(bom)), None)
 
 
 def looks_like_utf8(head: bytes) -> bool:
-    """Whether the first bytes of a file are UTF-8; a character cut off at their end is no objection."""
+    """Whether the first bytes of a file are UTF-8; a character cut off at their end is no objection.
+
+    >>> looks_like_utf8("猫".encode()[:2]), looks_like_utf8("猫咪".encode("gb18030"))
+    (True, False)
+    """
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
@@ -79,6 +87,9 @@ def check_encoding_name(encoding: str) -> str:
 
     Raises:
         UsageError: Python knows no such encoding.
+
+    >>> check_encoding_name("UTF8"), check_encoding_name("latin-1")
+    ('utf-8', 'iso8859-1')
     """
     try:
         return codecs.lookup(encoding).name

@@ -85,7 +85,11 @@ def _is_data_file(file: Path, root: Path) -> bool:
 
 
 def suffix_of(name: str) -> str:
-    """The suffix that tells the kind of a file: ``.csv`` for ``a.CSV.gz``."""
+    """The suffix that tells the kind of a file: ``.csv`` for ``a.CSV.gz``.
+
+    >>> suffix_of("a.CSV.gz"), suffix_of("b.jsonl")
+    ('.csv', '.jsonl')
+    """
     path = Path(name.lower())
     return path.with_suffix("").suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
 

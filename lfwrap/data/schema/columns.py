@@ -26,12 +26,20 @@ _FIELD_OF = {alias: target for target, aliases in ALIASES.items() for alias in a
 
 
 def normalise_name(name: str) -> str:
-    """A column name without what does not tell names apart: full-width forms, white space around it, case."""
+    """A column name without what does not tell names apart: full-width forms, white space around it, case.
+
+    >>> normalise_name(" Ｏｕｔｐｕｔ ")
+    'output'
+    """
     return unicodedata.normalize("NFKC", name).strip().lower()
 
 
 def is_all_known(names: Iterable[str]) -> bool:
-    """Whether every column is one of a plain table's, under any of its names."""
+    """Whether every column is one of a plain table's, under any of its names.
+
+    >>> is_all_known(["Question", "答案"]), is_all_known(["question", "source"])
+    (True, False)
+    """
     return all(normalise_name(name) in _FIELD_OF for name in names)
 
 
@@ -40,6 +48,9 @@ def parse_mapping(pairs: Sequence[str]) -> dict[str, str]:
 
     Raises:
         UsageError: no ``=``, an unknown field, or a field given twice.
+
+    >>> parse_mapping(["output=reply"])
+    {'output': 'reply'}
     """
     mapping: dict[str, str] = {}
     for pair in pairs:
@@ -66,6 +77,9 @@ def resolve_columns(names: Sequence[str], mapping: Mapping[str, str]) -> dict[st
     Raises:
         DataError: two columns mean the same field.
         UsageError: a mapped column isn't there.
+
+    >>> resolve_columns(["问题", "reply"], {"output": "reply"})
+    {'output': 'reply', 'instruction': '问题'}
     """
     return dict(_resolve(tuple(names), tuple(mapping.items())))
 

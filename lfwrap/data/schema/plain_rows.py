@@ -46,7 +46,11 @@ def blank_row() -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
 
 
 def plain_line(question: str, more: str, answer: str) -> bytes:
-    """The output line: question and what belongs to it, joined by a line break, then the answer."""
+    r"""The output line: question and what belongs to it, joined by a line break, then the answer.
+
+    >>> plain_line("q", "", "a")
+    b'{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}],"system":"","tools":""}\n'
+    """
     row, asked, answered = blank_row()
     asked["value"], answered["value"] = f"{question}\n{more}" if more else question, answer
     return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
@@ -56,7 +60,14 @@ QUOTES_IN_OUTPUT = plain_line("", "", "").count(b'"')
 
 
 def plain_texts(record: Any, columns: PlainColumns) -> tuple[str, str, str] | None:
-    """Question, input and answer of a record that has them as texts, the first and the last not blank, and no more."""
+    """Question, input and answer of a record that has them as texts, the first and the last not blank, and no more.
+
+    >>> columns = PlainColumns("instruction", "", "output")
+    >>> plain_texts({"instruction": "q", "output": "a"}, columns)
+    ('q', '', 'a')
+    >>> plain_texts({"instruction": "q", "output": None}, columns) is None
+    True
+    """
     if type(record) is not dict or len(record) != len(columns.names):
         return None
     ask, more, tell = columns.keys
@@ -73,6 +84,9 @@ def growth(raw: bytes, columns: PlainColumns) -> tuple[int, int]:
 
     A line that grows by exactly this holds nothing but its keys and texts, once each: output spells every text in the
     fewest bytes, and what a line could save on spacing is less than what a key that stands twice would add.
+
+    >>> growth(b'{"instruction": "q", "output": "a"}', PlainColumns("instruction", "", "output"))
+    (63, 65)
     """
     ways = [_spaced(columns, comma, colon) for comma in (b", ", b",") for colon in (b": ", b":")]
     frame = next((way for way in ways if raw.startswith(way.split(b'""', 1)[0])), ways[0])

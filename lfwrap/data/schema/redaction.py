@@ -67,7 +67,11 @@ class Secret:
 
 
 def find_secrets(text: str) -> list[Secret]:
-    """Everything in a text that looks like a secret, in its order; overlapping ones count once."""
+    """Everything in a text that looks like a secret, in its order; overlapping ones count once.
+
+    >>> find_secrets("key AKIAIOSFODNN7EXAMPLE")
+    [Secret(kind='AWS access key', start=4, end=24)]
+    """
     if _any_literal().search(text) is None:
         return []
     found: list[Secret] = []
@@ -87,7 +91,11 @@ def _span(match: re.Match[str]) -> tuple[int, int]:
 
 
 def redact(text: str) -> str:
-    """A text without what looks like a secret: for messages, logs and records."""
+    """A text without what looks like a secret: for messages, logs and records.
+
+    >>> redact("key AKIAIOSFODNN7EXAMPLE, region eu-west-1")
+    'key …redacted…, region eu-west-1'
+    """
     pieces, position = [], 0
     for secret in find_secrets(text):
         pieces += [text[position : secret.start], _MASK]

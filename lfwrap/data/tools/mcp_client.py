@@ -92,7 +92,11 @@ _HINT = "Run the command by hand: it should wait for input, and write nothing bu
 
 
 def server_words(command: str) -> list[str]:
-    """A command line as its words. Raises PreflightError when it is empty or its quotes don't match."""
+    """A command line as its words. Raises PreflightError when it is empty or its quotes don't match.
+
+    >>> server_words("uvx some-server --root 'my data'")
+    ['uvx', 'some-server', '--root', 'my data']
+    """
     try:
         words = shlex.split(command)
     except ValueError as error:

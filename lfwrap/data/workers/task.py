@@ -189,6 +189,10 @@ def _printable(text: str) -> str:
 
 
 def shorten(text: str) -> str:
-    """A text of at most 120 characters that can be written as UTF-8, without secrets."""
+    """The first 120 characters of a text, with an ellipsis where more was cut, without secrets, writable as UTF-8.
+
+    >>> len(shorten("x" * 500))
+    121
+    """
     text = _printable(text)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

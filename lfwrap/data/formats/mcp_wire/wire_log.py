@@ -100,7 +100,11 @@ class _Pending:
 
 
 def sniff_wire(head: str) -> str | None:
-    """Why the beginning of a file looks like an MCP log, or None."""
+    """Why the beginning of a file looks like an MCP log, or None.
+
+    >>> sniff_wire('{"jsonrpc": "2.0", "id": 1, "method": "ping"}'), sniff_wire("hello")
+    ('JSON-RPC messages, one a line', None)
+    """
     for text in head.lstrip("\ufeff").splitlines():
         if not text.strip():
             continue
@@ -116,6 +120,10 @@ def read_wire(lines: Iterable[str]) -> WireLog:
 
     Args:
         lines: JSON-RPC messages (or batches of them), bare, wrapped in a record or behind a desktop log's prefix.
+
+    >>> request = '{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "add"}}'
+    >>> [(call.name, call.ids, call.line) for call in read_wire([request]).calls]
+    [('add', ('1',), 1)]
     """
     log = WireLog()
     reader = _Reader(log)
@@ -269,7 +277,11 @@ def _fits(request: _Pending, sender: str, result: Any) -> bool:
 
 
 def needs_input(result: Mapping[str, Any]) -> bool:
-    """Whether a result only asks for more input (2026-07-28): it is none."""
+    """Whether a result only asks for more input (2026-07-28): it is none.
+
+    >>> needs_input({"resultType": "input_required"}), needs_input({"content": []})
+    (True, False)
+    """
     return result.get("resultType") == "input_required"
 
 

@@ -21,13 +21,22 @@ class SpelledFloat(float):
 
 
 def spelled_float(text: str) -> float:
-    """A JSON number with a point or an exponent, for `json.loads`' ``parse_float``."""
+    """A JSON number with a point or an exponent, for `json.loads`' ``parse_float``.
+
+    >>> type(spelled_float("12.5")).__name__, type(spelled_float("12.50")).__name__
+    ('float', 'SpelledFloat')
+    """
     value = float(text)
     return value if repr(value) == text else SpelledFloat(value)
 
 
 def own_floats(value: Any, notes: RowNotes) -> Any:
-    """A value with Python's own numbers only; each that the engine will spell anew is counted."""
+    """A value with Python's own numbers only; each that the engine will spell anew is counted.
+
+    >>> notes = RowNotes()
+    >>> own_floats({"price": SpelledFloat(12.5)}, notes), dict(notes.repairs)
+    ({'price': 12.5}, {'number-respelled': 1})
+    """
     if isinstance(value, SpelledFloat):
         notes.repair("number-respelled")
         return float(value)
@@ -48,6 +57,9 @@ def parse_arguments(value: Any, notes: RowNotes, *, python: bool = False) -> dic
 
     Raises:
         Reject: ``arguments`` where no object comes out, ``duplicate-key`` where a key stands twice.
+
+    >>> parse_arguments('{"city": "Rome"}', RowNotes())
+    {'city': 'Rome'}
     """
     if value is None or value == "":
         notes.repair("arguments-absent")
@@ -81,6 +93,9 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: the text is no JSON.
         Reject: ``duplicate-key``.
+
+    >>> parse_json('{"id": 12345678901234567890}')
+    {'id': 12345678901234567890}
     """
     try:
         return json.loads(
@@ -95,6 +110,9 @@ def parse_python(text: str, what: str) -> Any:
 
     Raises:
         Reject: ``arguments``, the text is no literal.
+
+    >>> parse_python("{'celsius': True}", "arguments")
+    {'celsius': True}
     """
     try:
         return ast.literal_eval(text.strip())
@@ -107,6 +125,9 @@ def parse_json_field(text: Any, name: str, rule: str = "structure") -> Any:
 
     Raises:
         Reject: the text is no JSON.
+
+    >>> parse_json_field("[1, 2]", "tools"), parse_json_field([1, 2], "tools")
+    ([1, 2], [1, 2])
     """
     if not isinstance(text, str):
         return text
@@ -117,7 +138,11 @@ def parse_json_field(text: Any, name: str, rule: str = "structure") -> Any:
 
 
 def dump_key(value: Any, *, sort_keys: bool = False) -> str:
-    """JSON as a key of a cache, or to look through: quick, without white space, in the order of the value."""
+    """JSON as a key of a cache, or to look through: quick, without white space, in the order of the value.
+
+    >>> dump_key({"b": 1, "a": [2]}, sort_keys=True)
+    '{"a":[2],"b":1}'
+    """
     try:
         return orjson.dumps(value, default=_as_float, option=orjson.OPT_SORT_KEYS if sort_keys else None).decode()
     except TypeError:  # integers over 64 bits, lone surrogates
@@ -131,7 +156,11 @@ def _as_float(value: Any) -> float:
 
 
 def load_line(text: str) -> Any:
-    """A line's JSON value; the line itself where it is none: as text it is rejected, with its place."""
+    """A line's JSON value; the line itself where it is none: as text it is rejected, with its place.
+
+    >>> load_line('{"a": 1}'), load_line("not JSON")
+    ({'a': 1}, 'not JSON')
+    """
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -139,7 +168,11 @@ def load_line(text: str) -> Any:
 
 
 def json_or_none(text: str) -> Any:
-    """A text's JSON value; None where it is none."""
+    """A text's JSON value; None where it is none.
+
+    >>> json_or_none("[1]"), json_or_none("not JSON")
+    ([1], None)
+    """
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -147,7 +180,11 @@ def json_or_none(text: str) -> Any:
 
 
 def unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of key-value pairs; raises Reject (``duplicate-key``) when a key comes twice."""
+    """An object of key-value pairs; raises Reject (``duplicate-key``) when a key comes twice.
+
+    >>> unique_object([("a", 1), ("b", 2)])
+    {'a': 1, 'b': 2}
+    """
     unique = dict(pairs)
     if len(unique) != len(pairs):
         seen: set[str] = set()

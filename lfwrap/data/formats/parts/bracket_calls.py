@@ -17,7 +17,11 @@ _ARGUMENT = re.compile(r"\s*([^\s=()\[\]{}\"']+)\s*=(.*)$", re.DOTALL)
 
 
 def looks_like_calls(text: str, names: Collection[str] = ()) -> bool:
-    """Whether a text is one bracket around something like calls, or around a call of one of the tools."""
+    """Whether a text is one bracket around something like calls, or around a call of one of the tools.
+
+    >>> looks_like_calls('[weather.get(city="Rome")]'), looks_like_calls("[see the weather]")
+    (True, False)
+    """
     inner = text.strip()
     if inner[:1] != "[" or inner[-1:] != "]":
         return False
@@ -34,6 +38,9 @@ def parse_bracket_calls(text: str, names: Collection[str] = ()) -> tuple[ToolCal
 
     Raises:
         Reject: ``call``, the brackets, quotes or values don't add up.
+
+    >>> parse_bracket_calls('[Market Trends API(kind="INDEXES", limit=3)]')
+    (ToolCall(name='Market Trends API', arguments={'kind': 'INDEXES', 'limit': 3}, id=''),)
     """
     inner = text.strip()
     if inner[:1] != "[" or inner[-1:] != "]":
@@ -47,6 +54,9 @@ def split_outside(text: str, separator: str) -> list[str]:
 
     Raises:
         Reject: ``call``, a bracket or a quote stays open.
+
+    >>> split_outside('a=[1, 2], b="x, y"', ",")
+    ['a=[1, 2]', ' b="x, y"']
     """
     pieces, start, depth, quote, skip = [], 0, 0, "", False
     for position, character in enumerate(text):

@@ -19,6 +19,9 @@ def parse_call(value: Any, notes: RowNotes, *, python: bool = False) -> ToolCall
 
     Raises:
         Reject: ``call`` without a name; ``arguments`` where they are no object.
+
+    >>> parse_call({"id": 1, "function": {"name": "add", "arguments": '{"a": 2}'}}, RowNotes())
+    ToolCall(name='add', arguments={'a': 2}, id='1')
     """
     if not isinstance(value, Mapping):
         raise Reject("call", "a call is no object with a name and arguments")
@@ -32,7 +35,11 @@ def parse_call(value: Any, notes: RowNotes, *, python: bool = False) -> ToolCall
 
 
 def parse_calls(value: Any, notes: RowNotes, *, python: bool = False) -> tuple[ToolCall, ...]:
-    """One call or a list of calls."""
+    """One call or a list of calls.
+
+    >>> [call.name for call in parse_calls([{"name": "add"}, {"name": "stop"}], RowNotes())]
+    ['add', 'stop']
+    """
     if isinstance(value, list):
         return tuple(parse_call(call, notes, python=python) for call in value)
     return (parse_call(value, notes, python=python),)
@@ -43,6 +50,9 @@ def parse_call_text(text: str, notes: RowNotes, *, python: bool = False) -> tupl
 
     Raises:
         Reject: ``call``, there is no call in it.
+
+    >>> parse_call_text('Wait.<tool_call>{"name": "add", "arguments": {"a": 2}}</tool_call>', RowNotes())
+    ('Wait.', (ToolCall(name='add', arguments={'a': 2}, id=''),))
     """
     blocks = _BLOCK.findall(text)
     if not blocks:
@@ -52,7 +62,11 @@ def parse_call_text(text: str, notes: RowNotes, *, python: bool = False) -> tupl
 
 
 def has_call_block(text: str) -> bool:
-    """Whether a text holds a ``<tool_call>`` block."""
+    """Whether a text holds a ``<tool_call>`` block.
+
+    >>> has_call_block("<tool_call>{}</tool_call>"), has_call_block("no call")
+    (True, False)
+    """
     return "<tool_call>" in text and _BLOCK.search(text) is not None
 
 
@@ -68,5 +82,9 @@ def _load_calls(text: str, notes: RowNotes, *, python: bool) -> tuple[ToolCall, 
 
 
 def as_id(value: Any) -> str:
-    """A call's id as text: logs have numbers, too."""
+    """A call's id as text: logs have numbers, too.
+
+    >>> as_id(7), as_id("c1"), as_id(None)
+    ('7', 'c1', '')
+    """
     return "" if value is None else str(value)

@@ -13,7 +13,11 @@ BLOCK_TYPES = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 
 
 def turns_key(record: Mapping[str, Any]) -> str | None:
-    """The key under which a list of role/content messages stands."""
+    """The key under which a list of role/content messages stands.
+
+    >>> turns_key({"conversations": [{"role": "user", "content": "Hello"}]})
+    'conversations'
+    """
     for key in TURNS_KEYS:
         turns = record.get(key)
         if isinstance(turns, list) and turns and isinstance(turns[0], Mapping) and is_role(turns[0].get("role")):
@@ -26,6 +30,9 @@ def turns_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
     Raises:
         Reject: there are none, or one has no role.
+
+    >>> turns_of({"messages": [{"role": "user", "content": "Hello"}]})
+    [{'role': 'user', 'content': 'Hello'}]
     """
     key = turns_key(record)
     if key is None:
@@ -37,7 +44,11 @@ def turns_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def has_blocks(record: Mapping[str, Any]) -> bool:
-    """Whether some message holds Anthropic's content blocks, or the tools have its ``input_schema``."""
+    """Whether some message holds Anthropic's content blocks, or the tools have its ``input_schema``.
+
+    >>> has_blocks({"messages": [{"role": "assistant", "content": [{"type": "tool_use"}]}]})
+    True
+    """
     key = turns_key(record)
     turns = record.get(key, []) if key else []
     if any(_is_block(part) for turn in turns if isinstance(turn, Mapping) for part in _parts(turn)):
@@ -58,7 +69,11 @@ def _is_block(part: Any) -> bool:
 
 
 def has_lone_call(record: Mapping[str, Any]) -> bool:
-    """Whether some message's ``tool_calls`` is one object and no list: MCP-Flow's trajectories."""
+    """Whether some message's ``tool_calls`` is one object and no list: MCP-Flow's trajectories.
+
+    >>> has_lone_call({"messages": [{"role": "assistant", "tool_calls": {"name": "add"}}]})
+    True
+    """
     key = turns_key(record)
     turns = record.get(key, []) if key else []
     return any(isinstance(turn, Mapping) and isinstance(turn.get("tool_calls"), Mapping) for turn in turns)

@@ -33,6 +33,9 @@ def speaker_of(role: Any) -> Speaker:
 
     Raises:
         Reject: ``role``, nobody knows the name.
+
+    >>> speaker_of("GPT"), speaker_of("observation")
+    (<Speaker.ASSISTANT: 'assistant'>, <Speaker.RESULT: 'result'>)
     """
     speaker = _SPEAKER_OF.get(role.strip().lower()) if isinstance(role, str) else None
     if speaker is None:
@@ -41,5 +44,9 @@ def speaker_of(role: Any) -> Speaker:
 
 
 def is_role(role: Any) -> bool:
-    """Whether a value is the name of a role."""
+    """Whether a value is the name of a role.
+
+    >>> is_role("human"), is_role("narrator")
+    (True, False)
+    """
     return isinstance(role, str) and role.strip().lower() in _SPEAKER_OF

@@ -28,6 +28,9 @@ def parse_tools(value: Any, notes: RowNotes) -> tuple[Tool, ...]:
 
     Raises:
         Reject: ``tool`` where one can't be understood, ``tool-collision`` where two of one name differ.
+
+    >>> [tool.name for tool in parse_tools('[{"name": "add"}, {"name": "stop"}]', RowNotes())]
+    ['add', 'stop']
     """
     if isinstance(value, str):
         tools, repairs = _parse_text(value.strip())
@@ -56,6 +59,9 @@ def unique_tools(tools: Iterable[Tool]) -> tuple[Tool, ...]:
 
     Raises:
         Reject: ``tool-collision``, two tools of one name differ.
+
+    >>> [tool.name for tool in unique_tools([Tool("add"), Tool("stop"), Tool("add")])]
+    ['add', 'stop']
     """
     by_name: dict[str, Tool] = {}
     for tool in tools:
@@ -72,6 +78,9 @@ def parse_tool(value: Any, notes: RowNotes) -> Tool:
 
     Raises:
         Reject: ``tool``, it has no name or no schema object.
+
+    >>> parse_tool({"name": "add", "inputSchema": {"properties": {"a": {"type": "int"}}}}, RowNotes())
+    Tool(name='add', description='', parameters={'properties': {'a': {'type': 'integer'}}, 'type': 'object'})
     """
     if isinstance(value, Mapping) and isinstance(value.get("function"), Mapping):
         value = value["function"]
@@ -94,7 +103,11 @@ def parse_tool(value: Any, notes: RowNotes) -> Tool:
 
 
 def parse_parameters(schema: Mapping[str, Any], notes: RowNotes) -> dict[str, Any]:
-    """Parameters as a JSON Schema object with ``type`` and ``properties``; xLAM's flat ones become one."""
+    """Parameters as a JSON Schema object with ``type`` and ``properties``; xLAM's flat ones become one.
+
+    >>> parse_parameters({"city": {"type": "str, optional", "description": "where"}}, RowNotes())
+    {'type': 'object', 'properties': {'city': {'type': 'string', 'description': 'where'}}, 'required': []}
+    """
     if is_flat(schema):
         notes.repair("flat-parameters")
         return _schema_of_flat(schema, notes)
@@ -103,7 +116,11 @@ def parse_parameters(schema: Mapping[str, Any], notes: RowNotes) -> dict[str, An
 
 
 def is_flat(schema: Mapping[str, Any]) -> bool:
-    """Whether parameters are a plain mapping of name → description, as in xLAM."""
+    """Whether parameters are a plain mapping of name → description, as in xLAM.
+
+    >>> is_flat({"city": {"type": "str"}}), is_flat({"properties": {"city": {"type": "str"}}})
+    (True, False)
+    """
     return (
         bool(schema)
         and not any(key.startswith("$") or key in _SCHEMA_MAPS for key in schema)
@@ -142,7 +159,11 @@ def _optional(words: Any) -> tuple[Any, bool]:
 
 
 def normalise_schema(schema: Any, notes: RowNotes) -> Any:
-    """A schema with JSON Schema's type names, wherever a schema stands in it; values and texts stay as they are."""
+    """A schema with JSON Schema's type names, wherever a schema stands in it; values and texts stay as they are.
+
+    >>> normalise_schema({"type": "List[int]", "title": "numbers"}, RowNotes())
+    {'type': 'array', 'title': 'numbers', 'items': {'type': 'integer'}}
+    """
     if not isinstance(schema, Mapping):
         return schema
     normal = dict(schema)
@@ -172,7 +193,11 @@ def _with_type(schema: dict[str, Any], notes: RowNotes) -> dict[str, Any]:
 
 
 def schema_of_type(words: Any) -> dict[str, Any]:
-    """``"dict"`` → ``{"type": "object"}``, ``"List[int]"`` → an array of integers, what isn't known → ``{}``."""
+    """``"dict"`` → ``{"type": "object"}``, ``"List[int]"`` → an array of integers, what isn't known → ``{}``.
+
+    >>> schema_of_type("dict"), schema_of_type("List[int]"), schema_of_type("thing")
+    ({'type': 'object'}, {'type': 'array', 'items': {'type': 'integer'}}, {})
+    """
     if isinstance(words, list):
         names = [schema_of_type(word).get("type") for word in words]
         return {"type": names} if all(isinstance(name, str) for name in names) else {}

@@ -20,10 +20,13 @@ _QUOTE, _BACKSLASH = 0x22, 0x5C
 
 
 def plain_text(value: Any, what: str, notes: RowNotes) -> str:
-    """Text, or what stands for it: null is empty, a number its digits, a list of parts their text.
+    r"""Text, or what stands for it: null is empty, a number its digits, a list of parts their text.
 
     Raises:
         Reject: ``media`` for images and sound, ``not-text`` for anything else.
+
+    >>> plain_text([{"type": "text", "text": "a"}, "b"], "message 1", RowNotes())
+    'a\nb'
     """
     if isinstance(value, str):
         return value
@@ -56,7 +59,11 @@ def _part_text(part: Any, what: str) -> str:
 
 
 def split_thought(text: str, notes: RowNotes) -> tuple[str, str]:
-    """``<think>…</think>`` at the start of a text, apart from what follows: (thought, text)."""
+    """``<think>…</think>`` at the start of a text, apart from what follows: (thought, text).
+
+    >>> split_thought("<think>2 + 3</think>It is 5.", RowNotes())
+    ('2 + 3', 'It is 5.')
+    """
     if "<think" not in text:
         return "", text
     found = _THOUGHT.match(text)
@@ -73,6 +80,9 @@ def mcp_result(result: Mapping[str, Any], notes: RowNotes) -> tuple[str, bool]:
 
     Text parts are joined by line breaks; without any, ``structuredContent`` stands as JSON. Images, sound and binary
     resources become a placeholder and a warning.
+
+    >>> mcp_result({"content": [{"type": "text", "text": "no such city"}], "isError": True}, RowNotes())
+    ('no such city', True)
     """
     content = result.get("content")
     parts = content if isinstance(content, list) else [] if content is None else [content]
@@ -104,7 +114,11 @@ def _mcp_part(part: Any, notes: RowNotes) -> str | None:
 
 
 def looks_like_mcp_result(value: Any) -> bool:
-    """Whether a value is an MCP result: ``content`` is a list of typed parts, or there is only structured content."""
+    """Whether a value is an MCP result: ``content`` is a list of typed parts, or there is only structured content.
+
+    >>> looks_like_mcp_result({"content": [{"type": "text"}]}), looks_like_mcp_result({"a": 1})
+    (True, False)
+    """
     if not isinstance(value, Mapping):
         return False
     content = value.get("content")
@@ -114,7 +128,11 @@ def looks_like_mcp_result(value: Any) -> bool:
 
 
 def result_text(value: Any, notes: RowNotes) -> tuple[str, bool]:
-    """A tool's result, as text, JSON or MCP result (also JSON-encoded): its text, and whether it reports a failure."""
+    """A tool's result, as text, JSON or MCP result (also JSON-encoded): its text, and whether it reports a failure.
+
+    >>> result_text({"celsius": 15}, RowNotes())
+    ('{"celsius": 15}', False)
+    """
     if isinstance(value, str):
         may_be = value[:1] == "{" and ('"content"' in value or '"structuredContent"' in value)
         inner = json_or_none(value) if may_be else None
@@ -135,6 +153,9 @@ def readable_json(text: str, notes: RowNotes) -> str:
     r"""JSON text without ``\u`` escapes of printable characters: the engine would train on the escapes.
 
     Everything else, numbers and white space included, stays byte for byte; text that is no JSON stays as it is.
+
+    >>> readable_json('{"city": "\\u5317\\u4eac"}', RowNotes())
+    '{"city": "北京"}'
     """
     if "\\u" not in text or json_or_none(text) is None:
         return text

@@ -109,6 +109,11 @@ def order_results(calls: Sequence[ToolCall], results: Sequence[Message], notes: 
 
     Raises:
         Reject: ``unmatched-result``.
+
+    >>> calls = [ToolCall("add", {}, id="1"), ToolCall("stop", {}, id="2")]
+    >>> results = [Message(Role.TOOL, "done", call_id="2"), Message(Role.TOOL, "5", call_id="1")]
+    >>> [(result.name, result.text) for result in order_results(calls, results, RowNotes())]
+    [('add', '5'), ('stop', 'done')]
     """
     ids = [call.id for call in calls]
     if all(ids) and len(set(ids)) == len(ids) and any(result.call_id in ids for result in results):
