@@ -1,6 +1,6 @@
 """Answer with adapters and keep every logit: compare_answers.py JOB.json; run by the engine's Python.
 
-The job: ``workers`` (the folder of engine_model.py), ``model``, ``template``, ``tokens``, ``questions``, and ``loads``:
+The job: ``workers`` (the folder of lfwrap_worker), ``model``, ``template``, ``tokens``, ``questions``, and ``loads``:
 each loads the base anew, attaches its ``adapters`` (folders) in that order, and makes its ``asks``: ``name``,
 ``adapter``, ``batch``, ``out``. Each ask leaves ``OUT.npy``, the logits (steps, questions, vocabulary) in fp32, and
 then ``OUT.json``: tokens, texts, digests of the weights, and what it took. What is done so far goes to stderr.
@@ -27,8 +27,9 @@ def say(text: str) -> None:
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from engine_model import EngineModel, Generation  # type: ignore[import-not-found]  # noqa: E402
 from transformers import LogitsProcessor, LogitsProcessorList  # noqa: E402
+
+from lfwrap_worker.inference.engine_model import EngineModel, Generation  # noqa: E402
 
 say("imported")
 

@@ -185,7 +185,7 @@ def run_case(case: dict[str, Any], modules: dict[str, Any]) -> None:
         limit_memory(case.get("limit_bytes"))
         if case.get("speed") == "max":
             os.environ[modules["train_engine"].SPEED] = "max"
-            modules["train_engine"].load_speed().apply()
+            importlib.import_module("lfwrap_worker.speed").apply()
         if case.get("longest"):
             modules["tune_engine"].install_course(LongestInTurn(modules["longest_batch"].longest_rows))
         from llamafactory.train.tuner import run_exp
@@ -207,8 +207,6 @@ def run_case(case: dict[str, Any], modules: dict[str, Any]) -> None:
 def main() -> None:
     """Import, then take one case."""
     sys.path.insert(0, str(_WORKER))
-    import longest_batch  # type: ignore[import-not-found]
-    import tune_engine  # type: ignore[import-not-found]
     from llamafactory.train import tuner  # noqa: F401
 
     for name in ("trl", "liger_kernel.transformers", "bitsandbytes", "deepspeed"):  # the engine imports them late
@@ -216,11 +214,8 @@ def main() -> None:
             importlib.import_module(name)
     line = sys.stdin.readline()
     if line:
-        modules = {
-            "longest_batch": longest_batch, "tune_engine": tune_engine, "train_engine": tune_engine.train_engine,
-            "compiled_layers": tune_engine.compiled_layers,
-        }  # fmt: skip
-        run_case(json.loads(line), modules)
+        names = ("compiled_layers", "longest_batch", "train_engine", "tune_engine")
+        run_case(json.loads(line), {name: importlib.import_module(f"lfwrap_worker.train.{name}") for name in names})
 
 
 if __name__ == "__main__":

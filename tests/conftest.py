@@ -12,9 +12,15 @@ from types import ModuleType
 
 import pytest
 
-from lfwrap.engine import facts, locate
+from lfwrap.engine import facts, locate, worker_scripts
 from lfwrap.engine.locate import Engine
 
+# Stands for lfwrap/worker: runs the file of a worker's name.
+START = """\
+import runpy, sys
+sys.argv[:] = [f"{sys.argv[0]}/{sys.argv[1]}.py", *sys.argv[2:]]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 MAKE_TINY_MODEL = Path(__file__).parent / "engine" / "make_tiny_model.py"
 
 
@@ -59,6 +65,20 @@ def use_engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Engine | None], Non
 
     transformers = facts.load_engine_facts().transformers
     return use
+
+
+@pytest.fixture
+def fake_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
+    """fake_worker(name, script): a worker of this name runs this script, which lies in ``tmp_path``; gives its file."""
+
+    def write(name: str, script: str) -> Path:
+        (tmp_path / "__main__.py").write_text(START, encoding="utf-8")
+        monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
+        path = tmp_path / f"{name}.py"
+        path.write_text(script, encoding="utf-8")
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

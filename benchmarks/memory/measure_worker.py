@@ -139,7 +139,7 @@ def wrap_engine(probe: Probe) -> None:
 def load_extension() -> None:
     """What `speed: max` adds, as lfwrap's own start of the engine loads it."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lfwrap" / "worker"))
-    importlib.import_module("train_engine").load_speed().apply()
+    importlib.import_module("lfwrap_worker.speed").apply()
 
 
 def make_callback(probe: Probe, updates: int, path: str) -> Any:

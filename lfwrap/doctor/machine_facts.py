@@ -37,7 +37,7 @@ class MachineFacts:
         system: operating system and processor: ``Linux x86_64``.
         engine: the engine, or None.
         refused: what the engine would refuse to start with, one text for each package.
-        torch: what `lfwrap/worker/torch_facts.py` reports; None without an engine.
+        torch: what the worker ``torch_facts`` reports; None without an engine.
         hardware: GPUs, RAM and cores.
         packages: optional package → version in the engine's environment, or None.
         torchrun: where torchrun is, or None.

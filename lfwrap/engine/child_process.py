@@ -1,7 +1,7 @@
 """The mechanics of children: start them, signal them, find every process that came of a training, end them all.
 
 A training has a session of its own, so that a terminal's ^C reaches lfwrap alone. stderr goes straight into its file,
-stdout through ``lfwrap/worker/log_filter.py``, also a process of its own. Neither needs lfwrap to be alive: when it is
+stdout through the workers' ``log_filter.py``, also a process of its own. Neither needs lfwrap to be alive: when it is
 killed, the kernel sends the engine a SIGTERM (Linux), and the engine can still write its checkpoint and its last lines.
 """
 

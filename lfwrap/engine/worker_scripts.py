@@ -1,12 +1,13 @@
-"""Where the scripts lie that run in the engine's own Python, and how one of them is named on a command line."""
+"""Where the workers lie that run in the engine's own Python, and how one of them is named on a command line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "worker"
-EXTENSION_FOLDER = FOLDER / "speed"
-LOG_FILTER = FOLDER / "log_filter.py"
+_PACKAGE = FOLDER / "lfwrap_worker"
+EXTENSION_FOLDER = _PACKAGE / "speed"
+LOG_FILTER = _PACKAGE / "train" / "log_filter.py"
 
 
 def worker_argv(name: str) -> tuple[str, ...]:
@@ -15,4 +16,4 @@ def worker_argv(name: str) -> tuple[str, ...]:
     Args:
         name: the worker, such as ``merge_adapter``.
     """
-    return (str(FOLDER / f"{name}.py"),)
+    return (str(FOLDER), name)

@@ -63,7 +63,7 @@ class TokenDifference:
 
 @dataclass(frozen=True, slots=True)
 class ParityRow:
-    """The figures of one question; see `lfwrap/worker/parity.py` for how they are taken."""
+    """The figures of one question; see the worker ``parity`` for how they are taken."""
 
     question: str
     reference_answer: str

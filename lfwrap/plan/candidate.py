@@ -165,7 +165,7 @@ def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> 
 
 
 def _extended(request: PlanRequest, settings: TrainSettings) -> TrainSettings:
-    """The settings with what lfwrap's extension (lfwrap/worker/speed) does for this model under `speed: max`."""
+    """The settings with what lfwrap's extension (lfwrap_worker/speed) does for this model under `speed: max`."""
     if request.speed != "max" or request.hardware.kind not in {DeviceKind.CUDA, DeviceKind.ROCM}:
         return settings
     model = request.model

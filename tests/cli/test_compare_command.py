@@ -12,7 +12,6 @@ from fake_engine import runnable_engine
 from model_folders import Builder
 
 from lfwrap.cli.app import run
-from lfwrap.engine import worker_scripts
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,11 +28,9 @@ serve_judge = load_script(ROOT / "process" / "judge_server.py").serve_judge
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, use_engine) -> Path:
+def place(tmp_path, monkeypatch, use_engine, fake_worker) -> Path:
     """A working folder with a run, its checkpoint, another adapter, and questions."""
-    (tmp_path / "worker").mkdir()
-    (tmp_path / "worker" / "answer.py").write_text(WORKER, encoding="utf-8")
-    monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path / "worker")
+    fake_worker("answer", WORKER)
     use_engine(runnable_engine())
     monkeypatch.chdir(tmp_path)
     build = Builder(tmp_path)
@@ -135,4 +132,4 @@ def test_a_judge_that_is_not_there_costs_no_answers(place, capsys, monkeypatch):
 def test_what_makes_no_sense_is_refused_before_anything_loads(place, capsys, arguments, code, message):
     found, _, err = lfwrap(capsys, *arguments)
     assert (found, message in err) == (code, True), err
-    assert not (place / "worker" / "loads").exists()
+    assert not (place / "loads").exists()

@@ -11,12 +11,12 @@ import pytest
 from fake_engine import fake_engine, runnable_engine
 
 from lfwrap.cli.app import run
-from lfwrap.engine import worker_scripts
 from lfwrap.engine.locate import Engine
 
 TOOLS = json.dumps([{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("look", "send")])
 WORKER = """
 import json, sys
+from collections.abc import Callable
 from pathlib import Path
 def emit(**fields): print(json.dumps(fields), flush=True)
 requests = (json.loads(line) for line in sys.stdin)
@@ -56,13 +56,17 @@ def sharegpt(question: str, *, at: str) -> dict:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_engine: Callable[[Engine | None], None]) -> Path:
+def place(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    use_engine: Callable[[Engine | None], None],
+    fake_worker: Callable[[str, str], Path],
+) -> Path:
     """A folder with a base, an adapter and three rows, of which the stand-in gets two right."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
     (tmp_path / "bin").mkdir()
     use_engine(runnable_engine())
-    (tmp_path / "score.py").write_text(WORKER, encoding="utf-8")
+    fake_worker("score", WORKER)
     base = tmp_path / "SmolLM2-135M-Instruct"
     base.mkdir()
     for name, text in (("config.json", '{"model_type": "llama"}'), ("tokenizer.json", "{}")):

@@ -83,7 +83,7 @@ def test_a_dry_run_shows_files_and_command_and_writes_nothing(folder: Path, caps
     code, out, _ = train(capsys, recipe, "--dry-run", "lora_rank=16")
     assert code == 0
     assert "lora_rank: 16" in out
-    assert "train_engine.py" in out
+    assert "worker train_engine" in out
     assert "PYTHONUTF8=1" in out
     assert sorted(folder.rglob("*")) == sorted([*before, Path(recipe)])
 

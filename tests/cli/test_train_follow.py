@@ -175,7 +175,7 @@ def test_verbose_says_where_values_come_from_and_quiet_says_nothing_before(folde
     assert "  lora_rank: 4  (command line" in verbose
     assert "  template: qwen  (recipe" in verbose
     assert "$ " in verbose
-    assert "train_engine.py" in verbose
+    assert "worker train_engine" in verbose
     assert "batch:" not in quiet
     assert "run:" not in quiet
     assert "trained 5 of 5 steps" in quiet

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-import lfwrap.worker
 from lfwrap.bundled import bundled_path
 from lfwrap.demo_model import ensure_demo_model
 from lfwrap.engine.locate import locate_engine
@@ -70,17 +68,9 @@ def tool_run(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def speed() -> Iterator[ModuleType]:
-    """The package of ``speed: max``, as train_engine.py loads it."""
-    name = "lfwrap_speed"
-    spec = importlib.util.spec_from_file_location(name, Path(lfwrap.worker.__file__).parent / "speed" / "__init__.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    for loaded in [loaded for loaded in sys.modules if loaded.startswith(name)]:
-        del sys.modules[loaded]
+def speed() -> ModuleType:
+    """The package of ``speed: max``, which imports torch."""
+    return importlib.import_module("lfwrap_worker.speed")
 
 
 def _lfwrap(cwd: Path, *arguments: str | Path) -> None:

@@ -15,10 +15,10 @@ TOKENS = re.compile(r"<\|[^|<>]{1,40}\|>|<｜[^｜<>]{1,40}｜>|\[/?[A-Z_]{3,20}
 
 def main(model: str, workers: str) -> None:
     sys.path.insert(0, workers)
-    import chat_template
-    import jinja_template
     from llamafactory.data.template import TEMPLATES
     from transformers import AutoTokenizer
+
+    from lfwrap_worker.export import chat_template, jinja_template
 
     logging.disable(logging.CRITICAL)
     plain = AutoTokenizer.from_pretrained(model)

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 WORKERS, MODEL, OUT = sys.argv[1:]
 sys.path.insert(0, WORKERS)
-from engine_model import EngineModel, Generation  # noqa: E402
+from lfwrap_worker.inference.engine_model import EngineModel, Generation  # noqa: E402
 
 LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 KINDS = {

@@ -116,21 +116,21 @@ def test_an_answer_can_be_ended_early(session):
     assert session.answer(QUESTIONS[0], TUNED).finish == "length"
 
 
-def _child_of(process: subprocess.Popen, script: str) -> psutil.Process:
+def _child_of(process: subprocess.Popen, worker: str) -> psutil.Process:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for child in psutil.Process(process.pid).children(recursive=True):
-            if any(script in part for part in child.cmdline()):
+            if worker in child.cmdline():
                 return child
         time.sleep(0.1)
-    raise AssertionError(f"no {script}")
+    raise AssertionError(f"no {worker}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_child_outlives_lfwrap(adapter, number):
     command = [*LFWRAP, "chat", str(adapter), "--template", "qwen"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    child = _child_of(process, "answer.py")
+    child = _child_of(process, "answer")
     os.kill(process.pid, number)
     process.communicate(timeout=30)
     assert psutil.wait_procs([child], timeout=20)[0] == [child]

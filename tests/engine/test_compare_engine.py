@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lfwrap import load_run
+from lfwrap.engine import worker_scripts
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import EngineError
@@ -71,7 +72,7 @@ def test_compare_loads_once_and_goes_on_where_it_was_broken_off(adapters, tmp_pa
 def test_an_adapter_answers_to_the_last_bit_as_alone_whatever_stands_beside_it(tiny_model, tmp_path):
     """On a bf16 base, as a GPU has it: other ranks and layers, DoRA, whole layers saved, in any order."""
     script = Path(__file__).with_name("neighbours_worker.py")
-    worker = Path(__file__).parents[2] / "lfwrap" / "worker"
+    worker = worker_scripts.FOLDER
     done = subprocess.run(
         [sys.executable, script, worker, tiny_model, tmp_path], capture_output=True, text=True, check=True, timeout=120
     )
@@ -120,7 +121,8 @@ def test_a_batch_answers_as_one_by_one_also_when_it_samples(adapters):
 def test_calls_are_read_in_the_templates_own_format(tiny_model):
     """What the worker makes of text that a model could have written, by the engine's own readers."""
     script = (
-        "import sys, json; sys.path.insert(0, sys.argv[1]); from engine_model import EngineModel\n"
+        "import sys, json; sys.path.insert(0, sys.argv[1])\n"
+        "from lfwrap_worker.inference.engine_model import EngineModel\n"
         "found = {}\n"
         "for template, text in json.loads(sys.argv[3]).items():\n"
         "    model = EngineModel({'model_name_or_path': sys.argv[2], 'template': template}, {})\n"
@@ -133,7 +135,7 @@ def test_calls_are_read_in_the_templates_own_format(tiny_model):
         "llama3": '{"name": "add", "parameters": {"a": 1}}',
         "mistral": "no call at all",
     }  # fmt: skip
-    worker = Path(__file__).parents[2] / "lfwrap" / "worker"
+    worker = worker_scripts.FOLDER
     command = [sys.executable, "-c", script, str(worker), str(tiny_model), json.dumps(texts)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     call = [{"name": "add", "arguments": {"a": 1}}]

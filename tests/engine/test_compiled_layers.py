@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
-from pathlib import Path
 
 import pytest
 
-import lfwrap.worker
+from lfwrap_worker.train import compiled_layers
 
 pytestmark = pytest.mark.engine
 
 torch = pytest.importorskip("torch")
-
-
-@pytest.fixture(scope="module")
-def compiled_layers():
-    path = Path(lfwrap.worker.__file__).parent / "compiled_layers.py"
-    spec = importlib.util.spec_from_file_location("compiled_layers", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def tiny(dropout=0.0):
@@ -61,7 +50,7 @@ def tokens(rows, columns):
     return torch.randint(0, 64, (rows, columns))
 
 
-def test_results_are_the_same_and_graphs_are_shared(compiled_layers, with_backend):
+def test_results_are_the_same_and_graphs_are_shared(with_backend):
     from torch._dynamo.testing import CompileCounter
 
     model = tiny().train()
@@ -83,7 +72,7 @@ def test_results_are_the_same_and_graphs_are_shared(compiled_layers, with_backen
     assert counter.frame_count == frames
 
 
-def test_a_larger_shape_is_compiled_too_and_no_third(compiled_layers, with_backend):
+def test_a_larger_shape_is_compiled_too_and_no_third(with_backend):
     from torch._dynamo.testing import CompileCounter
 
     model, counter = tiny().train(), CompileCounter()
@@ -97,7 +86,7 @@ def test_a_larger_shape_is_compiled_too_and_no_third(compiled_layers, with_backe
     assert frames[1:] == [frames[1]] * 4
 
 
-def test_where_the_compiler_fails_layers_run_as_ever_and_one_line_says_so(compiled_layers, with_backend, capsys):
+def test_where_the_compiler_fails_layers_run_as_ever_and_one_line_says_so(with_backend, capsys):
     def fail(*_):
         raise RuntimeError("no C compiler\nof any kind")
 
@@ -112,7 +101,7 @@ def test_where_the_compiler_fails_layers_run_as_ever_and_one_line_says_so(compil
     assert "no C compiler" in line
 
 
-def test_running_out_of_memory_stays_an_error(compiled_layers, with_backend):
+def test_running_out_of_memory_stays_an_error(with_backend):
     def exhaust(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -123,7 +112,7 @@ def test_running_out_of_memory_stays_an_error(compiled_layers, with_backend):
         gradients(model, tokens(2, 16))
 
 
-def test_checkpointed_layers_draw_the_same_dropout_twice(compiled_layers):
+def test_checkpointed_layers_draw_the_same_dropout_twice():
     """With a real compiler: what is computed again has the masks of the first time, though it is another graph."""
     ids, found = tokens(2, 16), []
     for checkpointing in (False, True):
@@ -137,7 +126,7 @@ def test_checkpointed_layers_draw_the_same_dropout_twice(compiled_layers):
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
 
 
-def test_pictures_are_seen_as_ever(compiled_layers):
+def test_pictures_are_seen_as_ever():
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
     text = {
@@ -149,7 +138,7 @@ def test_pictures_are_seen_as_ever(compiled_layers):
     assert [type(layer).__name__ for layer in compiled_layers.decoder_layers(model)] == ["Qwen2VLDecoderLayer"] * 3
 
 
-def test_a_compiled_layer_computes_the_same(compiled_layers):
+def test_a_compiled_layer_computes_the_same():
     model = tiny().train()
     ids = tokens(2, 16)
     expected = gradients(model, ids)
@@ -159,7 +148,7 @@ def test_a_compiled_layer_computes_the_same(compiled_layers):
     assert list(model.state_dict()) == names
 
 
-def test_liger_keeps_its_loss_alone(compiled_layers):
+def test_liger_keeps_its_loss_alone():
     package = pytest.importorskip("liger_kernel.transformers")
     before = package.apply_liger_kernel_to_qwen2
     try:

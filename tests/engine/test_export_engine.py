@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import lfwrap.worker
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
+from lfwrap.engine.worker_scripts import FOLDER, worker_argv
 from lfwrap.errors import EngineError, PreflightError
 from lfwrap.export.export import ExportOptions, export_model
 from lfwrap.export.merging import MergeSettings, write_merged
@@ -110,8 +110,7 @@ def test_the_merged_model_answers_as_the_adapter_and_ships_the_trainings_templat
 
 def test_every_template_can_be_said_in_jinja(tiny_model):
     """121 templates; those that write calls key by key differ in calls alone."""
-    workers = str(Path(lfwrap.worker.__file__).parent)
-    command = [sys.executable, str(HERE / "judge_templates.py"), str(tiny_model), workers]
+    command = [sys.executable, str(HERE / "judge_templates.py"), str(tiny_model), str(FOLDER)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=110)
     found = json.loads(done.stdout.splitlines()[-1])
     assert len(found) > 100
@@ -128,7 +127,7 @@ def test_files_made_without_torch_are_those_of_the_whole_engine(tiny_model, tmp_
         out = tmp_path / argument
         out.mkdir()
         job = {"arguments": arguments, "out": str(out), "text_only": False}
-        worker = [str(locate_engine().python), str(Path(lfwrap.worker.__file__).parent / "export_files.py")]
+        worker = [str(locate_engine().python), *worker_argv("export_files")]
         with subprocess.Popen([*worker, argument], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             child.stdin.write(json.dumps(job).encode() + b"\n")
             child.stdin.flush()
@@ -187,9 +186,7 @@ def test_a_full_disk_leaves_nothing_under_the_name(target, tmp_path):
     """The worker runs out of room half-way: its files may grow to a few kilobytes only."""
     engine = locate_engine()
     wrapper = tmp_path / "python"
-    wrapper.write_text(
-        f'#!/bin/bash\ncase "$1" in *merge_adapter.py) ulimit -f 100;; esac\nexec {engine.python} "$@"\n'
-    )
+    wrapper.write_text(f'#!/bin/bash\ncase "$2" in merge_adapter) ulimit -f 100;; esac\nexec {engine.python} "$@"\n')
     wrapper.chmod(0o755)
     with pytest.raises(EngineError, match=r"File too large|SIGXFSZ"):
         export_model(replace(engine, python=wrapper), target, tmp_path / "merged", ExportOptions(), _quiet)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap.engine import worker_scripts
 from lfwrap.recipe.jinja_templates import render_template
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 
 SCRIPT = Path(__file__).with_name("train_with_probe.py")
-WORKERS = Path(__file__).parents[2] / "lfwrap" / "worker"
 RECIPE = """\
 stage: sft
 do_train: true
@@ -51,7 +51,12 @@ def test_the_losses_are_the_same_with_and_without(tmp_path: Path, tiny_model: Pa
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(WORKERS), "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(worker_scripts.FOLDER),
+            "MASTER_PORT": str(free_port()),
+            "OMP_NUM_THREADS": "1",
+        },
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

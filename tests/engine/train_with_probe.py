@@ -11,12 +11,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import longest_batch  # type: ignore[import-not-found]  # on the path by the test
-import train_engine  # type: ignore[import-not-found]
 import yaml
 from accelerate.state import AcceleratorState, PartialState
 from llamafactory.train.tuner import run_exp
 from transformers import Trainer, TrainerCallback
+
+from lfwrap_worker.train import longest_batch, train_engine
 
 os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
 os.environ[train_engine.DEEPSPEED_ON_CPU] = "1"

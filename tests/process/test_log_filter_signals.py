@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-FILTER = Path(__file__).resolve().parents[2] / "lfwrap" / "worker" / "log_filter.py"
+from lfwrap.engine.worker_scripts import LOG_FILTER
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_lines_after_a_signal_are_written_and_the_filter_ends_with_its_pipe(tmp_path: Path, number: int) -> None:
     log = tmp_path / "stdout.log"
-    command = [sys.executable, "-I", "-S", str(FILTER), str(log)]
+    command = [sys.executable, "-I", "-S", str(LOG_FILTER), str(log)]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as writer:
         assert writer.stdin is not None
         writer.stdin.write(b"before\n")

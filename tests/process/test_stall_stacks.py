@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap.engine import worker_scripts
 from lfwrap.engine.child_process import MARKER
 from lfwrap.run.folder.monitor import Progress
 from lfwrap.run.folder.paths import create_run_folder
@@ -24,12 +25,12 @@ from lfwrap.run.supervise.supervisor import Patience
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="stacks are asked for by /proc")
 
-WORKER = Path(__file__).parents[2] / "lfwrap" / "worker"
+WORKER = worker_scripts.FOLDER
 # One of two ranks, with the worker's own rank files; rank 1 hangs after two updates as argv says.
 RANK = """
 import json, os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
-import rank_files
+from lfwrap_worker.train import rank_files
 folder = rank_files.open_rank_folder()
 rank, how = int(os.environ["RANK"]), sys.argv[3]
 print("***** Running training *****", file=sys.stderr, flush=True)

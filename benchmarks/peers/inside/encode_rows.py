@@ -33,7 +33,7 @@ def make_processor(job: dict[str, Any]) -> Any:
 
 def encoded(job: dict[str, Any], processor: Any) -> Iterator[tuple[list[int], list[int]]]:
     """Token ids and labels of each row that the engine keeps."""
-    from encode import load_rows  # type: ignore[import-not-found]
+    from lfwrap_worker.data.encode import load_rows
 
     with tempfile.TemporaryDirectory() as cache:
         for name in job["names"]:

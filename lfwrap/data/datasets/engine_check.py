@@ -42,7 +42,7 @@ class EngineCheck:
 
 
 def run_encoder(check: EngineCheck, folder: Path, names: Sequence[str], *, render: int = 0) -> list[dict[str, Any]]:
-    """Run the worker over data sets of a folder; see `lfwrap/worker/encode.py` for what it gives for each.
+    """Run the worker over data sets of a folder; see the worker ``encode`` for what it gives for each.
 
     Raises:
         EngineError: the engine can't load what was written, or is broken.

@@ -41,7 +41,7 @@ observation: joined by `</tool_response>` marks where the template wraps observa
 kin), a JSON list of `name` and `content` elsewhere, always a JSON value for Mistral's. Without a template the
 JSON list is written. A call beside text is `text`, a line break, and the call in the template's own marks. What
 a template can't say (parallel calls with glm4, text beside a call with mistral) rejects the row. What each
-template can say was measured with the engine (`lfwrap/worker/template_facts.py`) and is held to it by a test.
+template can say was measured with the engine (by the worker `template_facts`) and is held to it by a test.
 
 ## MCP logs
 

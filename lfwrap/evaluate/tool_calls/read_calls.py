@@ -1,8 +1,8 @@
 """Tool calls in a model's text, read leniently: whatever format the model took to.
 
-The template's own format is read by the engine (`lfwrap.worker.engine_model`); this finds calls also where the model
-wrote them in another one: JSON with a name and arguments, fenced or in tags, ``<function=…>`` with parameters in tags,
-``Action:`` lines, ``name {…}``, and ``[name(key=value)]``.
+The template's own format is read by the engine (`lfwrap_worker.inference.engine_model`); this finds calls also where
+the model wrote them in another one: JSON with a name and arguments, fenced or in tags, ``<function=…>`` with parameters
+in tags, ``Action:`` lines, ``name {…}``, and ``[name(key=value)]``.
 """
 
 from __future__ import annotations

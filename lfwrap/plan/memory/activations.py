@@ -12,7 +12,7 @@ from lfwrap.model.shapes import LinearShape, ModelFacts
 from lfwrap.plan.inputs.train_settings import INT8, Precision, TrainSettings, is_attention
 
 _FP32 = 4
-# As lfwrap/worker/speed/loss.py asks Liger's fused loss for chunks.
+# As lfwrap_worker/speed/loss.py asks Liger's fused loss for chunks.
 _EXTENSION_ROWS = 1024
 
 

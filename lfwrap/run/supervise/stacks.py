@@ -1,7 +1,8 @@
 """Where every process of a run stands at this moment: state, CPU time and Python stacks, as one text.
 
-The training processes write their stacks themselves on SIGUSR2 (``worker/rank_files.py``), which needs no rights. What
-does not answer, such as a stopped process, is asked by py-spy where that is installed (``lfwrap[stacks]``) and allowed.
+The training processes write their stacks themselves on SIGUSR2 (``lfwrap_worker/train/rank_files.py``), which needs no
+rights. What does not answer, such as a stopped process, is asked by py-spy where that is installed (``lfwrap[stacks]``)
+and allowed.
 """
 
 from __future__ import annotations

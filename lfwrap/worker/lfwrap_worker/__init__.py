@@ -1,4 +1,5 @@
-"""Scripts that run inside the engine's own process.
+"""What runs in the engine's own Python, started by name: see `start`.
 
-They import the engine and the standard library, nothing of lfwrap: the engine may live in another Python.
+These modules import each other, the standard library and the engine with what it depends on; nothing of lfwrap, which
+the engine's Python may not have.
 """

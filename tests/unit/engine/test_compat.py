@@ -47,6 +47,6 @@ def sets_of_architectures():
 def test_the_workers_know_the_same_architectures():
     """They can't import lfwrap: each holds a copy."""
     found = dict(sets_of_architectures())
-    assert found.keys() >= {"engine/compat.py:KNOWN_ARCHITECTURES", "worker/speed/attention.py:_KNOWN"}
+    assert found.keys() >= {"engine/compat.py:KNOWN_ARCHITECTURES", "worker/lfwrap_worker/speed/attention.py:_KNOWN"}
     assert {name: values for name, values in found.items() if values != KNOWN_ARCHITECTURES} == {}
     assert all(name.startswith(("engine/compat.py", "worker/")) for name in found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -17,10 +18,15 @@ from lfwrap.errors import EngineError, PreflightError
 ENVIRONMENT = engine_environment(model_is_local=True)
 
 
-def _worker(tmp_path: Path, body: str) -> WorkerProcess:
-    script = tmp_path / "worker.py"
-    script.write_text("import json, os, signal, subprocess, sys, time\n" + body)
-    return WorkerProcess(Path(sys.executable), str(script.with_suffix("")), environment=ENVIRONMENT)
+@pytest.fixture
+def start(fake_worker: Callable[[str, str], Path]) -> Callable[[str], WorkerProcess]:
+    """start(body): a worker that runs this code."""
+
+    def make(body: str) -> WorkerProcess:
+        fake_worker("answer", "import json, os, signal, subprocess, sys, time\n" + body)
+        return WorkerProcess(Path(sys.executable), "answer", environment=ENVIRONMENT)
+
+    return make
 
 
 def _is_gone(pid: int) -> bool:
@@ -35,8 +41,8 @@ def _is_gone(pid: int) -> bool:
 ECHO = "for line in sys.stdin: print(json.dumps({'event': 'echo', 'got': json.loads(line)}), flush=True)\n"
 
 
-def test_requests_and_events_are_json_lines(tmp_path):
-    with _worker(tmp_path, ECHO) as worker:
+def test_requests_and_events_are_json_lines(start):
+    with start(ECHO) as worker:
         worker.send({"text": "狗\u2028"})
         assert worker.receive()["got"] == {"text": "狗\u2028"}
     assert _is_gone(worker.pid)
@@ -52,20 +58,20 @@ def test_requests_and_events_are_json_lines(tmp_path):
         ("print(json.dumps({'event': 'error', 'message': 'OSError: bad model'}))", r"OSError: bad model", "doctor"),
     ],
 )
-def test_a_failure_says_its_last_line(tmp_path, body, message, hint):
-    with _worker(tmp_path, body) as worker, pytest.raises(EngineError, match=message) as caught:
+def test_a_failure_says_its_last_line(start, body, message, hint):
+    with start(body) as worker, pytest.raises(EngineError, match=message) as caught:
         worker.receive()
     assert hint in caught.value.message + caught.value.hint
 
 
-def test_a_request_to_a_dead_child_is_an_engine_error(tmp_path):
-    with _worker(tmp_path, "sys.exit('gone')") as worker:
+def test_a_request_to_a_dead_child_is_an_engine_error(start):
+    with start("sys.exit('gone')") as worker:
         assert _is_gone(worker.pid)
         with pytest.raises(EngineError, match="gone"):
             worker.send({"text": "x" * 1_000_000})
 
 
-def test_a_child_that_ignores_signals_is_ended_with_its_children(tmp_path):
+def test_a_child_that_ignores_signals_is_ended_with_its_children(start):
     body = (
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import signal, time; "
@@ -73,18 +79,18 @@ def test_a_child_that_ignores_signals_is_ended_with_its_children(tmp_path):
         "print(json.dumps({'event': 'up', 'child': child.pid}), flush=True)\n"
         "time.sleep(60)\n"
     )
-    with _worker(tmp_path, body) as worker:
+    with start(body) as worker:
         grandchild = worker.receive()["child"]
     assert _is_gone(worker.pid)
     assert _is_gone(grandchild)
 
 
-def test_interrupt_sends_sigint_to_the_worker(tmp_path):
+def test_interrupt_sends_sigint_to_the_worker(start):
     body = (
         "signal.signal(signal.SIGINT, lambda *_: print(json.dumps({'event': 'stopped'}), flush=True))\n"
         "print(json.dumps({'event': 'up'}), flush=True)\n" + ECHO
     )
-    with _worker(tmp_path, body) as worker:
+    with start(body) as worker:
         worker.receive()
         worker.interrupt()
         assert worker.receive() == {"event": "stopped"}

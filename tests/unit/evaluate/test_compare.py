@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from fake_engine import runnable_engine
 
-from lfwrap.engine import worker_scripts
 from lfwrap.errors import EngineError, RunStateError, UsageError
 from lfwrap.evaluate.compare import CompareRequest, compare, default_folder
 from lfwrap.evaluate.judge import JudgeAddress
@@ -56,9 +55,8 @@ QUESTIONS = [
 
 
 @pytest.fixture
-def engine(tmp_path, monkeypatch):
-    (tmp_path / "answer.py").write_text(WORKER, encoding="utf-8")
-    monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
+def engine(fake_worker):
+    fake_worker("answer", WORKER)
     return runnable_engine()
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from fake_engine import runnable_engine
 
-from lfwrap.engine import worker_scripts
 from lfwrap.errors import EngineError, UsageError
 from lfwrap.evaluate.evaluate import EvalSettings, Material, evaluate
 from lfwrap.evaluate.tool_calls.cases import tool_cases
@@ -74,7 +73,6 @@ class Bench:
         self.root, self.out, self.build, self.facts = root, root / "evals", build, facts
         self.engine = runnable_engine()
         self.base = build.model()
-        (root / "score.py").write_text(WORKER, encoding="utf-8")
         self.seen: list[tuple[str, int, int]] = []
 
     def contestant(self, label: str) -> Contestant:
@@ -97,8 +95,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path, build, facts, monkeypatch) -> Bench:
-    monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
+def bench(tmp_path, build, facts, fake_worker) -> Bench:
+    fake_worker("score", WORKER)
     return Bench(tmp_path, build, facts)
 
 

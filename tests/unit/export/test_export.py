@@ -37,7 +37,7 @@ shutil.copytree(value("model_name_or_path"), value("export_dir"))
 WORKERS = """
 import json, os, sys
 job = json.loads(sys.stdin.readline())
-assert os.path.basename(sys.argv[1]) == "export_files.py", sys.argv
+assert sys.argv[2] == "export_files", sys.argv
 assert job["arguments"]["template"] == "smollm2" and "adapter_name_or_path" not in job["arguments"]
 open(os.path.join(job["out"], "chat_template.jinja"), "w").write("{{ messages }}")
 difference = {"conversation": "spaces", "position": 3, "trained": " Hi", "exported": "Hi"}
@@ -50,7 +50,7 @@ print(json.dumps({"event": "done", "chat_template": template, "stop_ids": [2, 7]
 # Beside that, stands for the comparison: says which GPU it sees and whether the weights are there when it is started.
 COMPARES = """
 import json, os, sys
-if os.path.basename(sys.argv[1]) == "parity.py":
+if sys.argv[2] == "parity":
     load = json.loads(sys.stdin.readline())
     place = os.path.dirname(sys.executable_folder)
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")

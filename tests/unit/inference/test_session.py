@@ -6,7 +6,6 @@ import psutil
 import pytest
 from fake_engine import runnable_engine
 
-from lfwrap.engine import worker_scripts
 from lfwrap.errors import EngineError
 from lfwrap.inference.parity import measure_parity
 from lfwrap.inference.questions import ask
@@ -38,15 +37,14 @@ for request in requests:
 
 
 @pytest.fixture
-def session(build, facts, tmp_path, monkeypatch):
+def session(build, facts, tmp_path, fake_worker):
     """A maker of sessions whose worker runs a given script."""
     base = build.model()
     adapter = build.adapter(tmp_path / "adapter", base)
     target = resolve_target(str(adapter), facts)
 
     def make(script: str, **options) -> AnswerSession:
-        (tmp_path / "answer.py").write_text(HEAD + script, encoding="utf-8")
-        monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
+        fake_worker("answer", HEAD + script)
         engine = runnable_engine()
         return AnswerSession(engine, target, **options)
 
@@ -135,10 +133,9 @@ emit(event="parity", reference=[], sides={"merged": side}, seconds=2.5)
 """
 
 
-def test_the_comparison_asks_base_with_adapter_against_what_was_exported(build, facts, tmp_path, monkeypatch):
+def test_the_comparison_asks_base_with_adapter_against_what_was_exported(build, facts, tmp_path, fake_worker):
     target = resolve_target(str(build.adapter(tmp_path / "adapter", build.model())), facts)
-    (tmp_path / "parity.py").write_text(HEAD + PARITY, encoding="utf-8")
-    monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
+    fake_worker("parity", HEAD + PARITY)
     engine = runnable_engine()
     report = measure_parity(engine, target, "exported", "bfloat16", questions=("How?",), max_new_tokens=4)
     assert report.problems() == []

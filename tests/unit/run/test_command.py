@@ -18,7 +18,7 @@ from lfwrap.run.launch.launchers import LAUNCHERS, LaunchRequest, choose_launche
 from lfwrap.units import GIB
 from lfwrap.yaml_files import parse_scalar
 
-TRAIN_SCRIPT = " ".join(worker_argv("train_engine"))
+TRAIN = " ".join(worker_argv("train_engine"))
 ENGINE = fake_engine()
 REQUEST = LaunchRequest(
     ENGINE,
@@ -33,7 +33,7 @@ REQUEST = LaunchRequest(
 
 def test_one_process_is_the_script_and_the_yaml() -> None:
     command = LAUNCHERS["process"].build(dataclasses.replace(REQUEST, world_size=1, arguments=("a=b",)))
-    assert command.argv == ("/e/bin/python", TRAIN_SCRIPT, "/r/engine.yaml", "a=b")
+    assert command.argv == ("/e/bin/python", *worker_argv("train_engine"), "/r/engine.yaml", "a=b")
     assert command.environment["PYTHONUTF8"] == "1"
     assert "OMP_NUM_THREADS" not in command.environment
 
@@ -42,7 +42,7 @@ def test_torchrun_gets_count_and_port_and_shares_the_cpu() -> None:
     command = LAUNCHERS["torchrun"].build(REQUEST)
     assert command.quoted == (
         "/e/bin/python -m torch.distributed.run --nproc_per_node 2 --nnodes 1 --node_rank 0 --master_addr 127.0.0.1"
-        f" --master_port 1234 {TRAIN_SCRIPT} /r/engine.yaml"
+        f" --master_port 1234 {TRAIN} /r/engine.yaml"
     )
     assert command.environment["OMP_NUM_THREADS"] == "4"
 
@@ -57,9 +57,7 @@ def test_on_gpus_torchrun_gets_the_engines_own_settings() -> None:
 def test_deepspeed_never_puts_its_rank_before_the_yaml() -> None:
     command = LAUNCHERS["deepspeed"].build(REQUEST)
     assert "--no_local_rank" in command.argv
-    assert command.quoted.endswith(
-        f"--num_gpus 2 --master_addr 127.0.0.1 --master_port 1234 {TRAIN_SCRIPT} /r/engine.yaml"
-    )
+    assert command.quoted.endswith(f"--num_gpus 2 --master_addr 127.0.0.1 --master_port 1234 {TRAIN} /r/engine.yaml")
 
 
 def test_deepspeed_takes_chosen_gpus_by_its_own_option() -> None:

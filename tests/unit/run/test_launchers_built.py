@@ -87,7 +87,7 @@ def test_deepspeed_on_each_node_names_as_many_hosts_as_there_are() -> None:
 def test_deepspeed_with_a_hostfile_starts_all_from_here() -> None:
     hosts = (Host("a", 8), Host("b", 4))
     command = build("deepspeed", world_size=12, nodes=Nodes(count=2, least=2, address="", hosts=hosts))
-    assert "deepspeed_hosts.py --no_local_rank --hostfile /runs/r1/hostfile --master_port 29500" in command.quoted
+    assert "worker deepspeed_hosts --no_local_rank --hostfile /runs/r1/hostfile --master_port 29500" in command.quoted
     assert command.files == {Path("/runs/r1/hostfile"): "a slots=8\nb slots=4\n"}
     assert command.launch == {}
 
@@ -116,7 +116,7 @@ def test_what_a_launcher_can_not_do_is_said(launcher: str, changes: dict[str, ob
 
 def test_ray_is_the_engines_own_with_one_actor_a_process() -> None:
     command = build("ray", arguments=("resume_from_checkpoint=/c",))
-    assert command.quoted.endswith("train_ray.py /runs/r1/engine.yaml ray_num_workers=4 resume_from_checkpoint=/c")
+    assert command.quoted.endswith("worker train_ray /runs/r1/engine.yaml ray_num_workers=4 resume_from_checkpoint=/c")
     assert command.environment["USE_RAY"] == "1"
 
 

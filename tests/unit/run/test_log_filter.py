@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.worker.log_filter import LEFT_OUT, ExampleFilter
+from lfwrap_worker.train.log_filter import LEFT_OUT, ExampleFilter
 
 HEAD = b"[INFO|2026-11-22 02:29:05] llamafactory.data.loader:144 >> Loading dataset tiny.jsonl...\n"
 EXAMPLE = b"training example:\ninput_ids:\n[1, 2]\ninputs:\n<|im_start|>user\nSECRET\n\nlabels:\nSECRET<|im_end|>\n\n"

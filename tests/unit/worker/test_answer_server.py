@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import pytest
 
-from lfwrap.worker import answer as worker
+from lfwrap_worker.inference import answer as worker
 
 
 @dataclass
@@ -81,9 +81,10 @@ class EngineModel:
 @pytest.fixture
 def talk(monkeypatch):
     """Run the worker's main over requests; gives its exit code and its events."""
-    module = ModuleType("engine_model")
+    name = "lfwrap_worker.inference.engine_model"
+    module = ModuleType(name)
     module.EngineModel, module.Generation = EngineModel, Generation
-    monkeypatch.setitem(sys.modules, "engine_model", module)
+    monkeypatch.setitem(sys.modules, name, module)
     before = signal.getsignal(signal.SIGINT)
 
     def run(*requests):
@@ -127,7 +128,7 @@ def test_a_model_that_can_not_be_loaded_is_a_fatal_event(talk):
 
 
 def test_a_broken_installation_is_a_fatal_event_too(talk, monkeypatch):
-    monkeypatch.setitem(sys.modules, "engine_model", None)
+    monkeypatch.setitem(sys.modules, "lfwrap_worker.inference.engine_model", None)
     code, [error] = talk(LOAD)
     assert code == 1
     assert error["fatal"] is True

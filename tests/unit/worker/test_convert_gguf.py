@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lfwrap.worker.convert_gguf import corrected_copy, mistaken_for_sentencepiece, pre_tokenizer_name
+from lfwrap_worker.export.convert_gguf import corrected_copy, mistaken_for_sentencepiece, pre_tokenizer_name
 
 BYTES = {"type": "ByteLevel", "use_regex": True}
 DIGITS = {"type": "Digits", "individual_digits": True}

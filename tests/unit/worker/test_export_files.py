@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
 
 import pytest
 
-import lfwrap.worker
+from lfwrap_worker.export import export_files
 
 
 @pytest.fixture
 def worker(monkeypatch):
-    """The script as a module, whose whole way is a mark."""
-    monkeypatch.syspath_prepend(str(Path(lfwrap.worker.__file__).parent))
-    module = importlib.import_module("export_files")
-    monkeypatch.setattr(module, "write_now", lambda job: {"event": "done", "way": "whole", "of": job["arguments"]})
-    return module
+    """The worker's module, whose whole way is a mark."""
+    whole = lambda job: {"event": "done", "way": "whole", "of": job["arguments"]}  # noqa: E731 - a stand-in of one line
+    monkeypatch.setattr(export_files, "write_now", whole)
+    return export_files
 
 
 @pytest.fixture
@@ -36,7 +34,7 @@ def _child(folder: Path, code: str) -> str:
 
 ANSWERS = """
 job = json.loads(sys.stdin.readline())
-assert sys.argv[2:] == ["--text-only"]
+assert sys.argv[2:] == ["export_files", "--text-only"]
 open(os.path.join(job["out"], "tokenizer.json"), "w").write("{}")
 print(json.dumps({"event": "done", "way": "quick", "of": job["arguments"]}))
 """

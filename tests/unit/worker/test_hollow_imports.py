@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import lfwrap.worker
-
-WORKERS = str(Path(lfwrap.worker.__file__).parent)
+from lfwrap_worker.start import FOLDER
 
 
 def _run(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
@@ -21,7 +19,8 @@ def _run(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     (folder / "light" / "__init__.py").write_text("VALUE = 7")
     (folder / "light" / "models.py").write_text("raise SystemExit('light.models was imported')")
     (folder / "heavyweight.py").write_text("VALUE = 8")
-    start = f"import sys; sys.path[:0] = [{WORKERS!r}, {str(folder)!r}]; from hollow_imports import leave_out\n"
+    start = f"import sys; sys.path[:0] = [{str(FOLDER)!r}, {str(folder)!r}]\n"
+    start += "from lfwrap_worker.export.hollow_imports import leave_out\n"
     start += "leave_out(('heavy', 'light.models'))\n"
     return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, timeout=30, check=False)
 

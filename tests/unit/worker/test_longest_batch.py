@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lfwrap.worker.longest_batch import longest_rows, reason_against, weightless
+from lfwrap_worker.train.longest_batch import longest_rows, reason_against, weightless
 
 pa = pytest.importorskip("pyarrow")
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lfwrap.worker import memory_report
+from lfwrap_worker.train import memory_report
 
 
 class FakeCuda:

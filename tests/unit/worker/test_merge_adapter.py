@@ -12,12 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lfwrap.worker
+from lfwrap.engine.worker_scripts import worker_argv
 
 np = pytest.importorskip("numpy")
-from lfwrap.worker.tensor_arithmetic import Scratch, Share, from_float32, merge_rows  # noqa: E402 - needs numpy
+from lfwrap_worker.export.tensor_arithmetic import Scratch, Share, from_float32, merge_rows  # noqa: E402 - needs numpy
 
-WORKER = Path(lfwrap.worker.__file__).parent / "merge_adapter.py"
 VIEWS = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I32": np.int32}
 CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 RANK, ALPHA = 3, 5
@@ -90,7 +89,8 @@ def _run(folder: Path, out: str = "out", **wishes) -> dict:
     (folder / out).mkdir()
     job = {"base": str(folder / "base"), "adapter": str(folder / "adapter"), "out": str(folder / out),
            "dtype": "bfloat16", "shard_bytes": 10**9, "skip": [], **wishes}  # fmt: skip
-    worker = subprocess.Popen([sys.executable, WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, *worker_argv("merge_adapter")]
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     worker.stdin.write(json.dumps(job) + "\n")
     worker.stdin.flush()
     event = json.loads(worker.stdout.readline())

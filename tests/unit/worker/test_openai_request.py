@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-import lfwrap.worker
-
-sys.path.insert(0, str(Path(lfwrap.worker.__file__).parent))
-from openai_request import engine_request
+from lfwrap_worker.inference.openai_request import engine_request
 
 JOINING = SimpleNamespace(format_observation=SimpleNamespace(slots=["<tool_response>\n{{content}}\n</tool_response>"]))
 LISTING = SimpleNamespace(format_observation=SimpleNamespace(slots=["{{content}}"]))

@@ -9,7 +9,7 @@ import pytest
 
 from lfwrap.run.folder.paths import AttemptPaths
 from lfwrap.run.folder.rank_logs import rank_errors
-from lfwrap.worker import rank_files
+from lfwrap_worker.train import rank_files
 
 
 @pytest.fixture

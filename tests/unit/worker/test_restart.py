@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.worker.restart import VARIABLE, adapt_arguments, newest_checkpoint, split_batch
+from lfwrap_worker.train.restart import VARIABLE, adapt_arguments, newest_checkpoint, split_batch
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.integers(1, 32))

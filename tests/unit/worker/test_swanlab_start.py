@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "lfwrap" / "worker" / "swanlab_start.py"
-SPEC = importlib.util.spec_from_file_location("swanlab_start", SCRIPT)
-assert SPEC is not None
-assert SPEC.loader is not None
-swanlab_start: Any = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(swanlab_start)
+from lfwrap_worker.train import swanlab_start
 
 
 class SwanLab(SimpleNamespace):

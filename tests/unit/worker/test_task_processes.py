@@ -11,7 +11,8 @@ import time
 import psutil
 import pytest
 
-from lfwrap.worker.task_processes import TaskFailedError, do_tasks
+from lfwrap_worker.export.task_processes import TaskFailedError, do_tasks
+from lfwrap_worker.start import FOLDER
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
@@ -88,7 +89,7 @@ def test_a_listener_that_fails_ends_the_work():
 
 ENDLESS = """
 import time
-from lfwrap.worker.task_processes import do_tasks
+from lfwrap_worker.export.task_processes import do_tasks
 def work(numbers, tell):
     for number in numbers:
         time.sleep(0.02)
@@ -99,7 +100,12 @@ do_tasks(10**6, 3, work, lambda report: print("works", flush=True))
 
 @linux
 def test_the_processes_end_with_the_first_one():
-    with subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as first:
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(FOLDER)},
+    ) as first:
         assert first.stdout.readline() == b"works\n"
         children = psutil.Process(first.pid).children()
         first.kill()

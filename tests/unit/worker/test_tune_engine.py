@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-import lfwrap.worker
 from lfwrap.tuning.trial_values import WARM_UP_UPDATES
+from lfwrap_worker.train import tune_engine
 
 pa = pytest.importorskip("pyarrow")
-FOLDER = Path(lfwrap.worker.__file__).parent
 
 
-@pytest.fixture(scope="module")
-def tune_engine():
-    kept_path, kept_modules = list(sys.path), set(sys.modules)
-    sys.path.insert(0, str(FOLDER))
-    spec = importlib.util.spec_from_file_location("lfwrap_tune_engine", FOLDER / "tune_engine.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path[:] = kept_path
-    for name in set(sys.modules) - kept_modules:
-        if str(FOLDER) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
-
-
-def test_it_warms_up_for_as_many_updates_as_lfwrap_asks_for(tune_engine):
+def test_it_warms_up_for_as_many_updates_as_lfwrap_asks_for():
     assert tune_engine.WARM_UPS == WARM_UP_UPDATES
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
-def test_wherever_one_stops_the_mean_is_near_that_of_all(tune_engine, count):
+def test_wherever_one_stops_the_mean_is_near_that_of_all(count):
     costs = [float(number) for number in range(1, 401)]
     chosen = [costs[number] for number in tune_engine.choose_slots(costs, count)]
     assert len(set(chosen)) == count
@@ -43,12 +25,12 @@ def test_wherever_one_stops_the_mean_is_near_that_of_all(tune_engine, count):
         assert sum(chosen[:taken]) / taken == pytest.approx(200.5, rel=0.02)
 
 
-def test_few_micro_batches_come_more_than_once(tune_engine):
+def test_few_micro_batches_come_more_than_once():
     assert sorted(tune_engine.choose_slots([5.0, 1.0], 4)) == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(("padded", "tokens"), [(True, 3 * 16), (False, 14)])
-def test_padding_counts_where_there_is_padding(tune_engine, padded, tokens):
+def test_padding_counts_where_there_is_padding(padded, tokens):
     assert tune_engine.batch_cost([3, 9, 2], padded=padded) == tokens
 
 
@@ -71,7 +53,7 @@ def make_trainer(micro, accumulation, world_size=1):
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_two_updates_begin_with_the_longest_rows_and_the_rest_is_of_the_runs_own_order(tune_engine, world_size):
+def test_two_updates_begin_with_the_longest_rows_and_the_rest_is_of_the_runs_own_order(world_size):
     rows = Rows([5] * 30 + [40, 39])
     course = tune_engine.Course({"accumulation": 16, "slots": 4, "extended": False})
     trainer, seen = make_trainer(2, 2, world_size), []
@@ -91,16 +73,16 @@ def test_two_updates_begin_with_the_longest_rows_and_the_rest_is_of_the_runs_own
     assert course.facts["longest_row_tokens"] == 40
 
 
-def test_tokens_of_an_epoch_leave_out_the_padding_of_packs(tune_engine):
+def test_tokens_of_an_epoch_leave_out_the_padding_of_packs():
     rows = Rows([8, 8], masks=[[1, 1, 1, 2, 2, 2, 0, 0], [1] * 8])
     assert tune_engine.count_tokens(rows, [8, 8]) == {"tokens": 14, "supervised_tokens": 14}
 
 
-def test_supervised_tokens_are_counted(tune_engine):
+def test_supervised_tokens_are_counted():
     assert tune_engine.count_tokens(Rows([3, 5]), [3, 5]) == {"tokens": 8, "supervised_tokens": 6}
 
 
-def laps_of(tune_engine, best_epoch_s=0.0):
+def laps_of(best_epoch_s=0.0):
     """A trial of four micro-batches, two an update; of ten micro-batches and five updates an epoch."""
     course = SimpleNamespace(costs=[1.0, 3.0, 2.0, 2.0], mean_cost=4.0, facts={"micro_batches": 10, "updates": 5})
     return tune_engine.Laps(course, best_epoch_s)
@@ -112,8 +94,8 @@ def run_update(laps, began_s, *, is_timed=True):
     return began_s + 7.0
 
 
-def test_an_epoch_is_reckoned_from_typical_micro_batches_and_updates(tune_engine):
-    laps = laps_of(tune_engine)
+def test_an_epoch_is_reckoned_from_typical_micro_batches_and_updates():
+    laps = laps_of()
     now_s = run_update(laps, 100.0, is_timed=False)
     now_s = run_update(laps, now_s)
     status, times = laps.judge(2, is_alone=True)
@@ -127,7 +109,7 @@ def test_an_epoch_is_reckoned_from_typical_micro_batches_and_updates(tune_engine
     ("best_epoch_s", "is_alone", "status"),
     [(30.0, True, "slower"), (30.0, False, None), (40.0, True, None), (0.0, True, None)],
 )
-def test_a_slow_way_is_given_up_unless_others_wait_for_it(tune_engine, best_epoch_s, is_alone, status):
-    laps = laps_of(tune_engine, best_epoch_s)
+def test_a_slow_way_is_given_up_unless_others_wait_for_it(best_epoch_s, is_alone, status):
+    laps = laps_of(best_epoch_s)
     run_update(laps, run_update(laps, 0.0, is_timed=False))
     assert laps.judge(2, is_alone=is_alone)[0] == status

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 import threading
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "lfwrap" / "worker" / "warm_kernels.py"
-SPEC = importlib.util.spec_from_file_location("warm_kernels", SCRIPT)
-assert SPEC is not None
-assert SPEC.loader is not None
-warm_kernels: Any = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = warm_kernels  # dataclasses look there
-SPEC.loader.exec_module(warm_kernels)
+from lfwrap_worker.train import warm_kernels
 
 QWEN = {
     "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28,

@@ -16,7 +16,7 @@ from lfwrap.run.launch.launchers.base import (
 
 
 class DeepspeedLauncher:
-    """``deepspeed --no_local_rank --num_gpus N train_engine.py engine.yaml``.
+    """``deepspeed --no_local_rank --num_gpus N lfwrap/worker train_engine engine.yaml``.
 
     Without ``--no_local_rank`` the launcher puts an argument before the YAML, and the engine never reads the YAML.
     With a hostfile it starts the processes of all hosts by pdsh and ssh; without one, on several nodes, each node has

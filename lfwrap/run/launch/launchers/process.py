@@ -7,7 +7,7 @@ from lfwrap.run.launch.launchers.base import LaunchRequest, common_environment, 
 
 
 class ProcessLauncher:
-    """``python train_engine.py engine.yaml``; by the engine: ``llamafactory-cli train engine.yaml``."""
+    """``python lfwrap/worker train_engine engine.yaml``; by the engine: ``llamafactory-cli train engine.yaml``."""
 
     name = "process"
     splits_at_spaces = False

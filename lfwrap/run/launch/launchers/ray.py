@@ -9,7 +9,10 @@ from lfwrap.run.launch.launchers.base import LaunchRequest, distributed_environm
 
 
 class RayLauncher:
-    """``USE_RAY=1 python train_ray.py engine.yaml ray_num_workers=N``; the cluster is that of ``RAY_ADDRESS``."""
+    """``USE_RAY=1 python lfwrap/worker train_ray engine.yaml ray_num_workers=N``.
+
+    The cluster is that of ``RAY_ADDRESS``.
+    """
 
     name = "ray"
     splits_at_spaces = False

@@ -1,7 +1,7 @@
 """Several processes, on one node or many, by torch's elastic launcher: started directly, or by the engine.
 
 The engine starts the same by itself, but looks for ``torchrun`` on the PATH, splits its arguments at spaces, and saves
-its checkpoint on SIGTERM in the middle of an update (``worker/train_engine.py``).
+its checkpoint on SIGTERM in the middle of an update (the worker ``train_engine``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from lfwrap.run.launch.launchers.nodes import DEFAULT_RENDEZVOUS
 
 
 class TorchrunLauncher:
-    """``python -m torch.distributed.run … train_engine.py engine.yaml``; by the engine: ``llamafactory-cli train``."""
+    """``python -m torch.distributed.run … lfwrap/worker train_engine engine.yaml``.
+
+    By the engine: ``llamafactory-cli train``.
+    """
 
     name = "torchrun"
     splits_at_spaces = True

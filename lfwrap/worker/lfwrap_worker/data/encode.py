@@ -9,7 +9,6 @@ whose tokens are counted and cut as `SupervisedDatasetProcessor` cuts them.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import tempfile
@@ -17,16 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from lfwrap_worker.channel import take_stdout, write_event
+
 ROLES = {"human": "user", "gpt": "assistant", "observation": "observation", "function_call": "function"}
 CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 THOUGHT = re.compile(r"^<think>\n.*?\n</think>\n\n", re.DOTALL)
-
-
-def take_stdout() -> Any:
-    """Keep the real stdout for the answer; whatever else prints goes to stderr."""
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return answer
 
 
 def load_rows(job: dict[str, Any], name: str, cache: str) -> list[dict[str, Any]]:
@@ -171,7 +165,7 @@ def check_set(job: dict[str, Any], name: str, encoder: Encoder | None, template:
 
 def main() -> None:
     """Answer the job on stdin's first line."""
-    answer = take_stdout()
+    channel = take_stdout()
     job = json.loads(sys.stdin.readline())
     encoder = Encoder(job) if job["tokenizer"] else None
     template = encoder.template if encoder else None
@@ -181,10 +175,4 @@ def main() -> None:
         template = TEMPLATES[job["template"]]
     with tempfile.TemporaryDirectory() as cache:
         sets = [check_set(job, name, encoder, template, cache) for name in job["names"]]
-    json.dump({"sets": sets}, answer)
-    answer.write("\n")
-    answer.flush()
-
-
-if __name__ == "__main__":
-    main()
+    write_event(channel, {"sets": sets})

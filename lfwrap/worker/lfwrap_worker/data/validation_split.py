@@ -8,18 +8,12 @@ given) and ``seed``. Writes one JSON line: ``rows``, each with ``messages`` (rol
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from types import SimpleNamespace
-from typing import IO, Any
+from typing import Any
 
-
-def take_stdout() -> IO[str]:
-    """Keep the real stdout for the answer; whatever else prints goes to stderr."""
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return answer
+from lfwrap_worker.channel import take_stdout, write_event
 
 
 def validation_rows(arguments: dict[str, Any], seed: int, cache: str) -> list[dict[str, Any]]:
@@ -41,13 +35,8 @@ def validation_rows(arguments: dict[str, Any], seed: int, cache: str) -> list[di
 
 def main() -> None:
     """Answer the job on stdin's first line."""
-    answer = take_stdout()
+    channel = take_stdout()
     job = json.loads(sys.stdin.readline())
     with tempfile.TemporaryDirectory() as cache:
         rows = validation_rows(job["arguments"], job["seed"], cache)
-    answer.write(json.dumps({"rows": rows}, ensure_ascii=False) + "\n")
-    answer.flush()
-
-
-if __name__ == "__main__":
-    main()
+    write_event(channel, {"rows": rows})

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-import jinja_template  # type: ignore[import-not-found]  # beside this file
 from llamafactory.data.template import ReasoningTemplate
+
+from lfwrap_worker.export import jinja_template
 
 _WEATHER = {
     "type": "function",

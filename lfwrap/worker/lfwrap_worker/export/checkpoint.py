@@ -1,6 +1,6 @@
 """Turn a GGUF file into a checkpoint folder that the engine can train; run by the engine's Python, not imported.
 
-Usage: ``python checkpoint.py GGUF OUT EOS PAD`` writes an fp32 safetensors checkpoint with tokenizer and chat template
+``checkpoint GGUF OUT EOS PAD`` writes an fp32 safetensors checkpoint with tokenizer and chat template
 into the folder OUT and prints one JSON line (``parameters``, ``eos_token_id``, ``pad_token_id``, ``seconds``).
 
 fp32, because a CPU trains bf16 weights four to five times slower. The end and padding tokens are given by name: a GGUF
@@ -9,13 +9,13 @@ file's own tokenizer may say something else than the model was trained with.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from pathlib import Path
 
-_ARGUMENT_COUNT = 5
+from lfwrap_worker.channel import take_stdout, write_event
+
+_ARGUMENT_COUNT = 4
 
 
 def write_checkpoint(gguf: Path, out: Path, eos_token: str, pad_token: str) -> dict[str, int | float]:
@@ -49,19 +49,12 @@ def write_checkpoint(gguf: Path, out: Path, eos_token: str, pad_token: str) -> d
     return {"parameters": parameters, **ids, "seconds": round(time.monotonic() - started_s, 1)}
 
 
-def main(arguments: list[str]) -> int:
+def main() -> int:
     """Write the checkpoint; libraries that print do so on stderr, so that stdout holds the one JSON line."""
-    if len(arguments) != _ARGUMENT_COUNT:
+    if len(sys.argv) - 1 != _ARGUMENT_COUNT:
         print(__doc__, file=sys.stderr)
         return 2
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    _, gguf, out, eos_token, pad_token = arguments
-    report = write_checkpoint(Path(gguf), Path(out), eos_token, pad_token)
-    with channel:
-        channel.write(json.dumps(report) + "\n")
+    gguf, out, eos_token, pad_token = sys.argv[1:]
+    with take_stdout() as channel:
+        write_event(channel, write_checkpoint(Path(gguf), Path(out), eos_token, pad_token))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv))

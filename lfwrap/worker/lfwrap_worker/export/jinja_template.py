@@ -12,7 +12,8 @@ import re
 from typing import Any
 
 from llamafactory.data.template import Llama2Template, ReasoningTemplate
-from tool_shapes import (  # type: ignore[import-not-found]  # beside this file
+
+from lfwrap_worker.export.tool_shapes import (
     ALL_NAMES,
     ARGUMENTS,
     DATE,

@@ -24,16 +24,16 @@ import collections
 import json
 import math
 import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from answer import run_job  # type: ignore[import-not-found]  # beside this script
-from task_processes import do_tasks  # type: ignore[import-not-found]  # beside this script
-from tensor_arithmetic import (  # type: ignore[import-not-found]  # beside this script
+
+from lfwrap_worker.channel import run_job
+from lfwrap_worker.export.task_processes import do_tasks
+from lfwrap_worker.export.tensor_arithmetic import (
     Array,
     Scratch,
     Share,
@@ -41,7 +41,7 @@ from tensor_arithmetic import (  # type: ignore[import-not-found]  # beside this
     merge_rows,
     to_float32,
 )
-from tensor_files import (  # type: ignore[import-not-found]  # beside this script
+from lfwrap_worker.export.tensor_files import (
     CODES,
     FLOATS,
     WIDTHS,
@@ -96,7 +96,7 @@ class Sources:
 
     def read(self, tensor: Tensor, first: int, out: Array) -> None:
         """Fill ``out`` with the stored bytes of a tensor from element ``first`` on. Raises OSError, also at an end."""
-        view, place = memoryview(out), tensor.start + first * WIDTHS[tensor.stored]
+        view, place = out.data, tensor.start + first * WIDTHS[tensor.stored]
         while view:
             count = os.preadv(self._descriptors[tensor.source], [view], place)
             if count == 0:
@@ -277,5 +277,6 @@ def process_count() -> int:
     return min(_MAX_PROCESSES, cores + 2)
 
 
-if __name__ == "__main__":
-    sys.exit(run_job(merge))
+def main() -> int:
+    """Do one merge; returns the exit code."""
+    return run_job(lambda requests: merge(next(requests)))

@@ -11,7 +11,8 @@ import re
 from typing import Any, NamedTuple
 
 from llamafactory.data.template import Llama2Template
-from tool_shapes import (  # type: ignore[import-not-found]  # beside this file
+
+from lfwrap_worker.export.tool_shapes import (
     ARGUMENTS,
     DATE,
     NAME,

@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Any
 
-from answer import read_requests, take_stdout  # type: ignore[import-not-found]  # beside this script
+from lfwrap_worker.channel import failure, read_requests, take_stdout
 
 _OWN_FILES = {".gitattributes"}
 _NOTE = "export.json"  # names folders of this machine; the model card says what matters of it
@@ -65,13 +65,9 @@ def main() -> int:
         job = next(read_requests(sys.stdin))
         event = {"event": "done", **(check(job) if job["op"] == "check" else push(job))}
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
-        event = {"event": "error", "message": f"{type(error).__name__}: {error}", "fatal": True}
+        event = failure(error)
     text = json.dumps(event, ensure_ascii=False)
     token = get_token()
     with channel:
         channel.write((text.replace(token, "***") if token else text) + "\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Quantise a GGUF file with llama-cpp-python; run by the engine's Python, not imported.
 
-``quantize_gguf.py SOURCE OUT TYPE``, the type as llama.cpp spells it in lower case (``q4_k_m``).
+``quantize_gguf SOURCE OUT TYPE``, the type as llama.cpp spells it in lower case (``q4_k_m``).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import ctypes
 import sys
 
 
-def main(source: str, out: str, kind: str) -> int:
+def quantize(source: str, out: str, kind: str) -> int:
     """Quantise one file; returns llama.cpp's status, 0 when it is done."""
     import llama_cpp  # the package llama-cpp-python
 
@@ -18,5 +18,6 @@ def main(source: str, out: str, kind: str) -> int:
     return int(llama_cpp.llama_model_quantize(source.encode(), out.encode(), ctypes.byref(parameters)))
 
 
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+def main() -> int:
+    """Quantise the file that the command line names; returns llama.cpp's status."""
+    return quantize(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The engine's own export with GPTQ; run by the engine's Python, not imported: ``quantize_gptq.py SETTINGS.yaml``.
+"""The engine's own export with GPTQ; run by the engine's Python, not imported: ``quantize_gptq SETTINGS.yaml``.
 
 With everything on one device transformers sets no ``hf_device_map`` on the model, and optimum, which packs the weights
 last, asks for it: on a CPU the engine's export fails after all the work is done. The model gets the map it would have.
@@ -15,13 +15,14 @@ from llamafactory.train.tuner import export_model
 from transformers import PreTrainedModel
 
 
-def main(path: str) -> None:
+def export(path: Path) -> None:
     """Export as the settings say."""
     device = "cpu" if not torch.cuda.is_available() else 0
     if not hasattr(PreTrainedModel, "hf_device_map"):
         PreTrainedModel.hf_device_map = {"": device}
-    export_model(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    export_model(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-if __name__ == "__main__":
-    main(sys.argv[1])
+def main() -> None:
+    """Export as the file that the command line names says."""
+    export(Path(sys.argv[1]))

@@ -122,7 +122,3 @@ def main() -> None:
     rows = (f"  {json.dumps(name)}: {json.dumps(describe(template))}" for name, template in sorted(TEMPLATES.items()))
     engine, templates = json.dumps(version("llamafactory")), ",\n".join(rows)
     sys.stdout.write(f'{{\n "engine": {engine},\n "templates": {{\n{templates}\n }}\n}}\n')
-
-
-if __name__ == "__main__":
-    main()

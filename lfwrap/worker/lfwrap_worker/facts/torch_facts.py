@@ -3,17 +3,16 @@
 The package itself is asked for its versions and devices, since its metadata do not say how it was built.
 """
 
-import json
-import os
 import platform
-import sys
+from typing import Any
+
+from lfwrap_worker.channel import take_stdout, write_event
 
 
 def main() -> int:
     """Print the facts; a torch that can't be imported is a fact too."""
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    facts: dict[str, object] = {"python": platform.python_version(), "error": None}
+    channel = take_stdout()
+    facts: dict[str, Any] = {"python": platform.python_version(), "error": None}
     try:
         import torch
 
@@ -30,9 +29,5 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
         facts["error"] = f"{type(error).__name__}: {error}"
     with channel:
-        channel.write(json.dumps(facts) + "\n")
+        write_event(channel, facts)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,53 +17,18 @@ process at once, also in the middle of an answer: nobody listens any more.
 
 from __future__ import annotations
 
-import json
-import os
-import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
+from lfwrap_worker.channel import failure, read_requests, take_stdout, write_event
+
 if TYPE_CHECKING:
-    from lfwrap.worker.engine_model import Answer, EngineModel
+    from lfwrap_worker.inference.engine_model import Answer, EngineModel
 
 _DEFAULT_BATCH_SIZE = 8
-
-
-def take_stdout() -> IO[str]:
-    """The real stdout as the channel for events; file descriptor 1 becomes a second stderr."""
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
-    return channel
-
-
-def run_job(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
-    """Do the one request that stdin holds and answer with its event, or with what went wrong; returns the exit code."""
-    channel = take_stdout()
-    try:
-        event = work(next(read_requests(sys.stdin)))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
-        event = {"event": "error", "message": f"{type(error).__name__}: {error}", "fatal": True}
-    with channel:
-        channel.write(json.dumps(event, ensure_ascii=False) + "\n")
-    return 0
-
-
-def read_requests(source: IO[str]) -> Iterator[dict[str, Any]]:
-    """Requests as they come; the process ends when the other side closes."""
-    waiting: queue.Queue[str] = queue.Queue()
-
-    def pump() -> None:
-        for line in source:
-            waiting.put(line)
-        os._exit(0)
-
-    threading.Thread(target=pump, daemon=True).start()
-    while True:
-        yield json.loads(waiting.get())
 
 
 class AnswerServer:
@@ -77,13 +42,12 @@ class AnswerServer:
 
     def emit(self, event: str, **fields: Any) -> None:
         """Write one event."""
-        self._channel.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
-        self._channel.flush()
+        write_event(self._channel, {"event": event, **fields})
 
     def load(self, request: dict[str, Any]) -> None:
         """Load the model; the engine is imported here, so that a broken installation is an ``error`` event too."""
         started_s = time.monotonic()
-        from engine_model import EngineModel  # type: ignore[import-not-found]  # beside this script
+        from lfwrap_worker.inference.engine_model import EngineModel
 
         phases = {"import_s": round(time.monotonic() - started_s, 2)}
         self._model = EngineModel(request["arguments"], request.get("adapters", {}), request.get("dtype"))
@@ -94,7 +58,7 @@ class AnswerServer:
 
     def handle(self, request: dict[str, Any]) -> None:
         """Answer one request."""
-        from engine_model import Generation
+        from lfwrap_worker.inference.engine_model import Generation
 
         self._stop.clear()
         if request["op"] == "attach":
@@ -156,22 +120,24 @@ class AnswerServer:
         )
 
 
-def main(kind: type[AnswerServer] = AnswerServer) -> int:
+def serve(kind: type[AnswerServer]) -> int:
     """Load, then answer until stdin closes; returns 1 when the model can't be loaded."""
-    server = kind(take_stdout())
+    channel = take_stdout()
+    server = kind(channel)
     requests = read_requests(sys.stdin)
     try:
         server.load(next(requests))
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
-        server.emit("error", message=f"{type(error).__name__}: {error}", fatal=True)
+        write_event(channel, failure(error))
         return 1
     for request in requests:
         try:
             server.handle(request)
         except Exception as error:  # noqa: BLE001 - one bad request does not end the conversation
-            server.emit("error", message=f"{type(error).__name__}: {error}", fatal=False)
+            write_event(channel, failure(error, is_fatal=False))
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def main() -> int:
+    """Answer questions with one model."""
+    return serve(AnswerServer)

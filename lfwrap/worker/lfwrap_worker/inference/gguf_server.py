@@ -1,19 +1,18 @@
 """Serve a GGUF file over HTTP with xllamacpp; run by the engine's Python, not imported.
 
-``gguf_server.py FILE CONTEXT_TOKENS`` listens on a free port of 127.0.0.1 and writes one JSON line with its address. It
+``gguf_server FILE CONTEXT_TOKENS`` listens on a free port of 127.0.0.1 and writes one JSON line with its address. It
 ends when its stdin does. The requests are those of llama.cpp's own server.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
-from answer import take_stdout  # type: ignore[import-not-found]  # beside this script
+from lfwrap_worker.channel import failure, take_stdout, write_event
 
 
-def main(path: str, context_tokens: str) -> int:
+def serve(path: str, context_tokens: str) -> None:
     """Serve until nobody listens any more."""
     channel = take_stdout()
     try:
@@ -28,12 +27,12 @@ def main(path: str, context_tokens: str) -> int:
         server = xllamacpp.Server(parameters)
         event = {"event": "ready", "address": server.listening_address}
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
-        event = {"event": "error", "message": f"{type(error).__name__}: {error}", "fatal": True}
-    channel.write(json.dumps(event) + "\n")
-    channel.flush()
+        event = failure(error)
+    write_event(channel, event)
     sys.stdin.read()
     os._exit(0)  # the library's own end can take seconds
 
 
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+def main() -> None:
+    """Serve the file that the command line names."""
+    serve(*sys.argv[1:])

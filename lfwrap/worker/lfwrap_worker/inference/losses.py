@@ -16,7 +16,7 @@ from llamafactory.extras.constants import IGNORE_INDEX
 from llamafactory.hparams import DataArguments
 
 if TYPE_CHECKING:
-    from lfwrap.worker.engine_model import EngineModel
+    from lfwrap_worker.inference.engine_model import EngineModel
 
 _NO_CUT = 1 << 30
 _BATCH_TOKENS = 2048

@@ -15,16 +15,14 @@ keeps its own types.
 from __future__ import annotations
 
 import gc
-import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from answer import read_requests, take_stdout  # type: ignore[import-not-found]  # beside this script
+from lfwrap_worker.channel import run_job
 
 if TYPE_CHECKING:
-    from lfwrap.worker.engine_model import EngineModel
+    from lfwrap_worker.inference.engine_model import EngineModel
 
 _KEPT_TOKENS = 5
 
@@ -85,7 +83,7 @@ class Comparison:
         }
 
     def _answer(self, model: EngineModel, question: str) -> tuple[list[int], Any]:
-        from engine_model import Generation  # type: ignore[import-not-found]  # beside this script
+        from lfwrap_worker.inference.engine_model import Generation
 
         prompt = model.encode([{"role": "user", "content": question}], None, None)
         [answer] = model.generate([prompt], Generation(max_new_tokens=self._job["max_new_tokens"]))
@@ -137,7 +135,8 @@ class Bench:
     def __init__(self, job: dict[str, Any]) -> None:
         started_s = time.monotonic()
         import torch
-        from engine_model import EngineModel
+
+        from lfwrap_worker.inference.engine_model import EngineModel
 
         self._torch, self._kind = torch, EngineModel
         self._comparison = Comparison(job)
@@ -204,15 +203,4 @@ def compare(requests: Iterator[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> int:
     """Answer with the event, or with what went wrong; returns the exit code."""
-    channel = take_stdout()
-    try:
-        event = compare(read_requests(sys.stdin))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
-        event = {"event": "error", "message": f"{type(error).__name__}: {error}", "fatal": True}
-    with channel:
-        channel.write(json.dumps(event, ensure_ascii=False) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return run_job(compare)

@@ -10,14 +10,10 @@ Takes all that ``answer.py`` takes, and
 
 from __future__ import annotations
 
-import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from lfwrap.worker.answer import AnswerServer, main
-else:
-    from answer import AnswerServer, main
+from lfwrap_worker.inference.answer import AnswerServer, serve
 
 
 class ScoreServer(AnswerServer):
@@ -32,7 +28,7 @@ class ScoreServer(AnswerServer):
             super().handle(request)
 
     def _losses(self, request: dict[str, Any]) -> None:
-        from losses import RowEncoder, batches, loss_sums  # type: ignore[import-not-found]  # beside this script
+        from lfwrap_worker.inference.losses import RowEncoder, batches, loss_sums
 
         encoder = RowEncoder(self._model, request["labels"])
         rows = []
@@ -52,5 +48,6 @@ class ScoreServer(AnswerServer):
         self.emit("done", seconds=round(time.monotonic() - started_s, 3))
 
 
-if __name__ == "__main__":
-    sys.exit(main(ScoreServer))
+def main() -> int:
+    """Answer questions and measure losses with one model."""
+    return serve(ScoreServer)

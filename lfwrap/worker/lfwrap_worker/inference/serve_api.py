@@ -22,7 +22,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import IO, Any
 
-from answer import take_stdout  # type: ignore[import-not-found]  # beside this script
+from lfwrap_worker.channel import failure, take_stdout, write_event
 
 _COMPLETIONS = "/v1/chat/completions"
 _PUBLIC = {"/health"}
@@ -77,9 +77,10 @@ def build_app(chat_model: Any) -> Any:
     from llamafactory.api.app import create_app
     from llamafactory.api.chat import create_chat_completion_response, create_stream_chat_completion_response
     from llamafactory.api.protocol import ChatCompletionRequest
-    from openai_request import engine_request  # type: ignore[import-not-found]  # beside this script
     from pydantic import ValidationError
     from sse_starlette import EventSourceResponse
+
+    from lfwrap_worker.inference.openai_request import engine_request
 
     app = create_app(chat_model)
 
@@ -158,27 +159,25 @@ def _end_with(source: IO[str]) -> None:
     os._exit(0)
 
 
-def main() -> int:
-    """Serve until stopped."""
-    channel = take_stdout()
+def main() -> None:
+    """Serve until stopped; ends the process, whose other threads, the engine's, do not end."""
+    status = _serve_job(take_stdout())
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def _serve_job(channel: IO[str]) -> int:
     lock = threading.Lock()
 
     def emit(event: str, **fields: Any) -> None:
         with lock:
-            channel.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
-            channel.flush()
+            write_event(channel, {"event": event, **fields})
 
     try:
         job = json.loads(sys.stdin.readline())
         threading.Thread(target=_end_with, args=(sys.stdin,), daemon=True).start()
         serve(job, emit)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
-        emit("error", message=f"{type(error).__name__}: {error}", fatal=True)
+        emit(**failure(error))
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    os._exit(status)  # the engine's own threads do not end

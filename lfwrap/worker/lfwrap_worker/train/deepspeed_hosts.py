@@ -16,6 +16,8 @@ ADDED = (
     "HF_HOME",
 )
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Start the processes of all hosts."""
     runner.EXPORT_ENVS += ADDED
     runner.main()

@@ -1,7 +1,7 @@
-"""Train as ``llamafactory-cli train`` does, and stop well on SIGTERM: train_engine.py ENGINE_YAML [KEY=VALUE]...
+"""Train as ``llamafactory-cli train`` does, and stop well on SIGTERM: ``train_engine ENGINE_YAML [KEY=VALUE]...``.
 
 The trainer's ``enable_jit_checkpoint`` saves before the running update is done: a resumed run repeats that update with
-other dropout masks, and ranks that see their signals in different updates wait for each other for ever. Here all ranks
+other dropout masks, and ranks that see their signals in different updates wait for each other forever. Here all ranks
 agree at the end of each update, and the trainer saves an ordinary checkpoint: a resumed run has the very same curve.
 Runs in the engine's Python, in every rank. Beside that it tries the longest batch early (``longest_batch.py``) and
 leaves logs, heartbeats and errors of each rank (``rank_files.py``) when lfwrap has asked for them, and compiles layers
@@ -15,25 +15,21 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import compiled_layers  # type: ignore[import-not-found]  # beside this script
-import longest_batch  # type: ignore[import-not-found]
-import memory_report  # type: ignore[import-not-found]
-import rank_files  # type: ignore[import-not-found]
-import restart  # type: ignore[import-not-found]
-import swanlab_start  # type: ignore[import-not-found]
-import warm_kernels  # type: ignore[import-not-found]
-
-if TYPE_CHECKING:
-    from lfwrap.worker.rank_files import RankFolder
+from lfwrap_worker.train import (
+    compiled_layers,
+    longest_batch,
+    memory_report,
+    rank_files,
+    restart,
+    swanlab_start,
+    warm_kernels,
+)
 
 NO_PROBE = "LFWRAP_NO_PROBE"
 DEEPSPEED_ON_CPU = "LFWRAP_DEEPSPEED_ON_CPU"
 SPEED = "LFWRAP_SPEED"  # "max": with the extension in the folder speed
-
-# From here on this folder's modules must not stand in for the engine's.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 
 class StopWish:
@@ -95,7 +91,7 @@ def make_stop_callback(is_asked: Callable[[], bool] = lambda: False) -> Any:
     return StopOnTerminate()
 
 
-def make_heartbeat_callback(folder: "RankFolder") -> Any:
+def make_heartbeat_callback(folder: rank_files.RankFolder) -> Any:
     """A trainer callback that says after each micro-batch, also of an evaluation, that this rank is alive."""
     from transformers import TrainerCallback
 
@@ -198,19 +194,9 @@ def warm_up(values: Mapping[str, Any]) -> list[Any]:
 def extend_engine() -> None:
     """Let the engine load its models with the extension, where ``speed: max`` asks for it."""
     if os.environ.get(SPEED) == "max":
-        load_speed().apply()
+        from lfwrap_worker import speed
 
-
-def load_speed() -> Any:
-    """The package that ``speed: max`` adds, under a name that is nobody else's."""
-    folder = Path(__file__).resolve().parent / "speed"
-    spec = importlib.util.spec_from_file_location("lfwrap_speed", folder / "__init__.py")
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{folder}: not there")
-    package = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = package
-    spec.loader.exec_module(package)
-    return package
+        speed.apply()
 
 
 def main() -> None:
@@ -219,7 +205,3 @@ def main() -> None:
     if compiled_layers.is_wanted():
         sys.argv.append(compiled_layers.ENGINE_OVERRIDE)
     train_rank(train_here)
-
-
-if __name__ == "__main__":
-    main()

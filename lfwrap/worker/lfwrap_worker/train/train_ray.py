@@ -1,6 +1,6 @@
-"""Train on Ray as the engine does with ``USE_RAY=1``, and stop well: train_ray.py ENGINE_YAML [KEY=VALUE]...
+"""Train on Ray as the engine does with ``USE_RAY=1``, and stop well: ``train_ray ENGINE_YAML [KEY=VALUE]...``.
 
-The engine asks for ten CPUs for each of *all* devices of the cluster, and waits for ever where there are fewer; here
+The engine asks for ten CPUs for each of *all* devices of the cluster, and waits forever where there are fewer; here
 each process gets one device and its share of the CPUs. A SIGTERM to this process, the driver, becomes a wish that the
 processes learn of after each update, on whatever machine they are: they save a checkpoint and end.
 """
@@ -9,13 +9,9 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
-HERE = str(Path(__file__).resolve().parent)
-
-# This folder's modules must not stand in for the engine's.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(HERE)]
+from lfwrap_worker.start import FOLDER
 
 MOST_CPUS = 10  # for each process, as the engine asks
 
@@ -88,14 +84,15 @@ def start_flag(name: str) -> Any:
 
 def make_worker(base: Any, flag_name: str) -> Any:
     """The engine's actor, with the logs, heartbeats and callbacks of a process that torchrun would have started."""
-    here = HERE
+    here = str(FOLDER)
 
     class Worker(base):  # type: ignore[misc]  # the engine has no types
         def _training_function(self, config: dict[str, Any]) -> None:
             import ray
 
-            sys.path.insert(0, here)
-            import train_engine  # type: ignore[import-not-found]  # takes that folder out of the path again
+            if here not in sys.path:  # Ray puts the driver's folder there itself, but for a job with a `working_dir`
+                sys.path.append(here)
+            from lfwrap_worker.train import train_engine
 
             train_engine.extend_engine()
             flag = ray.get_actor(flag_name)
@@ -120,7 +117,3 @@ def pass_on_sigterm(flag: Any) -> None:
 
     threading.Thread(target=tell, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
-
-
-if __name__ == "__main__":
-    main()

@@ -17,9 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import compiled_layers  # type: ignore[import-not-found]  # beside this script
-import longest_batch  # type: ignore[import-not-found]
-import train_engine  # type: ignore[import-not-found]
+from lfwrap_worker.train import compiled_layers, longest_batch
 
 WARM_UPS = 2
 # A trial that is so many times as slow as the best one after so many timed updates is given up.
@@ -251,7 +249,9 @@ def run_trial(request: dict[str, Any], began_s: float) -> None:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         if request["extended"]:
-            train_engine.load_speed().apply()
+            from lfwrap_worker import speed
+
+            speed.apply()
         install_course(course)
         from llamafactory.train.tuner import run_exp
 
@@ -314,7 +314,3 @@ def main() -> None:
             run_trial(json.loads(line), began_s)
         _, status = os.waitpid(child, 0)
         say({"event": "done", "code": os.waitstatus_to_exitcode(status)})
-
-
-if __name__ == "__main__":
-    main()

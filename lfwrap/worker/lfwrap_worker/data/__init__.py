@@ -1,0 +1,1 @@
+"""Rows as the engine's own loader and template see them."""

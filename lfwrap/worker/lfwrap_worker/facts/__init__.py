@@ -1,0 +1,1 @@
+"""What the engine and torch say about themselves."""

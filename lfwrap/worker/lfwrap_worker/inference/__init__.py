@@ -1,0 +1,1 @@
+"""Models that answer, are scored and are compared."""

@@ -1,0 +1,1 @@
+"""Training itself, in every process of it, and the trials of it."""
