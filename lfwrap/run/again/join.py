@@ -15,7 +15,6 @@ from typing import Any
 
 import orjson
 
-from lfwrap.engine.child_process import become_subreaper, start_child
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import RunStateError
 from lfwrap.files import write_json
@@ -30,7 +29,7 @@ from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launch import launch_request, load_launch
 from lfwrap.run.launch.launchers import LAUNCHERS, Nodes
 from lfwrap.run.supervise.attempt import Listener
-from lfwrap.run.supervise.supervisor import Ending, Patience, StopRequests, supervise
+from lfwrap.run.supervise.supervisor import Patience, StopRequests, start_training, supervise
 
 # Node 0 may first wait for a machine, hash its inputs and read its checkpoints.
 _WAIT_S = 1800.0
@@ -170,15 +169,7 @@ def follow_joined(
         PreflightError: the command can't be started.
     """
     with StopRequests().listening() as requests:
-        become_subreaper()
-        child = start_child(
-            joined.command.argv,
-            cwd=joined.command.cwd,
-            environment={**environ, **joined.command.environment},
-            stdout=joined.folder.stdout,
-            stderr=joined.folder.stderr,
-            show_example=joined.show_example,
-        )
+        child = start_training(joined.command, joined.folder, environ, show_example=joined.show_example)
         monitor = RunMonitor(joined.run.paths, joined.folder)
         ending = supervise(
             child,
@@ -187,7 +178,7 @@ def follow_joined(
             on_stop=listener.on_stop,
             patience=patience or Patience(),
         )
-        _write_ending(joined, ending)
+        write_json(joined.folder.exit, ending.to_json())
         return _recorded(joined.run)
 
 
@@ -198,10 +189,6 @@ def _look(monitor: RunMonitor, listener: Listener) -> None:
         else:
             listener.on_phase(news)
     listener.on_tick()
-
-
-def _write_ending(joined: Joined, ending: Ending) -> None:
-    write_json(joined.folder.exit, {**dataclasses.asdict(ending), "stop_level": ending.stop_level.name.lower()})
 
 
 def started_again(run: Run, nodes: Nodes, *, timeout_s: float = _RECORD_S) -> Run | None:

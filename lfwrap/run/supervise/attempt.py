@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from lfwrap.engine.child_process import become_subreaper, start_child
 from lfwrap.files import locked, write_json
 from lfwrap.hardware.host_facts import disk_reserve, oom_kills
 from lfwrap.model.training_note import write_notes
@@ -22,7 +21,7 @@ from lfwrap.run.launch.command import Command
 from lfwrap.run.supervise.follow import Follower, Listener
 from lfwrap.run.supervise.outcome import Outcome, judge
 from lfwrap.run.supervise.stall import StallPolicy
-from lfwrap.run.supervise.supervisor import Ending, Patience, StopRequests
+from lfwrap.run.supervise.supervisor import Ending, Patience, StopRequests, start_training
 
 __all__ = ["Attempt", "Listener", "run_attempt"]
 
@@ -117,15 +116,7 @@ def _command_of(attempt: Attempt, folder: AttemptPaths) -> Command:
 
 def _follow(run: Run, attempt: Attempt, command: Command, follower: Follower, requests: StopRequests) -> Ending:
     folder = run.paths.attempt(run.record.attempt)
-    become_subreaper()
-    child = start_child(
-        command.argv,
-        cwd=command.cwd,
-        environment={**attempt.environ, **command.environment},
-        stdout=folder.stdout,
-        stderr=folder.stderr,
-        show_example=attempt.show_example,
-    )
+    child = start_training(command, folder, attempt.environ, show_example=attempt.show_example)
     append_event(run.paths, "started", attempt=run.record.attempt, pid=child.pid)
     return follower.follow(child, requests, attempt.patience)
 
@@ -134,8 +125,7 @@ def _record(run: Run, folder: AttemptPaths, ending: Ending, outcome: Outcome, fo
     write_json(
         folder.exit,
         {
-            **dataclasses.asdict(ending),
-            "stop_level": ending.stop_level.name.lower(),
+            **ending.to_json(),
             "state": outcome.state,
             "reason": outcome.reason,
             "phase": follower.phase,

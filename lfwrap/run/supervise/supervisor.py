@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
+from typing import Any
 
-from lfwrap.engine.child_process import Child, send, sweep, training_ranks
+from lfwrap.engine.child_process import Child, become_subreaper, send, start_child, sweep, training_ranks
+from lfwrap.run.folder.paths import AttemptPaths
+from lfwrap.run.launch.command import Command
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """What asks lfwrap to stop: ^C, a scheduler, a closed terminal."""
@@ -100,6 +103,33 @@ class Ending:
     duration_s: float
     swept: tuple[int, ...]
     was_demanded: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``exit.json``."""
+        return {**asdict(self), "stop_level": self.stop_level.name.lower()}
+
+
+def start_training(command: Command, folder: AttemptPaths, environ: Mapping[str, str], *, show_example: bool) -> Child:
+    """Start the engine for one node's part of an attempt; orphans among its processes come back to this one.
+
+    Args:
+        command: what is started.
+        folder: gets stdout and stderr.
+        environ: lfwrap's own environment, to which the command adds.
+        show_example: keep the training example that the engine prints.
+
+    Raises:
+        PreflightError: the command can't be started.
+    """
+    become_subreaper()
+    return start_child(
+        command.argv,
+        cwd=command.cwd,
+        environment={**environ, **command.environment},
+        stdout=folder.stdout,
+        stderr=folder.stderr,
+        show_example=show_example,
+    )
 
 
 class _Stopper:
