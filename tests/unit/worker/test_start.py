@@ -48,7 +48,7 @@ def test_the_log_filter_imports_the_standard_library_alone():
 
 def test_the_folder_on_the_path_holds_one_package():
     """Whatever else lay there could stand in for a module of the engine's."""
-    names = {path.name for path in worker_scripts.FOLDER.iterdir()} - {"__pycache__"}
+    names = {path.relative_to(worker_scripts.FOLDER).parts[0] for path in worker_scripts.FOLDER.rglob("*.py")}
     assert names == {"__main__.py", "lfwrap_worker"}
 
 
