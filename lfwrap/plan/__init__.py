@@ -1,8 +1,8 @@
 """Pure arithmetic: what fits a machine's memory, and how fast it trains.
 
-Everything follows from the arguments: nothing here reads a file, the clock, the environment or the machine, which a
-test holds. Each module uses only those before it: ``inputs``, ``memory``, ``speed``, ``request``, ``packing``,
-``candidate``, ``compiling``, ``search``, ``explain``, ``plan``.
+Everything follows from the arguments: nothing here reads a file, the clock, the environment or the machine, as a test
+ensures; only `sample` looks up the catalogues, for the examples. Each module uses only those before it: ``inputs``,
+``memory``, ``speed``, ``request``, ``packing``, ``candidate``, ``compiling``, ``search``, ``explain``, ``plan``.
 
 What other packages import:
     plan: plans as `make_plan` and `predict_plan` make them.

@@ -32,7 +32,15 @@ _MAX_SUGGESTIONS = 3
 
 
 def plan_notes(request: PlanRequest, candidate: Candidate) -> Iterator[str]:
-    """The notes of a plan: what its rows, packs and settings mean, and what is not known."""
+    """The notes of a plan, in sentences: what its rows, packs and settings mean, and what is not known.
+
+    Example:
+        >>> from lfwrap.plan.candidate import evaluate
+        >>> from lfwrap.plan.sample import sample_request
+        >>> request = sample_request()
+        >>> list(plan_notes(request, evaluate(request, {}, request.batch)))
+        ['Rows have 200 tokens on average; planned for 1,024.']
+    """
     settings = candidate.settings
     if settings.packing:
         yield _packing_note(request, candidate)
@@ -57,7 +65,7 @@ def plan_notes(request: PlanRequest, candidate: Candidate) -> Iterator[str]:
 
 
 def _type_notes(request: PlanRequest, settings: TrainSettings) -> Iterator[str]:
-    """What a checkpoint costs whose type is not the one that is computed in, and what to do about it."""
+    """What it costs that the checkpoint has another type than the products, and what to do about it."""
     stored = request.model.dtype
     copy = f"`lfwrap export {request.model.name} --out DIR`"
     if request.values.get("pure_bf16") and settings.precision is Precision.FULL:
@@ -79,7 +87,7 @@ def _type_notes(request: PlanRequest, settings: TrainSettings) -> Iterator[str]:
 
 
 def _packing_note(request: PlanRequest, candidate: Candidate) -> str:
-    """How many rows an update sees, and what that is beside the recipe's number."""
+    """How many rows an update of packs has, and by how much that differs from the recipe's number."""
     said = f"An update sees {candidate.batch.effective} packs of {candidate.settings.seq_len_tokens:,} tokens"
     if candidate.packs is None or candidate.rows_per_update is None:
         return f"{said}; how many rows that is depends on their length: give --mean-row."
@@ -92,7 +100,7 @@ def _packing_note(request: PlanRequest, candidate: Candidate) -> str:
 
 
 def _rows_note(request: PlanRequest) -> str:
-    """What is known of the rows' lengths."""
+    """What is known of the rows' lengths, as a sentence."""
     rows = request.rows
     if rows.mean_tokens is None:
         return (
@@ -109,21 +117,29 @@ def _rows_note(request: PlanRequest) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A way that was not taken.
+    """A combination of settings that a plan did not choose.
 
     Attributes:
-        settings: what it would have set.
-        why: it does not fit, or is slower; in figures.
+        settings: the settings, in words.
+        why: the memory or the speed that speaks against it, in figures.
     """
 
     settings: str
     why: str
 
 
-def rejected_candidates(ways: Sequence[Candidate], best: Candidate) -> Iterator[Rejected]:
-    """The best of each other combination of settings, and why it was not taken."""
+def rejected_candidates(candidates: Sequence[Candidate], best: Candidate) -> Iterator[Rejected]:
+    """The best candidate of each other combination of settings, and why it was not chosen.
+
+    Example:
+        >>> from lfwrap.plan.sample import sample_request
+        >>> candidates = find_candidates(sample_request())
+        >>> rejected = rejected_candidates(candidates, best_candidate(candidates))
+        >>> [each.settings for each in rejected][:2]
+        ['as it is, micro-batch 8', 'grouped by length, micro-batch 16']
+    """
     groups: dict[tuple[str, ...], list[Candidate]] = {}
-    for candidate in ways:
+    for candidate in candidates:
         groups.setdefault(tuple(sorted(candidate.changes)), []).append(candidate)
     for key, members in groups.items():
         if key != tuple(sorted(best.changes)):
@@ -155,7 +171,12 @@ def _too_large(candidate: Candidate) -> str:
 
 
 def describe(changes: Mapping[str, Any]) -> str:
-    """The changed settings in words."""
+    """The changed settings in words.
+
+    Example:
+        >>> describe({"enable_liger_kernel": (True, ""), "packing": (True, ""), "cutoff_len": (2048, "")})
+        'Liger, packs of 2048'
+    """
     words: dict[str, str] = {
         LIGER_KEY: "Liger",
         NO_CHECKPOINTING_KEY: "no checkpointing",
@@ -173,9 +194,19 @@ def describe(changes: Mapping[str, Any]) -> str:
     return ", ".join(named) or "as it is"
 
 
-def no_fit_error(request: PlanRequest, ways: Sequence[Candidate]) -> PlanError:
-    """The error that says what is missing, and what would fit."""
-    smallest = min(ways, key=lambda candidate: candidate.memory.device_bytes)
+def no_fit_error(request: PlanRequest, candidates: Sequence[Candidate]) -> PlanError:
+    """The error for a training that does not fit: how much memory is missing, and what would fit.
+
+    Example:
+        The weights alone take 15.2 GB, and a T4 has 15.
+
+        >>> from lfwrap.hardware.profile import catalog_machine
+        >>> from lfwrap.plan.sample import sample_request
+        >>> request = sample_request(hardware=catalog_machine("t4"))
+        >>> str(no_fit_error(request, find_candidates(request)))[:31]
+        'qwen2.5-7b does not fit t4: the'
+    """
+    smallest = min(candidates, key=lambda candidate: candidate.memory.device_bytes)
     suggestions = [text for _, text in zip(range(_MAX_SUGGESTIONS), suggest_plans(request), strict=False)]
     memory = smallest.memory
     biggest = max(memory.terms, key=lambda term: term.bytes)
@@ -188,7 +219,14 @@ def no_fit_error(request: PlanRequest, ways: Sequence[Candidate]) -> PlanError:
 
 
 def suggest_plans(request: PlanRequest) -> Iterator[str]:
-    """What would fit instead, the nearest first: the settings and the memory they need."""
+    """Settings that would fit instead, with the memory that they need, the nearest to the request first.
+
+    Example:
+        >>> from lfwrap.hardware.profile import catalog_machine
+        >>> from lfwrap.plan.sample import sample_request
+        >>> next(suggest_plans(sample_request(hardware=catalog_machine("t4")))).split(" (")[0]
+        'quantization_bit=4'
+    """
     for text, relaxed in _relaxations(request):
         candidate = best_candidate(find_candidates(relaxed))
         if candidate is not None:
@@ -196,7 +234,7 @@ def suggest_plans(request: PlanRequest) -> Iterator[str]:
 
 
 def _relaxations(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
-    """The request with less asked for, one thing after the other."""
+    """Requests that ask for less, with their settings in words: freedom, sharding, quantisation, length, GPUs."""
     free = replace(request, speed="auto", pinned=frozenset(), micro_limit=None)
     free = replace(free, effective_batch=request.effective_batch or request.batch.effective)
     plain = replace(free, values={**request.values, LIGER_KEY: None, NO_CHECKPOINTING_KEY: None, MICRO_KEY: None})
@@ -216,7 +254,7 @@ def _relaxations(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
 
 
 def _shared(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
-    """More shared between the GPUs that there are, and the rest of it in main memory."""
+    """Higher ZeRO stages on the GPUs that there are, and at last optimizer states in main memory."""
     if request.world_size == 1 or request.hardware.kind not in {DeviceKind.CUDA, DeviceKind.ROCM}:
         return
     stages = [GRADIENTS_SHARED] if request.values.get("quantization_bit") else [GRADIENTS_SHARED, WEIGHTS_SHARED]
@@ -229,6 +267,7 @@ def _shared(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
 
 
 def _shorter(request: PlanRequest, prefix: str) -> Iterator[tuple[str, PlanRequest]]:
+    """Half the cutoff, a quarter of it, and so on."""
     cutoff = request.rows.longest_tokens // 2
     while cutoff >= _SHORTEST_CUTOFF:
         rows = request.rows.cut(cutoff)
@@ -240,6 +279,7 @@ def _shorter(request: PlanRequest, prefix: str) -> Iterator[tuple[str, PlanReque
 
 
 def _more_gpus(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
+    """Two, four or eight GPUs that share all by ZeRO-3."""
     effective = request.effective_batch or request.batch.effective
     if request.hardware.kind not in {DeviceKind.CUDA, DeviceKind.ROCM} or request.values.get("quantization_bit"):
         return

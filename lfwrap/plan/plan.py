@@ -1,4 +1,4 @@
-"""A plan: the fastest way that fits, what it needs, what was rejected; or the nearest way that would fit. Pure."""
+"""A plan: the fastest candidate that fits, what it needs, and what was rejected; else what would fit."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Plan:
     """How a training will run.
 
     Attributes:
-        candidate: the way taken.
-        fits: whether it fits; only a prediction of what a recipe says may not.
+        candidate: the candidate that was chosen.
+        fits: whether it fits; only the prediction of an unchanged recipe may not.
         overrides: ``key=value`` texts that make `lfwrap train` run it.
-        rejected: ways not taken.
-        steps: updates in all; None where the number of rows is unknown.
+        rejected: other combinations of settings, and why they were not chosen.
+        steps: updates of the whole training; None where the number of rows is unknown.
         duration_s: seconds of all updates, compiling included; None likewise, or where the machine's rates are unknown.
         checkpoint_bytes: one checkpoint on disk, optimizer states included.
         disk_bytes: all checkpoints that are kept, one being written, and the result.
-        notes: what the person should know.
-        rows: the rows that it was made for.
+        notes: sentences that the person should know.
+        rows: the lengths of the rows that it was made for.
     """
 
     candidate: Candidate
@@ -53,20 +53,20 @@ class Plan:
 
     @property
     def shortage(self) -> str:
-        """What it needs, and what may be used of the smallest GPU."""
+        """The memory that it needs, and what may be used of the smallest GPU, in words."""
         candidate = self.candidate
         need, limit = format_bytes(candidate.memory.device_bytes), format_bytes(candidate.limit_bytes)
         return f"it needs {need} of {limit} that may be used"
 
     @property
     def why_this_batch(self) -> str:
-        """Memory of its widest moment, as a reason for the micro-batch."""
+        """The peak memory, as a reason for the micro-batch."""
         candidate = self.candidate
         need, limit = format_bytes(candidate.memory.device_bytes), format_bytes(candidate.limit_bytes)
         return f"needs {need} of {limit} for rows of {candidate.settings.seq_len_tokens:,} tokens."
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
+        """The values that ``--json`` prints."""
         candidate = self.candidate
         speed = candidate.speed.to_json() if candidate.speed else {"tokens_per_s": None, "step_s": None}
         return {
@@ -100,30 +100,61 @@ def make_plan(request: PlanRequest) -> Plan:
     """The fastest plan that fits.
 
     Raises:
-        PlanError: none does; the hint names the nearest that do.
+        PlanError: no candidate fits; the hint names settings that would.
+
+    Example:
+        Three epochs of 10,000 rows, 16 of them an update:
+
+        >>> from lfwrap.plan.sample import sample_request
+        >>> make_plan(sample_request()).steps
+        1875
     """
-    ways = find_candidates(request)
-    best = best_candidate(ways)
+    candidates = find_candidates(request)
+    best = best_candidate(candidates)
     if best is None:
-        raise no_fit_error(request, ways)
-    return _finish(request, best, tuple(rejected_candidates(ways, best)))
+        raise no_fit_error(request, candidates)
+    return _finish(request, best, tuple(rejected_candidates(candidates, best)))
 
 
 def predict_plan(request: PlanRequest) -> Plan:
-    """What the recipe says, as it stands, whether it fits or not."""
+    """The plan that changes nothing in the recipe, whether it fits or not.
+
+    Example:
+        >>> from lfwrap.hardware.profile import catalog_machine
+        >>> from lfwrap.plan.sample import sample_request
+        >>> predict_plan(sample_request(hardware=catalog_machine("t4"))).fits
+        False
+    """
     return _finish(request, recipe_candidate(request), ())
 
 
 def rank_plans(request: PlanRequest, count: int) -> list[Plan]:
-    """The best plans that fit, best first, for a machine that will measure them; empty where nothing fits.
+    """The plans that fit, the fastest first, for a machine that will measure them; empty where nothing fits.
 
     The first is the one that `make_plan` makes.
+
+    Example:
+        >>> from lfwrap.plan.sample import sample_request
+        >>> len(rank_plans(sample_request(), 4))
+        4
     """
     return [_finish(request, candidate, ()) for candidate in rank_candidates(find_candidates(request), count)]
 
 
 def plan_candidate(request: PlanRequest, changes: Mapping[str, Setting], batch: BatchPlan) -> Plan:
-    """A given way of running it, whether it fits or not."""
+    """The plan for a candidate that is already known, whether it fits or not.
+
+    Args:
+        request: what is planned.
+        changes: engine key → value and reason.
+        batch: how an update is made up.
+
+    Example:
+        >>> from lfwrap.plan.sample import sample_request
+        >>> changes = {"packing": Setting(False, "measured")}
+        >>> plan_candidate(sample_request(), changes, BatchPlan(4, 4, 1)).overrides
+        ('packing=false', 'per_device_train_batch_size=4')
+    """
     return _finish(request, evaluate(request, changes, batch), ())
 
 
@@ -145,7 +176,7 @@ def _finish(request: PlanRequest, candidate: Candidate, rejected: Sequence[Rejec
 
 
 def _checkpoint_bytes(request: PlanRequest, candidate: Candidate) -> int:
-    """The trained weights, and AdamW's states for them."""
+    """Bytes of the trained weights, and of AdamW's states for them."""
     settings = candidate.settings
     trained = (
         adapter_bytes(request.model, settings) if settings.is_lora else settings.weight_bytes * request.model.parameters
@@ -154,7 +185,7 @@ def _checkpoint_bytes(request: PlanRequest, candidate: Candidate) -> int:
 
 
 def _overrides(request: PlanRequest, candidate: Candidate) -> Iterator[str]:
-    """What to hand to `lfwrap train` to run this plan; the batch where it differs from what is rendered without one."""
+    """The arguments that make `lfwrap train` run this plan; the batch where it differs from the rendered recipe's."""
     for key, (value, _) in candidate.changes.items():
         yield f"{key}={str(value).lower() if isinstance(value, bool) else value}"
     if candidate.batch.effective != request.batch.effective:

@@ -1,4 +1,4 @@
-"""The training that the examples of this package plan."""
+"""The training that the examples of this package plan, with model and machine from the catalogues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to run one training on one machine, each with its memory and speed. Pure arithmetic."""
+"""The search for candidates: the ways to run one training on one machine, and the best of them."""
 
 from __future__ import annotations
 
@@ -37,28 +37,47 @@ _SHARED = {
 _COMPILED_TRIES = 6
 _LOADERS = 2
 _CORES_FOR_LOADERS = 4
-# A setting must be worth this much speed to be changed.
+# A setting is changed only where it is worth this part of the speed.
 _WORTHWHILE = 0.02
 
 
 def recipe_candidate(request: PlanRequest) -> Candidate:
-    """What the recipe says, as it stands."""
+    """The candidate that changes nothing: the recipe as it stands.
+
+    Example:
+        >>> from lfwrap.plan.sample import sample_request
+        >>> recipe_candidate(sample_request()).changes
+        {}
+    """
     return evaluate(request, {}, request.batch)
 
 
 def find_candidates(request: PlanRequest) -> list[Candidate]:
-    """Every way that the request leaves open, fitting or not; what costs speed only where nothing fits without."""
+    """All candidates that the request leaves open, whether they fit or not.
+
+    Settings that cost speed are tried only where nothing fits without them.
+
+    Example:
+        However they split an update, it has the 16 rows that were asked for.
+
+        >>> from lfwrap.plan.sample import sample_request
+        >>> candidates = find_candidates(sample_request())
+        >>> {candidate.batch.effective for candidate in candidates}
+        {16}
+        >>> sorted({candidate.batch.micro_batch for candidate in candidates})
+        [1, 2, 4, 8, 16]
+    """
     common = {**_loading_setting(request), **_evaluation_setting(request)}
-    found = list(_ways(request, common))
+    found = list(_uncompiled(request, common))
     for resort in _last_resorts(request):
         if any(candidate.fits for candidate in found):
             break
-        found += _ways(request, {**common, **resort})
-    return [*found, *_compiled_ways(request, found)]
+        found += _uncompiled(request, {**common, **resort})
+    return [*found, *_compiled(request, found)]
 
 
 def _last_resorts(request: PlanRequest) -> Iterator[dict[str, Setting]]:
-    """Layer inputs in main memory, with the very same results; then sharing between the GPUs."""
+    """Settings for where nothing fits: layer inputs in main memory, with the same results; then ZeRO stages."""
     is_open = request.is_open(NO_CHECKPOINTING_KEY, OFFLOADED_CHECKPOINTS_KEY) and request.zero_stage is None
     if request.is_free and is_open and request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}:
         reason = "Does not fit otherwise: kept layer inputs wait in main memory (the engine's own code, no Unsloth)."
@@ -67,7 +86,8 @@ def _last_resorts(request: PlanRequest) -> Iterator[dict[str, Setting]]:
         yield {STAGE_KEY: Setting(stage, "Does not fit otherwise: " + _SHARED[stage])}
 
 
-def _ways(request: PlanRequest, common: Mapping[str, Setting]) -> Iterator[Candidate]:
+def _uncompiled(request: PlanRequest, common: Mapping[str, Setting]) -> Iterator[Candidate]:
+    """All combinations of alternatives, each with growing micro-batches until one does not fit."""
     for alternatives in itertools.product(*_alternatives(request)):
         changes = {**common, **{key: value for setting in alternatives for key, value in setting.items()}}
         if {OFFLOADED_CHECKPOINTS_KEY, NO_CHECKPOINTING_KEY} <= changes.keys():
@@ -76,34 +96,47 @@ def _ways(request: PlanRequest, common: Mapping[str, Setting]) -> Iterator[Candi
             candidate = evaluate(request, changes, batch)
             yield candidate
             if not candidate.fits:
-                break  # a larger micro-batch takes no less
+                break  # a larger micro-batch needs no less memory
 
 
-def _compiled_ways(request: PlanRequest, ways: Sequence[Candidate]) -> Iterator[Candidate]:
-    """The fastest ways once more, with compiled layers."""
+def _compiled(request: PlanRequest, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+    """The fastest candidates again, with compiled layers."""
     if not may_compile(request, recipe_candidate(request).settings):
         return
-    alike = [way for way in ways if gains_by_compiling(request, way)]
-    for way in heapq.nlargest(_COMPILED_TRIES, alike, key=_rank):
-        yield evaluate(request, {**way.changes, COMPILE_KEY: Setting(True, REASON)}, way.batch)
+    alike = [each for each in candidates if gains_by_compiling(request, each)]
+    for each in heapq.nlargest(_COMPILED_TRIES, alike, key=_rank):
+        yield evaluate(request, {**each.changes, COMPILE_KEY: Setting(True, REASON)}, each.batch)
 
 
-def best_candidate(ways: Iterable[Candidate]) -> Candidate | None:
-    """The fastest way that fits; None where none does. Each change must be worth 2% of speed."""
-    return max((candidate for candidate in ways if candidate.fits), key=_rank, default=None)
+def best_candidate(candidates: Iterable[Candidate]) -> Candidate | None:
+    """The fastest candidate that fits; None where none does. Each change must be worth 2% of speed.
+
+    Example:
+        >>> from lfwrap.plan.sample import sample_request
+        >>> best = best_candidate(find_candidates(sample_request()))
+        >>> best.fits, "enable_liger_kernel" in best.changes
+        (True, True)
+    """
+    return max((each for each in candidates if each.fits), key=_rank, default=None)
 
 
-def rank_candidates(ways: Iterable[Candidate], count: int, alike: int = 2) -> list[Candidate]:
-    """The ways that fit and promise most speed, the best first.
+def rank_candidates(candidates: Iterable[Candidate], count: int, alike: int = 2) -> list[Candidate]:
+    """The candidates that fit, the fastest first.
 
     Args:
-        ways: what `find_candidates` gave.
-        count: how many at most.
-        alike: how many at most that differ in nothing but the micro-batch and the length of packs.
+        candidates: what `find_candidates` returned.
+        count: the largest number of candidates.
+        alike: the largest number of candidates that differ only in micro-batch and length of packs.
+
+    Example:
+        >>> from lfwrap.plan.sample import sample_request
+        >>> candidates = find_candidates(sample_request())
+        >>> rank_candidates(candidates, 3)[0] == best_candidate(candidates)
+        True
     """
     found: list[Candidate] = []
     seen: Counter[frozenset[str]] = Counter()
-    for candidate in sorted((way for way in ways if way.fits), key=_rank, reverse=True):
+    for candidate in sorted((each for each in candidates if each.fits), key=_rank, reverse=True):
         kind = frozenset(candidate.changes) - {CUTOFF_KEY}
         seen[kind] += 1
         if seen[kind] <= alike and len(found) < count:
@@ -112,6 +145,7 @@ def rank_candidates(ways: Iterable[Candidate], count: int, alike: int = 2) -> li
 
 
 def _rank(candidate: Candidate) -> tuple[float, float]:
+    """Tokens a second, less 2% for each change and the time of compiling; among equals, the one with less memory."""
     cost = 1 - _WORTHWHILE * len(candidate.changes.keys() - {PACKING_KEYS[1], CUTOFF_KEY, EVAL_BATCH_KEY, LOADERS_KEY})
     if candidate.speed is None:  # nothing is known of the machine's pace: as little as possible is changed
         return cost, float(candidate.settings.micro_batch)
@@ -121,7 +155,7 @@ def _rank(candidate: Candidate) -> tuple[float, float]:
 
 
 def _alternatives(request: PlanRequest) -> list[list[dict[str, Setting]]]:
-    """What may be set otherwise: for each matter the ways, the first of them leaving it as it is."""
+    """For each thing that may change, its alternatives; the first one leaves it as it is."""
     as_it_is: dict[str, Setting] = {}
     if request.speed == "none" or request.effective_batch is None:
         return [[as_it_is]]
@@ -138,7 +172,7 @@ def _alternatives(request: PlanRequest) -> list[list[dict[str, Setting]]]:
 
 
 def _loading_setting(request: PlanRequest) -> dict[str, Setting]:
-    """Processes that make micro-batches ahead, where each GPU has cores to spare: the GPU need not wait for them."""
+    """Processes that prepare micro-batches in advance, where each GPU has cores to spare, so that it never waits."""
     on_gpu = request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}
     cores = request.hardware.cpu_cores // request.world_size
     if request.speed == "none" or request.effective_batch is None or not on_gpu or cores < _CORES_FOR_LOADERS:
@@ -148,7 +182,7 @@ def _loading_setting(request: PlanRequest) -> dict[str, Setting]:
 
 
 def _evaluation_setting(request: PlanRequest) -> dict[str, Setting]:
-    """Fewer rows at a time while evaluating, where the engine's 8 would not fit beside weights and states."""
+    """Fewer rows at a time in evaluation, where the engine's 8 would not fit beside weights and states."""
     if request.speed == "none" or request.effective_batch is None or not request.is_open(EVAL_BATCH_KEY):
         return {}
     smallest = BatchPlan(1, request.effective_batch, request.world_size)
@@ -163,7 +197,7 @@ def _evaluation_setting(request: PlanRequest) -> dict[str, Setting]:
 
 
 def _length_settings(request: PlanRequest) -> Iterator[dict[str, Setting]]:
-    """Packing, or grouping by length: they change which rows an update sees, and need the rows' length."""
+    """Packing, or grouping by length: they change which rows an update has, and need the rows' lengths."""
     if not request.is_free or request.rows.mean_tokens is None:
         return
     if request.rows.is_exact and request.is_open(*PACKING_KEYS):
@@ -173,7 +207,7 @@ def _length_settings(request: PlanRequest) -> Iterator[dict[str, Setting]]:
 
 
 def _packing_settings(request: PlanRequest) -> Iterator[dict[str, Setting]]:
-    """Packs as long as the cutoff; shorter ones where no row is longer and nothing else needs the cutoff."""
+    """Packs as long as the cutoff, and shorter ones that hold every row, where nothing else depends on the cutoff."""
     for capacity in pack_capacities(request):
         packs = request_packs(request, capacity)
         if packs is None:
@@ -187,13 +221,13 @@ def _packing_settings(request: PlanRequest) -> Iterator[dict[str, Setting]]:
 
 
 def _micro_limit(request: PlanRequest) -> int:
-    """The largest micro-batch to try; on a machine whose pace is unknown, the one that is taken without a plan."""
+    """The largest micro-batch to try; where the machine's rates are unknown, the rendered recipe's."""
     limit = request.micro_limit or _LARGEST_MICRO_BATCH
     return limit if paced_gpu(request.hardware) else min(limit, request.batch.micro_batch)
 
 
 def _batches(request: PlanRequest, changes: Mapping[str, Setting]) -> Iterator[BatchPlan]:
-    """The batches to try: exact products of the effective batch; of packs, the number whose rows come nearest to it."""
+    """The batches to try: exact products of the effective batch, or of the number of packs that comes nearest to it."""
     if request.effective_batch is None or request.speed == "none" or ACCUMULATION_KEY in request.pinned:
         if PACKING_KEYS[0] not in changes:
             yield request.batch

@@ -1,4 +1,4 @@
-"""Bytes that a decoder layer keeps for its backward pass, and needs for a moment, a token. Pure arithmetic.
+"""Activation memory of a decoder layer: bytes a token that it keeps for the backward pass, and its working memory.
 
 Counted from the code that runs: transformers 5's decoder layers, PEFT's LoRA layers, bitsandbytes' and Liger's kernels.
 What autograd saves of each operation is what its backward formula reads.
@@ -12,20 +12,20 @@ from lfwrap.model.shapes import LinearShape, ModelFacts
 from lfwrap.plan.inputs.train_settings import INT8, Precision, TrainSettings, is_attention
 
 _FP32 = 4
-# As lfwrap_worker/speed/loss.py asks Liger's fused loss for chunks.
+# Rows of a chunk, as lfwrap_worker/speed/loss.py sets them for Liger's fused loss.
 _EXTENSION_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class LayerBytes:
-    """Bytes a token of one decoder layer.
+    """Bytes of one decoder layer for each token.
 
     Attributes:
         norms: inputs of the norms: fp32 copies, or with Liger the inputs as they are.
         inputs: inputs of the linear layers that their gradients (or the adapter's) read, dropout masks included.
         attention: queries, keys, values, output and row statistics.
-        mlp: what the MLP's activation and product read; of a mixture of experts, the routed tokens.
-        working: what lives for a moment at the layer's widest point, the MLP's last matrix.
+        mlp: inputs of the MLP's activation and product; of a mixture of experts, the routed tokens.
+        working: temporaries at the layer's widest point, the MLP's last matrix; the others are kept.
     """
 
     norms: int
@@ -36,12 +36,22 @@ class LayerBytes:
 
     @property
     def saved(self) -> int:
-        """All that is kept."""
+        """Bytes a token that the forward pass keeps for the backward pass."""
         return self.norms + self.inputs + self.attention + self.mlp
 
 
 def layer_bytes(model: ModelFacts, settings: TrainSettings) -> LayerBytes:
-    """Count a layer's bytes a token, but for what grows with the square of the length."""
+    """The bytes of one decoder layer for each token, without what grows with the square of the length.
+
+    Example:
+        Norms keep two fp32 inputs of 3,584 numbers; the MLP keeps gate, up and activated gate of 18,944 numbers in
+        bf16.
+
+        >>> from lfwrap.plan.sample import sample_model
+        >>> layer = layer_bytes(sample_model(), TrainSettings("lora", 4, 1024, rank=8))
+        >>> layer.norms == 4 * 2 * 3584, layer.mlp == 2 * 3 * 18944
+        (True, True)
+    """
     return LayerBytes(
         norms=_norms(model, settings),
         inputs=_inputs(model, settings),
@@ -52,11 +62,19 @@ def layer_bytes(model: ModelFacts, settings: TrainSettings) -> LayerBytes:
 
 
 def square_bytes(model: ModelFacts, settings: TrainSettings) -> int:
-    """Bytes of one layer that grow with the square of the length: attention weights where no fused kernel exists.
+    """Bytes of one layer that grow with the square of the length: masks, and attention weights without a fused kernel.
 
-    Gemma 2 caps them, which fused kernels can't: the engine takes transformers' own code, and autograd keeps the cap's
-    result, the fp32 softmax and its 16-bit copy. Elsewhere rows that differ in length take a mask, which each layer's
-    kernel turns from truth values into numbers and keeps; or, without fused kernels, a batch of equal ones may come.
+    Gemma 2 caps attention weights, which fused kernels can't: the engine runs transformers' own code, and autograd
+    keeps the cap's result, the fp32 softmax and its 16-bit copy. In other models rows that differ in length take a
+    mask, which each layer's kernel turns from truth values into numbers and keeps; without fused kernels, rows of equal
+    length keep fp32 attention weights.
+
+    Example:
+        A mask for padding in bf16: 2 bytes for each pair of tokens.
+
+        >>> from lfwrap.plan.sample import sample_model
+        >>> square_bytes(sample_model(), TrainSettings("lora", 4, 1024, rank=8, padded=True)) == 2 * 4 * 1024**2
+        True
     """
     entries = settings.micro_batch * settings.seq_len_tokens**2
     if model.attention_softcap:
@@ -70,7 +88,16 @@ def square_bytes(model: ModelFacts, settings: TrainSettings) -> int:
 
 
 def mask_bytes(settings: TrainSettings) -> int:
-    """The block mask of packed rows, and its copy on the GPU; a mask for padding has a byte an entry."""
+    """Bytes of a micro-batch's attention mask, which all layers share: 1 for each pair of tokens of padded rows.
+
+    The block mask of packed rows has numbers of the computing type, and a copy while it comes to the GPU.
+
+    Example:
+        >>> mask_bytes(TrainSettings("lora", 4, 1024, rank=8, padded=True)) == 4 * 1024**2
+        True
+        >>> mask_bytes(TrainSettings("lora", 4, 1024, rank=8, packing=True)) == 2 * 2 * 4 * 1024**2
+        True
+    """
     entries = settings.micro_batch * settings.seq_len_tokens**2
     if settings.has_block_mask:
         return 2 * settings.compute_bytes * entries
@@ -78,9 +105,17 @@ def mask_bytes(settings: TrainSettings) -> int:
 
 
 def fused_loss_rows(model: ModelFacts, settings: TrainSettings) -> int:
-    """Rows that Liger's fused loss takes at a time: as many logits as the hidden states have numbers.
+    """Tokens whose logits Liger's fused loss computes at a time: about as many logits as hidden states have numbers.
 
-    The extension asks for so many times as many that they are 1024 rows at the most, where Liger would not take more.
+    They are tokens ÷ ⌈vocabulary ÷ hidden size⌉, rounded up to a power of two. The extension asks for 1024 where that
+    is less.
+
+    Example:
+        ⌈152,064 ÷ 3,584⌉ is 43, and 4,096 ÷ 43 rounds up to 128.
+
+        >>> from lfwrap.plan.sample import sample_model
+        >>> fused_loss_rows(sample_model(), TrainSettings("lora", 4, 1024, rank=8, liger=True))
+        128
     """
     slices = -(-model.vocab_size // model.hidden_size)
     rows = 1 << max(0, (-(-settings.tokens // slices) - 1).bit_length())
@@ -88,7 +123,7 @@ def fused_loss_rows(model: ModelFacts, settings: TrainSettings) -> int:
 
 
 def _norms(model: ModelFacts, settings: TrainSettings) -> int:
-    """RMS norms: transformers squares and scales an fp32 copy; a trained weight also keeps the scaled one."""
+    """RMS norms: transformers squares and scales an fp32 copy; with a trained weight the scaled one is kept, too."""
     widths = model.norms_per_layer * model.hidden_size
     heads = model.q_size + model.kv_size if model.qk_norm else 0
     if settings.fuses_layers:
@@ -100,11 +135,11 @@ def _norms(model: ModelFacts, settings: TrainSettings) -> int:
 def _inputs(model: ModelFacts, settings: TrainSettings) -> int:
     """Inputs of linear layers.
 
-    PEFT casts the input of each adapted layer to the adapter's fp32, and autocast back: one copy a layer. With
-    bitsandbytes, all in one type, or lfwrap's extension, layers share their input, unless dropout gives each its own,
-    or autocast casts it, as it comes from norms in fp32.
-    The inputs of o_proj and down_proj are the attention's output and the MLP's product, which others may keep already.
-    LLM.int8 keeps the input of every layer itself, with an adapter or without: dropout's copies come on top.
+    PEFT casts the input of each adapted layer to the adapter's fp32, and autocast casts it back: one copy for each
+    layer. With bitsandbytes, with all numbers in one type, and with lfwrap's extension, layers share their input,
+    unless dropout gives each its own, or autocast casts it because it comes from norms in fp32. The inputs of o_proj
+    and down_proj are the attention's output and the MLP's product, which others may keep already. LLM.int8 keeps the
+    input of every layer itself, with an adapter or without: dropout's copies come on top.
     """
     if not settings.is_lora:
         own_casts = settings.precision is Precision.MIXED
@@ -132,10 +167,10 @@ def _shared(layers: list[LinearShape]) -> list[LinearShape]:
 
 
 def _attention(model: ModelFacts, settings: TrainSettings) -> int:
-    """Queries, keys, values, output, a log-sum a head; with a mask keys and values are repeated for each query head.
+    """Queries, keys, values, output, a log-sum for each head; a mask repeats keys and values for each query head.
 
-    Compiled, packs with a mask took from nothing to 4 bytes a hidden number more, on H200s: half of that is reckoned.
-    Without fused kernels the output is another tensor than o_proj's input: no more is kept of it.
+    Compiled, packs with a mask took 0 to 4 bytes more for each hidden number, on H200s: half of that is assumed.
+    Without fused kernels the output is another tensor than o_proj's input, and is not kept.
     """
     keys = model.q_size if settings.has_mask else model.kv_size
     kept = settings.compute_bytes * model.hidden_size if settings.is_compiled and settings.has_mask else 0

@@ -32,7 +32,7 @@ class MemoryTerm:
     in_peak: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
+        """The values that ``--json`` prints."""
         return asdict(self)
 
 
@@ -62,7 +62,7 @@ class MemoryEstimate:
         return sum(term.bytes for term in self.terms)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
+        """The values that ``--json`` prints."""
         return {
             "terms": [term.to_json() for term in self.terms],
             "peak_allocated_bytes": self.peak_allocated_bytes,

@@ -1,7 +1,7 @@
-"""Memory of one GPU, term by term: what lives all through the training, and what comes on top at the widest moment.
+"""The peak memory of one GPU, term by term: what is persistent, and what comes on top in the widest phase of a step.
 
-Pure: model facts × settings → `MemoryEstimate`. Terms are counted from what the code allocates; the few constants that
-can't be derived are fitted on the calibration half of benchmarks/memory, and say so.
+Terms are counted from what the code allocates; the few constants that can't be derived are fitted on the calibration
+half of benchmarks/memory, and say so.
 """
 
 from __future__ import annotations
@@ -22,22 +22,29 @@ from lfwrap.plan.memory.estimate import (
 from lfwrap.plan.memory.persistent import persistent_terms
 from lfwrap.plan.memory.transient import transient_terms
 
-# Fitted on the calibration half (benchmarks/memory/check.py prints what comes of them).
+# Fitted on the calibration half (benchmarks/memory/check.py prints how well they hold).
 _CONTEXT_BYTES = 870_000_000
 _SLACK_SHARE = 0.08
 _LEAST_SLACK_BYTES, _MOST_SLACK_BYTES = 600_000_000, 4_000_000_000
-# On two H200s: what the driver gave out besides the context, and what the allocator held more of under each ZeRO stage.
+# Measured on two H200s: what the driver gave out besides the context, and by how much the allocator held more under
+# each ZeRO stage.
 _NCCL_BYTES, _DEEPSPEED_BYTES = 850_000_000, 500_000_000
 _ZERO_SLACK_BYTES = {2: 1_000_000_000, 3: 2_000_000_000}
 
 
 def estimate_memory(model: ModelFacts, settings: TrainSettings, kind: DeviceKind = DeviceKind.CUDA) -> MemoryEstimate:
-    """Estimate what one GPU needs at its widest moment.
+    """Estimate the memory that one GPU needs in the widest phase of a step.
 
     Args:
         model: the model's shapes.
-        settings: the settings.
-        kind: the device; context and slack are CUDA's.
+        settings: the settings, with the length of the longest rows.
+        kind: the device; on a CPU and on Apple's GPUs there is no CUDA context.
+
+    Example:
+        >>> from lfwrap.plan.sample import sample_model
+        >>> estimate = estimate_memory(sample_model(), TrainSettings("lora", 4, 1024, rank=8))
+        >>> estimate.phase, estimate.phases[estimate.phase] == estimate.peak_allocated_bytes
+        ('loss backward', True)
     """
     persistent = persistent_terms(model, settings)
     phases = transient_terms(model, settings)
@@ -54,7 +61,7 @@ def estimate_memory(model: ModelFacts, settings: TrainSettings, kind: DeviceKind
 
 
 def _outside_terms(model: ModelFacts, settings: TrainSettings, kind: DeviceKind, peak_bytes: int) -> list[MemoryTerm]:
-    """What the device must have besides live tensors."""
+    """What the device must hold besides live tensors: the allocator's slack, the CUDA context, NCCL's buffers."""
     if kind in {DeviceKind.CPU, DeviceKind.MPS}:
         slack = MemoryTerm(
             "slack",

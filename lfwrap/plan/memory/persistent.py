@@ -1,4 +1,4 @@
-"""Memory that lives from the first update to the last: weights, gradients, optimizer states. Pure arithmetic."""
+"""Persistent memory, from the first update to the last: weights, gradients, optimizer states."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ _ZERO_PAPER = "DeepSpeed's documentation of ZeRO"
 
 
 def weights_bytes(model: ModelFacts, settings: TrainSettings) -> int:
-    """Bytes of the base model as it lies in memory, before any sharding."""
+    """Bytes of the base model in memory, before any sharding.
+
+    NF4 has 4 bits a weight of the linear layers, and for each block of 64 an fp32 scale, which double quantisation cuts
+    to a byte and 4 ÷ 256 bytes (QLoRA, section 3). LLM.int8 has a byte a weight and an fp32 scale for each output.
+
+    Example:
+        >>> from lfwrap.plan.sample import sample_model
+        >>> weights_bytes(sample_model(), TrainSettings("lora", 4, 1024, rank=8)) == 2 * 7_615_616_512
+        True
+    """
     number = settings.weight_bytes
     if not settings.quantization_bit:
         return number * model.parameters
@@ -28,17 +37,37 @@ def weights_bytes(model: ModelFacts, settings: TrainSettings) -> int:
 
 
 def adapter_bytes(model: ModelFacts, settings: TrainSettings) -> int:
-    """Bytes of the adapter's weights: what a checkpoint of it takes on disk, too."""
+    """Bytes of the adapter's weights, in memory and in a checkpoint: rank × Σ(in + out) of the targets × their type.
+
+    Example:
+        >>> from lfwrap.plan.sample import sample_model
+        >>> one_layer = 2 * (3584 + 3584) + 2 * (3584 + 512) + 3 * (3584 + 18944)
+        >>> adapter_bytes(sample_model(), TrainSettings("lora", 4, 1024, rank=8)) == 4 * 8 * 28 * one_layer
+        True
+    """
     return settings.adapter_parameters(model) * settings.trainable_bytes
 
 
 def shards(settings: TrainSettings, stage: int) -> int:
-    """Processes that share what the given ZeRO stage shares."""
+    """The number of processes that share what ZeRO shares from ``stage`` on; 1 where the stage in use is lower.
+
+    Example:
+        >>> settings = TrainSettings("full", 1, 1024, world_size=8, zero_stage=2)
+        >>> shards(settings, GRADIENTS_SHARED), shards(settings, WEIGHTS_SHARED)
+        (8, 1)
+    """
     return settings.world_size if (settings.zero_stage or 0) >= stage else 1
 
 
 def persistent_terms(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
-    """What lives from the first update to the last."""
+    """The terms that one GPU holds from the first update to the last.
+
+    Example:
+        >>> from lfwrap.plan.sample import sample_model
+        >>> terms = persistent_terms(sample_model(), TrainSettings("lora", 4, 1024, rank=8, accumulation=4))
+        >>> [term.name for term in terms]
+        ['base weights', 'adapter weights', 'optimizer states', 'gradients', 'workspaces']
+    """
     holds = MEASURED_ON_TWO if settings.is_sharded else MEASURED
     in_ram = settings.offload and settings.zero_stage == WEIGHTS_SHARED
     parts = shards(settings, WEIGHTS_SHARED)
@@ -68,7 +97,14 @@ def _optimizer_term(model: ModelFacts, settings: TrainSettings) -> MemoryTerm:
 
 
 def gradient_terms(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
-    """Gradients that live all through; none where an update has one micro-batch: those come as activations go."""
+    """The persistent gradients; none where an update has one micro-batch, whose gradients come as activations go.
+
+    Example:
+        >>> from lfwrap.plan.sample import sample_model
+        >>> settings = TrainSettings("lora", 4, 1024, rank=8, accumulation=4)
+        >>> [term.bytes for term in gradient_terms(sample_model(), settings)] == [4 * 20_185_088]
+        True
+    """
     if settings.accumulation == 1 and settings.zero_stage is None and settings.world_size == 1:
         return []
     parts = shards(settings, GRADIENTS_SHARED)
@@ -79,7 +115,7 @@ def gradient_terms(model: ModelFacts, settings: TrainSettings) -> list[MemoryTer
 
 
 def _communication_terms(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
-    """DDP's buckets: a copy of all gradients. What ZeRO takes comes and goes, and stands with the moments."""
+    """DDP's buckets: a copy of all gradients. What ZeRO needs comes and goes, and counts as transient."""
     if settings.world_size == 1 or settings.is_sharded:
         return []
     size = settings.trainable_parameters(model) * settings.trainable_bytes

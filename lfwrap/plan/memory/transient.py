@@ -1,4 +1,4 @@
-"""Memory that comes on top at the widest moments of a step: a layer at work, or the loss. Pure arithmetic."""
+"""Transient memory: what comes on top of the persistent terms in the phases of a step that may be the widest."""
 
 from __future__ import annotations
 
@@ -9,17 +9,28 @@ from lfwrap.plan.memory.estimate import MEASURED, MEASURED_ON_TWO, NOT_MEASURED,
 from lfwrap.plan.memory.persistent import WEIGHTS_SHARED, gradient_terms, weights_bytes
 
 _FP32 = 4
-# As the DeepSpeed files that lfwrap renders say.
+# As in the DeepSpeed configurations that lfwrap renders.
 _ZERO2_BUCKET_ELEMENTS = 500_000_000
 _ZERO3_LIVE_ELEMENTS = 1_000_000_000
 _ZERO3_GROUP_ELEMENTS = 1_000_000_000
-# Fitted on two H200s: what an update takes besides the states, a number.
+# Fitted on two H200s: bytes that an update needs besides the states, for each number of a process's share.
 _UPDATE_BYTES = 6
 _AUTOGRAD = "what autograd keeps of each operation"
 
 
 def transient_terms(model: ModelFacts, settings: TrainSettings) -> dict[str, list[MemoryTerm]]:
-    """The phases of a step in which memory may peak: phase → what it needs on top of the persistent terms."""
+    """The phases of a step in which memory may peak: phase → its terms on top of the persistent ones.
+
+    Example:
+        The loss over all logits keeps 10 bytes for each: in bf16, in fp32, and the log-probability.
+
+        >>> from lfwrap.plan.sample import sample_model
+        >>> phases = transient_terms(sample_model(), TrainSettings("lora", 4, 1024, rank=8))
+        >>> list(phases)
+        ['layer', 'loss forward', 'loss backward']
+        >>> phases["loss forward"][-1].bytes == 10 * 4 * 1024 * 152_064
+        True
+    """
     phases = {"layer": _layer_phase(model, settings)}
     if settings.liger:
         phases["loss"] = _fused_loss_phase(model, settings)
@@ -63,9 +74,9 @@ def _with_shared(
 
 
 def _gathered_term(model: ModelFacts, settings: TrainSettings, *, has_gradients: bool) -> MemoryTerm:
-    """Weights gathered from the other processes: a few layers' at a time.
+    """Weights gathered from the other processes: those of a few layers at a time.
 
-    Going backward, frozen layers are not given back: at the first layer all of them are gathered.
+    In the backward pass frozen layers are not released: at the first layer all of them are gathered.
     """
     if settings.is_lora and has_gradients:
         size = settings.weight_bytes * (model.linear_weights + model.expert_parameters)
@@ -77,7 +88,7 @@ def _gathered_term(model: ModelFacts, settings: TrainSettings, *, has_gradients:
 
 
 def _kept_term(model: ModelFacts, settings: TrainSettings) -> MemoryTerm:
-    """What the forward pass leaves for the backward pass."""
+    """What the forward pass keeps for the backward pass: the layers' inputs, or all activations."""
     if settings.checkpointing:
         layers = 1 if settings.offload_checkpoints else model.num_layers
         size = layers * settings.tokens * model.hidden_size * settings.residual_bytes
@@ -108,7 +119,7 @@ def _matrix_numbers(model: ModelFacts, settings: TrainSettings) -> int:
 
 
 def _frozen_copies(model: ModelFacts, settings: TrainSettings) -> int:
-    """Frozen numbers of all layers that autocast casts and autograd keeps so for the backward pass.
+    """Frozen numbers of all layers that autocast casts, and whose copies autograd keeps for the backward pass.
 
     The extension casts those of its layers for each pass. bitsandbytes' layers have a type of their own.
     """
@@ -129,7 +140,7 @@ def _mask_term(settings: TrainSettings) -> MemoryTerm:
 
 
 def _layer_phase(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
-    """One layer at its widest: the last one going forward, or the first one recomputed."""
+    """One layer at its widest: the last one of the forward pass, or the first one that is recomputed."""
     layer, tokens = layer_bytes(model, settings), settings.tokens
     widest = max((linear.weights for linear in model.linears), default=0)
     working = tokens * layer.working
@@ -162,10 +173,11 @@ def _layer_phase(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]
 
 
 def _growing_gradients(model: ModelFacts, settings: TrainSettings, kept_bytes: int) -> MemoryTerm:
-    """Gradients of an update's only micro-batch: they come layer by layer, while what the forward pass kept goes.
+    """Gradients of an update's only micro-batch: they grow layer by layer, while kept activations are released.
 
-    Both change by the same share a layer, so the widest point is at one end: all is kept and one layer has its
-    gradients; or all have, and the first layer's input is left. An untied output layer has its gradient throughout.
+    Both change by the same amount for each layer, so the widest point is at one end: all activations are kept and one
+    layer has its gradients; or all layers have them, and the first layer's input is left. An untied output layer has
+    its gradient all the time.
     """
     head = 0 if settings.is_lora or model.tied_embeddings else settings.trainable_bytes * model.embedding_parameters
     layers = _layer_gradients(model, settings)
@@ -184,7 +196,7 @@ def _layer_gradients(model: ModelFacts, settings: TrainSettings) -> int:
 
 
 def _quantized_working(model: ModelFacts, settings: TrainSettings, widest: int) -> int:
-    """At the MLP's last matrix going backward: its weights restored, or the gradients of base and adapter side by side.
+    """At the MLP's last matrix in the backward pass: its restored weights, or the gradients of base and adapter.
 
     An adapter with dropout has an input of its own, freed before the base's gradient comes.
     """
@@ -197,7 +209,7 @@ def _quantized_working(model: ModelFacts, settings: TrainSettings, widest: int) 
 
 
 def _gradients_side_by_side(model: ModelFacts, settings: TrainSettings) -> int:
-    """What the base and the adapter each give back to the MLP's product, and the gradient that both come from."""
+    """The gradients that base and adapter each give to the MLP's product, and the gradient that both come from."""
     return settings.linear_bytes * settings.tokens * (2 * model.intermediate_size + model.hidden_size)
 
 
@@ -234,10 +246,10 @@ def _logits_phase(model: ModelFacts, settings: TrainSettings, *, backward: bool)
 
 
 def _fused_loss_phase(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
-    """Liger's fused loss: a slice of the logits at a time, gradients at once."""
+    """Liger's fused loss: the logits of some tokens at a time, and their gradients at once."""
     rows = fused_loss_rows(model, settings)
     logits = rows * model.vocab_size * settings.compute_bytes
-    states = 3 if settings.is_extended else 2  # those of supervised tokens are copied: all of them, at the most
+    states = 3 if settings.is_extended else 2  # those of supervised tokens are copied: at most all of them
     kept = states * settings.tokens * model.hidden_size * settings.residual_bytes
     cast = _matrix_numbers(model, settings) + (
         0 if settings.is_lora else model.embedding_parameters
@@ -264,7 +276,7 @@ def _evaluation_term(model: ModelFacts, settings: TrainSettings) -> MemoryTerm:
 
 
 def _embedding_phase(model: ModelFacts, settings: TrainSettings) -> list[MemoryTerm]:
-    """The end of the backward pass when all is trained: a dense gradient of the embedding, and of the tied output."""
+    """The end of the backward pass of full training: dense gradients of embedding and tied output layer."""
     copies = 2 if model.tied_embeddings else 1
     size = copies * model.embedding_parameters * settings.trainable_bytes
     incoming = settings.tokens * model.hidden_size * settings.residual_bytes

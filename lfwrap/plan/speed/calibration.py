@@ -1,7 +1,8 @@
-"""What runs on one's own machine measured, and what it changes in an estimate. Pure arithmetic.
+"""Measurements of earlier runs on this machine, and how they correct an estimate.
 
-A measurement belongs to one kind of GPU and one set of versions. What lies outside the allocator, and the pace, is the
-machine's: it corrects every plan there. The peak is the model's and the settings': it corrects plans of the same kind.
+A measurement belongs to one kind of GPU and one set of versions. Memory outside the allocator and the pace depend on
+the
+machine: they correct every plan there. The peak depends on model and settings: it corrects plans of the same kind.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from lfwrap.plan.memory.estimate import CONTEXT_TERM, SLACK_TERM, MemoryEstimate
 from lfwrap.plan.speed.throughput import SpeedEstimate
 
 _SOURCE = "lfwrap plan --calibrate"
-# Corrections beyond this are no correction: something else is wrong.
+# A run that deviates by more than this part is not used: something else is wrong there.
 _MOST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one run measured beside what was predicted of it.
+    """Memory and time of one run, measured and predicted.
 
     Attributes:
         device: the GPU's own name.
@@ -53,28 +54,39 @@ class Measurement:
 
     @property
     def peak_ratio(self) -> float:
-        """Measured by predicted peak."""
+        """Measured peak ÷ predicted peak."""
         return self.peak_allocated_bytes / self.predicted_peak_bytes
 
     @property
     def pace_ratio(self) -> float | None:
-        """Measured by predicted time of an update."""
+        """Measured ÷ predicted seconds of an update; None where one of them is unknown."""
         if not self.update_s or not self.predicted_update_s:
             return None
         return self.update_s / self.predicted_update_s
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The fields as JSON values."""
         return asdict(self)
 
 
 def model_key(model: ModelFacts) -> str:
-    """A model's shapes as one text, whatever it is called."""
+    """A model's shapes as one text, whatever its name.
+
+    Example:
+        >>> from lfwrap.plan.sample import sample_model
+        >>> model_key(sample_model())
+        'qwen2 28x3584x18944 v152064'
+    """
     return f"{model.architecture} {model.num_layers}x{model.hidden_size}x{model.intermediate_size} v{model.vocab_size}"
 
 
 def kind_key(settings: TrainSettings) -> str:
-    """What decides which terms there are, as one text: sizes are not in it."""
+    """The settings that decide which terms an estimate has, as one text; sizes are not in it.
+
+    Example:
+        >>> kind_key(TrainSettings("lora", 4, 1024, rank=8, liger=True))
+        'lora q0 mixed liger checkpointed'
+    """
     parts = (
         settings.method,
         f"q{settings.quantization_bit}",
@@ -93,13 +105,25 @@ def kind_key(settings: TrainSettings) -> str:
 def correct_memory(
     memory: MemoryEstimate, measured: Sequence[Measurement], model: ModelFacts, settings: TrainSettings
 ) -> MemoryEstimate:
-    """The estimate with what was measured on this machine put in.
+    """The estimate of memory, corrected by measurements on this machine.
 
     Args:
         memory: the estimate.
         measured: measurements of this kind of GPU with these versions.
         model: the model's shapes.
         settings: the settings.
+
+    Example:
+        A run of another model corrects only what lies outside the allocator.
+
+        >>> from lfwrap.plan.memory.peak import estimate_memory
+        >>> from lfwrap.plan.sample import sample_model
+        >>> settings = TrainSettings("lora", 4, 1024, rank=8)
+        >>> run = Measurement("H100", "", "another model", "", 10**10, 10**10, 10**10, 999_000_000, None, None, "run-1")
+        >>> estimate = estimate_memory(sample_model(), settings)
+        >>> corrected = correct_memory(estimate, [run], sample_model(), settings)
+        >>> [term.bytes for term in corrected.terms if term.name == CONTEXT_TERM]
+        [999000000]
     """
     if not measured:
         return memory
@@ -119,7 +143,7 @@ def _measured_outside(term: MemoryTerm, measured: Sequence[Measurement]) -> Memo
 
 
 def _measured_slack(term: MemoryTerm, same: Measurement) -> MemoryTerm:
-    """At least what the allocator held beyond the peak, in proportion to the peak."""
+    """The slack, at least as large as what the allocator of that run held beyond its peak."""
     slack = same.peak_reserved_bytes - same.peak_allocated_bytes
     if term.name != SLACK_TERM or slack <= term.bytes:
         return term
@@ -135,7 +159,24 @@ def _difference_term(memory: MemoryEstimate, same: Measurement) -> MemoryTerm:
 def correct_speed(
     speed: SpeedEstimate | None, measured: Sequence[Measurement], model: ModelFacts, settings: TrainSettings
 ) -> SpeedEstimate | None:
-    """The pace with what was measured on this machine put in: by the same model and kernels, else by all there is."""
+    """The estimate of speed, corrected by runs of the same model and kernels; else by the median of all runs.
+
+    Args:
+        speed: the estimate; None where the machine's rates are unknown.
+        measured: measurements of this kind of GPU with these versions.
+        model: the model's shapes.
+        settings: the settings.
+
+    Example:
+        A run took twice as long as predicted.
+
+        >>> from lfwrap.plan.sample import sample_model
+        >>> settings = TrainSettings("lora", 4, 1024, rank=8)
+        >>> run = Measurement("H100", "", "another model", "", 10**10, 10**10, 10**10, 10**9, 1.0, 2.0, "run-1")
+        >>> speed = SpeedEstimate(0.5, 4.0, 8192.0, 8192.0, "fitted")
+        >>> correct_speed(speed, [run], sample_model(), settings).tokens_per_s
+        4096.0
+    """
     paces = [(each, each.pace_ratio) for each in measured]
     known = [(each, ratio) for each, ratio in paces if ratio is not None]
     if speed is None or not known:

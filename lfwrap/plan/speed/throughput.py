@@ -1,9 +1,9 @@
-"""Seconds of a micro-step and of an update. Pure arithmetic, fitted on the calibration half of benchmarks/memory.
+"""Seconds of a micro-step and of an update, by a model fitted on the calibration half of benchmarks/memory.
 
-A micro-step takes the longer of two: what the GPU computes and moves, and what Python takes to launch it (both overlap;
-the fourth power joins them smoothly). The GPU's part is the sum of products, at a part of its peak rate, and of all
-that passes through its memory between them, at a part of its bandwidth (`traffic`), so other GPUs are scaled by their
-published rates, which is said.
+A micro-step takes the longer of two times that overlap: the GPU's, and Python's to launch the kernels. They are joined
+smoothly, as the fourth root of the sum of their fourth powers. The GPU's time is the sum of the products, at a part of
+its peak rate, and of the memory traffic between them (`memory_traffic`), at a part of its bandwidth. Other GPUs are
+scaled by their published rates, and the estimate says so.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _COMPILED_SHARE = 0.4
 
 @dataclass(frozen=True, slots=True)
 class SpeedConstants:
-    """Fitted on the calibration half of benchmarks/memory by its fit_speed.py; nothing else is fitted.
+    """The fitted constants of the time model, from benchmarks/memory/fit_speed.py; nothing else is fitted.
 
     The first ones say how many times as long work takes as at the GPU's published peak rates.
 
@@ -52,19 +52,20 @@ class SpeedConstants:
         matrices: products of weights.
         attention: the fused causal kernel.
         masked_attention: the kernel that takes a mask.
-        traffic: what passes through memory between products.
+        traffic: memory traffic between products.
         logits: the loss over all logits at once.
-        restoring: NF4 weights written out.
+        restoring: restoring quantised weights to 16 bit.
         layer_forward_s: seconds to launch one forward pass of a layer of Llama or Qwen2.
-        layer_backward_s: its backward pass.
-        operation_s: a further operation of a layer, a pass.
-        liger_launch_s: what Liger's kernels, launched from Python, take longer than torch's own, a layer and pass.
-        adapter_forward_s: an adapter going forward.
-        adapter_backward_s: an adapter going backward.
-        nf4_launch_s: what an NF4 layer takes besides, a pass.
-        int8_launch_s: what an int8 layer takes besides, a pass.
-        cast_launch_s: what a trained fp32 layer takes besides, a pass.
-        micro_step_launch_s: what a micro-step takes besides: collating, embedding, loss, clipping.
+        layer_backward_s: seconds to launch its backward pass.
+        operation_s: seconds of a further operation, for each layer and pass.
+        liger_launch_s: seconds that Liger's kernels, launched from Python, take longer than torch's, for each layer and
+            pass.
+        adapter_forward_s: seconds to launch the forward pass of an adapter.
+        adapter_backward_s: seconds to launch the backward pass of an adapter.
+        nf4_launch_s: extra seconds of an NF4 layer, for each pass.
+        int8_launch_s: extra seconds of an int8 layer, for each pass.
+        cast_launch_s: extra seconds of a trained fp32 layer, for each pass.
+        micro_step_launch_s: seconds of the rest of a micro-step: collating, embedding, loss, clipping.
         pack_s: seconds to put a micro-batch of packs together.
         mask_entry_s: seconds to make an entry of its block mask, on the CPU.
         gather_s: seconds to gather one tensor under ZeRO-3, whatever its size.
@@ -96,14 +97,14 @@ FITTED = SpeedConstants()
 
 @dataclass(frozen=True, slots=True)
 class SpeedEstimate:
-    """How fast it goes.
+    """Time and throughput of a training.
 
     Attributes:
         micro_step_s: seconds of a micro-batch.
         step_s: seconds of an update.
-        tokens_per_s: tokens of the data that all GPUs train on a second, padding left out.
-        padded_tokens_per_s: tokens that pass through the model, padding included.
-        basis: what the estimate rests on.
+        tokens_per_s: tokens of the data for each second, on all GPUs together, without padding.
+        padded_tokens_per_s: the same with padding: tokens that pass through the model.
+        basis: what the estimate rests on, in words.
     """
 
     micro_step_s: float
@@ -113,7 +114,7 @@ class SpeedEstimate:
     basis: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
+        """The values that ``--json`` prints."""
         return {
             "micro_step_s": self.micro_step_s,
             "step_s": self.step_s,
@@ -136,14 +137,22 @@ def estimate_speed(
 
     Args:
         model: the model's shapes.
-        settings: the settings; the length is that of a typical micro-batch here, not of the longest.
+        settings: the settings; their length is that of a typical micro-batch here, not of the longest.
         gpu: the slowest GPU.
-        real_share: the part of the tokens that is no padding.
-        interconnect: how the GPUs are linked.
-        constants: how fast this kind of work goes.
+        real_share: the part of the tokens that is not padding.
+        interconnect: how the GPUs are linked: ``nvlink``, ``pcie``, ``unified`` or ``none``.
+        constants: the fitted constants.
 
     Returns:
-        None where the GPU's rates are unknown.
+        The estimate; None where the GPU's rates are unknown.
+
+    Example:
+        >>> from lfwrap.hardware.profile import catalog_machine
+        >>> from lfwrap.plan.sample import sample_model
+        >>> settings = TrainSettings("lora", 4, 1024, rank=8, accumulation=8)
+        >>> speed = estimate_speed(sample_model(), settings, catalog_machine("h100-80gb").gpus[0])
+        >>> round(speed.tokens_per_s * speed.step_s) == 8 * 4 * 1024
+        True
     """
     if gpu is None or not gpu.compute_flops or not gpu.bandwidth_bytes_per_s:
         return None
@@ -162,11 +171,22 @@ def estimate_speed(
 def micro_step_s(model: ModelFacts, settings: TrainSettings, gpu: Gpu, constants: SpeedConstants = FITTED) -> float:
     """Seconds of one micro-batch, without the update.
 
-    LLM.int8 asks at each layer of a forward pass whether there are outliers, and waits for the answer: there, launching
+    LLM.int8 asks in each layer of a forward pass whether there are outliers, and waits for the answer: there, launching
     and computing do not overlap.
 
     Raises:
         ZeroDivisionError: the GPU's rates are unknown.
+
+    Example:
+        It takes longer than the products of frozen weights at the peak rate: two forward passes under checkpointing and
+        one backward pass, of two operations for each weight and token.
+
+        >>> from lfwrap.hardware.profile import catalog_machine
+        >>> from lfwrap.plan.sample import sample_model
+        >>> model, gpu = sample_model(), catalog_machine("h100-80gb").gpus[0]
+        >>> products = 3 * 2 * 4 * 1024 * model.linear_weights / gpu.compute_flops
+        >>> products < micro_step_s(model, TrainSettings("lora", 4, 1024, rank=8), gpu) < 4 * products
+        True
     """
     passes = 2 if settings.checkpointing else 1
     work = _passes_s(model, settings, gpu, constants)
@@ -189,14 +209,16 @@ def _longer(gpu_s: float, python_s: float) -> float:
 def _launch_s(
     model: ModelFacts, settings: TrainSettings, *, forward_passes: int, chunks: int, constants: SpeedConstants = FITTED
 ) -> Passes:
-    """Seconds to launch all forward passes, and the loss and the backward pass.
+    """Seconds in which Python launches the kernels of a micro-step: the floor under small models and short batches.
+
+    Fitted on hosts of H100s and H200s; a slower processor takes longer.
 
     Args:
         model: the model's shapes.
         settings: the settings.
-        forward_passes: passes going forward: two under checkpointing.
-        chunks: of the fused loss.
-        constants: what an operation takes.
+        forward_passes: forward passes: two under checkpointing.
+        chunks: chunks of the fused loss; 0 without it.
+        constants: the fitted constants.
     """
     further = _NORM_OPERATIONS * (model.norms_per_layer + 2 * model.qk_norm - _USUAL_NORMS)
     further += _EAGER_OPERATIONS if model.attention_softcap else 0
@@ -218,9 +240,9 @@ def _launch_s(
 def _passes_s(model: ModelFacts, settings: TrainSettings, gpu: Gpu, constants: SpeedConstants) -> Passes:
     """Seconds that the GPU takes for one forward pass through all layers, and for the backward pass.
 
-    Two operations a weight and token forward, two backward, two more where the weight is trained. Attention's backward
-    pass takes 2.5 times the forward one's. Compiled, rows with a mask get cuDNN's kernel on H200s: as fast as the
-    causal one, but it skips nothing.
+    Two operations for each weight and token in the forward pass, two in the backward pass, two more where the weight is
+    trained. Attention's backward pass has 2.5 times the operations of its forward pass. Compiled, rows with a mask get
+    cuDNN's kernel on H200s: as fast as the causal one, but it skips nothing.
     """
     weights, tokens = _layer_weights(model), settings.tokens
     product = 2.0 * tokens * constants.matrices * weights
@@ -239,7 +261,7 @@ def _passes_s(model: ModelFacts, settings: TrainSettings, gpu: Gpu, constants: S
 
 
 def _loss_s(model: ModelFacts, settings: TrainSettings, gpu: Gpu, constants: SpeedConstants) -> float:
-    """The output layer and the loss: chunks too small for the GPU's units are bound by reading the layer's weights."""
+    """Seconds of the output layer and the loss; small chunks are bound by reading the layer's weights."""
     trained = 2 if settings.is_lora else 3
     compute = 2.0 * trained * settings.tokens * model.embedding_parameters * constants.matrices / gpu.compute_flops
     if settings.liger:
@@ -254,7 +276,7 @@ def _layer_weights(model: ModelFacts) -> int:
 
 
 def _attention_operations(model: ModelFacts, settings: TrainSettings) -> float:
-    """Scores and values of one forward pass, half of them where the kernel skips what comes later."""
+    """Operations of attention in one forward pass: scores and values, half of them where a causal kernel skips."""
     if settings.attended_tokens:
         length = 0.5 * settings.attended_tokens
     else:
@@ -263,13 +285,13 @@ def _attention_operations(model: ModelFacts, settings: TrainSettings) -> float:
 
 
 def _pack_s(settings: TrainSettings, constants: SpeedConstants) -> float:
-    """The collator makes the block mask of packs on the CPU, entry by entry, before the update that it is for."""
+    """Seconds in which the collator puts packs together and makes their block mask on the CPU, entry by entry."""
     entries = settings.micro_batch * settings.seq_len_tokens**2 if settings.has_block_mask else 0
     return (constants.pack_s if settings.packing else 0.0) + constants.mask_entry_s * entries
 
 
 def _offload_s(model: ModelFacts, settings: TrainSettings) -> float:
-    """Layer inputs on their way to main memory and back."""
+    """Seconds in which layer inputs go to main memory and back over PCIe."""
     if not (settings.checkpointing and settings.offload_checkpoints):
         return 0.0
     moved = 2 * model.num_layers * settings.tokens * model.hidden_size * settings.residual_bytes
@@ -277,7 +299,7 @@ def _offload_s(model: ModelFacts, settings: TrainSettings) -> float:
 
 
 def _gather_s(model: ModelFacts, settings: TrainSettings, forward_passes: int, constants: SpeedConstants) -> float:
-    """ZeRO-3 gathers every tensor of a layer before each pass, one after the other.
+    """Seconds in which ZeRO-3 gathers every tensor of a layer before each pass, one after the other.
 
     Frozen ones stay gathered from the forward pass (the recomputed one) through the backward pass.
     """
@@ -290,13 +312,13 @@ def _gather_s(model: ModelFacts, settings: TrainSettings, forward_passes: int, c
 
 
 def _update_s(model: ModelFacts, settings: TrainSettings, gpu: Gpu, constants: SpeedConstants) -> float:
-    """AdamW over what is trained, or a process's share of it."""
+    """Seconds of AdamW over all trainable numbers, or over a process's share of them."""
     moved = update_traffic(model, settings) / shards(settings, GRADIENTS_SHARED)
     return constants.traffic * moved / gpu.bandwidth_bytes_per_s
 
 
 def _communication_s(model: ModelFacts, settings: TrainSettings, interconnect: str) -> float:
-    """All-reduce of the gradients an update; with ZeRO-3 the weights travel in each pass of each micro-batch, too."""
+    """Seconds in which gradients are all-reduced; with ZeRO-3 also the weights, in each pass of each micro-batch."""
     if settings.world_size == 1:
         return 0.0
     link = _LINK_BYTES_PER_S.get(interconnect, _LINK_BYTES_PER_S["pcie"])
