@@ -23,7 +23,9 @@ from lfwrap.hardware.load import load_hardware
 from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.plan import Plan
 from lfwrap.recipe.recipe import load_recipe
-from lfwrap.strategy.planning import Machine, plan_training
+from lfwrap.recipe.values import resolve_values
+from lfwrap.strategy.planning import Machine
+from lfwrap.strategy.strategy import plan_strategy
 from lfwrap.units import format_bytes, format_duration
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +50,8 @@ def make_best(machine: str, overrides: tuple[str, ...]) -> Plan | PlanError:
     hardware = load_hardware(machine.strip())
     recipe = load_recipe(ROOT / "recipes" / "paper.yaml", overrides, environ={})
     try:
-        planned = plan_training(recipe, load_engine_facts(), Machine(hardware, hardware.world_size), load_rows())
+        values = resolve_values(recipe, load_engine_facts(), hardware)
+        planned = plan_strategy(values, Machine(hardware, hardware.world_size), load_rows())
     except PlanError as error:
         return error
     assert planned.plan is not None

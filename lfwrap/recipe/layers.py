@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lfwrap.plan.request import Setting
 from lfwrap.recipe.recipe import Source
+
+_BY_HAND = frozenset({Source.RECIPE, Source.MODEL_PATH, Source.COMMAND_LINE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Value:
     instead_of: Any = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The value as ``--json`` prints it."""
         return {
             "key": self.key,
             "value": self.value,
@@ -40,21 +42,31 @@ class Value:
 
 
 class Layers:
-    """Layers of values, laid from the weakest to the strongest."""
+    """Layers of values, from the weakest to the strongest; never changed, only copied with a layer more."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: Iterable[tuple[Source, Mapping[str, Setting]]] = ()) -> None:
+        """Lay these layers, the weakest first."""
+        self._layers = tuple(layers)
         self._values: dict[str, Value] = {}
+        for source, settings in self._layers:
+            for key, (value, reason) in settings.items():
+                below = self._values.get(key)
+                is_changed = below is not None and below.source in _BY_HAND and below.value != value
+                self._values[key] = Value(key, value, source, reason, below.value if below and is_changed else None)
 
-    def lay(self, source: Source, values: Mapping[str, Setting]) -> None:
-        """Put a layer on top."""
-        for key, (value, reason) in values.items():
-            below = self._values.get(key)
-            by_hand = below is not None and below.source in {Source.RECIPE, Source.MODEL_PATH, Source.COMMAND_LINE}
-            changed = below is not None and by_hand and below.value != value
-            self._values[key] = Value(key, value, source, reason, below.value if below and changed else None)
+    def with_layer(self, source: Source, settings: Mapping[str, Setting], *, below: Source | None = None) -> Layers:
+        """These layers and one more: on top, or just below the first layer of another source."""
+        sources = [own for own, _ in self._layers]
+        place = len(sources) if below is None else sources.index(below)
+        return Layers((*self._layers[:place], (source, settings), *self._layers[place:]))
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of the strongest layer that has the key."""
+        """The value of the strongest layer that has the key.
+
+        >>> layers = Layers([(Source.RECIPE, {"bf16": Setting(True, "")})])
+        >>> layers.with_layer(Source.LIMIT, {"bf16": Setting(False, "no GPU")}).get("bf16")
+        False
+        """
         found = self._values.get(key)
         return default if found is None else found.value
 

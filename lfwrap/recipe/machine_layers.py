@@ -76,21 +76,28 @@ def checkpoint_layer(intent: Intent, layers: Layers) -> dict[str, Setting]:
     return layer
 
 
-def needs_deepspeed(intent: Intent, layers: Layers, processes: int, hardware: HardwareProfile) -> bool:
-    """Whether the block asks for DeepSpeed, and it would do something.
+def needs_deepspeed(stage: int | None, layers: Layers, processes: int, hardware: HardwareProfile) -> bool:
+    """Whether a ZeRO stage is asked for, and DeepSpeed would do something with it.
 
     Stage 0 shares nothing: on one process it is plain training. With fp16 it is left to DDP, which is the same
     arithmetic and scales the loss as the engine's own trainer does.
     """
-    if intent.zero_stage is None or hardware.kind is DeviceKind.MPS:
+    if stage is None or hardware.kind is DeviceKind.MPS:
         return False
-    return intent.zero_stage > 0 or (processes > 1 and not layers.get("fp16"))
+    return stage > 0 or (processes > 1 and not layers.get("fp16"))
 
 
-def hardware_notes(recipe: Recipe, layers: Layers, hardware: HardwareProfile) -> list[str]:
-    """What the machine means for the training."""
+def hardware_notes(layers: Layers, hardware: HardwareProfile, stage: int | None, *, uses_deepspeed: bool) -> list[str]:
+    """What the machine means for the training.
+
+    Args:
+        layers: the values.
+        hardware: the machine.
+        stage: the ZeRO stage that is asked for.
+        uses_deepspeed: whether lfwrap writes a DeepSpeed configuration for it.
+    """
     notes: list[str] = []
-    if recipe.intent.zero_stage == 0 and not layers.get("deepspeed"):
+    if stage == 0 and not (uses_deepspeed or layers.get("deepspeed")):
         notes.append(
             "zero_stage: 0 shares nothing between processes: trained without DeepSpeed, by the same arithmetic."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,15 @@ class Recipe:
     def datasets(self) -> tuple[str, ...]:
         """The names of the training and evaluation sets."""
         return split_names(self.engine_values.get("dataset")) + split_names(self.engine_values.get("eval_dataset"))
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The recipe as one mapping: its own keys, overrides and ``MODEL_PATH`` included, and its block."""
+        values = dict(self.engine_values)
+        if self.has_intent:
+            intent = dataclasses.asdict(self.intent)
+            values[BLOCK] = {key: value for key, value in intent.items() if value is not None}
+        return values
 
     @property
     def trains_unasked(self) -> bool:

@@ -21,6 +21,7 @@ from lfwrap.engine.worker_scripts import EXTENSION_FOLDER
 from lfwrap.errors import RecipeError
 from lfwrap.files import canonical_json, locked, sha256_bytes, write_text
 from lfwrap.recipe.inputs.files import dataset_entries, hash_inputs
+from lfwrap.recipe.recipe import Recipe
 from lfwrap.strategy.measured import engine_versions
 from lfwrap.strategy.planning import Machine
 from lfwrap.units import format_bytes
@@ -185,24 +186,21 @@ def write_entries(path: Path, entries: Sequence[LockEntry]) -> None:
     write_text(path, _HEADER + dump_yaml(body))
 
 
-def describe_key(
-    resolved: Mapping[str, Any], values: Mapping[str, Any], machine: Machine, engine: Engine, cwd: Path
-) -> LockKey:
+def describe_key(recipe: Recipe, machine: Machine, engine: Engine, cwd: Path) -> LockKey:
     """What a measurement made now would hold for.
 
     Args:
-        resolved: the recipe's own values with its block.
-        values: those that name its data: ``dataset``, ``dataset_dir``.
+        recipe: the recipe.
         machine: where it runs.
         engine: the engine there.
         cwd: the folder that relative paths count from.
     """
-    weighty = {key: value for key, value in resolved.items() if key not in _WITHOUT_WEIGHT}
+    weighty = {key: value for key, value in recipe.resolved.items() if key not in _WITHOUT_WEIGHT}
     return LockKey(
         machine=describe_machine(machine),
         versions=f"{engine_versions(engine)} lfwrap {__version__} extension {_extension_digest()}",
         recipe=_digest(weighty),
-        data=_digest(_data_state(values, cwd)),
+        data=_digest(_data_state(recipe, machine, cwd)),
     )
 
 
@@ -215,8 +213,11 @@ def describe_machine(machine: Machine) -> str:
     return f"{machine.world_size} × {gpu.name}, {format_bytes(gpu.memory_bytes)}, {hardware.interconnect}"
 
 
-def _data_state(values: Mapping[str, Any], cwd: Path) -> dict[str, Any]:
-    named = {key: values[key] for key in ("dataset", "dataset_dir") if values.get(key)}
+def _data_state(recipe: Recipe, machine: Machine, cwd: Path) -> dict[str, Any]:
+    """The content of the recipe's data sets, and how they are registered."""
+    folder = str(machine.dataset_dir) if machine.dataset_dir else recipe.engine_values.get("dataset_dir")
+    values = {"dataset": recipe.engine_values.get("dataset"), "dataset_dir": folder}
+    named = {key: value for key, value in values.items() if value}
     files = {what: file["sha256"] for what, file in hash_inputs(named, cwd, {}).items()}
     return {"files": files, "entries": dataset_entries(named, cwd)}
 

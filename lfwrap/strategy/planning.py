@@ -1,13 +1,11 @@
-"""From a recipe and a machine to a plan: what the planner is asked, and what its answer sets in the engine's YAML."""
+"""The machine that a recipe is planned for, and what the planner is asked of it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from lfwrap.engine.facts import EngineFacts
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import PlanError, PreflightError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
@@ -16,21 +14,20 @@ from lfwrap.model.shapes import ModelFacts
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.inputs.train_settings import TrainSettings, read_target
-from lfwrap.plan.plan import Plan, make_plan, predict_plan
 from lfwrap.plan.request import (
     ACCUMULATION_KEY,
+    CUTOFF_KEY,
     LIGER_KEY,
     LOADERS_KEY,
     MICRO_KEY,
     STAGE_KEY,
     PlanRequest,
-    Setting,
 )
 from lfwrap.plan.speed.calibration import Measurement
 from lfwrap.recipe.inputs.datasets import find_dataset_dir
 from lfwrap.recipe.inputs.row_lengths import measure_rows
 from lfwrap.recipe.recipe import Recipe, Source
-from lfwrap.recipe.render import Rendered, render_recipe
+from lfwrap.recipe.values import ResolvedValues
 from lfwrap.strategy.measured import load_measurements
 
 DEFAULT_CUTOFF = 2048
@@ -50,7 +47,8 @@ class Machine:
         world_size: processes.
         unavailable: keys that need a package or shared memory which is not there; they are no way to go.
         dataset_dir: where the recipe's data sets are registered; None where they can't be read here.
-        measured: what one's own runs measured on this kind of GPU.
+        measured: what the user's own runs measured on this kind of GPU.
+        engine: the engine that would train there; None where there is none.
     """
 
     hardware: HardwareProfile
@@ -58,53 +56,7 @@ class Machine:
     unavailable: frozenset[str] = frozenset()
     dataset_dir: Path | None = None
     measured: tuple[Measurement, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A recipe's plan, ready to be rendered.
-
-    Attributes:
-        plan: the plan; None where none could be made.
-        values: engine key → (value, reason): what the plan sets.
-        notes: what the person should know of it, or why there is none.
-    """
-
-    plan: Plan | None = None
-    values: Mapping[str, Setting] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-
-def plan_training(recipe: Recipe, facts: EngineFacts, machine: Machine, rows: RowLengths | None = None) -> Planned:
-    """The plan that a training of this recipe follows on this machine.
-
-    A recipe without the ``lfwrap:`` block, or with ``speed: none``, is left as it is: only a warning where it would not
-    fit. So is one whose model is unknown, or a training of a kind that is not modelled.
-
-    Args:
-        recipe: the recipe, found right by `check_recipe`.
-        facts: the engine's keys.
-        machine: where it shall run.
-        rows: lengths of the data's rows; None measures them, and where that can't be done plans for the cutoff.
-
-    Raises:
-        PlanError: nothing fits the GPUs; the hint names the nearest that does.
-    """
-    rendered = render_for_plan(recipe, facts, machine)
-    rows = rows or measure_rows(recipe, machine.dataset_dir, str(rendered.engine.get("template", "")))
-    try:
-        request = plan_request(recipe, rendered, machine, rows)
-    except PreflightError as error:
-        return Planned(notes=(f"No plan was made: {error.message}",))
-    if not may_change(request):
-        return _predicted(request)
-    try:
-        plan = make_plan(request)
-    except PlanError:
-        if machine.hardware.kind in _PLANNED_KINDS:
-            raise
-        return _predicted(request)
-    return Planned(plan, plan_values(plan), plan.notes)
+    engine: Engine | None = None
 
 
 def find_machine(
@@ -120,24 +72,14 @@ def find_machine(
         is_here: whether it is this one, whose engine lacks what is not installed; of others nothing is known to lack.
 
     Raises:
-        PreflightError: the file of one's own measurements can't be read.
+        PreflightError: the file of the user's own measurements can't be read.
     """
     gpu = hardware.smallest_gpu
     measured = load_measurements(gpu.name if gpu else None, engine)
     unavailable = unavailable_keys(engine if is_here else None)
     if is_here and not _has_shared_memory():
         unavailable |= {LOADERS_KEY}
-    return Machine(hardware, world_size, unavailable, dataset_dir, measured)
-
-
-def render_for_plan(recipe: Recipe, facts: EngineFacts, machine: Machine) -> Rendered:
-    """The recipe's values on the machine, before any plan.
-
-    Raises:
-        PlanError: the effective batch can't be made exactly.
-    """
-    hardware, processes = machine.hardware, machine.world_size
-    return render_recipe(recipe, facts, hardware, output_dir="RUN/output", world_size=processes, with_text=False)
+    return Machine(hardware, world_size, unavailable, dataset_dir, measured, engine)
 
 
 def dataset_folder(recipe: Recipe, cwd: Path | None = None) -> Path | None:
@@ -162,76 +104,68 @@ def _has_shared_memory() -> bool:
     return found.f_bavail * found.f_frsize >= _SHARED_MEMORY_BYTES
 
 
+def has_planned_gpus(hardware: HardwareProfile) -> bool:
+    """Whether it trains on GPUs whose memory decides what fits."""
+    return hardware.kind in _PLANNED_KINDS
+
+
 def may_change(request: PlanRequest) -> bool:
     """Whether the recipe leaves anything to the plan."""
     return request.effective_batch is not None and request.speed != "none"
 
 
-def _predicted(request: PlanRequest) -> Planned:
-    """The recipe as it stands, with a warning where it would not fit."""
-    plan = predict_plan(request)
-    if plan.fits:
-        return Planned(plan)
-    return Planned(plan, notes=(f"It will hardly fit: {plan.shortage}.",))
+def plan_request(values: ResolvedValues, machine: Machine, rows: RowLengths | None = None) -> PlanRequest:
+    """What the planner is asked.
 
-
-def plan_values(plan: Plan) -> dict[str, Setting]:
-    """What the plan sets, key by key: micro-batch and accumulation, and what it changes for speed."""
-    candidate = plan.candidate
-    of = "packs" if candidate.settings.packing else "rows"
-    reason = f"{candidate.batch} {of} an update (micro-batch × accumulation × processes): {plan.why_this_batch}"
-    return {
-        **candidate.changes,
-        MICRO_KEY: Setting(candidate.batch.micro_batch, reason),
-        ACCUMULATION_KEY: Setting(candidate.batch.accumulation, reason),
-    }
-
-
-def plan_request(recipe: Recipe, rendered: Rendered, machine: Machine, rows: RowLengths | None = None) -> PlanRequest:
-    """What the planner is asked, from the recipe as it is rendered for the machine without a plan.
+    Args:
+        values: the recipe's values on the machine.
+        machine: where it will run.
+        rows: lengths of the data's rows; None measures them, and where that can't be done plans for the cutoff.
 
     Raises:
         PreflightError: the model's shapes are unknown, or the training is of a kind that is not modelled.
         PlanError: micro-batch or accumulation make no sense.
     """
-    values = rendered.engine
-    if rendered.batch is None:
+    recipe, engine, batch = values.recipe, values.engine, values.batch
+    if batch is None:
         raise PlanError("Micro-batch and accumulation must be whole numbers from 1.", hint="Correct them.")
-    _require_known_kind(values.get("stage", "sft"), values.get("finetuning_type", "lora"))
+    _require_known_kind(engine.get("stage", "sft"), engine.get("finetuning_type", "lora"))
     model = load_planned_model(recipe)
-    _require_targets(model, values.get("finetuning_type", "lora"), values.get("lora_target", "all"))
-    cutoff = int(values.get("cutoff_len") or DEFAULT_CUTOFF)
+    _require_targets(model, engine.get("finetuning_type", "lora"), engine.get("lora_target", "all"))
+    cutoff = int(engine.get(CUTOFF_KEY) or DEFAULT_CUTOFF)
+    rows = rows or measure_rows(recipe, machine.dataset_dir, str(engine.get("template", "")))
     return PlanRequest(
         model=model,
-        values=values,
+        values=engine,
         hardware=machine.hardware,
-        world_size=rendered.world_size,
+        world_size=values.world_size,
         rows=(rows or RowLengths(cutoff)).cut(cutoff),
-        batch=rendered.batch,
-        zero_stage=rendered.zero_stage,
+        batch=batch,
+        zero_stage=values.zero_stage,
         offload=recipe.intent.offload,
-        effective_batch=_effective_batch(recipe, rendered.batch),
+        effective_batch=_effective_batch(recipe, batch),
         speed=recipe.intent.speed,
         pinned=_pinned_keys(recipe) | machine.unavailable,
         locked=frozenset(key for key, source in recipe.sources.items() if source is Source.COMMAND_LINE),
         micro_limit=_micro_limit(recipe),
-        open_stages=_open_stages(recipe, rendered, machine),
+        open_stages=_open_stages(values, machine),
         measured=machine.measured,
     )
 
 
-def _open_stages(recipe: Recipe, rendered: Rendered, machine: Machine) -> tuple[int, ...]:
+def _open_stages(values: ResolvedValues, machine: Machine) -> tuple[int, ...]:
     """ZeRO stages that the plan may choose: where the recipe names none, and there are GPUs to share between."""
+    recipe, engine = values.recipe, values.engine
     is_open = recipe.has_intent and recipe.intent.zero_stage is None and recipe.intent.speed in {"auto", "max"}
-    is_plain = not rendered.engine.get("deepspeed") and not rendered.engine.get("fsdp")
-    on_gpus = machine.hardware.kind in _PLANNED_KINDS and rendered.world_size > 1
+    is_plain = not engine.get("deepspeed") and not engine.get("fsdp")
+    on_gpus = has_planned_gpus(machine.hardware) and values.world_size > 1
     if not (is_open and is_plain and on_gpus) or STAGE_KEY in machine.unavailable:
         return ()
-    return (2,) if rendered.engine.get("quantization_bit") else (2, 3)
+    return (2,) if engine.get("quantization_bit") else (2, 3)
 
 
 def _effective_batch(recipe: Recipe, batch: BatchPlan) -> int | None:
-    """Rows an update shall see; with a block that names none, what the engine's keys make."""
+    """Rows that an update will see; with a block that names none, what the engine's keys make."""
     if not recipe.has_intent:
         return None
     return recipe.intent.effective_batch_size or batch.effective

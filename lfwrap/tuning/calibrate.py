@@ -17,11 +17,12 @@ from lfwrap.plan.request import COMPILE_KEY, PlanRequest
 from lfwrap.plan.search import recipe_candidate
 from lfwrap.plan.speed.calibration import Measurement, kind_key, model_key
 from lfwrap.recipe.recipe import load_recipe
+from lfwrap.recipe.values import resolve_values
 from lfwrap.run.folder.paths import AttemptPaths
 from lfwrap.run.folder.record import Run
 from lfwrap.run.launch.launch import load_launch
 from lfwrap.strategy.measured import engine_versions
-from lfwrap.strategy.planning import Machine, plan_request, render_for_plan
+from lfwrap.strategy.planning import Machine, plan_request
 
 _HINT = "Calibrate with a run of `lfwrap train` on a CUDA GPU that made at least three updates."
 
@@ -55,8 +56,8 @@ def _run_request(run: Run, engine: Engine, found: dict[str, Any]) -> PlanRequest
     """The run as it was, asked of the planner: its own YAML, its longest batch and its typical one."""
     recipe = load_recipe(run.paths.engine_yaml, environ={})
     machine = Machine(_run_hardware(found), run.record.world_size)
-    rendered = render_for_plan(recipe, load_engine_facts(engine), machine)
-    request, launched = plan_request(recipe, rendered, machine, _run_rows(run)), load_launch(run.paths)
+    values = resolve_values(recipe, load_engine_facts(engine), machine.hardware, machine.world_size)
+    request, launched = plan_request(values, machine, _run_rows(run)), load_launch(run.paths)
     return dataclasses.replace(
         request,
         zero_stage=run.record.zero_stage,

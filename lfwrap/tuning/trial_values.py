@@ -8,8 +8,8 @@ from typing import Any
 
 from lfwrap.plan.explain import describe
 from lfwrap.plan.request import ACCUMULATION_KEY
-from lfwrap.strategy.candidates import Way
 from lfwrap.strategy.lock import Trial
+from lfwrap.strategy.strategy import Strategy
 
 WARM_UP_UPDATES = 2
 """Updates of a trial that are not timed; its worker counts as many."""
@@ -27,13 +27,13 @@ _LEFT_OUT = frozenset(
 )  # fmt: skip
 
 
-def describe_way(way: Way) -> str:
+def describe_strategy(strategy: Strategy) -> str:
     """Its settings in words: ``Liger, packs of 1024, 4 × 6 × 1``."""
-    plan = way.planned.plan
+    plan = strategy.plan
     if plan is None:
         return "as it is"
     candidate = plan.candidate
-    extension = ", extended" if way.extended else ""
+    extension = ", extended" if strategy.extension else ""
     batch = f"{candidate.batch.micro_batch} × {candidate.batch.accumulation} × {candidate.batch.world_size}"
     return f"{describe(candidate.changes)}{extension}, {batch}"
 
@@ -71,25 +71,25 @@ def trial_values(values: Mapping[str, Any], output_dir: str) -> dict[str, Any]:
     }
 
 
-def read_trial(way: Way, found: Mapping[str, Any] | None, rows: int | None) -> Trial:
-    """What became of a way.
+def read_trial(strategy: Strategy, found: Mapping[str, Any] | None, rows: int | None) -> Trial:
+    """What became of a trial.
 
     Args:
-        way: the way.
+        strategy: how it was run.
         found: what the worker wrote; None where it wrote nothing.
         rows: rows of an epoch; None where their number is unknown.
     """
-    speed = "max" if way.extended else "auto"
+    speed = "max" if strategy.extension else "auto"
     if found is None:
-        return Trial(describe_way(way), speed, way.values, "failed", "its process ended without a word")
+        return Trial(describe_strategy(strategy), speed, strategy.choices, "failed", "its process ended without a word")
     epoch_s, status = found.get("epoch_s"), str(found["status"])
     if epoch_s is not None:
-        epoch_s += _compile_s(way, found)
+        epoch_s += _compile_s(strategy, found)
     why = {"oom": "out of memory", "failed": str(found.get("error", ""))[:200]}.get(status, "")
     return Trial(
-        way=describe_way(way),
+        way=describe_strategy(strategy),
         speed=speed,
-        values=way.values,
+        values=strategy.choices,
         status=status,
         why=why,
         epoch_s=_rounded(epoch_s),
@@ -102,9 +102,9 @@ def read_trial(way: Way, found: Mapping[str, Any] | None, rows: int | None) -> T
     )
 
 
-def _compile_s(way: Way, found: Mapping[str, Any]) -> float:
+def _compile_s(strategy: Strategy, found: Mapping[str, Any]) -> float:
     """An epoch's share of the seconds in which a training compiles its layers, which a trial does not time."""
-    plan = way.planned.plan
+    plan = strategy.plan
     if plan is None or not plan.steps or not found.get("updates"):
         return 0.0
     return plan.candidate.compile_s * min(1.0, float(found["updates"]) / plan.steps)

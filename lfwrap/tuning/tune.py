@@ -28,14 +28,21 @@ from lfwrap.hardware.profile import choose_world_size
 from lfwrap.invocation import Invocation
 from lfwrap.plan.request import ACCUMULATION_KEY
 from lfwrap.recipe.check import check_recipe, require_valid
+from lfwrap.recipe.values import resolve_values
 from lfwrap.run.folder.record import utc_now
-from lfwrap.run.prepare.job import Job, TrainRequest, load_request, prepare_job, resolved_recipe
-from lfwrap.strategy.candidates import Way, find_ways
+from lfwrap.run.prepare.job import Job, TrainRequest, load_request, prepare_job
+from lfwrap.strategy.candidates import find_candidates
 from lfwrap.strategy.lock import LockEntry, LockKey, Trial, choose_lock_path, describe_key, save_entry
 from lfwrap.strategy.planning import dataset_folder, find_machine
-from lfwrap.strategy.strategy import data_values
 from lfwrap.tuning.trial_processes import EngineStart, TrialTeam
-from lfwrap.tuning.trial_values import choose_winner, describe_way, judge_trials, read_trial, timed_slots, trial_values
+from lfwrap.tuning.trial_values import (
+    choose_winner,
+    describe_strategy,
+    judge_trials,
+    read_trial,
+    timed_slots,
+    trial_values,
+)
 
 _LEAST_S = 20.0  # no trial is begun with less of the budget left
 _LOG_BYTES = 16_384
@@ -46,14 +53,14 @@ class Tuning:
     """Everything that is going to be tried.
 
     Attributes:
-        jobs: the ways as they would be trained, ``speed: auto``'s own first, each with its way.
+        jobs: the strategies as they would be trained, ``speed: auto``'s own first.
         key: what the measurements will hold for.
         engine: the engine.
         rows: rows of an epoch; None where their number is unknown.
         lock: the file that the result goes to.
     """
 
-    jobs: tuple[tuple[Way, Job], ...]
+    jobs: tuple[Job, ...]
     key: LockKey
     engine: Engine
     rows: int | None
@@ -82,12 +89,12 @@ def prepare_tuning(request: TrainRequest, invocation: Invocation, count: int) ->
     require_valid(recipe, check_recipe(recipe, facts, hardware))
     world_size = choose_world_size(request.gpus, hardware)
     machine = find_machine(hardware, world_size, engine, dataset_folder(recipe, invocation.cwd), is_here=True)
-    ways = find_ways(recipe, facts, machine, count)
+    strategies = find_candidates(resolve_values(recipe, facts, hardware, world_size), machine, count)
     root = invocation.cwd / "RUN"
-    jobs = tuple((way, prepare_job(request, recipe, root, invocation, way)) for way in ways)
-    jobs[0][1].report.require_none()
-    plan = ways[0].planned.plan
-    key = describe_key(resolved_recipe(recipe), data_values(recipe, machine), machine, engine, invocation.cwd)
+    jobs = tuple(prepare_job(request, recipe, root, invocation, strategy) for strategy in strategies)
+    jobs[0].report.require_none()
+    plan = strategies[0].plan
+    key = describe_key(recipe, machine, engine, invocation.cwd)
     lock = choose_lock_path(recipe.path, invocation.environ)
     return Tuning(jobs, key, engine, plan.rows.count if plan else None, lock)
 
@@ -121,7 +128,7 @@ class _Trials:
 
     def __init__(self, tuning: Tuning, invocation: Invocation, scratch: Path, deadline_s: float) -> None:
         self._tuning, self._scratch, self._deadline_s = tuning, scratch, deadline_s
-        job = tuning.jobs[0][1]
+        job = tuning.jobs[0]
         added = {name: value for name, value in job.command.environment.items() if name not in {MARKER, "LFWRAP_SPEED"}}
         self._size = job.rendered.world_size
         environment = {**invocation.environ, **added}
@@ -135,14 +142,16 @@ class _Trials:
         """All that there is time for."""
         trials: list[Trial] = []
         count = len(self._tuning.jobs)
-        for number, (way, job) in enumerate(self._tuning.jobs):
-            listener(number, count, describe_way(way), None)
+        for number, job in enumerate(self._tuning.jobs):
+            listener(number, count, describe_strategy(job.strategy), None)
             best_s = min((trial.epoch_s for trial in trials if trial.status == "ok" and trial.epoch_s), default=0.0)
             left_s = self._deadline_s - time.monotonic()
             if trials and left_s < max(_LEAST_S, self._longest_s):
-                trial = dataclasses.replace(read_trial(way, None, None), status="skipped", why="no time was left")
+                trial = dataclasses.replace(
+                    read_trial(job.strategy, None, None), status="skipped", why="no time was left"
+                )
             else:
-                trial = self._try(number, way, job, best_s, is_last=number + 1 == count)
+                trial = self._try(number, job, best_s, is_last=number + 1 == count)
             trials.append(trial)
             listener(number, count, trial.way, trial)
         return trials
@@ -157,25 +166,25 @@ class _Trials:
         for place, number in enumerate((0, winner)):
             if self._deadline_s - time.monotonic() < max(_LEAST_S, self._longest_s):
                 break
-            way, job = self._tuning.jobs[number]
-            listener(number, count, f"{describe_way(way)}, again", None)
-            trial = self._try(count + place, way, job, 0.0, is_last=bool(place))
+            job = self._tuning.jobs[number]
+            listener(number, count, f"{describe_strategy(job.strategy)}, again", None)
+            trial = self._try(count + place, job, 0.0, is_last=bool(place))
             listener(number, count, trial.way, trial)
             if trial.status == "ok" and (trial.epoch_s or 0.0) < (again[number].epoch_s or 0.0):
                 again[number] = trial
         return again
 
-    def _try(self, number: int, way: Way, job: Job, best_s: float, *, is_last: bool) -> Trial:
+    def _try(self, number: int, job: Job, best_s: float, *, is_last: bool) -> Trial:
         began_s = time.monotonic()
         # The first trial has all the time: without it there is nothing to compare with.
         deadline_s = self._deadline_s if number else began_s + 2 * max(60.0, self._deadline_s - began_s)
         team = self._take_team()
         if not team.wait_ready(deadline_s):
             self._drop_team()
-            return read_trial(way, None, None)
+            return read_trial(job.strategy, None, None)
         if not team.forks and not is_last:
             self._next = TrialTeam(self._start)
-        requests = self._requests(number, way, job, best_s)
+        requests = self._requests(number, job, best_s)
         in_time = team.run(requests, deadline_s)
         if not (team.forks and in_time):
             self._drop_team()
@@ -183,8 +192,8 @@ class _Trials:
         found = _collect([Path(request["result"]) for request in requests])
         if found is None and not in_time:
             found = {"status": "slower" if best_s else "failed", "error": "no result in time"}
-            return dataclasses.replace(read_trial(way, found, self._tuning.rows), why="no result in time")
-        return read_trial(way, found, self._tuning.rows)
+            return dataclasses.replace(read_trial(job.strategy, found, self._tuning.rows), why="no result in time")
+        return read_trial(job.strategy, found, self._tuning.rows)
 
     def _take_team(self) -> TrialTeam:
         if self._team is None:
@@ -204,7 +213,7 @@ class _Trials:
                 team.close()
         self._team = self._next = None
 
-    def _requests(self, number: int, way: Way, job: Job, best_s: float) -> list[dict[str, Any]]:
+    def _requests(self, number: int, job: Job, best_s: float) -> list[dict[str, Any]]:
         """What each process is asked for."""
         folder = self._scratch / str(number)
         folder.mkdir()
@@ -217,8 +226,8 @@ class _Trials:
             {
                 "values": values,
                 "environment": self._rank_environment(rank, port),
-                "extended": way.extended,
-                "compiled": job.rendered.compiled and not way.extended,
+                "extended": job.strategy.extension,
+                "compiled": job.rendered.compiled and not job.strategy.extension,
                 "accumulation": accumulation,
                 "slots": timed_slots(accumulation),
                 "best_epoch_s": best_s,
@@ -229,7 +238,7 @@ class _Trials:
         ]
 
     def _rank_environment(self, rank: int, port: int) -> Mapping[str, str]:
-        if self._size == 1 and self._tuning.jobs[0][1].rendered.deepspeed is None:
+        if self._size == 1 and self._tuning.jobs[0].rendered.deepspeed is None:
             return {}
         size = str(self._size)
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}

@@ -22,7 +22,9 @@ from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.importer import import_config
 from lfwrap.recipe.intent import FIELD_NAMES
 from lfwrap.recipe.recipe import build_recipe, load_recipe, parse_overrides
-from lfwrap.recipe.render import render_recipe
+from lfwrap.recipe.values import resolve_values
+from lfwrap.strategy.render import render
+from lfwrap.strategy.strategy import Strategy
 from lfwrap.yaml_files import dump_yaml, parse_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,7 +129,8 @@ def test_recipe_lines_are_valid_and_rendered(line):
     value = parse_yaml(line, "line").values
     recipe = build_recipe(parse_yaml(dump_yaml(BASE | value), "r.yaml"), Path("r.yaml"))
     assert errors_of(recipe) == []
-    rendered = render_recipe(recipe, FACTS, load_hardware("4x-h100-80gb"), output_dir="/run/output")
+    values = resolve_values(recipe, FACTS, load_hardware("4x-h100-80gb"))
+    rendered = render(values, Strategy(), output_dir="/run/output")
     for key, wanted in value.items():
         if key != "lfwrap":
             assert rendered.engine[key] == wanted

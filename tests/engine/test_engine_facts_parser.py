@@ -13,7 +13,9 @@ from lfwrap.engine.locate import find_engine
 from lfwrap.hardware.load import load_hardware
 from lfwrap.recipe.library import bundled_recipes
 from lfwrap.recipe.recipe import load_recipe
-from lfwrap.recipe.render import render_recipe
+from lfwrap.recipe.values import resolve_values
+from lfwrap.strategy.render import render
+from lfwrap.strategy.strategy import Strategy
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 WORKER = Path(__file__).with_name("parse_args_worker.py")
@@ -26,10 +28,9 @@ PLAIN_YAML = (
 
 def render_to(folder: Path, name: str, recipe, hardware: str) -> Path:
     path = folder / f"{name}.yaml"
-    rendered = render_recipe(
-        recipe,
-        load_engine_facts(),
-        load_hardware(hardware),
+    rendered = render(
+        resolve_values(recipe, load_engine_facts(), load_hardware(hardware)),
+        Strategy(),
         output_dir=str(folder / f"out_{name}"),
         dataset_dir=str(folder),
         deepspeed_path=str(folder / f"{name}.json"),

@@ -14,7 +14,9 @@ from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import find_engine
 from lfwrap.hardware.load import load_hardware
 from lfwrap.recipe.recipe import load_recipe
-from lfwrap.recipe.render import render_recipe
+from lfwrap.recipe.values import resolve_values
+from lfwrap.strategy.render import render
+from lfwrap.strategy.strategy import Strategy
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 RECIPE = """
@@ -78,9 +80,8 @@ def test_zero_0_trains_as_ddp_does(tiny_model, tiny_data, tmp_path):
     pytest.importorskip("deepspeed", reason="deepspeed is not installed")
     (tmp_path / "r.yaml").write_text(RECIPE, encoding="utf-8")
     recipe = load_recipe(tmp_path / "r.yaml", [f"model_name_or_path={tiny_model}", "lfwrap.zero_stage=0"], {})
-    rendered = render_recipe(
-        recipe, load_engine_facts(), load_hardware("2x-h100-80gb"), output_dir="x", dataset_dir=str(tiny_data)
-    )
+    values = resolve_values(recipe, load_engine_facts(), load_hardware("2x-h100-80gb"))
+    rendered = render(values, Strategy(), output_dir="x", dataset_dir=str(tiny_data))
     assert rendered.engine["bf16"] is True
     plain = losses(tmp_path / "plain", rendered.engine, None)
     assert losses(tmp_path / "lfwrap", rendered.engine, rendered.deepspeed) == pytest.approx(plain, abs=1e-3)

@@ -15,8 +15,10 @@ from lfwrap.errors import PlanError
 from lfwrap.hardware.load import load_hardware
 from lfwrap.recipe.library import bundled_recipes
 from lfwrap.recipe.recipe import build_recipe, load_recipe
-from lfwrap.recipe.render import render_recipe
-from lfwrap.strategy.planning import Machine, Planned, dataset_folder, plan_training
+from lfwrap.recipe.values import resolve_values
+from lfwrap.strategy import render as rendering
+from lfwrap.strategy.planning import Machine, dataset_folder
+from lfwrap.strategy.strategy import Strategy, plan_strategy
 from lfwrap.yaml_files import parse_yaml
 
 FOLDER = Path(__file__).with_name("recipes")
@@ -33,28 +35,23 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-def planned(recipe, hardware) -> Planned:
+def choose(values, hardware) -> Strategy:
     """What `lfwrap train` plans there; nothing where nothing fits, and it would say so instead."""
-    folder = dataset_folder(recipe, Path("/"))
+    folder = dataset_folder(values.recipe, Path("/"))
     try:
-        return plan_training(recipe, FACTS, Machine(hardware, hardware.world_size, dataset_dir=folder))
+        return plan_strategy(values, Machine(hardware, hardware.world_size, dataset_dir=folder))
     except PlanError:
-        return Planned()
+        return Strategy()
 
 
 def render(name: str, machine: str):
-    recipe, hardware = load_recipe(name, environ={}), load_hardware(machine)
-    plan = planned(recipe, hardware)
-    rendered = render_recipe(
-        recipe,
-        FACTS,
-        hardware,
-        output_dir="/run/output",
-        dataset_dir="/data",
-        plan_values=plan.values,
-        deepspeed_path="/run/ds.json",
+    hardware = load_hardware(machine)
+    values = resolve_values(load_recipe(name, environ={}), FACTS, hardware)
+    strategy = choose(values, hardware)
+    rendered = rendering.render(
+        values, strategy, output_dir="/run/output", dataset_dir="/data", deepspeed_path="/run/ds.json"
     )
-    return dataclasses.replace(rendered, notes=(*rendered.notes, *plan.notes))
+    return dataclasses.replace(rendered, notes=(*rendered.notes, *strategy.notes))
 
 
 def text_of(rendered) -> str:
@@ -75,11 +72,9 @@ def test_rendered(name, machine):
 @pytest.mark.parametrize(("name", "machine"), CASES)
 def test_a_rendered_recipe_is_a_recipe_that_stays_as_it_is(name, machine):
     first = render(name, machine)
-    again = render_recipe(
-        build_recipe(parse_yaml(first.engine_yaml, "engine.yaml"), Path("engine.yaml")),
-        FACTS,
-        load_hardware(machine),
-        output_dir="/run/output",
+    recipe = build_recipe(parse_yaml(first.engine_yaml, "engine.yaml"), Path("engine.yaml"))
+    again = rendering.render(
+        resolve_values(recipe, FACTS, load_hardware(machine)), Strategy(), output_dir="/run/output"
     )
     assert again.engine == first.engine
 

@@ -15,7 +15,9 @@ from lfwrap.hardware.load import load_hardware
 from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.inputs.datasets import find_dataset_dir
 from lfwrap.recipe.recipe import build_recipe
-from lfwrap.recipe.render import render_recipe
+from lfwrap.recipe.values import resolve_values
+from lfwrap.strategy.render import render
+from lfwrap.strategy.strategy import Strategy
 from lfwrap.yaml_files import dump_yaml, parse_yaml
 
 FACTS = load_engine_facts()
@@ -89,7 +91,7 @@ plain_values = st.dictionaries(
 @given(document=plain_values)
 def test_a_recipe_without_the_block_is_rendered_unchanged(document):
     recipe = build_recipe(parse_yaml(dump_yaml(document), "r.yaml"), Path("r.yaml"))
-    rendered = render_recipe(recipe, FACTS, load_hardware("t4"), output_dir="/o")
+    rendered = render(resolve_values(recipe, FACTS, load_hardware("t4")), Strategy(), output_dir="/o")
     assert rendered.engine == {**document, "output_dir": "/o"}
     assert parse_yaml(rendered.engine_yaml, "e.yaml").values == rendered.engine
 
@@ -103,9 +105,9 @@ def test_a_rendered_batch_is_exact(effective, machine):
     hardware = load_hardware(machine)
     if effective % hardware.world_size:
         with pytest.raises(PlanError, match="can't be made"):
-            render_recipe(recipe, FACTS, hardware, output_dir="/o")
+            resolve_values(recipe, FACTS, hardware)
         return
-    engine = render_recipe(recipe, FACTS, hardware, output_dir="/o").engine
+    engine = render(resolve_values(recipe, FACTS, hardware), Strategy(), output_dir="/o").engine
     product = engine["per_device_train_batch_size"] * engine["gradient_accumulation_steps"] * hardware.world_size
     assert product == effective
 

@@ -103,19 +103,18 @@ def _plan(
     from lfwrap.hardware.profile import choose_world_size
     from lfwrap.plan.plan import make_plan, predict_plan
     from lfwrap.recipe.check import check_recipe, require_valid
-    from lfwrap.recipe.inputs.row_lengths import measure_rows
     from lfwrap.recipe.recipe import load_recipe
-    from lfwrap.strategy.planning import dataset_folder, find_machine, may_change, plan_request, render_for_plan
+    from lfwrap.recipe.values import resolve_values
+    from lfwrap.strategy.planning import dataset_folder, find_machine, may_change, plan_request
 
     profile, engine = load_hardware(hardware), find_engine()
     loaded, facts = load_recipe(recipe, overrides), load_engine_facts(engine)
     require_valid(loaded, check_recipe(loaded, facts, profile))
     processes, folder = choose_world_size(world_size, profile), dataset_folder(loaded)
     machine = find_machine(profile, processes, engine, folder, is_here=hardware == "auto")
-    rendered = render_for_plan(loaded, facts, machine)
+    values = resolve_values(loaded, facts, profile, processes)
     by_hand = _rows(longest_row, mean_row, row_count)
-    rows = by_hand or measure_rows(loaded, folder, str(rendered.engine.get("template", "")))
-    request = plan_request(loaded, rendered, machine, rows)
+    request = plan_request(values, machine, by_hand)
     plan = make_plan(request) if may_change(request) and not fixed else predict_plan(request)
     if as_json:
         output.print_json("plan", {"recipe": str(loaded.path), "hardware": profile.name, **plan.to_json()})
@@ -123,7 +122,7 @@ def _plan(
         _show(profile, request, plan)
         if plan.fits:
             output.result(f"\n{train_line(loaded, plan, is_pinned=by_hand is not None)}")
-        for note in (*rendered.notes, *plan.notes):
+        for note in (*values.notes, *plan.notes):
             output.say(f"note: {note}")
     return 0 if plan.fits else _say_too_large(request)
 

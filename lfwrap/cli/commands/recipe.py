@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from lfwrap.hardware.profile import HardwareProfile
     from lfwrap.recipe.layers import Value
     from lfwrap.recipe.recipe import Recipe
-    from lfwrap.recipe.render import Rendered
+    from lfwrap.strategy.render import Rendered
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
@@ -128,30 +129,22 @@ def explain(
     """
     from lfwrap.engine.locate import find_engine
     from lfwrap.hardware.profile import choose_world_size
+    from lfwrap.invocation import Invocation
     from lfwrap.recipe.check import require_valid
-    from lfwrap.recipe.render import render_recipe
-    from lfwrap.run.prepare.job import resolved_recipe
-    from lfwrap.strategy.planning import dataset_folder, find_machine, plan_training
-    from lfwrap.strategy.strategy import use_lock
+    from lfwrap.recipe.values import resolve_values
+    from lfwrap.strategy.planning import dataset_folder, find_machine
+    from lfwrap.strategy.render import render
+    from lfwrap.strategy.strategy import choose_strategy
 
     loaded, facts, profile = _load(recipe, overrides, hardware)
     if profile is None:
         raise click.BadParameter("names no machine", param_hint="--hardware")
     require_valid(loaded, _all_findings(loaded, facts, profile))
     folder, processes = dataset_folder(loaded), choose_world_size(world_size, profile)
-    engine = find_engine()
-    machine = find_machine(profile, processes, engine, folder, is_here=hardware == "auto")
-    locked = use_lock(loaded, resolved_recipe(loaded), facts, machine, engine=engine, cwd=Path.cwd())
-    planned = locked.way.planned if locked.way else plan_training(loaded, facts, machine)
-    rendered = render_recipe(
-        loaded,
-        facts,
-        profile,
-        output_dir="RUN/output",
-        dataset_dir=str(folder) if folder else None,
-        world_size=machine.world_size,
-        plan_values=planned.values,
-    )
+    machine = find_machine(profile, processes, find_engine(), folder, is_here=hardware == "auto")
+    resolved = resolve_values(loaded, facts, profile, processes)
+    strategy = choose_strategy(resolved, machine, Invocation(Path.cwd(), os.environ))
+    rendered = render(resolved, strategy, output_dir="RUN/output", dataset_dir=str(folder) if folder else None)
     values = [*rendered.values, *(_defaults(rendered, facts) if show_all else [])]
     if as_json:
         output.print_json("recipe-explain", _explain_json(loaded, profile, rendered, values))
@@ -159,8 +152,7 @@ def explain(
     _print_values(values, facts)
     if rendered.batch is not None:
         output.result(f"\nmicro-batch × accumulation × processes: {rendered.batch}")
-    about_lock = [locked.note] if locked.note and locked.way is None else []
-    for note in (*about_lock, *rendered.notes, *planned.notes):
+    for note in (*rendered.notes, *strategy.notes):
         output.say(f"note: {note}")
 
 

@@ -92,9 +92,12 @@ def command(
 
 
 def _show_ways(tuning: Tuning, *, as_json: bool) -> None:
-    from lfwrap.tuning.trial_values import describe_way
+    from lfwrap.tuning.trial_values import describe_strategy
 
-    ways = [{"way": describe_way(way), "extended": way.extended, "values": way.values} for way, _ in tuning.jobs]
+    ways = [
+        {"way": describe_strategy(each), "extended": each.extension, "values": each.choices}
+        for each in (job.strategy for job in tuning.jobs)
+    ]
     if as_json:
         output.print_json("tune-ways", {"ways": ways, "lock": str(tuning.lock)})
         return

@@ -28,7 +28,6 @@ from lfwrap.run.folder.record import Run, RunState, append_event, save_record
 from lfwrap.run.launch.command import Command, override_arguments
 from lfwrap.run.launch.launch import LaunchOptions, launch_request, load_launch
 from lfwrap.run.launch.launchers import Nodes, choose_launcher
-from lfwrap.run.prepare.job import resolved_recipe
 from lfwrap.run.supervise.attempt import Attempt
 from lfwrap.units import plural
 from lfwrap.yaml_files import load_yaml
@@ -203,7 +202,7 @@ def require_same_recipe(run: Run, recipe: Recipe) -> None:
     Raises:
         RunStateError: it is another; every key that differs is named.
     """
-    before, now = resolved_recipe(load_recipe(run.paths.recipe, environ={})), resolved_recipe(recipe)
+    before, now = load_recipe(run.paths.recipe, environ={}).resolved, recipe.resolved
     differences = recipe_differences(before, now)
     if differences:
         raise RunStateError(

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from lfwrap.engine.facts import EngineFacts, load_engine_facts
 from lfwrap.engine.locate import Engine, locate_engine, package_version
-from lfwrap.errors import Finding, PlanError, PreflightError, Severity
+from lfwrap.errors import Finding, PreflightError, Severity
 from lfwrap.files import canonical_json
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import HardwareProfile, choose_world_size
@@ -20,7 +19,7 @@ from lfwrap.plan.request import COMPILE_KEY, Setting
 from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.inputs.datasets import DatasetDir, find_dataset_dir
 from lfwrap.recipe.recipe import Recipe, load_recipe
-from lfwrap.recipe.render import Rendered, render_recipe
+from lfwrap.recipe.values import ResolvedValues, resolve_values
 from lfwrap.run.folder.paths import RunPaths, run_name
 from lfwrap.run.folder.record import DEFAULT_RUNS_DIR
 from lfwrap.run.launch.command import Command
@@ -36,10 +35,9 @@ from lfwrap.run.launch.launchers import choose_launcher
 from lfwrap.run.launch.launchers.base import Launcher, LaunchRequest
 from lfwrap.run.launch.trackers import tracker_values
 from lfwrap.run.preflight import PreflightContext, PreflightReport, check_preflight
-from lfwrap.strategy.candidates import Way
-from lfwrap.strategy.lock import LockEntry
-from lfwrap.strategy.planning import Machine, Planned, find_machine, plan_training
-from lfwrap.strategy.strategy import LockUse, use_lock
+from lfwrap.strategy.planning import Machine, find_machine
+from lfwrap.strategy.render import Rendered, render
+from lfwrap.strategy.strategy import Strategy, choose_strategy, written_strategy
 from lfwrap.yaml_files import dump_yaml
 
 # What supervision and resuming need, where the recipe says nothing about it.
@@ -99,9 +97,8 @@ class Job:
         launcher: the way of starting.
         report: all that preflight found.
         engine: the engine, None when there is none (shown only, never started).
-        planned: the plan that the run follows.
+        strategy: how the recipe is run here.
         launch: the nodes, and what a scheduler is told.
-        tuned: the measurements that are followed.
     """
 
     recipe: Recipe
@@ -112,9 +109,8 @@ class Job:
     launcher: Launcher
     report: PreflightReport
     engine: Engine | None
-    planned: Planned
+    strategy: Strategy
     launch: LaunchOptions = field(default_factory=LaunchOptions)
-    tuned: LockEntry | None = None
 
     @property
     def trained_by(self) -> str:
@@ -126,59 +122,46 @@ class Job:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the person should know of the rendered files and of the plan."""
-        return (*self.rendered.notes, *self.planned.notes)
+        """What the person should know of the rendered files and of the strategy."""
+        return (*self.rendered.notes, *self.strategy.notes)
 
     @property
     def recipe_yaml(self) -> str:
         """The recipe as it was resolved."""
-        return dump_yaml(resolved_recipe(self.recipe))
-
-
-def resolved_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's own keys, overrides and ``MODEL_PATH`` included, with its block."""
-    values = dict(recipe.engine_values)
-    if recipe.has_intent:
-        intent = dataclasses.asdict(recipe.intent)
-        values["lfwrap"] = {key: value for key, value in intent.items() if value is not None}
-    return values
+        return dump_yaml(self.recipe.resolved)
 
 
 def propose_name(recipe: Recipe, request: TrainRequest, now: datetime) -> str:
     """The run's name; equal recipes share its last eight digits."""
-    return run_name(request.name or recipe.name, canonical_json(resolved_recipe(recipe)), now)
+    return run_name(request.name or recipe.name, canonical_json(recipe.resolved), now)
 
 
 @dataclass(frozen=True, slots=True)
-class _Setting:
-    """What is wanted and where it shall run, as far as it is known before the plan.
+class _Survey:
+    """What is wanted and where it will run, as far as it is known before a strategy is chosen.
 
     Attributes:
         request: what the person asked for.
         recipe: the recipe.
         invocation: where it is prepared.
-        engine: the engine; None where there is none.
         missing: what is to be said of a missing engine.
         facts: the engine's keys.
-        hardware: the machine of each node.
         node_processes: processes on each node.
         data: where the data sets are registered.
-        machine: what the plan is made for; its world size counts all nodes.
+        machine: what the recipe is planned for, with its engine; its world size counts all nodes.
     """
 
     request: TrainRequest
     recipe: Recipe
     invocation: Invocation
-    engine: Engine | None
     missing: tuple[Finding, ...]
     facts: EngineFacts
-    hardware: HardwareProfile
     node_processes: int
     data: DatasetDir
     machine: Machine
 
 
-def _survey(request: TrainRequest, recipe: Recipe, invocation: Invocation) -> _Setting:
+def _survey(request: TrainRequest, recipe: Recipe, invocation: Invocation) -> _Survey:
     engine, missing = _find_engine(invocation.environ)
     hardware = load_hardware(request.hardware)
     node_processes = choose_world_size(request.gpus, hardware)
@@ -193,12 +176,11 @@ def _survey(request: TrainRequest, recipe: Recipe, invocation: Invocation) -> _S
     )
     if request.launch.by_engine:  # layers are compiled one by one by lfwrap's own start of the engine alone
         machine = dataclasses.replace(machine, unavailable=machine.unavailable | {COMPILE_KEY})
-    facts = load_engine_facts(engine)
-    return _Setting(request, recipe, invocation, engine, missing, facts, hardware, node_processes, data, machine)
+    return _Survey(request, recipe, invocation, missing, load_engine_facts(engine), node_processes, data, machine)
 
 
 def prepare_job(
-    request: TrainRequest, recipe: Recipe, root: Path, invocation: Invocation, way: Way | None = None
+    request: TrainRequest, recipe: Recipe, root: Path, invocation: Invocation, strategy: Strategy | None = None
 ) -> Job:
     """Render the recipe for the machine and check everything; writes nothing, starts nothing.
 
@@ -207,80 +189,45 @@ def prepare_job(
         recipe: the recipe.
         root: the folder that the run would get.
         invocation: where it is prepared.
-        way: the way to run it; None takes the lock's or the plan's.
+        strategy: how to run it; None takes the lock's way or the plan's.
 
     Raises:
         UsageError: an option makes no sense.
         PlanError: the effective batch can't be made, or nothing fits the GPUs.
     """
-    setting = _survey(request, recipe, invocation)
-    paths = RunPaths(root)
-    found = check_recipe(recipe, setting.facts, setting.hardware)
-    locked = LockUse(way) if way else _choose_way(setting, found)
-    chosen = locked.way or Way(Planned())
-    rendered = _render(setting, paths, chosen.planned)
-    options = dataclasses.replace(request.launch, extended=chosen.extended, compiled=rendered.compiled)
-    launcher = _choose_launcher(request, rendered, setting.node_processes)
-    checked = _check_job(setting, rendered, launcher, options)
-    report = dataclasses.replace(checked, recipe=tuple(found))
-    command = launcher.build(_launch(setting, rendered, options, paths))
-    machine, engine, planned = setting.hardware, setting.engine, chosen.planned
-    return Job(recipe, rendered, paths, command, machine, launcher, report, engine, planned, options, locked.entry)
+    survey, paths = _survey(request, recipe, invocation), RunPaths(root)
+    machine = survey.machine
+    found = check_recipe(recipe, survey.facts, machine.hardware)
+    values = resolve_values(recipe, survey.facts, machine.hardware, machine.world_size)
+    chosen = strategy or _choose_strategy(survey, values, found)
+    rendered = _render(survey, values, chosen, paths)
+    options = dataclasses.replace(request.launch, extended=chosen.extension, compiled=rendered.compiled)
+    launcher = _choose_launcher(request, rendered, survey.node_processes)
+    report = dataclasses.replace(_check_job(survey, rendered, launcher, options), recipe=tuple(found))
+    command = launcher.build(_launch(survey, rendered, options, paths))
+    return Job(recipe, rendered, paths, command, machine.hardware, launcher, report, machine.engine, chosen, options)
 
 
-def _choose_way(setting: _Setting, found: list[Finding]) -> LockUse:
-    """The way that the recipe's lock names, else the plan's, with what is to be said of the lock.
-
-    A recipe with errors is not planned: they end the command.
+def _choose_strategy(survey: _Survey, values: ResolvedValues, found: list[Finding]) -> Strategy:
+    """The strategy of the recipe; one with errors is not planned: they end the command.
 
     Raises:
-        PlanError: the effective batch can't be made, or nothing fits the GPUs.
+        PlanError: nothing fits the GPUs.
     """
     if any(finding.severity is Severity.ERROR for finding in found):
-        return LockUse(Way(Planned(), setting.recipe.intent.speed == "max"))
-    locked = LockUse()
-    if setting.request.use_lock:
-        locked = use_lock(
-            setting.recipe,
-            resolved_recipe(setting.recipe),
-            setting.facts,
-            setting.machine,
-            engine=setting.engine,
-            cwd=setting.invocation.cwd,
-            environ=setting.invocation.environ,
-        )
-    if locked.way is not None:
-        return locked
-    planned = _plan(setting)
-    notes = (locked.note, *planned.notes) if locked.note else planned.notes
-    return LockUse(Way(dataclasses.replace(planned, notes=notes), setting.recipe.intent.speed == "max"), locked.note)
+        return written_strategy(survey.recipe)
+    request = survey.request
+    return choose_strategy(values, survey.machine, survey.invocation, use_lock=request.use_lock, force=request.force)
 
 
-def _plan(setting: _Setting) -> Planned:
-    """The plan; with ``--force``, what does not fit is tried all the same.
-
-    Raises:
-        PlanError: the effective batch can't be made, or nothing fits the GPUs.
-    """
-    try:
-        return plan_training(setting.recipe, setting.facts, setting.machine)
-    except PlanError as error:
-        if not setting.request.force:
-            raise
-        return Planned(notes=(f"Tried all the same: {error.message}",))
-
-
-def _render(setting: _Setting, paths: RunPaths, planned: Planned) -> Rendered:
-    own = run_values(setting.recipe, setting.facts, setting.engine)
-    return render_recipe(
-        setting.recipe,
-        setting.facts,
-        setting.hardware,
+def _render(survey: _Survey, values: ResolvedValues, strategy: Strategy, paths: RunPaths) -> Rendered:
+    own = run_values(survey.recipe, survey.facts, survey.machine.engine)
+    return render(
+        values,
+        strategy,
         output_dir=str(paths.output),
-        dataset_dir=setting.data.path,
-        world_size=setting.machine.world_size,
-        plan_values=planned.values,
-        run_values={**own, **tracker_values(setting.recipe.engine_values, paths)},
+        dataset_dir=survey.data.path,
+        run_values={**own, **tracker_values(survey.recipe.engine_values, paths)},
         deepspeed_path=str(paths.deepspeed),
     )
 
@@ -302,43 +249,43 @@ def _choose_launcher(request: TrainRequest, rendered: Rendered, node_processes: 
     return launcher
 
 
-def _check_job(setting: _Setting, rendered: Rendered, launcher: Launcher, options: LaunchOptions) -> PreflightReport:
+def _check_job(survey: _Survey, rendered: Rendered, launcher: Launcher, options: LaunchOptions) -> PreflightReport:
     """The preflight of data, model, machine and launcher."""
     checked = check_preflight(
         PreflightContext(
-            recipe=setting.recipe,
+            recipe=survey.recipe,
             values=rendered.engine,
-            hardware=setting.hardware,
-            runs_dir=setting.request.runs_dir,
-            cwd=setting.invocation.cwd,
-            engine=setting.engine,
+            hardware=survey.machine.hardware,
+            runs_dir=survey.request.runs_dir,
+            cwd=survey.invocation.cwd,
+            engine=survey.machine.engine,
             splits_at_spaces=launcher.splits_at_spaces,
-            world_size=setting.node_processes,
-            is_dry=setting.request.is_dry or launcher.is_scheduler,
-            allow_large_on_cpu=setting.request.force,
+            world_size=survey.node_processes,
+            is_dry=survey.request.is_dry or launcher.is_scheduler,
+            allow_large_on_cpu=survey.request.force,
             by_engine=options.by_engine,
-            environ=setting.invocation.environ,
+            environ=survey.invocation.environ,
         )
     )
     about_launch = check_launch(
         launcher,
         options,
-        setting.engine,
-        setting.hardware,
+        survey.machine.engine,
+        survey.machine.hardware,
         zero_stage=rendered.zero_stage or 0,
     )
     # Where no folder registers the data sets, that is said once, and nothing can be said of their files.
-    about_data = setting.data.findings if setting.data.path is None and setting.data.findings else checked.data
-    return PreflightReport((), about_data, (*setting.missing, *checked.machine, *about_launch))
+    about_data = survey.data.findings if survey.data.path is None and survey.data.findings else checked.data
+    return PreflightReport((), about_data, (*survey.missing, *checked.machine, *about_launch))
 
 
-def _launch(setting: _Setting, rendered: Rendered, options: LaunchOptions, paths: RunPaths) -> LaunchRequest:
+def _launch(survey: _Survey, rendered: Rendered, options: LaunchOptions, paths: RunPaths) -> LaunchRequest:
     return launch_request(
-        setting.engine,
-        setting.hardware,
+        survey.machine.engine,
+        survey.machine.hardware,
         paths,
-        setting.invocation.cwd,
-        setting.invocation.environ,
+        survey.invocation.cwd,
+        survey.invocation.environ,
         world_size=rendered.world_size,
         options=options,
         batch=rendered.batch,

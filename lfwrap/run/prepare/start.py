@@ -71,11 +71,11 @@ def _write_run(job: Job, invocation: Invocation) -> Run:
     write_bytes(paths.engine_yaml, rendered.engine_yaml.encode(), mode=mode)
     if rendered.deepspeed is not None:
         write_json(paths.deepspeed, rendered.deepspeed)
-    if job.planned.plan is not None:
-        write_json(paths.plan, job.planned.plan.to_json())
+    if job.strategy.plan is not None:
+        write_json(paths.plan, job.strategy.plan.to_json())
     write_json(launch_path(paths), job.launch.to_json())
-    if job.tuned is not None:  # beside the run's recipe, so that doing it again follows the same measurements
-        write_entries(lock_paths(paths.recipe)[0], [job.tuned])
+    if job.strategy.lock is not None:  # beside the run's recipe, so that doing it again follows the same measurements
+        write_entries(lock_paths(paths.recipe)[0], [job.strategy.lock])
     for path, text in job.command.files.items():
         write_text(path, text)
     environment = {**invocation.environ, **job.command.environment}

@@ -13,8 +13,10 @@ from lfwrap.hardware.load import load_hardware
 from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.request import LIGER_KEY, STAGE_KEY
 from lfwrap.recipe.recipe import Source, build_recipe
-from lfwrap.recipe.render import render_recipe
-from lfwrap.strategy.planning import Machine, plan_training, unavailable_keys
+from lfwrap.recipe.values import resolve_values
+from lfwrap.strategy.planning import Machine, unavailable_keys
+from lfwrap.strategy.render import render
+from lfwrap.strategy.strategy import plan_strategy
 from lfwrap.yaml_files import parse_yaml
 
 FACTS = load_engine_facts()
@@ -30,10 +32,9 @@ def recipe_of(text, *overrides):
 
 def plan(text, *overrides, hardware="h100-80gb", rows=ROWS, unavailable=frozenset()):
     profile = load_hardware(hardware)
-    recipe = recipe_of(text, *overrides)
-    planned = plan_training(recipe, FACTS, Machine(profile, profile.world_size, unavailable), rows)
-    rendered = render_recipe(recipe, FACTS, profile, output_dir="/o", plan_values=planned.values)
-    return planned, rendered
+    values = resolve_values(recipe_of(text, *overrides), FACTS, profile)
+    strategy = plan_strategy(values, Machine(profile, profile.world_size, unavailable), rows)
+    return strategy, render(values, strategy, output_dir="/o")
 
 
 def sources(rendered):
@@ -67,7 +68,7 @@ def test_exact_is_the_default_and_changes_no_number(speed):
 def test_none_and_recipes_without_the_block_stay_as_they_are():
     untouched, _ = plan(MODEL + "lfwrap: {effective_batch_size: 128, speed: none}")
     plain, rendered = plan(MODEL + "stage: sft\n")
-    assert untouched.values == plain.values == {}
+    assert untouched.settings == plain.settings == {}
     assert Source.PLAN not in sources(rendered).values()
 
 
@@ -119,11 +120,11 @@ def test_gpus_refuse_what_does_not_fit_and_a_cpu_warns():
 def test_a_zero_stage_of_the_plan_reaches_deepspeed():
     text = MODEL.replace("lora\n", "full\n") + "lfwrap: {effective_batch_size: 128, speed: auto"
     planned, rendered = plan(text + "}", hardware="4x-h100-80gb")
-    assert planned.values[STAGE_KEY][0] == rendered.zero_stage == 2
+    assert planned.zero_stage == planned.choices[STAGE_KEY] == rendered.zero_stage == 2
     assert rendered.deepspeed["zero_optimization"]["stage"] == 2
     assert STAGE_KEY not in rendered.engine
     chosen, _ = plan(text + ", zero_stage: 3}", hardware="4x-h100-80gb")
-    assert STAGE_KEY not in chosen.values
+    assert chosen.zero_stage is None
 
 
 def test_an_evaluation_set_keeps_the_cutoff():

@@ -10,8 +10,11 @@ import yaml
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.errors import PlanError
 from lfwrap.hardware.load import load_hardware
+from lfwrap.plan.request import Setting
 from lfwrap.recipe.recipe import Source, build_recipe, load_recipe
-from lfwrap.recipe.render import render_recipe
+from lfwrap.recipe.values import resolve_values
+from lfwrap.strategy import render as rendering
+from lfwrap.strategy.strategy import Strategy
 from lfwrap.yaml_files import parse_yaml
 
 FACTS = load_engine_facts()
@@ -22,9 +25,10 @@ PLAIN = (
 )
 
 
-def render(text: str, hardware: str = "h100-80gb", *overrides: str, **options):
+def render(text: str, hardware: str = "h100-80gb", *overrides: str, world_size=None, strategy=None, **options):
     recipe = build_recipe(parse_yaml(text, "r.yaml"), Path("r.yaml"), overrides)
-    return render_recipe(recipe, FACTS, load_hardware(hardware), output_dir="/run/output", **options)
+    values = resolve_values(recipe, FACTS, load_hardware(hardware), world_size)
+    return rendering.render(values, strategy or Strategy(), output_dir="/run/output", **options)
 
 
 def sources(rendered):
@@ -57,8 +61,13 @@ def test_layers_from_weak_to_strong():
         text,
         "h100-80gb",
         "lora_rank=32",
-        plan_values={"packing": (True, "shorter"), "learning_rate": (9.0, "a plan does not touch what is written")},
-        run_values={"logging_steps": (1, "progress")},
+        strategy=Strategy(
+            settings={
+                "packing": Setting(True, "shorter"),
+                "learning_rate": Setting(9.0, "a plan does not touch what is written"),
+            }
+        ),
+        run_values={"logging_steps": Setting(1, "progress")},
     )
     assert rendered.engine["learning_rate"] == 1e-4
     assert sources(rendered) == {
@@ -94,7 +103,7 @@ def test_who_compiles(written, compiled):
 
 
 def test_what_a_plan_compiles_does_not_stand_in_the_engines_yaml():
-    rendered = render(MODEL + "lfwrap: {}\n", plan_values={"torch_compile": (True, "it pays")})
+    rendered = render(MODEL + "lfwrap: {}\n", strategy=Strategy(compiles_layers=True))
     assert rendered.compiled
     assert "torch_compile" not in rendered.engine
 
@@ -161,7 +170,7 @@ def test_the_effective_batch_is_kept(hardware, batch):
 
 def planned(micro_batch, accumulation):
     numbers = {"per_device_train_batch_size": micro_batch, "gradient_accumulation_steps": accumulation}
-    return {key: (number, "fits") for key, number in numbers.items()}
+    return {key: Setting(number, "fits") for key, number in numbers.items()}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +192,7 @@ def planned(micro_batch, accumulation):
     ],
 )
 def test_who_decides_the_micro_batch(text, overrides, plan, batch):
-    rendered = render(MODEL + text, "2x-h100-80gb", *overrides, plan_values=plan)
+    rendered = render(MODEL + text, "2x-h100-80gb", *overrides, strategy=Strategy(settings=plan))
     assert rendered.batch is not None
     assert (rendered.batch.micro_batch, rendered.batch.accumulation) == batch
     assert rendered.batch.effective == 128
@@ -191,7 +200,7 @@ def test_who_decides_the_micro_batch(text, overrides, plan, batch):
 
 def test_the_plans_batch_comes_from_the_plan_and_what_it_replaces_is_said():
     text = MODEL + "per_device_train_batch_size: 16\nlfwrap: {effective_batch_size: 128}"
-    rendered = render(text, "h100-80gb", plan_values=planned(4, 32))
+    rendered = render(text, "h100-80gb", strategy=Strategy(settings=planned(4, 32)))
     batch = {value.key: value for value in rendered.values if value.source is Source.PLAN}
     assert {key: value.value for key, value in batch.items()} == {key: n for key, (n, _) in planned(4, 32).items()}
     assert rendered.notes == ("per_device_train_batch_size: 4 instead of 16. fits",)
@@ -292,9 +301,8 @@ def test_a_whole_epoch_is_the_engines_own_strategy():
 
 
 def test_the_papers_recipe_says_what_the_paper_says():
-    rendered = render_recipe(
-        load_recipe("recipes/paper.yaml", environ={}), FACTS, load_hardware("h100-80gb"), output_dir="/o"
-    )
+    values = resolve_values(load_recipe("recipes/paper.yaml", environ={}), FACTS, load_hardware("h100-80gb"))
+    rendered = rendering.render(values, Strategy(), output_dir="/o")
     paper = {
         "model_name_or_path": "Qwen/Qwen2.5-7B-Instruct",
         "finetuning_type": "lora",

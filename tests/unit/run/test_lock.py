@@ -8,10 +8,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fake_engine import fake_engine
 
 from lfwrap.bundled import bundled_path
 from lfwrap.errors import RecipeError
 from lfwrap.hardware.load import load_hardware
+from lfwrap.recipe.recipe import build_recipe
 from lfwrap.strategy import lock
 from lfwrap.strategy.lock import (
     LockEntry,
@@ -24,6 +26,7 @@ from lfwrap.strategy.lock import (
     save_entry,
 )
 from lfwrap.strategy.planning import Machine
+from lfwrap.yaml_files import Document
 
 KEY = LockKey("1 × GPU", "engine 1", "recipe1", "data1")
 VALUES = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 6, "packing": True, "cutoff_len": 1024}
@@ -102,9 +105,9 @@ def test_the_key_changes_with_what_has_weight_and_with_nothing_else(tmp_path, mo
     machine = Machine(load_hardware("h100-80gb"), 1, dataset_dir=data)
 
     def key(**changes):
-        resolved = {"lora_rank": 8, "seed": 1, "dataset": "harbour_en", **changes}
-        values = {"dataset": "harbour_en", "dataset_dir": str(data)}
-        return lock.describe_key(resolved, values, machine, None, tmp_path)
+        values = {"lora_rank": 8, "seed": 1, "dataset": "harbour_en", **changes}
+        recipe = build_recipe(Document(values, "my.yaml"), tmp_path / "my.yaml")
+        return lock.describe_key(recipe, machine, fake_engine(tmp_path), tmp_path)
 
     first = key()
     assert first.differences(key(seed=2, num_train_epochs=3, output_dir="x")) == []

@@ -7,9 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from lfwrap.plan.inputs.batch import BatchPlan
-from lfwrap.strategy.candidates import Way
 from lfwrap.strategy.lock import Trial
-from lfwrap.strategy.planning import Planned
+from lfwrap.strategy.strategy import Strategy
 from lfwrap.tuning.trial_values import (
     WARM_UP_UPDATES,
     choose_winner,
@@ -83,7 +82,7 @@ def test_each_other_way_is_told_why():
 def test_what_the_worker_found_as_figures_of_the_data():
     found = {"status": "ok", "epoch_s": 20.0, "tokens": 4000, "supervised_tokens": 1000, "wall_s": 9.0,
              "peak_allocated_bytes": 5, "peak_reserved_bytes": 6}  # fmt: skip
-    read = read_trial(Way(Planned(), extended=True), found, 100)
+    read = read_trial(Strategy(extension=True), found, 100)
     assert (read.speed, read.row_s, read.tokens_per_s, read.supervised_tokens_per_s) == ("max", 0.2, 200.0, 50.0)
     assert (read.peak_allocated_bytes, read.peak_reserved_bytes) == (5, 6)
 
@@ -101,8 +100,8 @@ def test_an_epoch_bears_its_share_of_the_compiling_that_a_trial_does_not_time(st
     candidate = SimpleNamespace(changes={}, batch=BatchPlan(1, 1, 1), compile_s=20.0)
     plan = SimpleNamespace(steps=steps, candidate=candidate)
     found = {"status": "ok", "epoch_s": 100.0, "updates": updates}
-    assert read_trial(Way(Planned(plan=plan)), found, None).epoch_s == epoch_s
+    assert read_trial(Strategy(plan=plan), found, None).epoch_s == epoch_s
 
 
 def test_a_process_that_vanished_is_a_failure():
-    assert read_trial(Way(Planned()), None, 100).status == "failed"
+    assert read_trial(Strategy(), None, 100).status == "failed"
