@@ -94,6 +94,12 @@ def merge_bound() -> ModuleType:
     return _load("merge_bound")
 
 
+@pytest.fixture(scope="session")
+def old_runs() -> Callable[[Path], Path]:
+    """old_runs(place): run folders, model and data as lfwrap 0.1.0 left them, unpacked there."""
+    return _load("old_runs").unpack
+
+
 def _load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
