@@ -98,7 +98,7 @@ def compiling_notes(request: PlanRequest, candidate: Candidate) -> Iterator[str]
     is_asked = any(request.values.get(key) for key in (COMPILE_KEY, *TRAINERS_OWN_KEYS))
     left = why_left_to_trainer(request.values, candidate.settings.zero_stage)
     if is_asked and left:
-        yield f"Compiling is left to the trainer ({left}), which compiles the model as one: minutes for each length."
+        yield f"Compiling is left to the trainer ({left}), which compiles the whole model: minutes for each length."
     elif candidate.settings.is_compiled:
         yield (
             f"Layers are compiled in the first update, which takes about {COMPILE_S:.0f} s more; the next time torch's"

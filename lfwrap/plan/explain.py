@@ -46,22 +46,25 @@ def plan_notes(request: PlanRequest, candidate: Candidate) -> Iterator[str]:
         yield _packing_note(request, candidate)
     yield from _type_notes(request, settings)
     if SAMPLING_KEY in candidate.changes:
-        yield "Rows are grouped by length: updates see other rows together than in a random order."
+        yield "Rows are grouped by length: an update has other rows than with a random order."
     yield from compiling_notes(request, candidate)
     if LIGER_KEY in candidate.changes:
         yield "Needs the liger-kernel package: `pip install 'lfwrap[speed]'`."
     yield _rows_note(request)
     if request.values.get("use_unsloth"):
-        yield "Unsloth's kernels are not modelled: less memory, and more speed, than said here."
+        yield "Unsloth's kernels are not modelled: they need less memory, and are faster, than said here."
         if settings.dropout:
             yield "lora_dropout above 0 turns Unsloth's fast kernels off."
     if settings.world_size > 1:
-        yield "More than one GPU: two H200s of one host were measured; more, and slower links, are reckoned from them."
+        yield (
+            "More than one GPU: two H200s of one host were measured; more GPUs, and slower links, are estimated from"
+            " them."
+        )
     if request.measured:
         runs = ", ".join(each.run for each in request.measured[-3:])
         yield f"Corrected by what was measured on this kind of GPU with these versions: {runs}."
     if candidate.speed is None:
-        yield "Nothing is known of this machine's pace: no estimate of time, and as little as possible is changed."
+        yield "This machine's rates are unknown: there is no estimate of time, and as little as possible is changed."
 
 
 def _type_notes(request: PlanRequest, settings: TrainSettings) -> Iterator[str]:
@@ -69,19 +72,19 @@ def _type_notes(request: PlanRequest, settings: TrainSettings) -> Iterator[str]:
     stored = request.model.dtype
     copy = f"`lfwrap export {request.model.name} --out DIR`"
     if request.values.get("pure_bf16") and settings.precision is Precision.FULL:
-        yield f"pure_bf16 casts nothing: of a {stored} checkpoint all is computed so. {copy} writes a copy in bf16."
+        yield f"pure_bf16 casts nothing: a {stored} checkpoint is trained in {stored}. {copy} writes a copy in bf16."
     elif settings.is_lora and settings.is_recast and settings.checkpoint_bytes > _HALF:
         size = format_bytes(weights_bytes(request.model, settings))
-        halved = replace(settings, checkpoint_bytes=_HALF, is_recast=False)
+        halved = weights_bytes(request.model, replace(settings, checkpoint_bytes=_HALF, is_recast=False))
         yield (
-            f"The checkpoint is in {stored}, and the engine leaves its frozen weights so: {size} where 16 bit takes"
-            f" {format_bytes(weights_bytes(request.model, halved))}, and what passes between layers is fp32, too."
+            f"The checkpoint is in {stored}, and the engine keeps its frozen weights in that type: {size}, where 16"
+            f" bit takes {format_bytes(halved)}, and activations between layers are fp32, too."
             f" {copy} writes a copy in bf16 to train on."
         )
     elif settings.is_lora and settings.is_recast:
         into = "fp16" if request.values.get("fp16") else "bf16"
         yield (
-            f"The checkpoint is in {stored} and products are in {into}: what passes between layers becomes fp32."
+            f"The checkpoint is in {stored} and products are in {into}: activations between layers become fp32."
             f" {copy[:-1]} --dtype {into}` writes a copy in one type."
         )
 
@@ -104,9 +107,9 @@ def _rows_note(request: PlanRequest) -> str:
     rows = request.rows
     if rows.mean_tokens is None:
         return (
-            "Row lengths are not known: memory is planned as if every row had the longest length, time as if they had a"
-            " quarter of it, and nothing is packed. `lfwrap data stats` counts them; give --mean-row, --longest-row and"
-            " --rows."
+            "Row lengths are not known: memory is planned as if every row had the longest length, time as if their"
+            " mean were a quarter of it, and nothing is packed. `lfwrap data stats` counts them; give --mean-row,"
+            " --longest-row and --rows."
         )
     how = f" ({rows.basis})" if rows.basis else ""
     said = f"Rows have {rows.mean_tokens:,.0f} tokens on average; planned for {rows.longest_tokens:,}{how}."
@@ -211,10 +214,10 @@ def no_fit_error(request: PlanRequest, candidates: Sequence[Candidate]) -> PlanE
     memory = smallest.memory
     biggest = max(memory.terms, key=lambda term: term.bytes)
     return PlanError(
-        f"{request.model.name} does not fit {request.hardware.name}: the smallest way needs"
+        f"{request.model.name} does not fit {request.hardware.name}: it needs at least"
         f" {format_bytes(memory.device_bytes)}, {format_bytes(device_limit_bytes(request.hardware))} may be used"
         f" (margin {MARGIN_SHARE:.0%}). The largest part: {biggest.name}, {format_bytes(biggest.bytes)}.",
-        hint=f"Would fit: {'; '.join(suggestions)}." if suggestions else "Nothing near it fits: take a smaller model.",
+        hint=f"Would fit: {'; '.join(suggestions)}." if suggestions else "Nothing similar fits: take a smaller model.",
     )
 
 

@@ -32,7 +32,7 @@ from lfwrap.plan.request import (
 _LARGEST_MICRO_BATCH = 64
 _SHARED = {
     2: "gradients and optimizer states are shared between the GPUs (ZeRO-2).",
-    3: "weights, too, are shared between the GPUs (ZeRO-3), at a good part of the speed.",
+    3: "weights are shared between the GPUs, too (ZeRO-3), which costs much of the speed.",
 }
 _COMPILED_TRIES = 6
 _LOADERS = 2
@@ -147,7 +147,7 @@ def rank_candidates(candidates: Iterable[Candidate], count: int, alike: int = 2)
 def _rank(candidate: Candidate) -> tuple[float, float]:
     """Tokens a second, less 2% for each change and the time of compiling; among equals, the one with less memory."""
     cost = 1 - _WORTHWHILE * len(candidate.changes.keys() - {PACKING_KEYS[1], CUTOFF_KEY, EVAL_BATCH_KEY, LOADERS_KEY})
-    if candidate.speed is None:  # nothing is known of the machine's pace: as little as possible is changed
+    if candidate.speed is None:  # the machine's rates are unknown: as little as possible is changed
         return cost, float(candidate.settings.micro_batch)
     if candidate.compile_s and candidate.duration_s:
         cost *= 1 - candidate.compile_s / candidate.duration_s
@@ -177,7 +177,9 @@ def _loading_setting(request: PlanRequest) -> dict[str, Setting]:
     cores = request.hardware.cpu_cores // request.world_size
     if request.speed == "none" or request.effective_batch is None or not on_gpu or cores < _CORES_FOR_LOADERS:
         return {}
-    reason = "Micro-batches (and packs' masks) are made ahead, beside the GPU's work; the same ones in the same order."
+    reason = (
+        "Micro-batches (and packs' masks) are prepared in advance, while the GPU works; the same in the same order."
+    )
     return {LOADERS_KEY: Setting(_LOADERS, reason)} if request.is_open(LOADERS_KEY) else {}
 
 
@@ -187,7 +189,7 @@ def _evaluation_setting(request: PlanRequest) -> dict[str, Setting]:
         return {}
     smallest = BatchPlan(1, request.effective_batch, request.world_size)
     for size in (DEFAULT_EVAL_BATCH, 4, 2, 1):
-        reason = "Evaluation makes all logits at once, with Liger, too: so many rows fit."
+        reason = "Evaluation computes all logits at once, even with Liger: this many rows fit."
         setting: dict[str, Setting] = {} if size == DEFAULT_EVAL_BATCH else {EVAL_BATCH_KEY: Setting(size, reason)}
         memory = evaluate(request, setting, smallest).memory
         outside = memory.device_bytes - memory.peak_allocated_bytes
@@ -203,7 +205,7 @@ def _length_settings(request: PlanRequest) -> Iterator[dict[str, Setting]]:
     if request.rows.is_exact and request.is_open(*PACKING_KEYS):
         yield from _packing_settings(request)
     if request.is_open(SAMPLING_KEY):
-        yield {SAMPLING_KEY: Setting("group_by_length", "Rows of like length share a batch: less padding.")}
+        yield {SAMPLING_KEY: Setting("group_by_length", "Rows of similar length share a batch: less padding.")}
 
 
 def _packing_settings(request: PlanRequest) -> Iterator[dict[str, Setting]]:

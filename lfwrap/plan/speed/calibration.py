@@ -139,7 +139,7 @@ def _measured_outside(term: MemoryTerm, measured: Sequence[Measurement]) -> Memo
     if term.name != CONTEXT_TERM:
         return term
     largest = max(measured, key=lambda each: each.outside_bytes)
-    return replace(term, bytes=largest.outside_bytes, formula=f"as run {largest.run} had it", source=_SOURCE)
+    return replace(term, bytes=largest.outside_bytes, formula=f"as measured in run {largest.run}", source=_SOURCE)
 
 
 def _measured_slack(term: MemoryTerm, same: Measurement) -> MemoryTerm:
@@ -147,12 +147,12 @@ def _measured_slack(term: MemoryTerm, same: Measurement) -> MemoryTerm:
     slack = same.peak_reserved_bytes - same.peak_allocated_bytes
     if term.name != SLACK_TERM or slack <= term.bytes:
         return term
-    return replace(term, bytes=slack, formula=f"as run {same.run} had it", source=_SOURCE)
+    return replace(term, bytes=slack, formula=f"as measured in run {same.run}", source=_SOURCE)
 
 
 def _difference_term(memory: MemoryEstimate, same: Measurement) -> MemoryTerm:
     extra = int(memory.peak_allocated_bytes * (same.peak_ratio - 1))
-    formula = f"peak × {same.peak_ratio - 1:+.2%}, as run {same.run} had it"
+    formula = f"peak × {same.peak_ratio - 1:+.2%}, as measured in run {same.run}"
     return MemoryTerm("measured difference", extra, formula, _SOURCE, "the same model and kernels on this machine")
 
 
@@ -189,5 +189,5 @@ def correct_speed(
         step_s=speed.step_s * ratio,
         tokens_per_s=speed.tokens_per_s / ratio,
         padded_tokens_per_s=speed.padded_tokens_per_s / ratio,
-        basis=f"{speed.basis}; × {1 / ratio:.2f} as {len(known)} of your own runs had it",
+        basis=f"{speed.basis}; × {1 / ratio:.2f} as measured in {len(known)} of your own runs",
     )

@@ -96,7 +96,7 @@ def test_micro_batches_are_made_ahead_where_cores_are_to_spare(changes, expected
     ("stored", "values", "said"),
     [
         ("bfloat16", {"bf16": True}, None),
-        ("float32", {"bf16": True}, "28.37 GiB where 16 bit takes 14.19 GiB"),
+        ("float32", {"bf16": True}, "28.37 GiB, where 16 bit takes 14.19 GiB"),
         ("float16", {"bf16": True}, "lfwrap export /m --out DIR --dtype bf16`"),
         ("bfloat16", {"bf16": False, "fp16": True}, "--dtype fp16"),
         ("float32", {"bf16": False, "pure_bf16": True}, "pure_bf16 casts nothing"),
