@@ -24,9 +24,6 @@ NEWEST_VLLM = "0.11.0"
 VLLM_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as the largest rank of an adapter."""
 
-SERVING_CONTEXT_TOKENS = 4096
-"""The context that the engine gives vLLM and SGLang, unless it is told another."""
-
 GPTQ_PACKAGES = {"gptqmodel": "5.8.0", "optimum": "2.1.0", "torchao": "0.16.0"}
 """The set that was seen to work for GPTQ: others' requirements exclude the engine's transformers, or each other."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from lfwrap.data.datasets.dataset import Dataset, DatasetRow, find_dataset
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.failure import FailureText
+from lfwrap.engine.keys import CUTOFF_KEY, DEFAULT_CUTOFF, DEFAULT_SEED
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_process import run_worker
 from lfwrap.errors import DataError, UsageError
@@ -19,11 +20,9 @@ from lfwrap.files import canonical_json, sha256_bytes
 from lfwrap.run.folder.record import Run
 from lfwrap.yaml_files import load_yaml
 
-ENGINE_CUTOFF_LEN = 2048
 _ROLES = {"human": "user", "gpt": "assistant", "function_call": "function", "observation": "observation"}
 _SPLIT_KEYS = ("dataset", "dataset_dir", "val_size", "max_samples", "mix_strategy", "interleave_probs", "streaming",
                "buffer_size", "template", "preprocessing_num_workers")  # fmt: skip
-_ENGINE_SEED = 42
 _SPLIT_TIMEOUT_S = 1800.0
 
 
@@ -58,7 +57,7 @@ class LabelSettings:
         mask_history: only the last answer counts.
     """
 
-    cutoff_len: int = ENGINE_CUTOFF_LEN
+    cutoff_len: int = DEFAULT_CUTOFF
     train_on_prompt: bool = False
     mask_history: bool = False
 
@@ -67,7 +66,7 @@ class LabelSettings:
         """Those of a run's training; ``cutoff_len`` goes before its own."""
         settings = engine_settings(run) if run else {}
         return cls(
-            cutoff_len or int(settings.get("cutoff_len") or ENGINE_CUTOFF_LEN),
+            cutoff_len or int(settings.get(CUTOFF_KEY) or DEFAULT_CUTOFF),
             bool(settings.get("train_on_prompt")),
             bool(settings.get("mask_history")),
         )
@@ -177,7 +176,7 @@ def _split_rows(settings: Mapping[str, Any], folder: Path, engine: Engine) -> li
     found = run_worker(
         engine.python,
         "validation_split",
-        {"arguments": arguments, "seed": settings.get("seed", _ENGINE_SEED)},
+        {"arguments": arguments, "seed": settings.get("seed", DEFAULT_SEED)},
         environment=engine_environment(model_is_local=True, runs_model=False, added={"HF_HUB_OFFLINE": "1"}),
         timeout_s=_SPLIT_TIMEOUT_S,
         text=FailureText("The engine can't split the run's data"),

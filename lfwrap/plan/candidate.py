@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lfwrap.engine.compat import KNOWN_ARCHITECTURES
+from lfwrap.engine.keys import CUTOFF_KEY, DEFAULT_EPOCHS, EPOCHS_KEY, SAMPLING_KEY
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import Packs, padded_row_tokens
@@ -15,14 +16,13 @@ from lfwrap.plan.inputs.train_settings import TrainSettings, read_settings
 from lfwrap.plan.memory.estimate import MemoryEstimate
 from lfwrap.plan.memory.peak import estimate_memory
 from lfwrap.plan.packing import request_packs
-from lfwrap.plan.request import CUTOFF_KEY, SAMPLING_KEY, STAGE_KEY, PlanRequest, Setting
+from lfwrap.plan.request import STAGE_KEY, PlanRequest, Setting
 from lfwrap.plan.speed.calibration import correct_memory, correct_speed
 from lfwrap.plan.speed.throughput import SpeedEstimate, estimate_speed
 
 MARGIN_SHARE = 0.05
 COMPILE_S = 20.0
 """Seconds that compiling adds to the first update: 13 to 16 s on hosts of H200s with 16 cores a GPU."""
-_DEFAULT_EPOCHS = 3.0
 _FP32_BYTES = 4
 # Where the mean length of rows is unknown, time is planned as if it were this part of the longest.
 _UNKNOWN_SHARE = 0.25
@@ -142,7 +142,7 @@ def _count_updates(request: PlanRequest, rows_per_update: float | None) -> int |
         return max_steps
     if request.rows.count is None or rows_per_update is None:
         return None
-    epochs = float(request.values.get("num_train_epochs") or _DEFAULT_EPOCHS)
+    epochs = float(request.values.get(EPOCHS_KEY) or DEFAULT_EPOCHS)
     return max(1, math.ceil(epochs * math.ceil(request.rows.count / rows_per_update)))
 
 

@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lfwrap.engine.compat import KNOWN_ARCHITECTURES
+from lfwrap.engine.keys import COMPILE_KEY, TRAINERS_COMPILE_KEYS
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.plan.candidate import COMPILE_S, Candidate
 from lfwrap.plan.inputs.train_settings import NF4, Precision, TrainSettings
 from lfwrap.plan.memory.persistent import WEIGHTS_SHARED
-from lfwrap.plan.request import COMPILE_KEY, PlanRequest
+from lfwrap.plan.request import PlanRequest
 
 REASON = "Norms, casts and dropout of a layer become a few kernels; worth the time that compiling takes."
-# With one of these the trainer compiles the whole model, whatever torch_compile says.
-TRAINERS_OWN_KEYS = ("torch_compile_backend", "torch_compile_mode")
 # The compute capability from which GPUs had their layers compiled, or are built alike.
 _FROM = (8, 0)
 
@@ -37,7 +36,7 @@ def why_left_to_trainer(values: Mapping[str, Any], zero_stage: int | None) -> st
         >>> why_left_to_trainer({}, 2)
         ''
     """
-    named = next((key for key in TRAINERS_OWN_KEYS if values.get(key)), "")
+    named = next((key for key in TRAINERS_COMPILE_KEYS if values.get(key)), "")
     if named or values.get("fsdp"):
         return named or "fsdp"
     if zero_stage is None:
@@ -95,7 +94,7 @@ def compiling_notes(request: PlanRequest, candidate: Candidate) -> Iterator[str]
         >>> [note[:19] for note in compiling_notes(request, evaluate(request, changes, request.batch))]
         ['Layers are compiled', 'Rows differ in leng']
     """
-    is_asked = any(request.values.get(key) for key in (COMPILE_KEY, *TRAINERS_OWN_KEYS))
+    is_asked = any(request.values.get(key) for key in (COMPILE_KEY, *TRAINERS_COMPILE_KEYS))
     left = why_left_to_trainer(request.values, candidate.settings.zero_stage)
     if is_asked and left:
         yield f"Compiling is left to the trainer ({left}), which compiles the whole model: minutes for each length."

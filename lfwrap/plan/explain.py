@@ -6,23 +6,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lfwrap.engine.keys import (
+    COMPILE_KEY,
+    CUTOFF_KEY,
+    DEFAULT_METHOD,
+    LIGER_KEY,
+    METHOD_KEY,
+    MICRO_KEY,
+    NO_CHECKPOINTING_KEY,
+    OFFLOADED_CHECKPOINTS_KEY,
+    SAMPLING_KEY,
+)
 from lfwrap.errors import PlanError
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.plan.candidate import MARGIN_SHARE, Candidate, device_limit_bytes
 from lfwrap.plan.compiling import compiling_notes
 from lfwrap.plan.inputs.train_settings import Precision, TrainSettings
 from lfwrap.plan.memory.persistent import GRADIENTS_SHARED, WEIGHTS_SHARED, weights_bytes
-from lfwrap.plan.request import (
-    COMPILE_KEY,
-    CUTOFF_KEY,
-    LIGER_KEY,
-    MICRO_KEY,
-    NO_CHECKPOINTING_KEY,
-    OFFLOADED_CHECKPOINTS_KEY,
-    SAMPLING_KEY,
-    STAGE_KEY,
-    PlanRequest,
-)
+from lfwrap.plan.request import STAGE_KEY, PlanRequest
 from lfwrap.plan.search import best_candidate, find_candidates
 from lfwrap.units import format_bytes, format_duration
 
@@ -244,7 +245,7 @@ def _relaxations(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
     yield "lfwrap.speed=auto with micro-batch and kernels left open", plain
     yield from _shared(plain)
     can_quantize = request.hardware.supports_quantization and request.zero_stage != WEIGHTS_SHARED
-    is_adapter = request.values.get("finetuning_type", "lora") == "lora"
+    is_adapter = request.values.get(METHOD_KEY, DEFAULT_METHOD) == "lora"
     small = plain
     if is_adapter and can_quantize and not request.values.get("quantization_bit"):
         small = replace(plain, values={**plain.values, "quantization_bit": 4})
@@ -276,7 +277,7 @@ def _shorter(request: PlanRequest, prefix: str) -> Iterator[tuple[str, PlanReque
         rows = request.rows.cut(cutoff)
         yield (
             f"{prefix}cutoff_len={cutoff}",
-            replace(request, rows=rows, values={**request.values, "cutoff_len": cutoff}),
+            replace(request, rows=rows, values={**request.values, CUTOFF_KEY: cutoff}),
         )
         cutoff //= 2
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from lfwrap.engine.keys import CUTOFF_KEY
 from lfwrap.plan.inputs.row_lengths import DEFAULT_PACKED_TOGETHER, Packs, pack_rows
-from lfwrap.plan.request import CUTOFF_KEY, PlanRequest
+from lfwrap.plan.request import PlanRequest
 
 # The rows of an update of packs may differ from the effective batch by this part of it.
 PACKED_ROWS_TOLERANCE = 0.02

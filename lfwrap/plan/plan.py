@@ -6,17 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lfwrap.engine.keys import ACCUMULATION_KEY, MICRO_KEY
 from lfwrap.plan.candidate import MARGIN_SHARE, Candidate, evaluate
 from lfwrap.plan.explain import Rejected, no_fit_error, plan_notes, rejected_candidates
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.memory.persistent import adapter_bytes
-from lfwrap.plan.request import (
-    ACCUMULATION_KEY,
-    MICRO_KEY,
-    PlanRequest,
-    Setting,
-)
+from lfwrap.plan.request import PlanRequest, Setting
 from lfwrap.plan.search import best_candidate, find_candidates, rank_candidates, recipe_candidate
 from lfwrap.units import format_bytes
 

@@ -6,20 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from lfwrap.engine.keys import CUTOFF_KEY
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.model.shapes import ModelFacts
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.speed.calibration import Measurement
 
-MICRO_KEY, ACCUMULATION_KEY = "per_device_train_batch_size", "gradient_accumulation_steps"
-CUTOFF_KEY = "cutoff_len"
-LIGER_KEY, NO_CHECKPOINTING_KEY = "enable_liger_kernel", "disable_gradient_checkpointing"
-OFFLOADED_CHECKPOINTS_KEY = "use_unsloth_gc"
-COMPILE_KEY = "torch_compile"
-LOADERS_KEY = "dataloader_num_workers"
 STAGE_KEY = "lfwrap.zero_stage"
-SAMPLING_KEY, PACKING_KEYS = "train_sampling_strategy", ("packing", "neat_packing")
 
 
 class Setting(NamedTuple):

@@ -7,16 +7,12 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from lfwrap.hardware.profile import DeviceKind
-from lfwrap.plan.candidate import Candidate, device_limit_bytes, evaluate, paced_gpu
-from lfwrap.plan.compiling import REASON, gains_by_compiling, may_compile
-from lfwrap.plan.inputs.batch import BatchPlan, solve_batch
-from lfwrap.plan.inputs.train_settings import DEFAULT_EVAL_BATCH, EVAL_BATCH_KEY
-from lfwrap.plan.packing import pack_capacities, packs_per_update, request_packs
-from lfwrap.plan.request import (
+from lfwrap.engine.keys import (
     ACCUMULATION_KEY,
     COMPILE_KEY,
     CUTOFF_KEY,
+    DEFAULT_EVAL_BATCH,
+    EVAL_BATCH_KEY,
     LIGER_KEY,
     LOADERS_KEY,
     MICRO_KEY,
@@ -24,10 +20,13 @@ from lfwrap.plan.request import (
     OFFLOADED_CHECKPOINTS_KEY,
     PACKING_KEYS,
     SAMPLING_KEY,
-    STAGE_KEY,
-    PlanRequest,
-    Setting,
 )
+from lfwrap.hardware.profile import DeviceKind
+from lfwrap.plan.candidate import Candidate, device_limit_bytes, evaluate, paced_gpu
+from lfwrap.plan.compiling import REASON, gains_by_compiling, may_compile
+from lfwrap.plan.inputs.batch import BatchPlan, solve_batch
+from lfwrap.plan.packing import pack_capacities, packs_per_update, request_packs
+from lfwrap.plan.request import STAGE_KEY, PlanRequest, Setting
 
 _LARGEST_MICRO_BATCH = 64
 _SHARED = {

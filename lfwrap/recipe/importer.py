@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.engine.facts import EngineFacts, KeyFact
+from lfwrap.engine.keys import MODEL_KEY
 from lfwrap.errors import RecipeError
 from lfwrap.recipe.intent import BLOCK, FIELDS, parse_intent
 from lfwrap.recipe.keys import has_type
-from lfwrap.recipe.recipe import MODEL_KEY
 from lfwrap.yaml_files import dump_yaml, parse_scalar
 
 # Other names for the engine's keys.

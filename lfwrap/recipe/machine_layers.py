@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lfwrap.engine.facts import EngineFacts
+from lfwrap.engine.keys import DEFAULT_EPOCHS, EPOCHS_KEY, PRECISION_KEYS
 from lfwrap.engine.model_template import find_model_template
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.plan.request import Setting
 from lfwrap.recipe.intent import Intent
 from lfwrap.recipe.layers import Layers, Value
 from lfwrap.recipe.recipe import Recipe, Source
-
-_DEFAULT_EPOCHS = 3.0
-_PRECISION_KEYS = ("bf16", "fp16", "pure_bf16")
 
 
 def template_layer(recipe: Recipe, facts: EngineFacts) -> dict[str, Setting]:
@@ -33,7 +31,7 @@ def hardware_layer(recipe: Recipe, hardware: HardwareProfile) -> dict[str, Setti
     layer: dict[str, Setting] = {}
     if hardware.is_cpu:
         layer["use_cpu"] = Setting(True, f"{hardware.name} has no GPU.")
-    if any(recipe.engine_values.get(key) for key in _PRECISION_KEYS):
+    if any(recipe.engine_values.get(key) for key in PRECISION_KEYS):
         return layer
     if hardware.supports_bf16 and hardware.kind is not DeviceKind.MPS:
         layer["bf16"] = Setting(True, f"{hardware.name} computes in bf16: the range of fp32, half the memory.")
@@ -48,7 +46,7 @@ def limit_layer(layers: Layers, hardware: HardwareProfile) -> dict[str, Setting]
     if hardware.is_cpu and not layers.get("use_cpu"):
         layer["use_cpu"] = Setting(True, f"{hardware.name} has no GPU.")
     if hardware.is_cpu or hardware.kind is DeviceKind.MPS:
-        for key in ("bf16", "fp16", "pure_bf16"):
+        for key in PRECISION_KEYS:
             if layers.get(key):
                 layer[key] = Setting(False, f"No mixed precision on {hardware.name}: it is slower or unsafe there.")
     elif not hardware.supports_bf16 and (layers.get("bf16") or layers.get("pure_bf16")):
@@ -63,7 +61,7 @@ def checkpoint_layer(intent: Intent, layers: Layers) -> dict[str, Setting]:
     part = intent.checkpoint_every_epoch_frac
     if part is None:
         return {}
-    epochs = layers.get("num_train_epochs", _DEFAULT_EPOCHS)
+    epochs = layers.get(EPOCHS_KEY, DEFAULT_EPOCHS)
     share = round(part / epochs, 6) if isinstance(epochs, int | float) and epochs > 0 else 1.0
     reason = f"lfwrap.checkpoint_every_epoch_frac: {part} of {epochs:g} epochs."
     has_evaluation = bool(layers.get("eval_dataset") or layers.get("val_size"))

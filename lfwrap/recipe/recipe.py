@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.bundled import bundled_path, find_file
+from lfwrap.engine.keys import MODEL_KEY
 from lfwrap.errors import RecipeError, UsageError
 from lfwrap.recipe.intent import BLOCK, Intent, IntentProblem, parse_intent
 from lfwrap.suggest import nearest
 from lfwrap.yaml_files import Document, load_yaml, parse_scalar
 
 MODEL_PATH_VARIABLE = "MODEL_PATH"
-MODEL_KEY = "model_name_or_path"
 _TASK_KEYS = ("do_train", "do_eval", "do_predict")
 
 

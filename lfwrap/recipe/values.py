@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from lfwrap.engine.facts import EngineFacts
+from lfwrap.engine.keys import ACCUMULATION_KEY, BATCH_KEYS, CUTOFF_KEY, MICRO_KEY, MODEL_KEY
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.plan.inputs.batch import DEFAULT_MAX_MICRO_BATCH, BatchPlan, solve_batch
-from lfwrap.plan.request import ACCUMULATION_KEY, CUTOFF_KEY, MICRO_KEY, Setting
+from lfwrap.plan.request import Setting
 from lfwrap.recipe import machine_layers
 from lfwrap.recipe.intent import BLOCK
 from lfwrap.recipe.layers import Layers, Value
-from lfwrap.recipe.recipe import MODEL_KEY, Recipe, Source
+from lfwrap.recipe.recipe import Recipe, Source
 
-_BATCH_KEYS = (MICRO_KEY, ACCUMULATION_KEY)
 # What a strategy replaces even where the recipe sets it: how an update is made up, and the length of packs.
-_REPLACED_KEYS = (*_BATCH_KEYS, CUTOFF_KEY)
+_REPLACED_KEYS = (*BATCH_KEYS, CUTOFF_KEY)
 SECTIONS = {
     "model": "model",
     "method": "method",
@@ -58,7 +58,7 @@ class ResolvedValues:
             return self.layers
         layers = self.layers.with_layer(Source.PLAN, settings, below=Source.RECIPE)
         layers = layers.with_layer(Source.PLAN, {key: settings[key] for key in _REPLACED_KEYS if key in settings})
-        has_batch = set(_BATCH_KEYS) <= settings.keys()
+        has_batch = set(BATCH_KEYS) <= settings.keys()
         return layers if has_batch else layers.with_layer(Source.INTENT, self.batch_settings)
 
     def ordered(self, layers: Layers) -> tuple[Value, ...]:
@@ -87,7 +87,7 @@ class ResolvedValues:
 
     def batch_of(self, layers: Layers) -> BatchPlan | None:
         """How an update is made up by these layers; None when their numbers make no sense."""
-        numbers = [layers.get(key, self.facts.keys[key].default) for key in _BATCH_KEYS]
+        numbers = [layers.get(key, self.facts.keys[key].default) for key in BATCH_KEYS]
         if not all(isinstance(number, int) and number > 0 for number in numbers):
             return None
         return BatchPlan(numbers[0], numbers[1], self.world_size)
@@ -180,7 +180,7 @@ def _batch_settings(recipe: Recipe, layers: Layers, processes: int) -> dict[str,
     effective = recipe.intent.effective_batch_size
     if effective is None:
         return {}
-    fixed = {key: layers.get(key) for key in _BATCH_KEYS if recipe.sources.get(key) is Source.COMMAND_LINE}
+    fixed = {key: layers.get(key) for key in BATCH_KEYS if recipe.sources.get(key) is Source.COMMAND_LINE}
     limit = layers.get(MICRO_KEY) or recipe.intent.max_micro_batch or DEFAULT_MAX_MICRO_BATCH
     batch = solve_batch(effective, processes, fixed.get(MICRO_KEY), fixed.get(ACCUMULATION_KEY), limit)
     reason = f"lfwrap.effective_batch_size: {batch} (micro-batch × accumulation × processes)."

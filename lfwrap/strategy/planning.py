@@ -6,6 +6,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lfwrap.engine.keys import (
+    ACCUMULATION_KEY,
+    CUTOFF_KEY,
+    DEFAULT_CUTOFF,
+    DEFAULT_METHOD,
+    DEFAULT_STAGE,
+    DEFAULT_TARGET,
+    LIGER_KEY,
+    LOADERS_KEY,
+    METHOD_KEY,
+    MICRO_KEY,
+)
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import PlanError, PreflightError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
@@ -14,15 +26,7 @@ from lfwrap.model.shapes import ModelFacts
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.inputs.train_settings import TrainSettings, read_target
-from lfwrap.plan.request import (
-    ACCUMULATION_KEY,
-    CUTOFF_KEY,
-    LIGER_KEY,
-    LOADERS_KEY,
-    MICRO_KEY,
-    STAGE_KEY,
-    PlanRequest,
-)
+from lfwrap.plan.request import STAGE_KEY, PlanRequest
 from lfwrap.plan.speed.calibration import Measurement
 from lfwrap.recipe.inputs.datasets import find_dataset_dir
 from lfwrap.recipe.inputs.row_lengths import measure_rows
@@ -30,7 +34,6 @@ from lfwrap.recipe.recipe import Recipe, Source
 from lfwrap.recipe.values import ResolvedValues
 from lfwrap.strategy.measured import load_measurements
 
-DEFAULT_CUTOFF = 2048
 _STAGES = frozenset({"sft", "pt"})
 _METHODS = frozenset({"lora", "full"})
 _NEEDED_PACKAGES = {LIGER_KEY: "liger-kernel", STAGE_KEY: "deepspeed"}
@@ -129,9 +132,9 @@ def plan_request(values: ResolvedValues, machine: Machine, rows: RowLengths | No
     recipe, engine, batch = values.recipe, values.engine, values.batch
     if batch is None:
         raise PlanError("Micro-batch and accumulation must be whole numbers from 1.", hint="Correct them.")
-    _require_known_kind(engine.get("stage", "sft"), engine.get("finetuning_type", "lora"))
+    _require_known_kind(engine.get("stage", DEFAULT_STAGE), engine.get(METHOD_KEY, DEFAULT_METHOD))
     model = load_planned_model(recipe)
-    _require_targets(model, engine.get("finetuning_type", "lora"), engine.get("lora_target", "all"))
+    _require_targets(model, engine.get(METHOD_KEY, DEFAULT_METHOD), engine.get("lora_target", DEFAULT_TARGET))
     cutoff = int(engine.get(CUTOFF_KEY) or DEFAULT_CUTOFF)
     rows = rows or measure_rows(recipe, machine.dataset_dir, str(engine.get("template", "")))
     return PlanRequest(

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.debug import note
+from lfwrap.engine.keys import ACCUMULATION_KEY, BATCH_KEYS, COMPILE_KEY, MICRO_KEY
 from lfwrap.errors import LfwrapError, PlanError, PreflightError
 from lfwrap.invocation import Invocation
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.plan import Plan, make_plan, plan_candidate, predict_plan
-from lfwrap.plan.request import ACCUMULATION_KEY, COMPILE_KEY, MICRO_KEY, STAGE_KEY, PlanRequest, Setting
+from lfwrap.plan.request import STAGE_KEY, PlanRequest, Setting
 from lfwrap.recipe.recipe import Recipe
 from lfwrap.recipe.values import ResolvedValues
 from lfwrap.strategy.lock import LockEntry, LockKey, Trial, describe_key, load_lock, lock_paths
@@ -23,7 +24,6 @@ from lfwrap.strategy.planning import Machine, has_planned_gpus, may_change, plan
 
 FREE_SPEEDS = frozenset({"auto", "max"})
 """The values of ``lfwrap.speed`` that leave something to choose for speed alone."""
-_BATCH_KEYS = frozenset({MICRO_KEY, ACCUMULATION_KEY})
 
 
 class StrategySource(StrEnum):
@@ -194,7 +194,7 @@ def measured_strategy(
     """
     request = plan_request(values, machine)
     batch = BatchPlan(int(choices[MICRO_KEY]), int(choices[ACCUMULATION_KEY]), request.world_size)
-    changes = {key: Setting(value, reason) for key, value in choices.items() if key not in _BATCH_KEYS}
+    changes = {key: Setting(value, reason) for key, value in choices.items() if key not in BATCH_KEYS}
     plan = plan_candidate(request, changes, batch)
     found = _from_changes(plan, changes, reason, extension=extension)
     return dataclasses.replace(found, source=StrategySource.LOCK)

@@ -9,11 +9,12 @@ from typing import Any
 import orjson
 
 from lfwrap.engine.facts import load_engine_facts
+from lfwrap.engine.keys import COMPILE_KEY
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import RunStateError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile, catalog_gpu
 from lfwrap.plan.inputs.row_lengths import RowLengths
-from lfwrap.plan.request import COMPILE_KEY, PlanRequest
+from lfwrap.plan.request import PlanRequest
 from lfwrap.plan.search import recipe_candidate
 from lfwrap.plan.speed.calibration import Measurement, kind_key, model_key
 from lfwrap.recipe.recipe import load_recipe

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lfwrap.engine.keys import ACCUMULATION_KEY
 from lfwrap.plan.explain import describe
-from lfwrap.plan.request import ACCUMULATION_KEY
 from lfwrap.strategy.lock import Trial
 from lfwrap.strategy.strategy import Strategy
 

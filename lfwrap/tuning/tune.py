@@ -19,6 +19,7 @@ import orjson
 from lfwrap.engine.child_process import MARKER
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.failure import engine_failure
+from lfwrap.engine.keys import ACCUMULATION_KEY
 from lfwrap.engine.locate import Engine, locate_engine
 from lfwrap.engine.ports import free_port
 from lfwrap.errors import EngineError, UsageError
@@ -26,7 +27,6 @@ from lfwrap.files import write_json
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import choose_world_size
 from lfwrap.invocation import Invocation
-from lfwrap.plan.request import ACCUMULATION_KEY
 from lfwrap.recipe.check import check_recipe, require_valid
 from lfwrap.recipe.values import resolve_values
 from lfwrap.run.folder.record import utc_now

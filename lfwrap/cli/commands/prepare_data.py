@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lfwrap.cli.view import output
+from lfwrap.engine.keys import DEFAULT_CUTOFF
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cutoff-len",
     type=click.IntRange(min=1),
-    default=2048,
+    default=DEFAULT_CUTOFF,
     show_default=True,
     help="Rows longer than this many tokens are counted.",
 )

@@ -45,6 +45,7 @@ def list_recipes(as_json: bool) -> None:
     Example:
       lfwrap recipe list
     """
+    from lfwrap.engine.keys import DEFAULT_METHOD, METHOD_KEY
     from lfwrap.recipe.library import bundled_recipes
 
     entries = [
@@ -52,7 +53,7 @@ def list_recipes(as_json: bool) -> None:
             "name": entry.name,
             "title": entry.title,
             "model": entry.recipe.model,
-            "method": entry.recipe.engine_values.get("finetuning_type", "lora"),
+            "method": entry.recipe.engine_values.get(METHOD_KEY, DEFAULT_METHOD),
             "hardware": entry.recipe.intent.hardware,
         }
         for entry in bundled_recipes()

@@ -14,6 +14,7 @@ from lfwrap.data.datasets.stats import quantiles
 from lfwrap.data.output.registry import FILE_NAME, dataset_entry
 from lfwrap.engine.environment import PARALLEL_TOKENIZER, engine_environment
 from lfwrap.engine.failure import FailureText
+from lfwrap.engine.keys import DEFAULT_CUTOFF
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_process import run_worker
 from lfwrap.errors import DataError
@@ -38,7 +39,7 @@ class EngineCheck:
     engine: Engine
     template: str = ""
     tokenizer: str | None = None
-    cutoff_len: int = 2048
+    cutoff_len: int = DEFAULT_CUTOFF
 
 
 def run_encoder(check: EngineCheck, folder: Path, names: Sequence[str], *, render: int = 0) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from lfwrap.engine.compat import NEWEST_VLLM, SERVING_CONTEXT_TOKENS, SUPPORTED_VERSION, VLLM_LORA_RANKS
+from lfwrap.engine.compat import NEWEST_VLLM, SUPPORTED_VERSION, VLLM_LORA_RANKS
+from lfwrap.engine.keys import DEFAULT_SERVING_CONTEXT
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import PreflightError
 from lfwrap.inference.target import Target
@@ -78,7 +79,7 @@ def backend_arguments(target: Target, backend: str) -> dict[str, Any]:
     if backend == _OWN:
         return arguments
     longest = (target.base.config() if target.base else {}).get("max_position_embeddings")
-    if isinstance(longest, int) and longest < SERVING_CONTEXT_TOKENS:
+    if isinstance(longest, int) and longest < DEFAULT_SERVING_CONTEXT:
         arguments[f"{backend}_maxlen"] = longest
     if backend == _VLLM and target.adapter_folder is not None:
         rank = target.adapter_folder.rank()

@@ -11,11 +11,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from lfwrap.engine.keys import (
+    COMPILE_KEY,
+    DEFAULT_EVAL_BATCH,
+    DEFAULT_METHOD,
+    DEFAULT_OPTIMIZER,
+    DEFAULT_RANK,
+    DEFAULT_TARGET,
+    EVAL_BATCH_KEY,
+    LIGER_KEY,
+    LOADERS_KEY,
+    METHOD_KEY,
+    NO_CHECKPOINTING_KEY,
+    OFFLOADED_CHECKPOINTS_KEY,
+)
 from lfwrap.model.shapes import LinearShape, ModelFacts
 from lfwrap.plan.inputs.batch import BatchPlan
 
 NF4, INT8 = 4, 8  # bits of a quantised weight, as quantization_bit has them
-EVAL_BATCH_KEY, DEFAULT_EVAL_BATCH = "per_device_eval_batch_size", 8
 _ATTENTION = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"})
 # Bytes of optimizer state for a trainable number. Every other optimizer counts as AdamW, which keeps two moments in the
 # parameter's type; the 8-bit ones keep a byte for each moment, and scales of blocks.
@@ -270,7 +283,7 @@ def read_settings(
         >>> settings.method, settings.rank, settings.tokens, settings.weight_bytes
         ('lora', 16, 4096, 2)
     """
-    is_lora = values.get("finetuning_type", "lora") not in {"full", "freeze"}
+    is_lora = values.get(METHOD_KEY, DEFAULT_METHOD) not in {"full", "freeze"}
     packing = bool(values.get("packing") or values.get("neat_packing"))
     computing = _BF16 if values.get("bf16") else _FP16 if values.get("fp16") else None
     precision = _read_precision(values, checkpoint, computing, is_sharded=(zero_stage or 0) > 1)
@@ -282,24 +295,24 @@ def read_settings(
         world_size=batch.world_size,
         quantization_bit=int(values.get("quantization_bit") or 0),
         double_quantization=bool(values.get("double_quantization", True)),
-        rank=int(values.get("lora_rank", 8)) if is_lora else 0,
-        target=read_target(values.get("lora_target", "all")),
+        rank=int(values.get("lora_rank", DEFAULT_RANK)) if is_lora else 0,
+        target=read_target(values.get("lora_target", DEFAULT_TARGET)),
         dropout=float(values.get("lora_dropout", 0.0)),
         use_dora=bool(values.get("use_dora")),
         precision=precision,
         checkpoint_bytes=4 if checkpoint == _FP32 else 2,
         is_recast=precision is Precision.MIXED and checkpoint != computing,
-        liger=bool(values.get("enable_liger_kernel")),
-        is_compiled=bool(values.get("torch_compile")),
-        checkpointing=not values.get("disable_gradient_checkpointing"),
-        offload_checkpoints=bool(values.get("use_unsloth_gc")),
+        liger=bool(values.get(LIGER_KEY)),
+        is_compiled=bool(values.get(COMPILE_KEY)),
+        checkpointing=not values.get(NO_CHECKPOINTING_KEY),
+        offload_checkpoints=bool(values.get(OFFLOADED_CHECKPOINTS_KEY)),
         packing=packing,
         padded=padded and not packing,
-        optimizer=str(values.get("optim", "adamw_torch_fused")),
+        optimizer=str(values.get("optim", DEFAULT_OPTIMIZER)),
         zero_stage=zero_stage,
         offload=offload,
         eval_batch=_read_eval_batch(values),
-        loader_workers=int(values.get("dataloader_num_workers") or 0),
+        loader_workers=int(values.get(LOADERS_KEY) or 0),
     )
 
 
@@ -317,7 +330,7 @@ def _read_precision(
 
 
 def _read_eval_batch(values: Mapping[str, Any]) -> int:
-    """Rows that one process evaluates at a time, 8 by the engine's default; 0 where nothing is evaluated."""
+    """Rows that one process evaluates at a time; 0 where nothing is evaluated."""
     has_rows = bool(values.get("val_size") or values.get("eval_dataset"))
     evaluates = values.get("eval_strategy") not in {None, "no", False} or bool(values.get("do_eval"))
     return int(values.get(EVAL_BATCH_KEY) or DEFAULT_EVAL_BATCH) if has_rows and evaluates else 0

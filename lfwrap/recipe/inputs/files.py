@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.keys import MODEL_KEY
 from lfwrap.model.fingerprint import describe_file, describe_model, has_changed, model_folder
-from lfwrap.recipe.recipe import MODEL_KEY, split_names
+from lfwrap.recipe.recipe import split_names
 
 
 def hash_inputs(values: Mapping[str, Any], cwd: Path, others: Mapping[str, Path]) -> dict[str, dict[str, Any]]:

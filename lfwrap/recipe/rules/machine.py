@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lfwrap.engine.keys import PRECISION_KEYS
 from lfwrap.errors import Finding, LfwrapError
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import DeviceKind
@@ -32,7 +33,7 @@ def bf16_hardware(view: View) -> Iterator[Finding]:
         return
     adapt = "or add an `lfwrap:` block, and lfwrap chooses the precision."
     if hardware.is_cpu:
-        for key in ("bf16", "fp16", "pure_bf16"):
+        for key in PRECISION_KEYS:
             if view.on(key):
                 message = f"{key}: {hardware.name} has no GPU."
                 hint = f"Write `{key}: false` and `use_cpu: true`, {adapt}"

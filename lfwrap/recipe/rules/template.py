@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from lfwrap.engine.keys import MODEL_KEY
 from lfwrap.engine.model_template import suit_same_models
 from lfwrap.errors import Finding
-from lfwrap.recipe.recipe import MODEL_KEY, MODEL_PATH_VARIABLE
+from lfwrap.recipe.recipe import MODEL_PATH_VARIABLE
 from lfwrap.recipe.rules.view import View
 from lfwrap.suggest import did_you_mean
 

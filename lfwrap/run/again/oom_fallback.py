@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MICRO_BATCH = "per_device_train_batch_size"
-ACCUMULATION = "gradient_accumulation_steps"
-NO_CHECKPOINTING = "disable_gradient_checkpointing"
+from lfwrap.engine.keys import ACCUMULATION_KEY, MICRO_KEY, NO_CHECKPOINTING_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +28,20 @@ class Rung:
 
 def next_rung(values: Mapping[str, Any]) -> Rung | None:
     """What to change in the engine's values so that an update needs less memory; None when nothing is left to try."""
-    micro, accumulation = int(values.get(MICRO_BATCH) or 1), int(values.get(ACCUMULATION) or 1)
+    micro, accumulation = int(values.get(MICRO_KEY) or 1), int(values.get(ACCUMULATION_KEY) or 1)
     if micro > 1:
         product = micro * accumulation
         smaller = max(size for size in range(1, micro // 2 + 1) if product % size == 0)
-        changes = {MICRO_BATCH: smaller, ACCUMULATION: product // smaller}
+        changes = {MICRO_KEY: smaller, ACCUMULATION_KEY: product // smaller}
         return Rung(
             changes,
             f"micro-batch {micro} → {smaller}, accumulation {accumulation} → {product // smaller}; "
             f"still {product} sequences a process and update",
         )
-    if values.get(NO_CHECKPOINTING):
-        return Rung({NO_CHECKPOINTING: False}, "gradient checkpointing switched on: slower, far smaller activations")
+    if values.get(NO_CHECKPOINTING_KEY):
+        return Rung(
+            {NO_CHECKPOINTING_KEY: False}, "gradient checkpointing switched on: slower, far smaller activations"
+        )
     return None
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.keys import ACCUMULATION_KEY, MICRO_KEY
 from lfwrap.files import locked, write_json, write_text
 from lfwrap.invocation import Invocation
 from lfwrap.model.fingerprint import describe_file
-from lfwrap.run.again.oom_fallback import ACCUMULATION, MICRO_BATCH, Rung, next_rung, with_changes
+from lfwrap.run.again.oom_fallback import Rung, next_rung, with_changes
 from lfwrap.run.again.resume import plan_resume
 from lfwrap.run.folder.monitor import TRAINING
 from lfwrap.run.folder.record import Run, RunState, append_event, save_record
@@ -87,7 +88,7 @@ def _lower(run: Run, rung: Rung) -> Run:
         append_event(run.paths, "memory-lowered", changes=dict(rung.changes), reason=rung.reason)
         record = dataclasses.replace(
             run.record,
-            micro_batch_size=int(rung.changes.get(MICRO_BATCH, run.record.micro_batch_size)),
-            gradient_accumulation_steps=int(rung.changes.get(ACCUMULATION, run.record.gradient_accumulation_steps)),
+            micro_batch_size=int(rung.changes.get(MICRO_KEY, run.record.micro_batch_size)),
+            gradient_accumulation_steps=int(rung.changes.get(ACCUMULATION_KEY, run.record.gradient_accumulation_steps)),
         )
         return save_record(run.paths, record)

@@ -15,6 +15,7 @@ import orjson
 
 from lfwrap.engine.child_process import MARKER
 from lfwrap.engine.compat import SUPPORTED_VERSION
+from lfwrap.engine.keys import MODEL_KEY
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.ports import ALL_ADDRESSES, free_port
 from lfwrap.engine.versions import refused_versions
@@ -22,7 +23,6 @@ from lfwrap.errors import Finding, PlanError, Severity, UsageError
 from lfwrap.hardware.host_facts import has_busy_neighbours
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.plan.inputs.batch import BatchPlan
-from lfwrap.recipe.recipe import MODEL_KEY
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.launch.launchers import Launcher, LaunchRequest, Nodes
 from lfwrap.run.launch.trackers import tracker_environment

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.keys import DEFAULT_STAGE
 from lfwrap.errors import Finding, Severity
 from lfwrap.recipe.recipe import split_names
 from lfwrap.run.preflight.context import PreflightContext
@@ -79,7 +80,7 @@ def _check_dataset(
     if problem:
         yield context.finding("dataset-file", key, f"{name}: {problem}.", _PREPARE)
         return
-    expectation = expected_columns(entry, str(context.values.get("stage", "sft")))
+    expectation = expected_columns(entry, str(context.values.get("stage", DEFAULT_STAGE)))
     if isinstance(expectation, str):
         yield Finding("dataset-columns", f"{name}: {expectation}", file=str(folder / _INFO), hint=_PREPARE)
         return

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lfwrap.engine.compat import SUPPORTED_VERSION
+from lfwrap.engine.keys import DEFAULT_METHOD, DEFAULT_QUANTIZATION, METHOD_KEY, MODEL_KEY
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.versions import refused_versions
 from lfwrap.errors import Finding, LfwrapError, Severity
@@ -15,7 +16,6 @@ from lfwrap.hardware.profile import DeviceKind
 from lfwrap.masking import is_secret
 from lfwrap.model.load import load_model_facts
 from lfwrap.model.shapes import ModelFacts
-from lfwrap.recipe.recipe import MODEL_KEY
 from lfwrap.run.preflight.context import PreflightContext
 from lfwrap.run.preflight.trackers import check_trackers
 from lfwrap.units import GIB, MIB, format_bytes, plural
@@ -77,7 +77,7 @@ def _check_versions(engine: Engine) -> Iterator[Finding]:
 
 def _check_packages(context: PreflightContext, engine: Engine) -> Iterator[Finding]:
     needs = [(key, package, extra) for key, package, extra in _NEEDS if context.values.get(key)]
-    if context.values.get("quantization_bit") and context.values.get("quantization_method", "bnb") in {
+    if context.values.get("quantization_bit") and context.values.get("quantization_method", DEFAULT_QUANTIZATION) in {
         "bnb",
         "bitsandbytes",
     }:
@@ -191,7 +191,7 @@ def _saved_bytes(context: PreflightContext) -> tuple[int, int]:
         facts = None
     if facts is None:
         return _UNKNOWN_CHECKPOINT_BYTES, _UNKNOWN_CHECKPOINT_BYTES
-    if context.values.get("finetuning_type", "lora") in {"lora", "oft"}:
+    if context.values.get(METHOD_KEY, DEFAULT_METHOD) in {"lora", "oft"}:
         trained = _lora_parameters(facts, context.values.get("lora_rank"))
         weights_bytes = trained * _ADAPTER_BYTES
     else:

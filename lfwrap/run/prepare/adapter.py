@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lfwrap.engine.keys import MODEL_KEY
 from lfwrap.errors import Finding, PreflightError, RecipeError, RunStateError
 from lfwrap.model.fingerprint import describe_model
 from lfwrap.model.folder import AdapterFolder, is_adapter
 from lfwrap.model.load import load_model_facts
-from lfwrap.recipe.recipe import MODEL_KEY, Recipe, split_names
+from lfwrap.recipe.recipe import Recipe, split_names
 from lfwrap.run.folder.checkpoints import step_of
 from lfwrap.run.folder.record import Run, RunState, load_run
 from lfwrap.run.launch.command import override_arguments

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap import __version__
+from lfwrap.engine.keys import MODEL_KEY
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.versions import all_packages, installed_versions
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.masking import mask_login, mask_override, mask_secrets
 from lfwrap.model.fingerprint import hub_commit
-from lfwrap.recipe.recipe import MODEL_KEY
 
 # The variables that change what the engine does; their values are kept, those named like secrets masked.
 _KEPT = re.compile(

@@ -9,13 +9,14 @@ from datetime import datetime
 from pathlib import Path
 
 from lfwrap.engine.facts import EngineFacts, load_engine_facts
+from lfwrap.engine.keys import COMPILE_KEY, DEFAULT_METHOD, METHOD_KEY
 from lfwrap.engine.locate import Engine, locate_engine, package_version
 from lfwrap.errors import Finding, PreflightError, Severity
 from lfwrap.files import canonical_json
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import HardwareProfile, choose_world_size
 from lfwrap.invocation import Invocation
-from lfwrap.plan.request import COMPILE_KEY, Setting
+from lfwrap.plan.request import Setting
 from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.inputs.datasets import DatasetDir, find_dataset_dir
 from lfwrap.recipe.recipe import Recipe, load_recipe
@@ -317,7 +318,7 @@ def run_values(recipe: Recipe, facts: EngineFacts, engine: Engine | None) -> dic
         values["do_train"] = Setting(True, "The recipe names data and leaves out what to do with them.")
     if engine is not None and "plot_loss" not in given and package_version(engine, "matplotlib"):
         values["plot_loss"] = Setting(True, "The loss curve is drawn into the output folder.")
-    is_small = given.get("finetuning_type", "lora") in _ADAPTER_METHODS
+    is_small = given.get(METHOD_KEY, DEFAULT_METHOD) in _ADAPTER_METHODS
     if is_small and not _SAVING_KEYS & set(given) and recipe.intent.checkpoint_every_epoch_frac is None:
         values["save_steps"] = Setting(0.1, "Ten checkpoints a run: an adapter's are small.")
     if given.get("overwrite_output_dir"):

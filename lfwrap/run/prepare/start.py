@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lfwrap.engine.keys import DEFAULT_METHOD, DEFAULT_QUANTIZATION, DEFAULT_STAGE, METHOD_KEY, MODEL_KEY
 from lfwrap.engine.versions import installed_versions
 from lfwrap.errors import RunStateError
 from lfwrap.files import write_bytes, write_json, write_text
 from lfwrap.invocation import Invocation
 from lfwrap.masking import is_secret
 from lfwrap.recipe.inputs.files import dataset_entries, hash_inputs
-from lfwrap.recipe.recipe import MODEL_KEY, split_names
+from lfwrap.recipe.recipe import split_names
 from lfwrap.run.folder.paths import RunPaths, create_run_folder
 from lfwrap.run.folder.record import Run, RunRecord, RunState, prepare_record, utc_now
 from lfwrap.run.launch.launch import launch_path
@@ -113,13 +114,13 @@ def _first_record(job: Job, cwd: Path, versions: dict[str, str]) -> RunRecord:
         created_at=utc_now(),
         updated_at=utc_now(),
         base_model=str(folder.resolve()) if folder.is_dir() else model,
-        finetuning_type=str(values.get("finetuning_type", "lora")),
-        stage=str(values.get("stage", "sft")),
+        finetuning_type=str(values.get(METHOD_KEY, DEFAULT_METHOD)),
+        stage=str(values.get("stage", DEFAULT_STAGE)),
         template=values.get("template"),
         datasets=split_names(values.get("dataset")),
         dataset_dir=values.get("dataset_dir"),
         quantization_bit=bit,
-        quantization_method=str(values.get("quantization_method", "bnb")) if bit else None,
+        quantization_method=str(values.get("quantization_method", DEFAULT_QUANTIZATION)) if bit else None,
         trust_remote_code=bool(values.get("trust_remote_code", False)),
         device=str(job.hardware.kind),
         launcher=job.trained_by,

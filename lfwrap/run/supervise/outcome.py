@@ -15,6 +15,7 @@ import orjson
 
 from lfwrap.engine.diagnose import Diagnosis, from_rule, read_tail
 from lfwrap.engine.faults import CONSEQUENCES, CRASHED, KILLED, OTHERS, STALLED, UNKNOWN
+from lfwrap.engine.keys import DEFAULT_METHOD, METHOD_KEY
 from lfwrap.hardware.host_facts import is_disk_full
 from lfwrap.model.folder import trained_folder
 from lfwrap.run.folder.monitor import FileTail, load_history, parse_progress
@@ -130,5 +131,5 @@ def _correct(diagnosis: Diagnosis, paths: RunPaths, oom_kills: int) -> Diagnosis
 
 def _is_whole(paths: RunPaths, values: Mapping[str, Any], done: int, wanted: int) -> bool:
     """Every step is done and the result is written down."""
-    result = trained_folder(paths.output, values.get("finetuning_type", "lora"))
+    result = trained_folder(paths.output, values.get(METHOD_KEY, DEFAULT_METHOD))
     return 0 < wanted <= done and not result.weight_problems()

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from lfwrap.engine.keys import COMPILE_KEY
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.model.shapes import catalog_model
@@ -16,7 +17,7 @@ from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.inputs.train_settings import TrainSettings
 from lfwrap.plan.memory.peak import estimate_memory
 from lfwrap.plan.plan import make_plan, plan_candidate
-from lfwrap.plan.request import COMPILE_KEY, STAGE_KEY, PlanRequest
+from lfwrap.plan.request import STAGE_KEY, PlanRequest
 from lfwrap.plan.search import find_candidates
 from lfwrap.plan.speed.throughput import estimate_speed
 from lfwrap.units import GIB

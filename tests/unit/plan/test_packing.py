@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lfwrap.engine.keys import CUTOFF_KEY
 from lfwrap.hardware.load import load_hardware
 from lfwrap.model.shapes import catalog_model
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.packing import PACKED_ROWS_TOLERANCE, pack_capacities, packs_per_update, request_packs
-from lfwrap.plan.request import CUTOFF_KEY, PlanRequest
+from lfwrap.plan.request import PlanRequest
 
 MODEL = catalog_model("qwen2.5-0.5b")
 

@@ -7,24 +7,23 @@ import json
 
 import pytest
 
-from lfwrap.errors import PlanError
-from lfwrap.hardware.load import load_hardware
-from lfwrap.model.shapes import catalog_model
-from lfwrap.plan.candidate import device_limit_bytes
-from lfwrap.plan.inputs.batch import BatchPlan
-from lfwrap.plan.inputs.row_lengths import RowLengths
-from lfwrap.plan.inputs.train_settings import EVAL_BATCH_KEY
-from lfwrap.plan.plan import make_plan, predict_plan
-from lfwrap.plan.request import (
+from lfwrap.engine.keys import (
+    EVAL_BATCH_KEY,
     LIGER_KEY,
     LOADERS_KEY,
     MICRO_KEY,
     NO_CHECKPOINTING_KEY,
     OFFLOADED_CHECKPOINTS_KEY,
     SAMPLING_KEY,
-    STAGE_KEY,
-    PlanRequest,
 )
+from lfwrap.errors import PlanError
+from lfwrap.hardware.load import load_hardware
+from lfwrap.model.shapes import catalog_model
+from lfwrap.plan.candidate import device_limit_bytes
+from lfwrap.plan.inputs.batch import BatchPlan
+from lfwrap.plan.inputs.row_lengths import RowLengths
+from lfwrap.plan.plan import make_plan, predict_plan
+from lfwrap.plan.request import STAGE_KEY, PlanRequest
 from lfwrap.plan.search import find_candidates
 from lfwrap.units import GIB
 

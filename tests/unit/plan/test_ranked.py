@@ -6,12 +6,13 @@ import dataclasses
 
 import pytest
 
+from lfwrap.engine.keys import CUTOFF_KEY
 from lfwrap.hardware.load import load_hardware
 from lfwrap.model.shapes import catalog_model
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.plan import make_plan, plan_candidate, rank_plans
-from lfwrap.plan.request import CUTOFF_KEY, PlanRequest
+from lfwrap.plan.request import PlanRequest
 
 
 def asked(**changes):

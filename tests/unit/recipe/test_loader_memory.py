@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from lfwrap.engine.keys import LOADERS_KEY
 from lfwrap.hardware.load import load_hardware
-from lfwrap.plan.request import LOADERS_KEY
 from lfwrap.strategy.planning import find_machine
 from lfwrap.units import GIB, MIB
 

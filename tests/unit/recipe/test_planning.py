@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from lfwrap.engine.facts import load_engine_facts
+from lfwrap.engine.keys import LIGER_KEY
 from lfwrap.errors import PlanError
 from lfwrap.hardware.load import load_hardware
 from lfwrap.plan.inputs.row_lengths import RowLengths
-from lfwrap.plan.request import LIGER_KEY, STAGE_KEY
+from lfwrap.plan.request import STAGE_KEY
 from lfwrap.recipe.recipe import Source, build_recipe
 from lfwrap.recipe.values import resolve_values
 from lfwrap.strategy.planning import Machine, unavailable_keys

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.run.again.oom_fallback import ACCUMULATION, MICRO_BATCH, NO_CHECKPOINTING, next_rung, with_changes
+from lfwrap.engine.keys import ACCUMULATION_KEY, MICRO_KEY, NO_CHECKPOINTING_KEY
+from lfwrap.run.again.oom_fallback import next_rung, with_changes
 from lfwrap.yaml_files import load_yaml
 
 TEXT = """\
@@ -27,41 +28,41 @@ learning_rate: 1.0e-4
 def test_the_micro_batch_is_halved_as_far_as_the_effective_batch_allows(
     micro: int, accumulation: int, expected: tuple[int, int]
 ) -> None:
-    rung = next_rung({MICRO_BATCH: micro, ACCUMULATION: accumulation})
+    rung = next_rung({MICRO_KEY: micro, ACCUMULATION_KEY: accumulation})
     assert rung is not None
-    assert (rung.changes[MICRO_BATCH], rung.changes[ACCUMULATION]) == expected
+    assert (rung.changes[MICRO_KEY], rung.changes[ACCUMULATION_KEY]) == expected
     assert f"{micro} → {expected[0]}" in rung.reason
 
 
 def test_checkpointing_comes_after_the_micro_batch_and_nothing_after_it() -> None:
-    values = {MICRO_BATCH: 1, ACCUMULATION: 8, NO_CHECKPOINTING: True}
+    values = {MICRO_KEY: 1, ACCUMULATION_KEY: 8, NO_CHECKPOINTING_KEY: True}
     rung = next_rung(values)
     assert rung is not None
-    assert rung.changes == {NO_CHECKPOINTING: False}
+    assert rung.changes == {NO_CHECKPOINTING_KEY: False}
     assert next_rung(values | rung.changes) is None
     assert next_rung({}) is None
 
 
 @given(st.integers(1, 512), st.integers(1, 512), st.booleans())
 def test_the_ladder_ends_and_keeps_the_effective_batch(micro: int, accumulation: int, off: bool) -> None:
-    values = {MICRO_BATCH: micro, ACCUMULATION: accumulation, NO_CHECKPOINTING: off}
+    values = {MICRO_KEY: micro, ACCUMULATION_KEY: accumulation, NO_CHECKPOINTING_KEY: off}
     tried = 0
     while (rung := next_rung(values)) is not None:
         values |= rung.changes
-        assert values[MICRO_BATCH] * values[ACCUMULATION] == micro * accumulation
+        assert values[MICRO_KEY] * values[ACCUMULATION_KEY] == micro * accumulation
         tried += 1
     assert tried <= 11
-    assert (values[MICRO_BATCH], values[NO_CHECKPOINTING]) == (1, False)
+    assert (values[MICRO_KEY], values[NO_CHECKPOINTING_KEY]) == (1, False)
 
 
 def test_only_the_changed_lines_of_the_yaml_change(tmp_path) -> None:
-    text = with_changes(TEXT, {MICRO_BATCH: 2, ACCUMULATION: 4, NO_CHECKPOINTING: False})
+    text = with_changes(TEXT, {MICRO_KEY: 2, ACCUMULATION_KEY: 4, NO_CHECKPOINTING_KEY: False})
     path = tmp_path / "engine.yaml"
     path.write_text(text, encoding="utf-8")
     assert load_yaml(path).values == {
-        MICRO_BATCH: 2,
-        ACCUMULATION: 4,
+        MICRO_KEY: 2,
+        ACCUMULATION_KEY: 4,
         "learning_rate": 1e-4,
-        NO_CHECKPOINTING: False,
+        NO_CHECKPOINTING_KEY: False,
     }
     assert text.startswith("# Rendered by lfwrap.\n\n### train\n")
