@@ -44,10 +44,14 @@ def describe_columns(columns: Mapping[str, str]) -> str:
 
 
 def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:
-    """A row as a conversation: history, then instruction and input joined by a line break, then output.
+    r"""A row as a conversation: history, then instruction and input joined by a line break, then output.
 
     Raises:
         Reject: nothing asked, nothing answered, or a field that is no text.
+
+    >>> record = {"question": "Add them.", "input": "2, 3", "answer": "5"}
+    >>> convert(record, ConvertOptions(), RowNotes()).messages[0].text
+    'Add them.\n2, 3'
     """
     try:
         columns = resolve_columns(tuple(record), options.columns)

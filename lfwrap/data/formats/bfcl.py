@@ -70,6 +70,11 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
     Raises:
         Reject: no accepted answer, several question turns, or something that can't be read.
+
+    >>> import json
+    >>> conversation = convert(json.loads(FORMAT.example), ConvertOptions(), RowNotes())
+    >>> [message.text or message.calls[0].name for message in conversation.messages]
+    ['Area of a triangle, base 10, height 5?', 'geometry.area']
     """
     truth = record.get("ground_truth")
     if not isinstance(truth, list) or not truth:

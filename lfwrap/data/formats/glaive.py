@@ -35,6 +35,10 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
     Raises:
         Reject: the calls or the order make no sense.
+
+    >>> conversation = convert(json.loads(FORMAT.example), ConvertOptions(), RowNotes())
+    >>> [message.text or message.calls[0].name for message in conversation.messages]
+    ['Rome?', 'get_weather', '{"t": 15}', '15 degrees.']
     """
     system = str(record.get("system") or "").strip().removeprefix(_SYSTEM).strip()
     functions = _functions_in(system)

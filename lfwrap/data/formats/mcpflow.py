@@ -24,6 +24,11 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
     Raises:
         Reject: nothing asked, or a call that can't be read.
+
+    >>> import json
+    >>> conversation = convert(json.loads(FORMAT.example), ConvertOptions(), RowNotes())
+    >>> [message.text or message.calls[0].name for message in conversation.messages]
+    ['北京天气?', 'weather_get']
     """
     question = plain_text(record.get("source_instruction"), "source_instruction", notes)
     if not question.strip():

@@ -28,6 +28,11 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
     Raises:
         Reject: nothing asked, or a tool or call that can't be read.
+
+    >>> import json
+    >>> conversation = convert(json.loads(FORMAT.example), ConvertOptions(), RowNotes())
+    >>> [message.text or message.calls[0].name for message in conversation.messages]
+    ['北京天气?', 'get_weather', '{"t": 15}', '15度']
     """
     info = record.get("tool_info")
     if not isinstance(info, Mapping):

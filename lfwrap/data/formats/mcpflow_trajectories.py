@@ -61,6 +61,10 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
     Raises:
         Reject: the messages make no sense.
+
+    >>> conversation = convert(json.loads(FORMAT.example), ConvertOptions(), RowNotes())
+    >>> [message.text or message.calls[0].name for message in conversation.messages]
+    ['北京天气?', 'weather_get']
     """
     return convert_messages(turns_of(record), record, parse_tools(record.get("tools"), notes), options, notes)
 

@@ -40,6 +40,10 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
     Raises:
         Reject: the messages make no sense.
+
+    >>> record = {"messages": [{"role": "user", "content": "2 + 3?"}, {"role": "assistant", "content": "5"}]}
+    >>> convert(record, ConvertOptions(), RowNotes()).messages[-1].text
+    '5'
     """
     tools = parse_tools(record.get("tools") or record.get("functions"), notes)
     return convert_messages(turns_of(record), record, tools, options, notes)

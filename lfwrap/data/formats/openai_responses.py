@@ -39,6 +39,11 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
     Raises:
         Reject: the items make no sense.
+
+    >>> import json
+    >>> conversation = convert(json.loads(FORMAT.example), ConvertOptions(), RowNotes())
+    >>> [message.text or message.calls[0].name for message in conversation.messages]
+    ['北京天气?', 'get_weather']
     """
     request = record.get("responses_create_params", record)
     if not isinstance(request, Mapping):

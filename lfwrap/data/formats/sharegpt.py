@@ -46,6 +46,10 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
     Raises:
         Reject: the turns make no sense.
+
+    >>> record = {"conversations": [{"from": "human", "value": "2 + 3?"}, {"from": "gpt", "value": "5"}]}
+    >>> convert(record, ConvertOptions(), RowNotes()).messages[-1].text
+    '5'
     """
     key = _turns_key(record)
     if key is None:

@@ -39,6 +39,10 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
     Raises:
         Reject: the tools, the calls or the order make no sense.
+
+    >>> conversation = convert(json.loads(FORMAT.example), ConvertOptions(), RowNotes())
+    >>> [message.text or message.calls[0].name for message in conversation.messages]
+    ['Top trends?', 'Market Trends API']
     """
     tools = parse_tools(_tools_in(str(record.get("system", ""))), notes)
     notes.repair("tools-from-system")

@@ -41,6 +41,11 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
     Raises:
         Reject: the messages make no sense.
+
+    >>> import json
+    >>> conversation = convert(json.loads(FORMAT.example), ConvertOptions(), RowNotes())
+    >>> [message.text or message.calls[0].name for message in conversation.messages]
+    ['北京天气?', 'get_weather', '15', '15度']
     """
     column = _tools_column(record)
     turns = parse_json_field(record.get("messages"), "messages")

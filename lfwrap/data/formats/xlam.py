@@ -25,6 +25,11 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
     Raises:
         Reject: nothing asked, no call, or calls that can't be read.
+
+    >>> import json
+    >>> conversation = convert(json.loads(FORMAT.example), ConvertOptions(), RowNotes())
+    >>> [message.text or message.calls[0].name for message in conversation.messages]
+    ['Weather in Paris?', 'get_weather']
     """
     query = plain_text(record.get("query"), "query", notes)
     if not query.strip():

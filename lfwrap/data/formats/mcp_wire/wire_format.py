@@ -46,6 +46,11 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
     Raises:
         Reject: a call that no instruction claims, an instruction without its call, or calls that can't be read.
+
+    >>> call = {"id": "weather/2", "name": "get_weather", "arguments": {"city": "Rome"}, "result": None}
+    >>> record = {"instruction": "Weather in Rome?", "steps": [[call]]}
+    >>> [message.text or message.calls[0].name for message in convert(record, ConvertOptions(), RowNotes()).messages]
+    ['Weather in Rome?', 'get_weather']
     """
     if "jsonrpc" in record or "unclaimed" in record:
         name = record.get("unclaimed", record.get("method", "a message"))
