@@ -70,12 +70,12 @@ def load_mixture(path: Path, request: Request) -> MixtureFile:
 
     Raises:
         RecipeError: unknown keys, wrong types, no sources; all at once, with their lines.
-        UsageError: a share or size that is none.
+        UsageError: a share or size that can't be read.
     """
     document = load_yaml(path)
     findings = _check(document)
     if findings:
-        raise RecipeError(f"{path}: {len(findings)} wrong", findings=findings)
+        raise RecipeError(f"{path}: {len(findings)} keys or values are wrong", findings=findings)
     values, folder = document.values, path.parent
     shaping = Shaping(
         near_duplicates=values.get("near_dedup", request.shaping.near_duplicates),
@@ -164,7 +164,9 @@ def _check_value(
         return _finding(document, place, f"{key}: unknown key; known are {', '.join(known)}")
     kinds = _TYPES.get(key, (str,))
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        return _finding(document, place, f"{key}: {value!r} is no {' or '.join(kind.__name__ for kind in kinds)}")
+        return _finding(
+            document, place, f"{key}: expected {' or '.join(kind.__name__ for kind in kinds)}, found {value!r}"
+        )
     if isinstance(value, dict) and not value.keys() <= set(FIELDS):
         return _finding(document, place, f"map: expected fields out of {', '.join(FIELDS)}")
     if key in {"rows", "weight"} and isinstance(value, int | float) and value <= 0:

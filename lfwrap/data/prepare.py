@@ -37,7 +37,7 @@ _SHOWN_REJECTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who hears how it goes.
+    """What is called as a preparation goes on.
 
     Attributes:
         detected: called with the account of each file once its kind is known.
@@ -79,7 +79,7 @@ def prepare(request: Request, listener: Listener | None = None) -> DataReport:
 def files_of(parts: Sequence[Part], beside: Sequence[Path] = ()) -> dict[str, int]:
     """File → its part; a file that two parts name belongs to the first.
 
-    Files of ``beside`` that stand in a folder or match a glob are left out; one that a part names itself is kept.
+    Files of ``beside`` that lie in a folder or match a glob are left out; one that a part names itself is kept.
     """
     files: dict[str, int] = {}
     others = {path.resolve() for path in beside}
@@ -232,7 +232,7 @@ def _options_of(request: Request) -> dict[str, Any]:
 
 
 def _judge(request: Request, report: DataReport, folder: Path) -> None:
-    """Whether the result may be kept; the rejects file is, in any case."""
+    """Refuse a result with too many rejects or without rows; the rejects file is kept in any case."""
     rejects = f"{request.name}.rejects.jsonl"
     rejected, rows = report.rejected, report.rows_in
     limit = 0.0 if request.strict else request.max_rejects

@@ -77,7 +77,7 @@ class Request:
         return self.parts or tuple(parse_part(source) for source in self.sources)
 
     def is_choosing(self, parts: Sequence[Part]) -> bool:
-        """Whether good rows are left out, or counted off: then they are written twice."""
+        """Whether good rows are left out or counted, which takes a second pass over what was written."""
         shaped = self.shaping.near_duplicates is not None or bool(self.shaping.test_files)
         counted = self.val_size is not None and self.val_size.count > 0
         return shaped or counted or any(part.rows is not None or part.weight is not None for part in parts)

@@ -115,7 +115,7 @@ def test_rows_that_cant_be_read_are_counted_and_shown(capsys, tmp_path):
     found = json.loads(answer(capsys, "stats", str(tmp_path / "x.jsonl"), "--json")[1])
     assert (found["rows"], found["unreadable"]["rows"]) == (1, 3)
     assert [entry["row"] for entry in found["unreadable"]["first"]] == [2, 3, 4]
-    assert "3 (row 2: line 2 is no JSON" in answer(capsys, "stats", str(tmp_path / "x.jsonl"))[1]
+    assert "3 (row 2: line 2 is not JSON" in answer(capsys, "stats", str(tmp_path / "x.jsonl"))[1]
     assert "unreadable: output is empty" in answer(capsys, "show", str(tmp_path / "x.jsonl"))[1]
 
 
@@ -148,4 +148,4 @@ def test_a_broken_tokenizer_is_said(capsys, tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
     code, _, err = answer(capsys, "stats", "animals_zh", "--model", str(tmp_path))
     assert code == 4
-    assert "is no tokenizer" in err
+    assert "not a tokenizer" in err

@@ -38,7 +38,7 @@ def dumps(row: dict[str, Any], style: int) -> str:
     separators = [(", ", ": "), (",", ":"), (" , ", " : ")][style % 3]
     text = json.dumps(row, ensure_ascii=style >= 3, separators=separators)
     if style == 5 and "output" in row:
-        text = text[:-1] + ',"output":"again"}'  # a key that stands twice
+        text = text[:-1] + ',"output":"again"}'  # a key that appears twice
     return text.replace("/", "\\/") if style == 4 else text
 
 

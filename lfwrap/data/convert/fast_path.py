@@ -1,7 +1,7 @@
 """The fast path: blocks of plain rows, which are nothing but text: instruction, input and output.
 
 It writes the same bytes as the record path and checks the same things, but for a whole block at once: the literals that
-rules look for are searched in the joined output, and a key that stands twice shows as a surplus of quotation marks in
+rules look for are searched in the joined output, and a key that appears twice shows as a surplus of quotation marks in
 the input. Where something is found, the rows concerned go through the record path's checks after all.
 """
 
@@ -134,7 +134,7 @@ def _lines(block: LineBlock, columns: PlainColumns, records: RecordPath) -> None
         asked["value"], answered["value"] = f"{question}\n{extra}" if extra else question, answer
         line = dumps(row, option=newline)
         if len(line) - len(raw) != (grown_by_input if extra else grown) and (
-            # Other spellings or spaces, then; but a key that stands twice shows in the quotation marks.
+            # Other spellings or spaces, then; but a key that appears twice shows in the quotation marks.
             raw.count(b'"') != quotes
             and (raw.count(b'"') - line.count(b'"') != quotes - QUOTES_IN_OUTPUT or b"\\u0022" in raw)
         ):
@@ -159,7 +159,7 @@ def _items(block: ArrayBlock, columns: PlainColumns, records: RecordPath) -> Non
 
 
 def _check_keys(block: ArrayBlock, columns: PlainColumns, rows: ConvertedRows) -> None:
-    """Find keys that stand twice in an array's objects, of which a quick parser keeps the last and says nothing.
+    """Find keys that appear twice in an array's objects, of which a quick parser keeps the last and says nothing.
 
     Escaped quotation marks go from input to output one for one; what else the input has more than its rows need
     belongs to a key that was lost. Then, or when that can't be counted, everything is read again, exactly.
@@ -179,7 +179,7 @@ def _check_keys(block: ArrayBlock, columns: PlainColumns, rows: ConvertedRows) -
 
 
 def _check_rules(rows: ConvertedRows, template: str) -> None:
-    """Hold rows against the rules where one of the literals stands that rules look for."""
+    """Check by the rules those rows that contain a literal which a rule looks for."""
     output, rejects = rows.output, dict[int, Reject]()
     found: dict[int, RowNotes] = {}
     starts = rules_prefilter(template).starts_of_lines(output)
@@ -227,7 +227,7 @@ class Prefilter:
         ]
 
     def starts_of_lines(self, output: bytes | bytearray) -> list[int]:
-        """Offsets of the lines in which a literal stands, in order."""
+        """Offsets of the lines that contain a literal, in order."""
         matches = (automaton.find_matches_as_indexes(output) for automaton in self._automata)
         return sorted({output.rfind(b"\n", 0, offset) + 1 for found in matches for _, offset, _ in found})
 

@@ -1,4 +1,4 @@
-"""The rules that every conversation is held against before it is written."""
+"""The rules that a conversation is checked against before it is written."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RowFinding:
 
 
 def check(conversation: Conversation, template: str, notes: RowNotes) -> None:
-    """Hold a conversation against all rules: warnings go to ``notes``.
+    """Check a conversation against all rules: warnings go to ``notes``.
 
     Args:
         conversation: the row.
@@ -181,7 +181,7 @@ def _validator(schema: str) -> Any:
 
 @functools.lru_cache(maxsize=_KNOWN_SCHEMAS)
 def _schema_problem(schema: str) -> str | None:
-    """Why a text is no valid JSON Schema, or None."""
+    """Why a text is not a valid JSON Schema, or None."""
     import jsonschema
 
     validator = _validator(schema)
@@ -196,7 +196,7 @@ def _schema_problem(schema: str) -> str | None:
 
 
 def _sayings(conversation: Conversation, template: ChatTemplate) -> Iterator[tuple[str, str]]:
-    """What this template can't say, or says so that nobody finds it again."""
+    """What this template can't express, or writes in a way that its own parser does not find again."""
     for number, message in enumerate(conversation.messages, 1):
         if not message.calls:
             continue

@@ -69,7 +69,7 @@ def row_key(conversation: Conversation, line: bytes, seed: int) -> int:
 
 
 def _content(conversation: Conversation) -> dict[str, Any]:
-    """All that tells rows apart. Ids differ from log to log and are never trained: they are left out."""
+    """Everything by which two rows can differ. Ids differ from log to log and are never trained: they are left out."""
     return {
         "messages": [
             {

@@ -45,7 +45,7 @@ def _check_order(turns: Sequence[Mapping[str, str]]) -> None:
     for number, turn in enumerate(turns):
         if (turn["from"] in ("human", "observation")) != (number % 2 == 0):
             rule = "user-after-result" if turn["from"] == "human" else "order"
-            raise Reject(rule, f"the engine has no place for turn {number + 1} ({turn['from']}) where it stands")
+            raise Reject(rule, f"the engine has no place for turn {number + 1} ({turn['from']}) there")
     if len(turns) % 2:
         raise Reject("order", "the last turn is not the assistant's")
 

@@ -48,13 +48,13 @@ class DatasetRow:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data set.
+    """A data set on disk: its files, and what the registry says about them.
 
     Attributes:
         name: its name, or the file as the user named it.
         files: its files.
         format: how its rows are read (a name of `FORMATS`).
-        entry: what ``dataset_info.json`` says about it; empty for a file that stands in none.
+        entry: what ``dataset_info.json`` says about it; empty for a file that none lists.
         template: the chat template that prepare-data wrote it for, or empty.
     """
 
@@ -73,7 +73,7 @@ class Dataset:
 
     def _row(self, number: int, record: Any) -> DatasetRow:
         if not isinstance(record, Mapping):
-            return DatasetRow(number, None, record.args[0] if isinstance(record, ValueError) else "it is no object")
+            return DatasetRow(number, None, record.args[0] if isinstance(record, ValueError) else "it is not an object")
         try:
             renamed = _renamed(record, self.entry)
             if _is_engine_row(renamed):
@@ -173,7 +173,7 @@ def _parse(text: bytes, line: int) -> Any:
     try:
         return orjson.loads(text.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
-        return ValueError(f"line {line} is no JSON: {error.msg}")
+        return ValueError(f"line {line} is not JSON: {error.msg}")
 
 
 def _is_engine_row(record: Mapping[str, Any]) -> bool:

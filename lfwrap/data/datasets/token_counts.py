@@ -39,7 +39,7 @@ class TextTokens:
         try:
             self._tokenizer: Any = Tokenizer.from_file(str(path))
         except Exception as error:  # the package raises plain exceptions
-            raise DataError(f"{path}: is no tokenizer: {error}", hint="Name a model's tokenizer.json.") from error
+            raise DataError(f"{path}: not a tokenizer: {error}", hint="Name a model's tokenizer.json.") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._known: dict[str, int] = {}

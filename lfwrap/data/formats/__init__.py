@@ -1,7 +1,7 @@
 """One module for each input format: record → Conversation.
 
 A new format is a module with a ``FORMAT`` and a line below: its name and its module. The order is the order of
-detection: what is told apart by more evidence stands first, Alpaca, which fits any table, last.
+detection: formats that need more evidence come first, Alpaca, which fits any table, last.
 
 Others may import this package (`FORMATS`), `base`, `bfcl` and what `parts` names; the documentation also imports
 `format_docs`.

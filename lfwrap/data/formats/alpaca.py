@@ -47,7 +47,7 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     r"""A row as a conversation: history, then instruction and input joined by a line break, then output.
 
     Raises:
-        Reject: nothing asked, nothing answered, or a field that is no text.
+        Reject: nothing asked, nothing answered, or a field that is not text.
 
     >>> record = {"question": "Add them.", "input": "2, 3", "answer": "5"}
     >>> convert(record, ConvertOptions(), RowNotes()).messages[0].text
@@ -89,11 +89,11 @@ def _history(value: Any, notes: RowNotes) -> tuple[Message, ...]:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ()
     if not isinstance(value, list):
-        raise Reject("bad-history", "history is no list of [question, answer] pairs")
+        raise Reject("bad-history", "history is not a list of [question, answer] pairs")
     messages: list[Message] = []
     for number, pair in enumerate(value, 1):
         if not isinstance(pair, list) or len(pair) != _TURNS_OF_A_PAIR:
-            raise Reject("bad-history", f"history entry {number} is no [question, answer] pair")
+            raise Reject("bad-history", f"history entry {number} is not a [question, answer] pair")
         question, answer = (_text(part, f"history entry {number}", notes) for part in pair)
         if not question.strip() or not answer.strip():
             raise Reject("bad-history", f"history entry {number} has an empty question or answer")
@@ -107,7 +107,7 @@ def _parse_history(text: str, notes: RowNotes) -> Any:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise Reject("bad-history", "history is text that is no JSON list of [question, answer] pairs") from error
+        raise Reject("bad-history", "history is text that is not a JSON list of [question, answer] pairs") from error
     notes.repair("history-text-to-list")
     return value
 

@@ -101,10 +101,10 @@ def _required(functions: Any) -> Mapping[str, Sequence[Any]]:
 
 def _call(answer: Any, required: Mapping[str, Sequence[Any]]) -> ToolCall:
     if not isinstance(answer, Mapping) or len(answer) != 1:
-        raise Reject("call", "an accepted answer is no {name: {argument: [values]}}")
+        raise Reject("call", "an accepted answer is not {name: {argument: [values]}}")
     name, accepted = next(iter(answer.items()))
     if not isinstance(accepted, Mapping):
-        raise Reject("arguments", f"the accepted arguments of {name!r} are no object")
+        raise Reject("arguments", f"the accepted arguments of {name!r} are not an object")
     needed = required.get(name, ())
     chosen = {key: first_accepted(_given(values) if key in needed else values) for key, values in accepted.items()}
     return ToolCall(str(name), {key: value for key, value in chosen.items() if value is not _OMITTED})

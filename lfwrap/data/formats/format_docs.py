@@ -11,7 +11,7 @@ DOCS_PAGE = "docs/reference/data-formats.md"
 _INTRODUCTION = """\
 # Data formats
 
-What `lfwrap prepare-data` reads. A file's format is told from a sample of its rows, and said with the reason;
+What `lfwrap prepare-data` reads. A file's format is detected in a sample of its rows, and shown with the reason;
 `--format NAME` overrides it. CSV, TSV, XLSX and Parquet tables are read as Alpaca by their column names.
 
 Every format becomes the same conversation, and is then written in the one shape that every LLaMA-Factory
@@ -25,7 +25,7 @@ rules](data-rules.md) says what rejects a row.
 - A number that the source spells otherwise than Python (`12.50`, `1E5`) keeps its value and is written as the
   engine writes it (12.5, 100000.0): `number-respelled`.
 - Tools are unwrapped; `inputSchema` and `input_schema` become `parameters`; titles, icons, annotations, output
-  schemas and metadata are left out; Python's type names become JSON Schema's, where a schema stands.
+  schemas and metadata are left out; Python's type names become JSON Schema's, inside of schemas.
 - MCP results become text: text parts joined by line breaks, or else `structuredContent` as JSON. Failures are
   written as `Error: …`. Images and sound become a placeholder and a warning.
 - Fragments of one assistant turn are merged; results are put into the order of their calls by id, without ids
@@ -37,8 +37,8 @@ Each of these is counted as a repair by its kind.
 ## What depends on the template
 
 `--template NAME` (or `--model`) writes rows for one template. Several results of one turn become one
-observation: joined by `</tool_response>` marks where the template wraps observations in them (Qwen and its
-kin), a JSON list of `name` and `content` elsewhere, always a JSON value for Mistral's. Without a template the
+observation: joined by `</tool_response>` marks where the template wraps observations in them (Qwen and
+its relatives), a JSON list of `name` and `content` elsewhere, always a JSON value for Mistral's. Without a template the
 JSON list is written. A call beside text is `text`, a line break, and the call in the template's own marks. What
 a template can't say (parallel calls with glm4, text beside a call with mistral) rejects the row. What each
 template can say was measured with the engine (by the worker `template_facts`) and is held to it by a test.
@@ -73,6 +73,6 @@ def render_formats() -> str:
         example = json.loads(known.example)
         reason = known.evidence(example)
         parts.append(
-            f"\n### {known.name}\n\n{known.description}.\n\nTold by: {reason}.\n\n```json\n{known.example}\n```\n"
+            f"\n### {known.name}\n\n{known.description}.\n\nRecognised by: {reason}.\n\n```json\n{known.example}\n```\n"
         )
     return "".join(parts)

@@ -64,7 +64,7 @@ def _functions_in(system: str) -> list[Any]:
         try:
             value, position = decoder.raw_decode(system, position)
         except (ValueError, RecursionError) as error:
-            raise Reject("tool", f"a function in the system text is no JSON: {error}") from error
+            raise Reject("tool", f"a function in the system text is not JSON: {error}") from error
         functions.append(value)
         position = system.find("{", position)
     return functions
@@ -82,7 +82,7 @@ def _add(builder: TurnBuilder, mark: str, said: str, notes: RowNotes) -> None:
 
 
 def _parse_call(text: str, notes: RowNotes) -> ToolCall:
-    """``{"name": …, "arguments": '{…}'}``, which is no JSON, or JSON."""
+    """``{"name": …, "arguments": '{…}'}``, which is not JSON, or JSON."""
     quoted = _QUOTED.match(text)
     if quoted is None:
         try:

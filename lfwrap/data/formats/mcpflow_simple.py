@@ -36,7 +36,7 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     """
     info = record.get("tool_info")
     if not isinstance(info, Mapping):
-        raise Reject("tool", "tool_info is no object")
+        raise Reject("tool", "tool_info is not an object")
     tool = parse_tool({**info, "name": info.get("tool_name"), "description": info.get("tool_description")}, notes)
     builder = TurnBuilder(notes)
     builder.user(plain_text(record.get("instruction"), "instruction", notes))

@@ -38,7 +38,7 @@ def read(path: Path, options: ConvertOptions) -> Iterator[SourceRecord]:  # noqa
     """The trajectories of a JSON file or of JSON lines, each as ``{"messages": […]}``.
 
     Raises:
-        DataError: the file is no JSON.
+        DataError: the file is not JSON.
     """
     text = path.read_text(encoding="utf-8-sig")
     try:
@@ -46,7 +46,7 @@ def read(path: Path, options: ConvertOptions) -> Iterator[SourceRecord]:  # noqa
     except ValueError as error:
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         if not lines or load_line(lines[0][1]) is lines[0][1]:
-            raise DataError(f"{path}: is no JSON: {error}", hint="Repair the file, or leave it out.") from error
+            raise DataError(f"{path}: is not JSON: {error}", hint="Repair the file, or leave it out.") from error
         rows = [(number, load_line(line)) for number, line in lines]
     for number, (line, row) in enumerate(rows, 1):
         yield SourceRecord(row=number, line=line, value={"messages": row} if isinstance(row, list) else row)

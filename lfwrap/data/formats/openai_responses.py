@@ -47,7 +47,7 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     """
     request = record.get("responses_create_params", record)
     if not isinstance(request, Mapping):
-        raise Reject("structure", "responses_create_params is no object")
+        raise Reject("structure", "responses_create_params is not an object")
     builder = TurnBuilder(notes)
     if request.get("instructions"):
         builder.system(plain_text(request["instructions"], "instructions", notes))
@@ -55,7 +55,7 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     items = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
     answered = record.get("output", [])
     if not isinstance(items, list) or not isinstance(answered, list):
-        raise Reject("structure", "input or output is no list of items")
+        raise Reject("structure", "input or output is not a list of items")
     for number, item in enumerate([*items, *answered], 1):
         _add_item(builder, item, f"item {number}", notes)
     if record.get("expected_answers"):
@@ -65,7 +65,7 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
 def _add_item(builder: TurnBuilder, item: Any, what: str, notes: RowNotes) -> None:
     if not isinstance(item, Mapping):
-        raise Reject("structure", f"{what} is no object")
+        raise Reject("structure", f"{what} is not an object")
     kind = item.get("type", "message")
     if kind == "function_call":
         builder.assistant(calls=[parse_call({**item, "id": item.get("call_id", item.get("id"))}, notes)])
@@ -75,7 +75,7 @@ def _add_item(builder: TurnBuilder, item: Any, what: str, notes: RowNotes) -> No
     elif kind == "reasoning":
         parts = item.get("summary") or item.get("content") or []
         if not isinstance(parts, list):
-            raise Reject("structure", f"{what}: a reasoning item's summary is no list")
+            raise Reject("structure", f"{what}: a reasoning item's summary is not a list")
         builder.assistant(thought="\n".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping)))
     elif "role" in item:
         add_message(builder, item, what, notes)

@@ -23,7 +23,7 @@ _RESPONSE = re.compile(r"^\s*<tool_response>\s*(.*?)\s*</tool_response>\s*$", re
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:
-    """``conversations`` is a list of from/value turns, and the tools do not stand in the system prompt."""
+    """``conversations`` is a list of from/value turns, and the tools are not in the system prompt."""
     key = _turns_key(record)
     if key is None or toolace.evidence(record):
         return None

@@ -1,4 +1,4 @@
-"""ToolACE: the tools stand as JSON inside the system text, the calls in square brackets."""
+"""ToolACE: the tools are JSON inside the system text, the calls in square brackets."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     names = [tool.name for tool in tools]
     turns = record.get("conversations")
     if not isinstance(turns, list):
-        raise Reject("structure", "conversations is no list of from/value turns")
+        raise Reject("structure", "conversations is not a list of from/value turns")
     builder = TurnBuilder(notes)
     for number, turn in enumerate(turns, 1):
         if not isinstance(turn, Mapping) or "from" not in turn:
@@ -66,7 +66,7 @@ def _tools_in(system: str) -> Any:
     try:
         return json.JSONDecoder().raw_decode(system, start.start())[0]
     except (ValueError, RecursionError) as error:
-        raise Reject("tool", f"the functions in the system text are no JSON: {error}") from error
+        raise Reject("tool", f"the functions in the system text are not JSON: {error}") from error
 
 
 def _add(builder: TurnBuilder, speaker: Speaker, text: str, names: list[str], notes: RowNotes) -> None:

@@ -50,7 +50,7 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     column = _tools_column(record)
     turns = parse_json_field(record.get("messages"), "messages")
     if column is None or not isinstance(turns, list):
-        raise Reject("structure", "messages is no JSON text of a list, or there is no tools column")
+        raise Reject("structure", "messages is not JSON text of a list, or there is no tools column")
     builder = TurnBuilder(notes)
     for number, turn in enumerate(turns, 1):
         if not isinstance(turn, Mapping) or "role" not in turn:

@@ -14,7 +14,7 @@ class FileReport:
     Attributes:
         file: the file as the user named it.
         format: its format.
-        evidence: why it was taken for that.
+        evidence: why it was taken for this format.
         note: layout, delimiter.
         encoding: its text encoding, empty for binary tables.
         rows_in: rows read.

@@ -17,7 +17,7 @@ _KEPT_FOR_OURSELVES = {"dataset_info"}
 
 
 def check_name(name: str) -> str:
-    """A data set's name, which the engine separates by commas and file systems must like.
+    """A data set's name, if it is usable: the engine separates names by commas, and file systems must accept it.
 
     Raises:
         UsageError: it has other characters than letters, digits, ``_``, ``-`` and ``.``.
@@ -26,7 +26,9 @@ def check_name(name: str) -> str:
     'law_qa'
     """
     if not _NAME.fullmatch(name) or name in _KEPT_FOR_OURSELVES:
-        raise UsageError(f"--name {name!r}: no usable name", hint="Use letters, digits, '_', '-' and '.', like law_qa.")
+        raise UsageError(
+            f"--name {name!r}: not a usable name", hint="Use letters, digits, '_', '-' and '.', like law_qa."
+        )
     return name
 
 
@@ -52,7 +54,7 @@ def read_registry(folder: Path) -> dict[str, Any]:
     """The entries of a folder's ``dataset_info.json``; none when there is no such file.
 
     Raises:
-        DataError: it is no JSON object.
+        DataError: it is not a JSON object.
     """
     path = folder / FILE_NAME
     try:
@@ -61,7 +63,7 @@ def read_registry(folder: Path) -> dict[str, Any]:
         return {}
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{path}:{error.lineno}:{error.colno}  no valid JSON: {error.msg}",
+            f"{path}:{error.lineno}:{error.colno}  not valid JSON: {error.msg}",
             hint="Correct it or move it away: it won't be overwritten.",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
@@ -80,7 +82,7 @@ def merge_registry(folder: Path, changes: dict[str, dict[str, Any] | None]) -> N
     The file is ASCII, because the engine opens it in whatever encoding the system has.
 
     Raises:
-        DataError: the file that stands there is no JSON object.
+        DataError: the file that is there is not a JSON object.
         PreflightError: it can't be written.
     """
     entries = read_registry(folder)

@@ -93,7 +93,7 @@ def _reason_to_leave(line: bytes, choice: Choice, *, sampled: bool) -> str:
 
 
 def _with_near_duplicates(looked_at: Iterator[tuple[bytes, str]], choice: Choice) -> Iterator[str]:
-    """The reason to leave each line, if there is any; lines that were left before are no one's near-duplicates."""
+    """The reason to leave each line, if there is any; lines that are left out already are not compared."""
     near_duplicates = choice.near_duplicates
     if near_duplicates is None:
         yield from (reason for _, reason in looked_at)

@@ -42,7 +42,7 @@ def commit(out: Path, folder: Path, names: list[str], removed: list[str], entrie
         out: the data folder.
         folder: the staging folder.
         names: files of the staging folder.
-        removed: files of ``out`` that the new ones replace by nothing.
+        removed: files of ``out`` to remove: they have no successor.
         entries: data set → its entry, or None to take it out.
 
     Raises:

@@ -117,7 +117,7 @@ class _ArrayWalk:
                     return
                 end = self._next_item(offset)
                 line = self.text.count("\n", offset, error.pos)
-                reason = f"no valid JSON: {error.msg} ({line} lines on, column {error.colno})"
+                reason = f"not valid JSON: {error.msg} ({line} lines on, column {error.colno})"
                 self.items.append(_Item(offset, reject=Reject("not-json", reason)))
             else:
                 self.items.append(_Item(offset, value, duplicate_key(value)))
@@ -175,14 +175,14 @@ def duplicate_key(value: Any) -> Reject | None:
     """Why a value that was read with `marked_object` can't be used: an object in it has a key twice.
 
     >>> str(duplicate_key([marked_object([("a", 1), ("a", 2)])]))
-    "the key 'a' stands twice in one object"
+    "the key 'a' appears twice in one object"
     """
     twice = _Twice.within(value)
-    return Reject("duplicate-key", f"the key {twice.key!r} stands twice in one object") if twice else None
+    return Reject("duplicate-key", f"the key {twice.key!r} appears twice in one object") if twice else None
 
 
 def marked_object(pairs: list[tuple[str, Any]]) -> Any:
-    """An object of key-value pairs, or a mark in its place where a key stands twice.
+    """An object of key-value pairs, or a mark in its place where a key appears twice.
 
     >>> marked_object([("a", 1), ("b", 2)])
     {'a': 1, 'b': 2}

@@ -65,9 +65,9 @@ def parse_exactly(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=unique_object, parse_float=spelled_float)
     except json.JSONDecodeError as error:
-        raise Reject("not-json", f"no valid JSON: {error.msg} at column {error.colno}") from error
+        raise Reject("not-json", f"not valid JSON: {error.msg} at column {error.colno}") from error
     except RecursionError as error:
-        raise Reject("not-json", "no usable JSON: nested too deeply") from error
+        raise Reject("not-json", "not usable JSON: nested too deeply") from error
 
 
 def decode(content: bytes) -> str:
@@ -108,7 +108,7 @@ class LineBlock:
         self.blanks = [position for position, line in enumerate(self.lines) if not line.strip()]
 
     def record(self, position: int) -> Any:
-        """The value on a line. Raises Reject when it is no JSON."""
+        """The value on a line. Raises Reject when it is not JSON."""
         return parse_exactly(decode(self.lines[position]))
 
     def lines_of(self, positions: Iterable[int]) -> dict[int, int | None]:

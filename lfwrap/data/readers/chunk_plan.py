@@ -18,7 +18,7 @@ _SEARCH_BYTES = 4 << 20
 
 
 class Layout(StrEnum):
-    """How records stand in a file."""
+    """How records are laid out in a file."""
 
     LINES = "lines"
     ARRAY = "array"
@@ -31,7 +31,7 @@ class ChunkPlan:
     """How a file is read and cut.
 
     Attributes:
-        layout: how records stand in it.
+        layout: how its records are laid out.
         path: the file (UTF-8).
         start: offset of the first record.
         size: length of the file in bytes.

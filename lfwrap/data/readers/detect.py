@@ -1,4 +1,4 @@
-"""How the records of a file stand in it, and which format they have: told from a sample, with the evidence."""
+"""How the records of a file are laid out, and which format they have: detected in a sample, with the evidence."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FIRST_KEY = re.compile(rb'\[?\s*\{\s*("(?:[^"\\]|\\.)*")')
 
 @dataclass(frozen=True, slots=True)
 class DetectedFile:
-    """What a file is.
+    """How a file is laid out, which format its rows have, and why.
 
     Attributes:
         format: name of the format.
@@ -65,7 +65,7 @@ def detect_file(
         delimiter: CSV's delimiter, if the user named one.
 
     Raises:
-        DataError: it can't be told, or is no training data.
+        DataError: it can't be recognised, or is not training data.
         UsageError: there is no format of that name.
     """
     if format_name is not None and format_name not in FORMATS:
@@ -108,7 +108,7 @@ def _head(text: TextFile) -> str:
 
 
 def _is_surely_a_table(text: TextFile, head: str) -> bool:
-    """Whether a file is no other format's, which then has not to be imported to be asked."""
+    """Whether a file can only be a plain table, so that no other format has to be imported and asked."""
     if text.suffix in CSV_SUFFIXES:
         return True
     first = _value_of(head.lstrip().partition("\n")[0])
@@ -202,7 +202,7 @@ def _detect_document(text: TextFile, plan: ChunkPlan) -> tuple[DetectedFile, lis
         exact = json.loads(content, object_pairs_hook=marked_object, parse_float=spelled_float)
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{text.name}:{error.lineno}:{error.colno}  no valid JSON: {error.msg}",
+            f"{text.name}:{error.lineno}:{error.colno}  not valid JSON: {error.msg}",
             hint="Correct it there; a list of records, or one record a line, is also read past broken rows.",
         ) from error
     lists = [key for key, value in document.items() if isinstance(value, list) and _is_records(value)]
@@ -235,7 +235,7 @@ def _with_format(
     records = [record for record in sample if isinstance(record, dict)]
     if any("mcpServers" in record for record in records):
         raise DataError(
-            f"{name}: this is an MCP client's configuration (mcpServers), which holds API keys: it is no training data",
+            f"{name}: this is an MCP client's configuration (mcpServers), which holds API keys, not training data",
             hint="Pass the client's logs or recorded sessions instead.",
         )
     if format_name is not None:

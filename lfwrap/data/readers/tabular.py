@@ -88,7 +88,9 @@ def read_xlsx(path: Path, name: str) -> Iterator[SourceRecord]:
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except Exception as error:  # openpyxl lets zipfile's, XML's and its own errors through
-        raise DataError(f"{name}: no readable workbook: {error}", hint="Save it again, or export it as CSV.") from error
+        raise DataError(
+            f"{name}: not a readable workbook: {error}", hint="Save it again, or export it as CSV."
+        ) from error
     rows = enumerate(book.worksheets[0].iter_rows(values_only=True), 1)
     header = next((cells for _, cells in rows if any(cell is not None for cell in cells)), None)
     if header is None:
@@ -128,4 +130,4 @@ def read_parquet(path: Path, name: str) -> Iterator[SourceRecord]:
                     number += 1
                     yield SourceRecord(number, None, value)
     except pa.ArrowException as error:
-        raise DataError(f"{name}: no readable Parquet file: {error}", hint="Copy or export it again.") from error
+        raise DataError(f"{name}: not a readable Parquet file: {error}", hint="Copy or export it again.") from error

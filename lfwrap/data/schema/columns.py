@@ -71,7 +71,7 @@ def resolve_columns(names: Sequence[str], mapping: Mapping[str, str]) -> dict[st
     """Field → column for the columns that a file or a row has.
 
     Args:
-        names: the columns, as they stand there.
+        names: the columns, as the file or row spells them.
         mapping: field → column as the user wants it; these win over the aliases.
 
     Raises:

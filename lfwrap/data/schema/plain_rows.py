@@ -35,7 +35,7 @@ class PlainColumns:
 
     @property
     def absent_input(self) -> str | None:
-        """What a row without an input has: nothing, or, where every row should have one, something that is no text."""
+        """What is taken for the input of a row without one: "", or None, which is not text, if the table has inputs."""
         return None if self.input else ""
 
 
@@ -83,7 +83,7 @@ def growth(raw: bytes, columns: PlainColumns) -> tuple[int, int]:
     """How many bytes longer the output is than an input line spaced like this one: with an empty input, and with one.
 
     A line that grows by exactly this holds nothing but its keys and texts, once each: output spells every text in the
-    fewest bytes, and what a line could save on spacing is less than what a key that stands twice would add.
+    fewest bytes, and what a line could save on spacing is less than what a key that appears twice would add.
 
     >>> growth(b'{"instruction": "q", "output": "a"}', PlainColumns("instruction", "", "output"))
     (63, 65)

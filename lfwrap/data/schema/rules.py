@@ -1,4 +1,4 @@
-"""The rules that rows are held against: names that stay, how much each weighs, and what to do about it."""
+"""The rules that rows are checked against: a lasting name, how much it weighs, and what to do about it."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _warning(name: str, summary: str, hint: str) -> Rule:
 
 _RULES = (
     # The row itself
-    _error("not-an-object", "The row is no object with named fields.", "Write one JSON object for each row."),
-    _error("not-json", "The row is no JSON.", "Repair it in the place that is named."),
+    _error("not-an-object", "The row is not an object with named fields.", "Write one JSON object for each row."),
+    _error("not-json", "The row is not JSON.", "Repair it in the place that is named."),
     _error("field-count", "The row has more or fewer fields than the header.", "Quote cells that hold the delimiter."),
     _error("unclosed-quote", "A quoted cell is never closed.", "Close the quote; quotes inside of a cell are doubled."),
     _error(
@@ -52,17 +52,17 @@ _RULES = (
     ),
     _error(
         "columns",
-        "The columns can't be told apart, or one is missing.",
+        "Two columns could be the same field, or one is missing.",
         "Say which is which with `--map FIELD=COLUMN`.",
     ),
     _error(
         "duplicate-key",
-        "A key stands twice in one object, so one of its values would be lost.",
+        "A key appears twice in one object, so one of its values would be lost.",
         "Keep one of the two.",
     ),
     _error(
         "lone-surrogate",
-        "A text holds half of a character (a lone surrogate): no valid UTF-8.",
+        "A text holds half of a character (a lone surrogate): not valid UTF-8.",
         "Repair the program that cut the text.",
     ),
     _error(
@@ -72,11 +72,11 @@ _RULES = (
     ),
     _error(
         "media",
-        "A turn holds an image, sound or another part that is no text.",
+        "A turn holds an image, sound or another part that is not text.",
         "Leave such rows out: only text is trained here.",
     ),
     _error(
-        "bad-history", "The history is no list of [question, answer] pairs.", 'Write `[["question", "answer"], …]`.'
+        "bad-history", "The history is not a list of [question, answer] pairs.", 'Write `[["question", "answer"], …]`.'
     ),
     # Turns
     _error("role", "A turn's role has an unknown name.", "Use system, user, assistant, tool or their usual aliases."),
@@ -86,7 +86,7 @@ _RULES = (
         "Repair the order; the engine would drop the row without a word.",
     ),
     _error(
-        "late-system", "A system message stands after the first turn.", "Move it to the beginning, or split the row."
+        "late-system", "A system message comes after the first turn.", "Move it to the beginning, or split the row."
     ),
     _error("empty-instruction", "Instruction and input are both empty.", "Fill one of them, or leave the row out."),
     _error("empty-output", "The output is empty: there is no answer to learn.", "Fill it, or leave the row out."),
@@ -103,7 +103,7 @@ _RULES = (
     # Tools and calls
     _error(
         "tool",
-        "A tool can't be understood: no name, or parameters that are no object.",
+        "A tool can't be understood: no name, or parameters that are not an object.",
         'Write `{"name", "description", "parameters"}`.',
     ),
     _error(
@@ -113,11 +113,11 @@ _RULES = (
     ),
     _warning(
         "tool-schema",
-        "A tool's parameters are no valid JSON Schema; its calls can't be checked.",
+        "A tool's parameters are not a valid JSON Schema; its calls can't be checked.",
         "Repair the schema at its source.",
     ),
     _error("call", "A call can't be read, or names no tool.", 'Write `{"name": …, "arguments": {…}}`.'),
-    _error("arguments", "A call's arguments are no object.", "Write an object, or JSON text of one."),
+    _error("arguments", "A call's arguments are not an object.", "Write an object, or JSON text of one."),
     _error(
         "undeclared-tool",
         "A call names a tool that the row doesn't declare.",
@@ -135,7 +135,7 @@ _RULES = (
     ),
     _error(
         "unmatched-result",
-        "A tool's result belongs to no call, or it can't be told to which.",
+        "A tool's result belongs to no call, or it is not clear to which.",
         "Give every result the id of its call.",
     ),
     _warning(
@@ -218,8 +218,8 @@ def render_rules() -> str:
     lines = [
         "# Data rules",
         "",
-        "What `lfwrap prepare-data` holds every row against. An *error* sends the row to the rejects file, with file,",
-        "line and the reason; a *warning* keeps it and is counted. Secrets are masked in every message.",
+        "The rules that `lfwrap prepare-data` checks every row against. An *error* sends the row to the rejects file,",
+        "with file, line and the reason; a *warning* keeps it and is counted. Secrets are masked in every message.",
         "",
         "This page is generated from `lfwrap/data/schema/rules.py`.",
     ]

@@ -57,7 +57,7 @@ def collect_tool_lists(
     Args:
         paths: files and folders.
         servers: command lines of MCP servers to start and to ask.
-        findings: takes a warning for everything that is no tool.
+        findings: takes a warning for everything that is not a tool.
         timeout_s: how long a server may take.
 
     Raises:
@@ -100,10 +100,10 @@ def tools_files(path: Path) -> Iterator[Path]:
 
 
 def read_tool_lists(path: Path, findings: list[Finding]) -> list[ToolList]:
-    """The lists of one file; what is no tool becomes a warning in ``findings``.
+    """The lists of one file; what is not a tool becomes a warning in ``findings``.
 
     Raises:
-        DataError: the file can't be read, is no JSON, or is a client's configuration.
+        DataError: the file can't be read, is not JSON, or is a client's configuration.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -134,7 +134,7 @@ def _lists_of(path: Path, text: str) -> Iterator[tuple[Mapping[str, Any], list[A
     except ValueError as error:
         document = _json_lines(text)
         if document is None:
-            raise DataError(f"{path}: is no JSON: {error}", hint="Name tools/list results or tools files.") from error
+            raise DataError(f"{path}: is not JSON: {error}", hint="Name tools/list results or tools files.") from error
     if isinstance(document, Mapping) and "mcpServers" in document:
         raise DataError(
             f"{path}: this is a client's configuration (mcpServers), which may hold keys; its content is not shown",

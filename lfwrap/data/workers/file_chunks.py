@@ -1,4 +1,4 @@
-"""One file's chunks through the workers, in order, whatever its cuts turn out to be worth."""
+"""One file's chunks through the workers, in order; after a wrong cut it goes on where a record really ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BATCH_ROWS = 512
 
 
 class FileChunks:
-    """One file's chunks through the workers; after a wrong cut, from where a record really ended."""
+    """One file, chunk by chunk through the workers."""
 
     def __init__(self, detected: DetectedFile, conversion: Conversion, workers: Workers, chunk_bytes: int) -> None:
         self.detected = detected

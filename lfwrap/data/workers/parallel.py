@@ -80,7 +80,7 @@ class Workers:
         """Every task with its result, in order; what is still under way when the caller stops is dropped.
 
         Raises:
-            PreflightError: a worker was killed, most likely for want of memory.
+            PreflightError: a worker was killed, most likely because memory ran out.
         """
         if self.jobs == 1:
             yield from ((task, run_task(task)) for task in tasks)
@@ -104,7 +104,7 @@ class Workers:
             arguments: what to call it with.
 
         Raises:
-            PreflightError: a worker was killed, most likely for want of memory.
+            PreflightError: a worker was killed, most likely because memory ran out.
         """
         return map(run, arguments) if self.jobs == 1 else self._pool.ordered(run, arguments)
 
@@ -115,7 +115,7 @@ class Workers:
             yield _Call(_without_tools(task), slot)
 
     def _lines(self, place: InSlot | Path) -> memoryview | bytes:
-        """The lines of an result; those in a slot stand there until the next result is asked for."""
+        """The lines of a result; those in a slot stand there until the next result is asked for."""
         if isinstance(place, Path):
             return take_from_file(place)
         assert self._slots is not None  # noqa: S101 - they are in one

@@ -83,7 +83,7 @@ class Pool:
             arguments: what to call it with; one is taken when there is room for its result.
 
         Raises:
-            PreflightError: a process was killed, most likely for want of memory.
+            PreflightError: a process was killed, most likely because memory ran out.
         """
         self._start()
         sent = taken = 0
@@ -150,7 +150,7 @@ class Pool:
     def _broken(self) -> PreflightError:
         self._dismiss(at_once=True)
         return PreflightError(
-            "a worker process was killed, most likely for want of memory", hint="Try again with --jobs 1."
+            "a worker process was killed, most likely because memory ran out", hint="Try again with --jobs 1."
         )
 
     def _dismiss(self, *, at_once: bool) -> None:

@@ -41,7 +41,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place within a chunk: rows counted from 1 and lines from 0, or None where there are none."""
+    """A place within a chunk: the row counted from 1, the line from 0, or None where the file has no lines."""
 
     row: int
     line: int | None

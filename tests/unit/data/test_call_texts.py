@@ -34,7 +34,7 @@ def test_arguments_come_as_an_object(value, arguments, repair):
 @pytest.mark.parametrize(
     ("value", "rule", "words"),
     [
-        ("{a: 1}", "arguments", "no JSON"),
+        ("{a: 1}", "arguments", "not JSON"),
         ("[1]", "arguments", "a list"),
         ("3", "arguments", "a number"),
         ("true", "arguments", "true or false"),
@@ -69,7 +69,7 @@ def test_python_arguments_where_they_are_allowed():
 def test_a_field_of_json_text_says_which_field_is_broken():
     assert parse_json_field([1], "tools") == [1]
     assert parse_json_field("[1]", "tools") == [1]
-    with pytest.raises(Reject, match="messages is text that is no JSON") as caught:
+    with pytest.raises(Reject, match="messages is text that is not JSON") as caught:
         parse_json_field("[", "messages", "structure")
     assert caught.value.rule == "structure"
 
@@ -120,10 +120,10 @@ def test_a_name_with_parentheses_is_known_only_when_declared():
         ("f()", "call", "square brackets"),
         ("[f(]", "call", "stays open"),
         ("[f(a='x)]", "call", "stays open"),
-        ("[f]", "call", "is no call NAME"),
-        ("[(a=1)]", "call", "is no call NAME"),
-        ("[f(1)]", "call", "is no argument KEY=VALUE"),
-        ("[f(a=1, a=2)]", "duplicate-key", "'a' stands twice"),
+        ("[f]", "call", "is not a call NAME"),
+        ("[(a=1)]", "call", "is not a call NAME"),
+        ("[f(1)]", "call", "is not an argument KEY=VALUE"),
+        ("[f(a=1, a=2)]", "duplicate-key", "'a' appears twice"),
         ("[f(a=g())]", "call", "can't be read"),
         ("[f(a=)]", "call", "can't be read"),
         ("[f(a={1: 2})]", "call", "can't be read"),

@@ -90,9 +90,9 @@ def test_rows_that_cant_be_read_keep_their_number_and_say_why(tmp_path):
     dataset = register(tmp_path, {"file_name": "x.json"}, "\n".join(lines))
     assert [(row.number, row.value is None) for row in dataset.rows()] == [(1, False), (2, True), (3, True), (4, True)]
     reasons = [row.reason for row in dataset.rows()]
-    assert reasons[1].startswith("line 2 is no JSON")
+    assert reasons[1].startswith("line 2 is not JSON")
     assert reasons[2:] == [
-        "it is no object",
+        "it is not an object",
         "instruction and input are empty: there is nothing to learn from the answer",
     ]
 

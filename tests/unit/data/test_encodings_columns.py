@@ -182,14 +182,14 @@ def test_usable_names(name):
 
 @pytest.mark.parametrize("name", ["", "a,b", "a b", "../a", "a/b", ".a", "-a", "狗", "dataset_info", "a\n"])
 def test_names_that_the_engine_or_the_disk_would_not_like(name):
-    with pytest.raises(UsageError, match="no usable name"):
+    with pytest.raises(UsageError, match="not a usable name"):
         check_name(name)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"{\n  broken", r"dataset_info.json:2:3  no valid JSON"),
+        (b"{\n  broken", r"dataset_info.json:2:3  not valid JSON"),
         (b"[]", "expected an object"),
         (b"\xff", "can't be read"),
     ],

@@ -62,8 +62,8 @@ BROKEN = {
     "alpaca: nothing asked": ("alpaca", {"instruction": " ", "output": "a"}, "empty-instruction", "nothing to learn"),
     "alpaca: answer is a list": ("alpaca", {**ALPACA, "output": ["a"]}, "not-text", "output is a list"),
     "alpaca: question is an object": ("alpaca", {**ALPACA, "instruction": {}}, "not-text", "is an object"),
-    "alpaca: history no JSON": ("alpaca", {**ALPACA, "history": "p: r"}, "bad-history", "no JSON list"),
-    "alpaca: history an object": ("alpaca", {**ALPACA, "history": {"p": "r"}}, "bad-history", "no list"),
+    "alpaca: history no JSON": ("alpaca", {**ALPACA, "history": "p: r"}, "bad-history", "not a JSON list"),
+    "alpaca: history an object": ("alpaca", {**ALPACA, "history": {"p": "r"}}, "bad-history", "not a list"),
     "alpaca: history of threes": ("alpaca", {**ALPACA, "history": [["a", "b"], ["a", "b", "c"]]}, "bad-history",
                                   "entry 2 is no"),
     "alpaca: history half empty": ("alpaca", {**ALPACA, "history": [["a", ""]]}, "bad-history", "entry 1 has an empty"),
@@ -79,12 +79,12 @@ BROKEN = {
     "toolace: a turn without from": (
         "toolace", {"system": f"[{json.dumps(TOOL)}]", "conversations": [{"value": "q"}]}, "structure", "turn 1"),
     "toolace: no turns": (
-        "toolace", {"system": f"[{json.dumps(TOOL)}]", "conversations": None}, "structure", "no list"),
+        "toolace", {"system": f"[{json.dumps(TOOL)}]", "conversations": None}, "structure", "not a list"),
     "openai: a call in a part is broken": (
         "openai",
         {"messages": [ASK, {"role": "assistant", "content": [{"type": "tool_call", "value": "{broken"}]}]},
         "call",
-        "no JSON",
+        "not JSON",
     ),
     "sharegpt: calls nested without end": (
         "sharegpt",
@@ -102,14 +102,14 @@ BROKEN = {
         "bfcl", {"question": [[ASK]], "function": [TOOL], "ground_truth": [{"f": {}, "g": {}}]}, "call", "{name:"),
     "bfcl: arguments a list": (
         "bfcl", {"question": [[ASK]], "function": [TOOL], "ground_truth": [{"f": [1]}]}, "arguments", "'f'"),
-    "responses: params no object": ("openai-responses", {"responses_create_params": 3}, "structure", "no object"),
-    "responses: output no list": ("openai-responses", {"input": "q", "output": "a"}, "structure", "no list"),
+    "responses: params no object": ("openai-responses", {"responses_create_params": 3}, "structure", "not an object"),
+    "responses: output no list": ("openai-responses", {"input": "q", "output": "a"}, "structure", "not a list"),
     "responses: an item is text": ("openai-responses", {"input": ["q"], "output": []}, "structure", "item 1"),
-    "mcpflow-simple: no tool": ("mcpflow-simple", {"instruction": "q", "tool_info": "f"}, "tool", "no object"),
+    "mcpflow-simple: no tool": ("mcpflow-simple", {"instruction": "q", "tool_info": "f"}, "tool", "not an object"),
     "toucan: no tools column": ("toucan", {"messages": "[]"}, "structure", "tools column"),
     "toucan: a message without a role": ("toucan", {"messages": "[{}]", "tools": "[]"}, "structure", "message 1"),
     "glaive: function no JSON": (
-        "glaive", {"system": 'SYSTEM: {"name": }', "chat": "USER: q\n\nASSISTANT: a"}, "tool", "no JSON"),
+        "glaive", {"system": 'SYSTEM: {"name": }', "chat": "USER: q\n\nASSISTANT: a"}, "tool", "not JSON"),
     "openai: result of another tool": (
         "openai",
         {"messages": [ASK, {"role": "assistant", "content": "", "tool_calls": [CALL]},
@@ -210,7 +210,7 @@ TAKEN = {
                            {"from": "gpt", "value": "a"}]},
         [("user", "q"), ("assistant", ["f", "f"]), ("tool", "x"), ("tool", "[1]"), ("assistant", "a")],
     ),
-    "sharegpt: a list that is no list of results stays one": (
+    "sharegpt: a list that is not a list of results stays one": (
         "sharegpt",
         {"tools": json.dumps([TOOL]),
          "conversations": [{"from": "human", "value": "q"},
@@ -298,7 +298,7 @@ def test_trajectories_stand_in_a_list_or_in_lines(tmp_path, text, found):
 def test_a_trajectories_file_that_is_no_json(tmp_path, text):
     path = tmp_path / "t.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match="is no JSON"):
+    with pytest.raises(DataError, match="is not JSON"):
         list(FORMATS["mcpflow-trajectories"].read(path, ConvertOptions()))
 
 

@@ -47,7 +47,7 @@ def test_what_stands_for_text_becomes_text(value, text, repairs):
         ([{"type": "input_audio"}], "media", "type 'input_audio'"),
         ([{"type": "text", "text": 3}], "media", "type 'text'"),
         ([3], "not-text", "neither text nor an object"),
-        ({1, 2}, "not-text", "message 7 is no text"),
+        ({1, 2}, "not-text", "message 7 is not text"),
     ],
 )
 def test_what_can_not_be_text_names_the_message(value, rule, words):
@@ -134,7 +134,7 @@ def test_media_in_a_result_becomes_a_placeholder_with_a_warning(part, placeholde
         (r'{"a": "\ud83d\u5317\ud83d\ude00"}', r'{"a": "\ud83d北😀"}'),
         (r'{"a": "\\u5317"}', r'{"a": "\\u5317"}'),
         (r'{"a": "\ud83d"}', r'{"a": "\ud83d"}'),
-        (r"C:\u5317 is no JSON", r"C:\u5317 is no JSON"),
+        (r"C:\u5317 is not JSON", r"C:\u5317 is not JSON"),
         (r'{"n": 1.50,  "a": "\u00e9"}', '{"n": 1.50,  "a": "é"}'),
     ],
 )

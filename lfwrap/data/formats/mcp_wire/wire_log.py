@@ -1,7 +1,7 @@
 """MCP on the wire: JSON-RPC sessions and desktop logs of every published version → tools, calls and their results.
 
 Versions 2024-11-05, 2025-03-26 (batches), 2025-06-18 (structured content), 2025-11-25 and 2026-07-28 (no
-``initialize``, ``resultType``) are read by what stands in the messages, not by the version they announce.
+``initialize``, ``resultType``) are read by what is in the messages, not by the version they announce.
 """
 
 from __future__ import annotations
@@ -277,7 +277,7 @@ def _fits(request: _Pending, sender: str, result: Any) -> bool:
 
 
 def needs_input(result: Mapping[str, Any]) -> bool:
-    """Whether a result only asks for more input (2026-07-28): it is none.
+    """Whether a result only asks for more input (protocol 2026-07-28), and so does not answer the call yet.
 
     >>> needs_input({"resultType": "input_required"}), needs_input({"content": []})
     (True, False)

@@ -56,7 +56,7 @@ def parse_arguments(value: Any, notes: RowNotes, *, python: bool = False) -> dic
         python: whether text may be a Python dict (Toucan's SFT set only).
 
     Raises:
-        Reject: ``arguments`` where no object comes out, ``duplicate-key`` where a key stands twice.
+        Reject: ``arguments`` where no object comes out, ``duplicate-key`` where a key appears twice.
 
     >>> parse_arguments('{"city": "Rome"}', RowNotes())
     {'city': 'Rome'}
@@ -84,14 +84,14 @@ def _parse_text(text: str, *, python: bool) -> Any:
     except ValueError as error:
         if python:
             return parse_python(text, "arguments")
-        raise Reject("arguments", f"the arguments of a call are text that is no JSON: {error}") from error
+        raise Reject("arguments", f"the arguments of a call are text that is not JSON: {error}") from error
 
 
 def parse_json(text: str) -> Any:
-    """JSON with exact integers, without ``NaN`` and ``Infinity``, and without keys that stand twice.
+    """JSON with exact integers, without ``NaN`` and ``Infinity``, and without keys that appear twice.
 
     Raises:
-        ValueError: the text is no JSON.
+        ValueError: the text is not JSON.
         Reject: ``duplicate-key``.
 
     >>> parse_json('{"id": 12345678901234567890}')
@@ -109,7 +109,7 @@ def parse_python(text: str, what: str) -> Any:
     """A Python literal (``{'name': 'f'}``); nothing in it is run.
 
     Raises:
-        Reject: ``arguments``, the text is no literal.
+        Reject: ``arguments``, the text is not a literal.
 
     >>> parse_python("{'celsius': True}", "arguments")
     {'celsius': True}
@@ -124,7 +124,7 @@ def parse_json_field(text: Any, name: str, rule: str = "structure") -> Any:
     """A column that holds JSON as text; other values pass.
 
     Raises:
-        Reject: the text is no JSON.
+        Reject: the text is not JSON.
 
     >>> parse_json_field("[1, 2]", "tools"), parse_json_field([1, 2], "tools")
     ([1, 2], [1, 2])
@@ -134,7 +134,7 @@ def parse_json_field(text: Any, name: str, rule: str = "structure") -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        raise Reject(rule, f"{name} is text that is no JSON: {error}") from error
+        raise Reject(rule, f"{name} is text that is not JSON: {error}") from error
 
 
 def dump_key(value: Any, *, sort_keys: bool = False) -> str:
@@ -156,7 +156,7 @@ def _as_float(value: Any) -> float:
 
 
 def load_line(text: str) -> Any:
-    """A line's JSON value; the line itself where it is none: as text it is rejected, with its place.
+    """A line's JSON value, or the line itself where it isn't JSON: a text is rejected later, with its place.
 
     >>> load_line('{"a": 1}'), load_line("not JSON")
     ({'a': 1}, 'not JSON')
@@ -168,7 +168,7 @@ def load_line(text: str) -> Any:
 
 
 def json_or_none(text: str) -> Any:
-    """A text's JSON value; None where it is none.
+    """A text's JSON value, or None where it isn't JSON.
 
     >>> json_or_none("[1]"), json_or_none("not JSON")
     ([1], None)
@@ -189,13 +189,13 @@ def unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(unique) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise Reject("duplicate-key", f"the key {twice!r} stands twice in one object")
+        raise Reject("duplicate-key", f"the key {twice!r} appears twice in one object")
     return unique
 
 
 def refuse_constant(name: str) -> NoReturn:
     """Raise ValueError for ``NaN`` and ``Infinity``, which Python's JSON has and JSON has not."""
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _kind(value: Any) -> str:

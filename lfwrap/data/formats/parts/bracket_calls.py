@@ -44,13 +44,13 @@ def parse_bracket_calls(text: str, names: Collection[str] = ()) -> tuple[ToolCal
     """
     inner = text.strip()
     if inner[:1] != "[" or inner[-1:] != "]":
-        raise Reject("call", "the calls don't stand in square brackets")
+        raise Reject("call", "the calls are not in square brackets")
     pieces = split_outside(inner[1:-1], ",")
     return tuple(_parse_one(piece, names) for piece in pieces if piece.strip())
 
 
 def split_outside(text: str, separator: str) -> list[str]:
-    """A text split at separators that stand outside of brackets and quotes.
+    """A text split at separators outside of brackets and quotes.
 
     Raises:
         Reject: ``call``, a bracket or a quote stays open.
@@ -92,13 +92,13 @@ def _parse_one(piece: str, names: Collection[str]) -> ToolCall:
     rest = piece[len(head) :].strip()
     name = head.strip()
     if not name or rest[:1] != "(" or rest[-1:] != ")":
-        raise Reject("call", f"{piece[:60]!r} is no call NAME(KEY=VALUE, …)")
+        raise Reject("call", f"{piece[:60]!r} is not a call NAME(KEY=VALUE, …)")
     arguments: dict[str, Any] = {}
     for part in split_outside(rest[1:-1], ","):
         if part.strip():
             key, value = _parse_argument(part)
             if key in arguments:
-                raise Reject("duplicate-key", f"the argument {key!r} stands twice in one call")
+                raise Reject("duplicate-key", f"the argument {key!r} appears twice in one call")
             arguments[key] = value
     return ToolCall(name, arguments)
 
@@ -106,12 +106,12 @@ def _parse_one(piece: str, names: Collection[str]) -> ToolCall:
 def _parse_argument(part: str) -> tuple[str, Any]:
     found = _ARGUMENT.match(part)
     if found is None:
-        raise Reject("call", f"{part.strip()[:60]!r} is no argument KEY=VALUE")
+        raise Reject("call", f"{part.strip()[:60]!r} is not an argument KEY=VALUE")
     return found.group(1), _parse_value(found.group(2).strip())
 
 
 def _parse_value(text: str) -> Any:
-    """A Python literal in which JSON's ``true``, ``false`` and ``null`` stand, too."""
+    """A Python literal in which JSON's ``true``, ``false`` and ``null`` are allowed, too."""
     try:
         return _value_of(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
@@ -126,7 +126,7 @@ def _value_of(node: ast.expr) -> Any:
     if isinstance(node, ast.Dict):
         keys = [ast.literal_eval(key) if key is not None else None for key in node.keys]
         if not all(isinstance(key, str) for key in keys):
-            raise ValueError("a key is no text")
+            raise ValueError("a key is not text")
         return {str(key): _value_of(value) for key, value in zip(keys, node.values, strict=True)}
     value = ast.literal_eval(node)
     if value is not None and not isinstance(value, str | int | float | bool):

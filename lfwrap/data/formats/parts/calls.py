@@ -18,13 +18,13 @@ def parse_call(value: Any, notes: RowNotes, *, python: bool = False) -> ToolCall
     """One call: ``{name, arguments}``, or OpenAI's ``{id, function: {name, arguments}}``.
 
     Raises:
-        Reject: ``call`` without a name; ``arguments`` where they are no object.
+        Reject: ``call`` without a name; ``arguments`` where they are not an object.
 
     >>> parse_call({"id": 1, "function": {"name": "add", "arguments": '{"a": 2}'}}, RowNotes())
     ToolCall(name='add', arguments={'a': 2}, id='1')
     """
     if not isinstance(value, Mapping):
-        raise Reject("call", "a call is no object with a name and arguments")
+        raise Reject("call", "a call is not an object with a name and arguments")
     inner = value["function"] if isinstance(value.get("function"), Mapping) else value
     name = inner.get("name")
     if not isinstance(name, str) or not name:
@@ -75,7 +75,7 @@ def _load_calls(text: str, notes: RowNotes, *, python: bool) -> tuple[ToolCall, 
         value = parse_json(text)
     except ValueError as error:
         if not python:
-            raise Reject("call", f"a call is no JSON: {error}") from error
+            raise Reject("call", f"a call is not JSON: {error}") from error
         value = parse_python(text, "a call")
         notes.repair("python-to-json")
     return parse_calls(value, notes, python=python)

@@ -13,7 +13,7 @@ BLOCK_TYPES = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 
 
 def turns_key(record: Mapping[str, Any]) -> str | None:
-    """The key under which a list of role/content messages stands.
+    """The key of a record's list of role/content messages, or None.
 
     >>> turns_key({"conversations": [{"role": "user", "content": "Hello"}]})
     'conversations'

@@ -86,14 +86,14 @@ def parse_tool(value: Any, notes: RowNotes) -> Tool:
         value = value["function"]
         notes.repair("tool-unwrapped")
     if not isinstance(value, Mapping):
-        raise Reject("tool", "a tool is no object")
+        raise Reject("tool", "a tool is not an object")
     name = value.get("name")
     if not isinstance(name, str) or not name:
         raise Reject("tool", "a tool has no name")
     description = value.get("description")
     key = next((key for key in _SCHEMA_KEYS if isinstance(value.get(key), Mapping)), None)
     if key is None and any(value.get(key) not in (None, "", []) for key in _SCHEMA_KEYS):
-        raise Reject("tool", f"the parameters of tool {name!r} are no object")
+        raise Reject("tool", f"the parameters of tool {name!r} are not an object")
     parameters = parse_parameters(value[key] if key else {}, notes)
     outer = value.get("required")
     if isinstance(outer, list) and "required" not in parameters:

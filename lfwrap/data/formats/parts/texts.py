@@ -1,4 +1,4 @@
-"""Text out of what stands where text is expected: content parts, MCP results, thoughts in tags."""
+"""Texts from whatever is found where a text is expected: content parts, MCP results, thoughts in tags."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def plain_text(value: Any, what: str, notes: RowNotes) -> str:
     if isinstance(value, list):
         notes.repair("parts-to-text")
         return "\n".join(_part_text(part, what) for part in value)
-    raise Reject("not-text", f"{what} is no text")
+    raise Reject("not-text", f"{what} is not text")
 
 
 def _part_text(part: Any, what: str) -> str:
@@ -78,8 +78,8 @@ def split_thought(text: str, notes: RowNotes) -> tuple[str, str]:
 def mcp_result(result: Mapping[str, Any], notes: RowNotes) -> tuple[str, bool]:
     """The text of an MCP ``tools/call`` result, and whether it reports a failure.
 
-    Text parts are joined by line breaks; without any, ``structuredContent`` stands as JSON. Images, sound and binary
-    resources become a placeholder and a warning.
+    Text parts are joined by line breaks; without any, ``structuredContent`` is written as JSON. Images, sound and
+    binary resources become a placeholder and a warning.
 
     >>> mcp_result({"content": [{"type": "text", "text": "no such city"}], "isError": True}, RowNotes())
     ('no such city', True)
@@ -152,7 +152,7 @@ def result_text(value: Any, notes: RowNotes) -> tuple[str, bool]:
 def readable_json(text: str, notes: RowNotes) -> str:
     r"""JSON text without ``\u`` escapes of printable characters: the engine would train on the escapes.
 
-    Everything else, numbers and white space included, stays byte for byte; text that is no JSON stays as it is.
+    Everything else, numbers and white space included, stays byte for byte; text that is not JSON stays as it is.
 
     >>> readable_json('{"city": "\\u5317\\u4eac"}', RowNotes())
     '{"city": "北京"}'

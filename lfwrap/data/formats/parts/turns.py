@@ -24,7 +24,7 @@ class TurnBuilder:
     def system(self, text: str) -> None:
         """The system prompt; only before the first turn."""
         if self._turns or self._results:
-            raise Reject("late-system", "a system message stands after the first turn")
+            raise Reject("late-system", "a system message comes after the first turn")
         if self._system is None:
             self._system = text
         elif text:
@@ -63,7 +63,7 @@ class TurnBuilder:
     def result(self, text: str, *, name: str = "", call_id: str = "", is_error: bool = False) -> None:
         """A tool's result."""
         if not self._turns or not self._turns[-1].calls:
-            raise Reject("unmatched-result", f"a result{_of(name)} stands where no call was made")
+            raise Reject("unmatched-result", f"a result{_of(name)} comes where no call was made")
         self._results.append(Message(Role.TOOL, text, name=name, call_id=call_id, is_error=is_error))
 
     @property
