@@ -29,8 +29,9 @@ def walk(command: click.Command, context: click.Context) -> Iterator[tuple[click
 
 
 def all_commands() -> Iterator[tuple[str, click.Command, click.Context]]:
-    """Every command as (full name, command, context), in the order of `lfwrap --help`."""
+    """Every command as (full name, command, context), `lfwrap` itself first, then in the order of its help."""
     root = click.Context(app, info_name="lfwrap", terminal_width=WIDTH)
+    yield "lfwrap", app, root
     for name in COMMANDS:
         command = app.get_command(root, name)
         if command is None:
@@ -44,7 +45,7 @@ def render_page() -> str:
     """The command reference, from the commands' own help."""
     parts = ["# Commands\n", "Written by `just docs` from each command's `--help`.\n"]
     for path, command, context in all_commands():
-        depth = path.count(" ") + 1
+        depth = max(2, path.count(" ") + 1)
         parts.append(f"{'#' * depth} {path}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 

@@ -88,7 +88,13 @@ def _make(engine: Engine, say: Say, place: Path) -> None:
 def convert_gguf(engine: Engine, gguf: Path, out: Path) -> dict[str, int | float]:
     """Write a GGUF file as an fp32 checkpoint into an empty folder. Raises EngineError."""
     environment = engine_environment(model_is_local=True)
-    return run_worker(engine.python, "checkpoint", arguments=[str(gguf), str(out), _EOS, _PAD], environment=environment)
+    return run_worker(
+        engine.python,
+        "checkpoint",
+        arguments=[str(gguf), str(out), _EOS, _PAD],
+        environment=environment,
+        holds="parameters",
+    )
 
 
 def verify_gguf(gguf: Path) -> None:

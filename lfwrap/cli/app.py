@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lfwrap import __version__
+from lfwrap import __version__, debug
 from lfwrap.cli.view import output
 from lfwrap.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, LfwrapError, UsageError
 from lfwrap.suggest import did_you_mean
@@ -78,7 +78,13 @@ def _keep_line_breaks(command: click.Command) -> None:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="lfwrap %(version)s")
-def app() -> None:
+@click.option(
+    "--debug",
+    "debugs",
+    is_flag=True,
+    help="Tell on stderr what is decided and which processes are started, secrets masked; LFWRAP_DEBUG=1 does it, too.",
+)
+def app(debugs: bool) -> None:
     r"""Data, recipes, training and export for LLaMA-Factory.
 
     \b
@@ -86,6 +92,8 @@ def app() -> None:
       lfwrap prepare-data questions.csv --out data/law --name law
       lfwrap train recipes/paper.yaml dataset=law dataset_dir=data/law
     """
+    if debugs or debug.is_wanted():
+        debug.show()
 
 
 _keep_line_breaks(app)

@@ -37,6 +37,7 @@ def run_worker(
     *,
     arguments: Sequence[str] = (),
     environment: Mapping[str, str],
+    holds: str,
     timeout_s: float | None = None,
     text: FailureText = PLAIN_FAILURE,
 ) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def run_worker(
         job: what it reads from stdin; None for a worker that reads nothing.
         arguments: the worker's own arguments.
         environment: its whole environment.
+        holds: a field by which the result is known; other events are skipped.
         timeout_s: the time for all of it; None for any.
         text: what to say when it fails.
 
@@ -60,7 +62,8 @@ def run_worker(
         try:
             if job is not None:
                 worker.send(job, deadline_s)
-            event = worker.receive(deadline_s)
+            while holds not in (event := worker.receive(deadline_s)):
+                pass
         except TimeoutError as error:
             raise timeout_failure(text.what or f"The engine's {name}.py", timeout_s or 0.0, text) from error
         worker.wait()

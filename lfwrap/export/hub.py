@@ -74,7 +74,7 @@ def _ask(engine: Engine, job: Mapping[str, Any]) -> dict[str, Any]:
     environment = engine_environment(
         model_is_local=False, runs_model=False, added={"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     )
-    found = run_worker(engine.python, "push_model", job, environment=environment)
+    found = run_worker(engine.python, "push_model", job, environment=environment, holds="event")
     if found.get("refused"):
         raise PreflightError(
             f"{endpoint()}: {found['refused']}",

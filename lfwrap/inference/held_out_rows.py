@@ -178,6 +178,7 @@ def _split_rows(settings: Mapping[str, Any], folder: Path, engine: Engine) -> li
         "validation_split",
         {"arguments": arguments, "seed": settings.get("seed", DEFAULT_SEED)},
         environment=engine_environment(model_is_local=True, runs_model=False, added={"HF_HUB_OFFLINE": "1"}),
+        holds="rows",
         timeout_s=_SPLIT_TIMEOUT_S,
         text=FailureText("The engine can't split the run's data"),
     )

@@ -48,6 +48,7 @@ STARTED = {
     "prints bytes that are no text": "import os; os.write(1, b'\\xff\\xfe\\n')",
     "prints JSON that is no object": "print([1, 2]); print(3); print('null')",
     "prints half an object": "print('{\"rows\": [', end='')",
+    "prints an object of another form": 'print(\'{"level": "warning"}\')',
     "is killed": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
     "is killed by a signal without a name": "import os, signal; os.kill(os.getpid(), signal.SIGRTMIN + 5)",
     "closes its stdin": "import os, time; os.close(0); time.sleep(0.3)",
