@@ -1,4 +1,4 @@
-"""Where the files that ship with lfwrap are: at the top of a checkout, inside the package when installed."""
+"""The place of the files that ship with lfwrap: the top of a checkout, or the package when it is installed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def bundled_root() -> Path:
 
 
 def bundled_path(relative: str) -> Path:
-    """A bundled file or folder, such as ``recipes/paper.yaml``; it need not exist."""
+    """The path of a bundled file or folder, such as ``recipes/paper.yaml``; it need not exist."""
     return bundled_root() / relative
 
 
 def find_file(path: str | Path) -> Path:
-    """The user's file if it exists, else the bundled one of that name (``recipes/paper.yaml`` works anywhere).
+    """The user's file if it exists, else the bundled file of that name, so that ``recipes/paper.yaml`` works anywhere.
 
-    Returns the user's own path when neither exists, so that the error names what was typed.
+    When neither exists, it is the user's path, so that an error names what was typed.
     """
     own = Path(path)
     if own.exists() or own.is_absolute():

@@ -2,7 +2,7 @@
 
 ::
 
-    LfwrapError               1   anything else that was foreseen
+    LfwrapError               1   any other expected failure
     ├── UsageError            2   the command line
     ├── RecipeError           3   a recipe or another configuration file
     ├── DataError             4   the data
@@ -11,7 +11,7 @@
     ├── EngineError           7   the child failed
     └── RunStateError         8   a run is locked, running or not resumable
 
-A bug of ours exits 70, an interrupt 130, a termination 143.
+A bug of lfwrap exits 70, an interrupt 130, a termination 143.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 
 class Severity(StrEnum):
-    """How much a finding weighs: an error stops the command, a warning does not."""
+    """The severity of a finding: an error stops the command, a warning does not."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -32,15 +32,15 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, where, and what to do about it.
+    """One thing that is wrong: where it is, and what to do about it.
 
     Attributes:
         rule: the rule's name, stable, in kebab case (``unknown-key``).
-        message: what is wrong, without the place.
-        severity: whether it stops the command.
+        message: what is wrong, without its place.
+        severity: how serious it is.
         file: the file, as the user named it.
-        line: 1-based line, or None where there is none.
-        column: 1-based column, or None.
+        line: line in the file, counted from 1; None where it is unknown.
+        column: column in the line, counted from 1; None where it is unknown.
         hint: the remedy, a sentence.
     """
 
@@ -54,26 +54,26 @@ class Finding:
 
     @property
     def place(self) -> str:
-        """``file:line:column`` as far as they are known; editors and terminals make links of it."""
+        """``file:line:column``, as far as they are known; editors and terminals make links of it."""
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
 
     def __str__(self) -> str:
-        """One line: place, message, remedy."""
+        """The finding on one line: place, message, remedy."""
         text = f"{self.place}  {self.message}" if self.place else self.message
         return f"{text} {self.hint}" if self.hint else text
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
+        """The values that ``--json`` prints."""
         return asdict(self)
 
 
 class LfwrapError(Exception):
-    """A failure that was foreseen: its message says what is wrong and where, its hint what to do.
+    """An expected failure: its message says what is wrong and where, its hint says what to do.
 
     Attributes:
         message: what is wrong, and where.
         hint: the remedy; may be empty.
-        findings: every single thing found, where there are several.
+        findings: the single things that are wrong, where there are several.
     """
 
     exit_code: ClassVar[int] = 1
@@ -85,7 +85,7 @@ class LfwrapError(Exception):
         self.findings = tuple(findings)
 
     def to_json(self) -> dict[str, Any]:
-        """The error as ``--json`` prints it."""
+        """The values of the error that ``--json`` prints."""
         return {
             "kind": type(self).__name__,
             "exit_code": self.exit_code,
@@ -96,13 +96,13 @@ class LfwrapError(Exception):
 
 
 class UsageError(LfwrapError):
-    """The command line makes no sense."""
+    """The command line is wrong: an unknown option, or values that contradict each other."""
 
     exit_code = 2
 
 
 class RecipeError(LfwrapError):
-    """A recipe or another configuration file is wrong; carries all findings at once."""
+    """A recipe or another configuration file is wrong; the error has all findings at once."""
 
     exit_code = 3
 
@@ -114,19 +114,19 @@ class DataError(LfwrapError):
 
 
 class PlanError(LfwrapError):
-    """No plan fits the hardware."""
+    """No plan fits the memory of the hardware."""
 
     exit_code = 5
 
 
 class PreflightError(LfwrapError):
-    """Something the job needs is missing: engine, GPU, model, disk space, a usable path."""
+    """Something that the job needs is missing: engine, GPU, model, disk space, a usable path."""
 
     exit_code = 6
 
 
 class EngineError(LfwrapError):
-    """The engine, run as a child, failed."""
+    """The engine, which runs as a child process, failed."""
 
     exit_code = 7
 

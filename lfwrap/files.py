@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, canonical JSON, hashes, locks."""
+"""Atomic writes, so that a file is either whole or absent; canonical JSON, hashes and locks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HASH_CHUNK_BYTES = 1 << 20
 
 @contextlib.contextmanager
 def atomic_open(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
-    """Write ``path`` as a whole or not at all: a temporary file in its folder takes its name at the end.
+    """Write ``path`` completely or not at all: a temporary file in its folder takes its name at the end.
 
     Raises:
         PreflightError: the disk is full or the folder can't be written.
@@ -62,19 +62,29 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def canonical_json(value: Any) -> bytes:
-    """JSON with sorted keys and no white space: equal values give equal bytes."""
+    """JSON with sorted keys and without white space, so that equal values give equal bytes.
+
+    Example:
+        >>> canonical_json({"b": [1, 2], "a": None})
+        b'{"a":null,"b":[1,2]}'
+    """
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def sha256_bytes(content: bytes) -> str:
-    """The hexadecimal SHA-256 of some bytes."""
+    """The SHA-256 of some bytes, in hexadecimal digits.
+
+    Example:
+        >>> sha256_bytes(b"")[:16]
+        'e3b0c44298fc1c14'
+    """
     import hashlib
 
     return hashlib.sha256(content).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file, read in pieces."""
+    """The SHA-256 of a file, in hexadecimal digits; it is read in pieces of 1 MiB."""
     import hashlib
 
     digest = hashlib.sha256()
@@ -86,7 +96,7 @@ def sha256_file(path: Path) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
-    """Hold an exclusive lock on ``path`` (created if need be; the file stays).
+    """Hold an exclusive lock on ``path`` for a ``with`` block; the file is created if necessary, and stays.
 
     Raises:
         RunStateError: another process held it for longer than ``timeout_s``.

@@ -1,4 +1,4 @@
-"""Numbers for people: GiB, durations, counts. Bytes and seconds inside, units only when printing."""
+"""Sizes, durations and counts as text. Values are bytes and seconds everywhere; units appear only when printing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ _HOUR_S = 3600
 
 
 def format_bytes(size_bytes: float) -> str:
-    """Bytes as ``512 B``, ``1.5 KiB``, ``20.0 MiB`` or ``3.25 GiB``."""
+    """A size in bytes as text, in B, KiB, MiB or GiB.
+
+    Example:
+        >>> format_bytes(512), format_bytes(1536), format_bytes(3.25 * 2**30)
+        ('512 B', '1.5 KiB', '3.25 GiB')
+    """
     if size_bytes < KIB:
         return f"{int(size_bytes)} B"
     if size_bytes < MIB:
@@ -22,7 +27,12 @@ def format_bytes(size_bytes: float) -> str:
 
 
 def format_duration(duration_s: float) -> str:
-    """Seconds as ``4.2 s``, ``3 min 05 s`` or ``2 h 07 min``."""
+    """A duration in seconds as text, in seconds, minutes or hours.
+
+    Example:
+        >>> format_duration(4.2), format_duration(185), format_duration(7620)
+        ('4.2 s', '3 min 05 s', '2 h 07 min')
+    """
     if duration_s < _MINUTE_S:
         return f"{duration_s:.1f} s"
     whole_s = round(duration_s)
@@ -32,7 +42,12 @@ def format_duration(duration_s: float) -> str:
 
 
 def format_count(count: float) -> str:
-    """A count as ``999``, ``12.3k``, ``4.56M`` or ``7.62B``."""
+    """A count as short text, with k, M or B for thousands, millions or billions.
+
+    Example:
+        >>> format_count(999), format_count(12_345), format_count(7_615_616_512)
+        ('999', '12.3k', '7.62B')
+    """
     for limit, divisor, suffix, digits in ((1e3, 1, "", 0), (1e6, 1e3, "k", 1), (1e9, 1e6, "M", 2)):
         if abs(count) < limit:
             return f"{count / divisor:.{digits}f}{suffix}"
@@ -40,5 +55,10 @@ def format_count(count: float) -> str:
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
-    """``1 row``, ``2 rows``."""
+    """A count with its noun in the singular or the plural.
+
+    Example:
+        >>> plural(1, "row"), plural(2000, "row"), plural(2, "process", "processes")
+        ('1 row', '2,000 rows', '2 processes')
+    """
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"

@@ -1,4 +1,4 @@
-"""YAML read as the engine reads it, with the line of every key, and written so that all readers agree."""
+"""YAML files, read as the engine reads them, with the line of every key, and written so that all readers agree."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _EngineLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0
 
 @dataclass(frozen=True)
 class Position:
-    """A 1-based place in a file."""
+    """A place in a file, with line and column counted from 1."""
 
     line: int
     column: int
@@ -57,8 +57,8 @@ class Document:
     """A YAML mapping with the place of each of its keys and values.
 
     Attributes:
-        values: the plain values.
-        name: the file as the user named it.
+        values: the mapping as Python values.
+        name: the file's name, as the user gave it.
         keys: key path → place of the key.
         places: key path → place of the value.
     """
@@ -69,11 +69,11 @@ class Document:
     places: Mapping[KeyPath, Position] = field(default_factory=dict)
 
     def key_position(self, *path: str | int) -> Position | None:
-        """Where the key stands, or None when the file has no such key."""
+        """The place of a key; None when the file has no such key."""
         return self.keys.get(path)
 
     def value_position(self, *path: str | int) -> Position | None:
-        """Where the value stands, or None when the file has no such key."""
+        """The place of a key's value; None when the file has no such key."""
         return self.places.get(path)
 
 
@@ -81,7 +81,7 @@ T = TypeVar("T")
 
 
 class _Collector:
-    """Walks the node tree once, noting places and duplicate keys."""
+    """Collects places and duplicate keys in one walk through the tree of nodes."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -108,7 +108,7 @@ class _Collector:
         self.findings.append(
             Finding(
                 "duplicate-key",
-                f"{key}: stands here again, first on line {first.line}.",
+                f"{key}: is here again, first on line {first.line}.",
                 file=self.name,
                 line=here.line,
                 column=here.column,
@@ -122,10 +122,16 @@ def _position(node: yaml.Node) -> Position:
 
 
 def parse_yaml(text: str, name: str) -> Document:
-    """Parse a YAML mapping; an empty text is an empty mapping.
+    r"""Parse a YAML mapping; an empty text is an empty mapping.
 
     Raises:
-        RecipeError: no valid YAML, no mapping at the top, text keys only, or a duplicate key; with all places.
+        RecipeError: the text is not valid YAML, is not a mapping, or has duplicate keys or keys that are not text; with
+            all places.
+
+    Example:
+        >>> document = parse_yaml("learning_rate: 1e-4\nbf16: true\n", "recipe.yaml")
+        >>> document.values, document.key_position("bf16")
+        ({'learning_rate': 0.0001, 'bf16': True}, Position(line=2, column=1))
     """
     try:
         loader = _EngineLoader(text)
@@ -137,7 +143,7 @@ def parse_yaml(text: str, name: str) -> Document:
     except yaml.YAMLError as error:
         raise _syntax_error(error, name, text) from error
     except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{name}: no valid YAML: {error}", hint="Correct the value.") from error
+        raise RecipeError(f"{name}: not valid YAML: {error}", hint="Correct the value.") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise RecipeError(
             f"{name}:1:1  expected `key: value` lines at the top", hint="See recipes/paper.yaml for an example."
@@ -156,13 +162,13 @@ def _syntax_error(error: yaml.YAMLError, name: str, text: str) -> RecipeError:
     problem = getattr(error, "problem", None) or str(error)
     finding = Finding(
         "yaml-syntax",
-        f"no valid YAML: {problem}.",
+        f"not valid YAML: {problem}.",
         file=name,
         line=mark.line + 1 if mark else None,
         column=mark.column + 1 if mark else None,
         hint="Indent with spaces, not tabs." if at_tab else "Check indentation, quotes and colons there.",
     )
-    return RecipeError(f"{name}: no valid YAML", findings=[finding])
+    return RecipeError(f"{name}: not valid YAML", findings=[finding])
 
 
 _UTF8_HINT = "Save it as UTF-8 text."
@@ -172,34 +178,38 @@ def load_yaml(path: Path) -> Document:
     """Read a YAML file; see `parse_yaml`.
 
     Raises:
-        RecipeError: the file is missing, no UTF-8, or no valid YAML mapping.
+        RecipeError: the file is missing, or is not UTF-8, or is not a valid YAML mapping.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such file", hint="Check the path.") from error
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: can't be read: no UTF-8 from byte {error.start} on", hint=_UTF8_HINT) from error
+        raise RecipeError(f"{path}: can't be read: not UTF-8 from byte {error.start} on", hint=_UTF8_HINT) from error
     except OSError as error:
         raise RecipeError(f"{path}: can't be read: {error.strerror}", hint="Name a YAML file.") from error
     return parse_yaml(text, str(path))
 
 
 def parse_scalar(text: str) -> Any:
-    """One value as the engine reads it on its command line: ``1e-4`` → 0.0001, ``true`` → True, ``[a, b]`` → a list.
+    """One value, as the engine reads it on its command line.
 
     Raises:
-        RecipeError: the text is no valid YAML value.
+        RecipeError: the text is not a valid YAML value.
+
+    Example:
+        >>> parse_scalar("1e-4"), parse_scalar("true"), parse_scalar("[a, b]"), parse_scalar("2024-01-01")
+        (0.0001, True, ['a', 'b'], '2024-01-01')
     """
     try:
         return yaml.load(text, Loader=_EngineLoader)  # noqa: S506 - a subclass of the safe loader
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or str(error)
-        raise RecipeError(f"{text!r}: no valid value: {problem}", hint="Quote the text.") from error
+        raise RecipeError(f"{text!r}: not a valid value: {problem}", hint="Quote the text.") from error
 
 
 class _AgreedDumper(yaml.SafeDumper):
-    """Writes only spellings that every YAML reader takes the same way."""
+    """Writes only spellings that every YAML reader understands in the same way."""
 
 
 def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
@@ -224,7 +234,13 @@ _AgreedDumper.add_representer(str, _represent_str)
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
-    """YAML text in the given order of keys, read alike by YAML 1.1 and 1.2 readers."""
+    """YAML text with the keys in their order, which YAML 1.1 and 1.2 readers understand in the same way.
+
+    Example:
+        >>> print(dump_yaml({"learning_rate": 1e-4, "eval_strategy": "no"}), end="")
+        learning_rate: 0.0001
+        eval_strategy: "no"
+    """
     sink = io.StringIO()
     yaml.dump(dict(values), sink, Dumper=_AgreedDumper, sort_keys=False, allow_unicode=True, width=120)
     return sink.getvalue()

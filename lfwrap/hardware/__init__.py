@@ -1,1 +1,1 @@
-"""What machine this is, or another one is."""
+"""Machines: this one as it is probed, those of the catalogue, and those that a profile file describes."""

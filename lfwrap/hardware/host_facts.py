@@ -1,4 +1,4 @@
-"""What the host does to a run behind its back: a full disk, the kernel's out-of-memory killer, other busy programs."""
+"""Conditions of the host that disturb a run: a full disk, the kernel's out-of-memory killer, other busy programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BUSY_CORES = 0.3
 
 
 def oom_kills(events: Path = _MEMORY_EVENTS) -> int:
-    """How often the kernel has killed a process of this control group for want of memory; 0 where it does not say."""
+    """How often the kernel has killed a process of this control group for lack of memory; 0 where it does not say."""
     with contextlib.suppress(OSError, ValueError):
         for line in events.read_text(encoding="ascii").splitlines():
             name, count = line.split()
@@ -27,12 +27,12 @@ def oom_kills(events: Path = _MEMORY_EVENTS) -> int:
 
 
 def is_disk_full(folder: Path) -> bool:
-    """Whether not even a log would fit on this folder's disk any more."""
+    """Whether the disk of this folder has less than 1 MiB free, too little even for a log."""
     return shutil.disk_usage(folder).free < _FULL_BYTES
 
 
 def has_busy_neighbours(look_s: float = _LOOK_S) -> bool:
-    """Whether other programs use a good part of a core, by what the machine did in a fifth of a second."""
+    """Whether other programs use more than 30% of a core, measured over ``look_s`` seconds."""
     import psutil
 
     before = psutil.cpu_times()
@@ -45,9 +45,9 @@ def has_busy_neighbours(look_s: float = _LOOK_S) -> bool:
 
 @contextlib.contextmanager
 def disk_reserve(folder: Path) -> Iterator[Path]:
-    """Hold some room on the disk for a ``with`` block, so that its failure can still be written down afterwards.
+    """Reserve some room on the disk for a ``with`` block, so that a failure in it can still be recorded afterwards.
 
-    The engine fills a disk to the last byte when it saves; the record of that has to fit all the same.
+    The engine fills a disk to the last byte when it saves; the record of that still has to fit.
     """
     reserve = folder / ".reserve"
     with contextlib.suppress(OSError), reserve.open("wb") as sink:

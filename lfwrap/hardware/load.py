@@ -1,4 +1,4 @@
-"""A machine by what a person calls it: this one, one of the catalogue, several of a kind, or a profile's file."""
+"""The machine that ``--hardware`` names: this one, one of the catalogue, several GPUs of a kind, or a profile file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def load_hardware(spec: str) -> HardwareProfile:
     Raises:
         UsageError: no such machine, with the nearest names.
         PreflightError: the profile file makes no sense.
-        RecipeError: the profile file is no valid YAML.
+        RecipeError: the profile file is not valid YAML.
+
+    Example:
+        >>> load_hardware("2 x H100-80GB").name
+        '2x-h100-80gb'
     """
     text = spec.strip()
     if text == "auto":
@@ -41,6 +45,7 @@ def load_hardware(spec: str) -> HardwareProfile:
 
 
 def _split_multiple(text: str) -> tuple[str, int]:
+    """The catalogue's name and the number of GPUs: ``2 x H100 80GB`` → (``h100-80gb``, 2)."""
     found = _MULTIPLE.match(text)
     count, name = (int(found[1]), found[2]) if found else (1, text)
     return re.sub(r"[\s_]+", "-", name.strip(" -_").lower()), count

@@ -1,4 +1,4 @@
-"""Look at this machine: NVIDIA GPUs through the driver's library, Apple and CPU through the operating system."""
+"""Probe this machine: NVIDIA GPUs through the driver's library, Apple's GPU and the CPU through the system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SMALL_MAC_BYTES = 36 * GIB
 
 
 def probe_hardware() -> HardwareProfile:
-    """This machine, as it is now; never imports torch.
+    """The hardware of this machine, as it is now; never imports torch.
 
     GPUs that ``CUDA_VISIBLE_DEVICES`` hides are left out, as the engine would not see them either.
     """
@@ -58,7 +58,7 @@ def _nvml() -> Iterator[Any]:
 
 
 def visible_handles(nvml: Any, visible: str | None = None) -> list[Any]:
-    """The GPUs that a process may use, as ``CUDA_VISIBLE_DEVICES`` (``visible``; None: our own) has them."""
+    """The GPUs that a process may use: those of ``visible``, or of ``CUDA_VISIBLE_DEVICES`` where it is None."""
     handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
     if visible is None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -74,13 +74,13 @@ def visible_handles(nvml: Any, visible: str | None = None) -> list[Any]:
         else:
             matches = [handle for uuid, handle in uuids.items() if uuid.startswith(part)]
             if not matches:
-                break  # CUDA, too, stops at the first device that does not exist
+                break  # CUDA also stops at the first device that does not exist
             chosen.append(matches[0])
     return chosen
 
 
 def _mig_devices(nvml: Any, gpu: Any) -> list[Any]:
-    """The parts that a GPU is divided into; none where it is not, or can't be."""
+    """The MIG devices that a GPU is divided into; none where it is not divided, or can't be."""
     found = []
     with contextlib.suppress(nvml.NVMLError):
         for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(gpu)):
@@ -90,7 +90,7 @@ def _mig_devices(nvml: Any, gpu: Any) -> list[Any]:
 
 
 def _capability(nvml: Any, handle: Any) -> tuple[int, int]:
-    """CUDA's (major, minor); of a part of a GPU, that of the whole."""
+    """CUDA's compute capability (major, minor); a MIG device has that of its GPU."""
     try:
         major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
     except nvml.NVMLError:
@@ -117,7 +117,7 @@ def _probe_gpu(nvml: Any, handle: Any) -> Gpu:
 
 
 def _interconnect(nvml: Any, handles: list[Any]) -> str:
-    """``nvlink`` when the first GPU has an active NVLink."""
+    """``nvlink`` when the first GPU has an active NVLink, else ``pcie``; ``none`` for a single GPU."""
     if len(handles) == 1:
         return "none"
     for link in range(_MAX_NVLINKS):

@@ -1,4 +1,4 @@
-"""What a machine is made of: GPUs, their memory and rates, links, CPU and RAM."""
+"""A machine's hardware: GPUs with their memory and rates, links between them, CPU and main memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from lfwrap.yaml_files import load_yaml
 
 _CATALOG = Path(__file__).with_name("catalog.yaml")
 _FIRST_WITH_BF16 = (8, 0)
-_MULTIPLE = re.compile(r"^(\d+)\s*[x×*]\s*(.+)$", re.IGNORECASE)
 # What a profile file may hold: the fields of `HardwareProfile`, memory also in GiB, and what ``--json`` adds.
 _PROFILE_KEYS = frozenset(
     {"schema", "name", "kind", "gpus", "cpu_cores", "ram_bytes", "ram_gib", "interconnect", "driver", "world_size"}
@@ -24,7 +23,7 @@ _PROFILE_KEYS = frozenset(
 
 
 class DeviceKind(StrEnum):
-    """What the engine computes on."""
+    """The kind of device that the engine computes on."""
 
     CUDA = "cuda"
     ROCM = "rocm"
@@ -34,10 +33,10 @@ class DeviceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One accelerator.
+    """One GPU, with its memory and its peak rates.
 
     Attributes:
-        name: the driver's name for it, or the maker's.
+        name: the name that the driver or the maker gives it.
         memory_bytes: all of its memory, as the driver counts it.
         compute_capability: CUDA's (major, minor), or None where there is none.
         bandwidth_bytes_per_s: peak memory bandwidth; 0 when unknown.
@@ -45,8 +44,8 @@ class Gpu:
         fp16_flops: likewise for fp16.
         int8_ops: peak dense int8 operations a second; 0 when unknown.
         bf16: whether it computes in bf16 in hardware.
-        free_bytes: memory that nobody used when it was probed; None for a machine one is not at.
-        source: where the rates come from.
+        free_bytes: memory that was free when it was probed; None for a machine other than this one.
+        source: the document that the rates come from.
     """
 
     name: str
@@ -73,7 +72,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class HardwareProfile:
-    """One machine.
+    """The hardware of one machine.
 
     Attributes:
         name: catalogue name, file name or ``auto``.
@@ -95,7 +94,7 @@ class HardwareProfile:
 
     @property
     def world_size(self) -> int:
-        """Training processes: one a GPU, one on a CPU."""
+        """Training processes: one for each GPU; one on a CPU."""
         return max(1, len(self.gpus))
 
     @property
@@ -130,11 +129,11 @@ class HardwareProfile:
         return gpu.memory_bytes if gpu else self.ram_bytes
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
+        """The values that ``--json`` prints."""
         return {**asdict(self), "kind": str(self.kind), "world_size": self.world_size}
 
     def to_profile(self) -> dict[str, Any]:
-        """What a profile file holds, to be read back by `load_profile`; what was free at the time is left out."""
+        """The values of a profile file, which `load_profile` reads back; free memory is left out."""
         gpus = [
             {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(gpu).items() if value}
             | {"bf16": gpu.bf16}
@@ -147,10 +146,14 @@ class HardwareProfile:
 
 
 def choose_world_size(gpus: int | None, hardware: HardwareProfile) -> int:
-    """Processes to train with.
+    """The number of training processes: ``gpus``, or one for each GPU where it is None.
 
     Raises:
-        UsageError: more GPUs are asked for than the machine has.
+        UsageError: ``gpus`` is less than 1, or more than the machine has.
+
+    Example:
+        >>> choose_world_size(None, catalog_machine("h100-80gb", 8)), choose_world_size(2, catalog_machine("cpu"))
+        (8, 2)
     """
     if gpus is None:
         return hardware.world_size
@@ -168,12 +171,17 @@ def _catalog() -> Mapping[str, Mapping[str, Any]]:
 
 
 def catalog_names() -> tuple[str, ...]:
-    """The single machines of the catalogue; ``N x NAME`` is understood for each that has a GPU."""
+    """The names of the catalogue's machines; ``N x NAME`` stands for several GPUs in one host."""
     return tuple(_catalog())
 
 
 def catalog_gpu(device_name: str) -> Gpu | None:
-    """The catalogue's GPU for a device's own name, such as ``NVIDIA H100 80GB HBM3``; None when unknown."""
+    """The catalogue's GPU for the name that a driver gives it; None when it is unknown.
+
+    Example:
+        >>> catalog_gpu("NVIDIA H100 80GB HBM3").bandwidth_bytes_per_s
+        3350000000000.0
+    """
     for entry in _catalog().values():
         pattern = entry.get("device")
         same = entry.get("gpu") == device_name
@@ -183,18 +191,28 @@ def catalog_gpu(device_name: str) -> Gpu | None:
 
 
 def has_bf16(compute_capability: Sequence[int] | None) -> bool:
-    """Whether CUDA devices of this capability compute in bf16: Ampere (8.0) was the first."""
+    """Whether CUDA devices of this compute capability compute in bf16; Ampere (8.0) was the first.
+
+    Example:
+        >>> has_bf16((7, 5)), has_bf16((8, 0))
+        (False, True)
+    """
     return compute_capability is not None and tuple(compute_capability) >= _FIRST_WITH_BF16
 
 
 def parse_gpu(entry: Mapping[str, Any], name: str) -> Gpu:
     """A GPU from a catalogue entry or a profile file.
 
-    Memory stands as ``memory_bytes``, ``memory_mib`` or ``memory_gib``; rates as ``bandwidth_gb_s``, ``bf16_tflops``,
-    ``fp16_tflops``, ``int8_tops`` (or in full, as `Gpu` has them).
+    Its memory is ``memory_bytes``, ``memory_mib`` or ``memory_gib``; its rates are ``bandwidth_gb_s``, ``bf16_tflops``,
+    ``fp16_tflops`` and ``int8_tops`` (or bear the names that `Gpu` has for them).
 
     Raises:
-        KeyError: the entry names no memory.
+        KeyError: the entry has no memory.
+
+    Example:
+        >>> gpu = parse_gpu({"memory_gib": 24, "bandwidth_gb_s": 936, "compute_capability": [8, 6]}, "RTX 3090")
+        >>> gpu.memory_bytes, gpu.bandwidth_bytes_per_s, gpu.bf16
+        (25769803776, 936000000000.0, True)
     """
     memory_bytes = entry.get("memory_bytes") or entry.get("memory_mib", 0) * MIB or int(entry["memory_gib"] * GIB)
     capability = entry.get("compute_capability")
@@ -214,10 +232,15 @@ def parse_gpu(entry: Mapping[str, Any], name: str) -> Gpu:
 
 
 def catalog_machine(name: str, count: int = 1) -> HardwareProfile:
-    """``count`` × a machine of the catalogue, as one host.
+    """One host with ``count`` GPUs of a machine of the catalogue.
 
     Raises:
-        KeyError: no such name.
+        KeyError: the catalogue has no such name.
+
+    Example:
+        >>> machine = catalog_machine("h100-80gb", 2)
+        >>> machine.name, machine.world_size, machine.interconnect
+        ('2x-h100-80gb', 2, 'nvlink')
     """
     entry = _catalog()[name]
     kind = DeviceKind(entry["kind"])
@@ -233,17 +256,17 @@ def catalog_machine(name: str, count: int = 1) -> HardwareProfile:
 
 
 def load_profile(path: Path) -> HardwareProfile:
-    """Read a profile file: the keys of `HardwareProfile`; a GPU may stand once with a ``count``.
+    """Read a profile file, which has the keys of `HardwareProfile`; equal GPUs may be one entry with a ``count``.
 
     Raises:
-        PreflightError: a key is missing, unknown or has a wrong value.
-        RecipeError: missing file, or no valid YAML.
+        PreflightError: a key is missing or unknown, or has a wrong value.
+        RecipeError: the file is missing or is not valid YAML.
     """
     values = load_yaml(path).values
     unknown = sorted(values.keys() - _PROFILE_KEYS)
     if unknown or not values:
         raise PreflightError(
-            f"{path}: no hardware profile: {f'unknown key {unknown[0]}' if unknown else 'nothing in it'}",
+            f"{path}: not a hardware profile: {f'unknown key {unknown[0]}' if unknown else 'it is empty'}",
             hint="`lfwrap hardware probe --out FILE` writes one to start from.",
         )
     try:
@@ -264,6 +287,6 @@ def load_profile(path: Path) -> HardwareProfile:
         )
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise PreflightError(
-            f"{path}: no hardware profile: {type(error).__name__}: {error}",
+            f"{path}: not a hardware profile: {type(error).__name__}: {error}",
             hint="`lfwrap hardware probe --out FILE` writes one to start from.",
         ) from error

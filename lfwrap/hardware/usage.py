@@ -1,4 +1,4 @@
-"""How full and how busy the GPUs are at this moment, by the driver's library."""
+"""Memory in use and utilisation of the GPUs at this moment, by the driver's library."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lfwrap.units import GIB
 
 @dataclass(frozen=True, slots=True)
 class GpuUsage:
-    """The fullest of some GPUs.
+    """Memory in use on the fullest of some GPUs, and their mean utilisation.
 
     Attributes:
-        used_bytes: memory in use, by whomever.
-        total_bytes: its memory.
-        busy_percent: how much of the last moment a kernel ran, the mean of the GPUs.
+        used_bytes: memory in use on it, by any process.
+        total_bytes: memory that it has.
+        busy_percent: part of the last moment in which a kernel ran, the mean of all GPUs.
     """
 
     used_bytes: int
@@ -25,12 +25,12 @@ class GpuUsage:
     busy_percent: int
 
     def __str__(self) -> str:
-        """``GPU 71.2/79.6 GiB 98%``."""
+        """The usage as text, such as ``GPU 71.2/79.6 GiB 98%``."""
         return f"GPU {self.used_bytes / GIB:.1f}/{self.total_bytes / GIB:.1f} GiB {self.busy_percent}%"
 
 
 class GpuMeter:
-    """Asks the driver; costs a millisecond a reading."""
+    """Reads the usage of GPUs from the driver, in about a millisecond."""
 
     def __init__(self, visible: str | None = None) -> None:
         """Open the driver's library.
@@ -48,7 +48,7 @@ class GpuMeter:
             self._nvml = pynvml
 
     def read(self) -> GpuUsage | None:
-        """The usage now; None without a GPU, or when the driver does not answer."""
+        """The usage at this moment; None without a GPU, or when the driver does not answer."""
         if not self._handles:
             return None
         try:

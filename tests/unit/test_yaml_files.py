@@ -49,9 +49,9 @@ def test_places_of_keys_and_values():
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
-        ("a: [1, 2\nb: 3\n", (2, 2), "no valid YAML"),
+        ("a: [1, 2\nb: 3\n", (2, 2), "not valid YAML"),
         ("a: 1\nb: 2\na: 3\n", (3, 1), "first on line 1"),
-        ("a: 'x\n", (2, 1), "no valid YAML"),
+        ("a: 'x\n", (2, 1), "not valid YAML"),
     ],
 )
 def test_errors_name_the_place(text, place, words):
@@ -64,7 +64,7 @@ def test_errors_name_the_place(text, place, words):
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "just text", "1: x\n", "? [a, b]\n: c\n", "42"])
 def test_only_a_mapping_with_text_keys_is_a_recipe(text):
-    with pytest.raises(RecipeError, match=r"expected `key: value` lines|no valid YAML"):
+    with pytest.raises(RecipeError, match=r"expected `key: value` lines|not valid YAML"):
         parse_yaml(text, "r.yaml")
 
 

@@ -166,7 +166,7 @@ def test_a_short_profile_is_enough(tmp_path):
 def test_a_broken_profile_says_so(tmp_path, text):
     path = tmp_path / "broken.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(PreflightError, match="no hardware profile") as caught:
+    with pytest.raises(PreflightError, match="not a hardware profile") as caught:
         load_hardware(str(path))
     assert "hardware probe" in caught.value.hint
 

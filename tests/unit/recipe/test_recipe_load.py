@@ -112,7 +112,7 @@ def test_an_empty_recipe_is_none(tmp_path, text):
 
 
 def test_a_value_that_is_no_yaml_is_named_with_its_key():
-    with pytest.raises(RecipeError, match=r"command line  lora_rank: '\[1': no valid value: [^\n]+$"):
+    with pytest.raises(RecipeError, match=r"command line  lora_rank: '\[1': not a valid value: [^\n]+$"):
         parse_overrides(["lora_rank=[1"])
 
 
