@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.errors import Finding, RecipeError, Severity
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.recipe.keys import check_intent, check_keys
 from lfwrap.recipe.recipe import Recipe
-from lfwrap.recipe.rules import check_rules
+from lfwrap.recipe.rules import data, machine, method, template, training
+from lfwrap.recipe.rules.view import View
 from lfwrap.units import plural
+
+_Rule = Callable[[View], Iterator[Finding]]
+_RULES: tuple[_Rule, ...] = (*template.RULES, *method.RULES, *data.RULES, *training.RULES, *machine.RULES)
 
 
 def check_recipe(recipe: Recipe, facts: EngineFacts, hardware: HardwareProfile | None = None) -> list[Finding]:
@@ -17,10 +23,10 @@ def check_recipe(recipe: Recipe, facts: EngineFacts, hardware: HardwareProfile |
     Args:
         recipe: any recipe, however wrong.
         facts: the engine's keys and templates.
-        hardware: the machine it shall train on; without one, rules that need a machine are left out.
+        hardware: the machine to train on; without one, rules that need a machine are left out.
     """
-    findings = [*check_intent(recipe), *check_keys(recipe, facts)]
-    findings += check_rules(recipe, facts, hardware)
+    view = View(recipe, facts, hardware)
+    findings = [*check_intent(recipe), *check_keys(recipe, facts), *(found for rule in _RULES for found in rule(view))]
     return sorted(findings, key=lambda finding: (finding.line or 0, finding.column or 0))
 
 
