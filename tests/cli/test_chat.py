@@ -82,10 +82,10 @@ def test_a_question_may_begin_with_a_slash_path(session):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["x", "--prompt", "a", "--file", "b"], 2, "--ask and --file: one of the two."),
+        (["x", "--prompt", "a", "--file", "b"], 2, "--ask and --file: give only one of them."),
         (["x", "--json"], 2, "--json needs --ask or --file."),
         (["x", "--prompt", " "], 2, "--ask: empty."),
-        (["x", "--web", "--ask", "a"], 2, "--web goes alone"),
+        (["x", "--web", "--ask", "a"], 2, "--web takes no questions and no tools"),
         (["x", "--yes"], 2, "--yes needs --mcp-server"),
         (["x", "--ask", "-", "--mcp-server", "s"], 2, "stdin can't answer"),
         (["x", "--file", "/no/such/file"], 4, "/no/such/file: can't be read"),

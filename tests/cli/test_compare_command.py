@@ -122,7 +122,7 @@ def test_a_judge_that_is_not_there_costs_no_answers(place, capsys, monkeypatch):
         (["latest", "--questions", "q.jsonl", "--validation"], 2, "--questions FILE or --validation"),
         (["latest", "--questions", "nope.txt"], 4, "nope.txt: can't be read"),
         (["other", "--validation"], 2, "no run among the targets"),
-        (["latest", "--questions", "q.jsonl", "--judge", "http://x/v1"], 2, "both or none"),
+        (["latest", "--questions", "q.jsonl", "--judge", "http://x/v1"], 2, "give both or neither"),
         (["latest", "--questions", "q.jsonl", "--judge", "x", "--judge-model", "m"], 2, "no http address"),
         (["a=other", "a=latest", "--questions", "q.jsonl"], 2, "Give it another name"),
         (["nowhere", "--questions", "q.jsonl"], 8, "nowhere"),

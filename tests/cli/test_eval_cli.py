@@ -136,7 +136,7 @@ def test_a_folder_of_something_else_is_left_alone(place, capsys):
     (place / "mine" / "thesis.txt").write_text("x")
     code, _, err = lfwrap(capsys, "adapter", "--data", "rows.jsonl", "--out", "mine", "--force")
     assert (code, (place / "mine" / "thesis.txt").read_text()) == (2, "x")
-    assert "not empty, and no evaluation" in err
+    assert "not empty, and not an evaluation" in err
 
 
 def test_force_removes_results_and_nothing_else(place, capsys):
@@ -174,10 +174,10 @@ def test_answers_that_are_none_are_named_by_line(place, capsys):
         (("adapter", "--suite", "mmlu"), "no such suite"),
         (("adapter", "--suite", "lm-eval:"), "no such suite"),
         (("adapter", "--suite", "bfcl-simple"), "needs --bfcl-dir"),
-        (("adapter", "--suite", "bfcl-simple", "--data", "rows.jsonl"), "one of the two"),
+        (("adapter", "--suite", "bfcl-simple", "--data", "rows.jsonl"), "give only one of them"),
         (("adapter", "--data", "rows.jsonl", "--no-loss", "--no-calls"), "nothing to measure"),
-        (("adapter", "--answers", "rows.jsonl", "--data", "rows.jsonl"), "needs no TARGET"),
-        (("--answers", "rows.jsonl"), "to which questions"),
+        (("adapter", "--answers", "rows.jsonl", "--data", "rows.jsonl"), "takes no TARGET"),
+        (("--answers", "rows.jsonl"), "the questions are missing"),
         (("a=adapter", "a=SmolLM2-135M-Instruct", "--data", "rows.jsonl"), "is called a"),
     ],
 )

@@ -179,7 +179,7 @@ def test_a_live_server_gives_the_tools(tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--distractors", "3"], 2, "there are no tools to draw from"),
+        (["--distractors", "3"], 2, "there are no tools to choose from"),
         (["--distractors", "-1"], 2, "-1"),
         (["--tools", "nothing.json"], 4, "no such file or folder"),
         (["--instructions", "nothing.jsonl"], 2, "nothing.jsonl"),

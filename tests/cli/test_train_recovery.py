@@ -152,7 +152,7 @@ def test_nothing_is_tried_where_a_smaller_batch_would_not_help(folder, capsys, e
     assert only_run(folder).record.micro_batch_size == 4
 
 
-def test_detach_hands_the_run_and_the_wishes_to_a_process_of_its_own(folder, capsys, endings, monkeypatch):
+def test_detach_hands_the_run_and_its_options_to_a_process_of_its_own(folder, capsys, endings, monkeypatch):
     asked = endings()
     started: list[tuple[Run, list[str]]] = []
 
@@ -166,6 +166,4 @@ def test_detach_hands_the_run_and_the_wishes_to_a_process_of_its_own(folder, cap
     assert (code, asked) == (0, [])
     assert out.strip() == str(made.paths.root)
     assert f"lfwrap runs watch {made.paths.root}" in err
-    assert arguments == [
-        *("--stall-minutes", "10.0", "--on-stall", "warn", "--on-oom", "fail", "--show-example", "--quiet")
-    ]
+    assert arguments == ["--show-example", "--stall-minutes=10.0", "--on-stall=warn", "--on-oom=fail", "--quiet"]

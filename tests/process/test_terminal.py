@@ -22,7 +22,7 @@ SCRIPT = """
     import os, signal, sys, textwrap
     from pathlib import Path
     from lfwrap.cli import app
-    from lfwrap.cli.commands.train import follow_run
+    from lfwrap.cli.view.following import follow_run
     from lfwrap.run.supervise.attempt import Attempt
     from lfwrap.run.launch.command import Command
     from lfwrap.engine.child_process import MARKER

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli.options.generation import generation_options
-from lfwrap.cli.options.target import open_target, target_options
+from lfwrap.cli.options.args import AS_JSON, takes
+from lfwrap.cli.options.generation import GenerationArgs, generation_options
+from lfwrap.cli.options.target import TargetArgs, open_target, target_options
 from lfwrap.cli.view import output
 from lfwrap.cli.view.talk import COMMANDS, Talk, answer_with_tools, ask_person, read_lines
 from lfwrap.cli.view.tool_turns import ToolDesk
@@ -28,64 +29,29 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-@click.command("chat")
-@target_options
-@click.option("--ask", "--prompt", "prompt", metavar="TEXT", help="Answer this and end; - reads it from stdin.")
-@click.option("--file", "file", metavar="FILE", type=_PATH, help="Answer every question of a file.")
-@click.option("--system", metavar="TEXT", help="System prompt; without it, the template's own.")
-@click.option("--base", is_flag=True, help="Answer with the base model, without the adapter.")
-@click.option("--adapter", "adapters", metavar="[NAME=]DIR", multiple=True,
-              help="One more adapter of the same base, to switch to; repeatable.")  # fmt: skip
-@click.option("--tools", metavar="FILE", type=_PATH, multiple=True, help="Tools that the model may call; repeatable.")
-@click.option("--mcp-server", metavar="COMMAND", help="Offer this server's tools, and run calls after a yes.")
-@click.option("--yes", is_flag=True, help="Run every call of --mcp-server without asking.")
-@generation_options
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Questions at once: --file.")
-@click.option("--web", is_flag=True, help="Open the engine's web chat on 127.0.0.1.")
-@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, help="Of --web.")
-@click.option("--browser/--no-browser", default=True, show_default=True, help="Whether --web opens a browser.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def command(*, run: str, runs_dir: Path, base_model: str | None, template: str | None, **options: Any) -> None:
-    r"""Talk to a tuned model with the template it was trained with.
-
-    RUN is a run (folder or name), a checkpoint, an adapter folder, a merged model or a base model. Without --ask and
-    --file it is a conversation; --file takes text, one question a line, CSV, or JSON rows, and writes JSONL.
-
-    \b
-    Example:
-      lfwrap chat runs/20260101T120000Z-law-1a2b3c4d
-      lfwrap chat latest --ask "What is a lien?"
-      lfwrap chat latest --file questions.txt > answers.jsonl
-      lfwrap chat latest --mcp-server "python server.py"
-    """
-    wishes = _Wishes(**options)
-    wishes.check()
-    engine, target = open_target(run, runs_dir, base_model, template)
-    if wishes.web:
-        _web(engine, target, wishes)
-        return
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(_server(wishes.mcp_server))
-        tools = _tools(wishes, server, target)
-        questions = wishes.questions(tools, target.template)
-        adapters = _adapters(target, wishes, runs_dir)
-        output.say(_describe(target, base=wishes.base))
-        session = stack.enter_context(_open(engine, target, adapters, wishes.settings))
-        output.say(f"loaded in {session.ready['seconds']:.0f} s: {session.ready['dtype']} on {session.ready['device']}")
-        desk = ToolDesk(target.template, server, ask_person, allow_all=wishes.yes)
-        _talk(
-            session,
-            wishes,
-            questions,
-            Talk(session, wishes.system, wishes.first(session), tools=tools, desk=desk),
-            desk,
-        )
-
-
 @dataclass(frozen=True, slots=True)
-class _Wishes:
-    """The options."""
+class ChatArgs:
+    """The command line of `lfwrap chat`.
 
+    Attributes:
+        target: the model to talk to.
+        prompt: one question; ``-`` reads it from stdin.
+        file: a file of questions.
+        system: the system prompt.
+        base: the base model answers.
+        adapters: further adapters, as typed.
+        tools: files of tools that the model may call.
+        mcp_server: the command that starts a server of tools.
+        yes: run its tools without asking.
+        generation: how the model answers.
+        batch_size: questions of a file that are answered at once.
+        web: open the engine's web chat.
+        port: its port.
+        browser: open it in a browser.
+        as_json: print one JSON object.
+    """
+
+    target: TargetArgs
     prompt: str | None
     file: Path | None
     system: str | None
@@ -94,7 +60,7 @@ class _Wishes:
     tools: tuple[Path, ...]
     mcp_server: str | None
     yes: bool
-    settings: GenerationSettings
+    generation: GenerationArgs
     batch_size: int
     web: bool
     port: int
@@ -104,11 +70,13 @@ class _Wishes:
     def check(self) -> None:
         """Raise UsageError for options that contradict each other."""
         if self.prompt is not None and self.file is not None:
-            raise UsageError("--ask and --file: one of the two.", hint="See lfwrap chat --help.")
+            raise UsageError("--ask and --file: give only one of them.", hint="See lfwrap chat --help.")
         if self.as_json and self.prompt is None and self.file is None:
             raise UsageError("--json needs --ask or --file.", hint="A conversation has no single result.")
         if self.web and (self.prompt is not None or self.file is not None or self.tools or self.mcp_server):
-            raise UsageError("--web goes alone: the page has its own fields.", hint="See lfwrap chat --help.")
+            raise UsageError(
+                "--web takes no questions and no tools: the page has its own fields.", hint="See lfwrap chat --help."
+            )
         if self.yes and not self.mcp_server:
             raise UsageError("--yes needs --mcp-server.", hint="Without a server no call is run.")
         if self.prompt == "-" and self.mcp_server and not self.yes:
@@ -130,15 +98,77 @@ class _Wishes:
         return [ask(text, system=self.system, tools=tools)]
 
     def first(self, session: AnswerSession) -> str | None:
-        """Who answers first."""
+        """The adapter that answers first; None is the base model."""
         return None if self.base else session.default_adapter()
 
 
-def _web(engine: Engine, target: Target, wishes: _Wishes) -> None:
+@click.command("chat")
+@target_options
+@click.option(
+    "--ask", "--prompt", "prompt", metavar="TEXT", help="Answer this question and end; - reads it from stdin."
+)
+@click.option("--file", "file", metavar="FILE", type=_PATH, help="Answer every question of a file.")
+@click.option("--system", metavar="TEXT", help="System prompt; by default the template's own.")
+@click.option("--base", is_flag=True, help="Answer with the base model, without the adapter.")
+@click.option("--adapter", "adapters", metavar="[NAME=]DIR", multiple=True,
+              help="One more adapter of the same base, to switch to; repeatable.")  # fmt: skip
+@click.option("--tools", metavar="FILE", type=_PATH, multiple=True, help="Tools that the model may call; repeatable.")
+@click.option("--mcp-server", metavar="COMMAND", help="Offer this server's tools; each call is run after you say yes.")
+@click.option("--yes", is_flag=True, help="Run every call of --mcp-server's tools without asking.")
+@generation_options
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Questions of --file that are answered at once.",
+)
+@click.option("--web", is_flag=True, help="Open the engine's web chat on 127.0.0.1.")
+@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, help="Port of --web.")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Whether --web opens a browser.")
+@AS_JSON
+@takes(ChatArgs)
+def command(args: ChatArgs) -> None:
+    r"""Talk to a tuned model with the template it was trained with.
+
+    RUN is a run (folder or name), a checkpoint, an adapter folder, a merged model or a base model. Without --ask and
+    --file it is a conversation; --file takes text, one question a line, CSV, or JSON rows, and writes JSONL.
+
+    \b
+    Example:
+      lfwrap chat runs/20260101T120000Z-law-1a2b3c4d
+      lfwrap chat latest --ask "What is a lien?"
+      lfwrap chat latest --file questions.txt > answers.jsonl
+      lfwrap chat latest --mcp-server "python server.py"
+    """
+    args.check()
+    engine, target = open_target(args.target)
+    if args.web:
+        _web(engine, target, args)
+        return
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(_server(args.mcp_server))
+        tools = _tools(args, server, target)
+        questions = args.questions(tools, target.template)
+        adapters = _adapters(target, args)
+        output.say(_describe(target, base=args.base))
+        session = stack.enter_context(_open(engine, target, adapters, args.generation.settings))
+        output.say(f"loaded in {session.ready['seconds']:.0f} s: {session.ready['dtype']} on {session.ready['device']}")
+        desk = ToolDesk(target.template, server, ask_person, allow_all=args.yes)
+        _talk(
+            session,
+            args,
+            questions,
+            Talk(session, args.system, args.first(session), tools=tools, desk=desk),
+            desk,
+        )
+
+
+def _web(engine: Engine, target: Target, args: ChatArgs) -> None:
     from lfwrap.inference.serving.webchat import run_web_chat
 
-    output.say(_describe(target, base=wishes.base))
-    run_web_chat(engine, target, port=wishes.port, base=wishes.base, browser=wishes.browser, ready=output.result)
+    output.say(_describe(target, base=args.base))
+    run_web_chat(engine, target, port=args.port, base=args.base, browser=args.browser, ready=output.result)
 
 
 @contextlib.contextmanager
@@ -153,24 +183,24 @@ def _server(command_line: str | None) -> Iterator[McpSession | None]:
         yield session
 
 
-def _tools(wishes: _Wishes, server: McpSession | None, target: Target) -> str | None:
+def _tools(args: ChatArgs, server: McpSession | None, target: Target) -> str | None:
     from lfwrap.data.tools.catalogue import load_catalogue
     from lfwrap.inference.question_rows import write_tools
 
-    known = dict(load_catalogue(wishes.tools).tools) if wishes.tools else {}
+    known = dict(load_catalogue(args.tools).tools) if args.tools else {}
     known |= {tool.name: tool for tool in server.tools} if server else {}
     return write_tools(list(known.values()), target.template) if known else None
 
 
-def _adapters(target: Target, wishes: _Wishes, runs_dir: Path) -> dict[str, Path]:
+def _adapters(target: Target, args: ChatArgs) -> dict[str, Path]:
     """The target's adapter and those beside it. Raises UsageError for one that was tuned on another base."""
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.inference.candidates import Contestant, TargetWishes, require_distinct, resolve_contestants
     from lfwrap.inference.session import TUNED
 
     own = [Contestant(TUNED, target)] if target.adapter else []
-    given = TargetWishes(runs_dir, target.model, target.template)
-    others = resolve_contestants(wishes.adapters, load_engine_facts(), given) if wishes.adapters else []
+    given = TargetWishes(args.target.runs_dir, target.model, target.template)
+    others = resolve_contestants(args.adapters, load_engine_facts(), given) if args.adapters else []
     for other in others:
         if fault := _no_neighbour(other.target, target):
             raise UsageError(
@@ -184,7 +214,7 @@ def _adapters(target: Target, wishes: _Wishes, runs_dir: Path) -> dict[str, Path
 def _no_neighbour(other: Target, target: Target) -> str:
     """Why an adapter can't stand beside another on one base; empty when it can."""
     if other.adapter is None:
-        return "no adapter"
+        return "not an adapter"
     if other.stated_base and target.stated_base and other.stated_base != target.stated_base:
         return f"tuned on {other.stated_base}"
     return ""
@@ -201,13 +231,13 @@ def _describe(target: Target, *, base: bool) -> str:
     return f"loading {target.model}{with_adapter} (template {target.template})"
 
 
-def _talk(session: AnswerSession, wishes: _Wishes, questions: Sequence[Question], talk: Talk, desk: ToolDesk) -> None:
-    if wishes.file is not None:
-        _answer_file(session, questions, wishes)
-    elif questions and wishes.as_json:
-        output.print_json("answer", _row(questions[0], session.answer(questions[0], wishes.first(session))))
+def _talk(session: AnswerSession, args: ChatArgs, questions: Sequence[Question], talk: Talk, desk: ToolDesk) -> None:
+    if args.file is not None:
+        _answer_file(session, questions, args)
+    elif questions and args.as_json:
+        output.print_json("answer", _row(questions[0], session.answer(questions[0], args.first(session))))
     elif questions:
-        answer_with_tools(session, questions[0], wishes.first(session), desk)
+        answer_with_tools(session, questions[0], args.first(session), desk)
     else:
         output.say(COMMANDS)
         for line in read_lines():
@@ -228,7 +258,7 @@ def _row(question: Question, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _answer_file(session: AnswerSession, questions: Sequence[Question], wishes: _Wishes) -> None:
+def _answer_file(session: AnswerSession, questions: Sequence[Question], args: ChatArgs) -> None:
     """Rows in the order of the file, each as soon as it and all before it are there."""
     import orjson
 
@@ -236,13 +266,13 @@ def _answer_file(session: AnswerSession, questions: Sequence[Question], wishes: 
 
     rows: dict[int, dict[str, Any]] = {}
     shown = 0
-    for answer in session.answer_all(questions, wishes.first(session), batch_size=wishes.batch_size):
+    for answer in session.answer_all(questions, args.first(session), batch_size=args.batch_size):
         rows[answer.id] = _row(questions[answer.id], answer)
         if remark := beyond_context(answer, session.ready):
             output.say(f"question {answer.id + 1}: {remark}")
-        while not wishes.as_json and shown in rows:
+        while not args.as_json and shown in rows:
             output.result(orjson.dumps(rows[shown]).decode())
             shown += 1
         output.say(f"{len(rows)}/{len(questions)} answered")
-    if wishes.as_json:
+    if args.as_json:
         output.print_json("answers", {"answers": [rows[number] for number in sorted(rows)]})

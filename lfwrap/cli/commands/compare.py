@@ -4,50 +4,103 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli.options.generation import generation_options
+from lfwrap.cli.options.args import AS_JSON, takes
+from lfwrap.cli.options.generation import GenerationArgs, generation_options
+from lfwrap.cli.options.target import TargetsArgs, open_targets, targets_options
 from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
     from lfwrap.engine.locate import Engine
+    from lfwrap.evaluate.compare import CompareRequest
     from lfwrap.evaluate.comparison import Comparison
     from lfwrap.evaluate.judge import JudgeAddress
     from lfwrap.inference.candidates import Contestant
     from lfwrap.inference.question_rows import Question
     from lfwrap.inference.session import GenerationSettings
+    from lfwrap.run.folder.record import Run
 
 _PATH = click.Path(path_type=Path)
 _KEY_VARIABLE = "OPENAI_API_KEY"
 
 
+@dataclass(frozen=True, slots=True)
+class CompareArgs:
+    """The command line of `lfwrap compare`.
+
+    Attributes:
+        models: what is compared.
+        questions: the file of questions.
+        validation: ask the rows that the first run kept for validation.
+        limit: the most questions to ask.
+        out: the folder of answers and report.
+        base: ask the base model, too.
+        checkpoints: ask all checkpoints of the runs, too.
+        system: the system prompt of questions without one.
+        tools: files of tools for questions without tools.
+        must_contain: what every answer is to hold.
+        generation: how the models answer.
+        batch_size: questions that are answered at once.
+        judge_url: a judge's address.
+        judge_model: the judge's model.
+        judge_key_env: the variable that holds the judge's key.
+        force: replace answers that were given otherwise.
+        as_json: print one JSON object.
+    """
+
+    models: TargetsArgs
+    questions: Path | None
+    validation: bool
+    limit: int | None
+    out: Path | None
+    base: bool
+    checkpoints: bool
+    system: str | None
+    tools: tuple[Path, ...]
+    must_contain: tuple[str, ...]
+    generation: GenerationArgs
+    batch_size: int
+    judge_url: str | None
+    judge_model: str | None
+    judge_key_env: str
+    force: bool
+    as_json: bool
+
+
 @click.command("compare")
 @click.argument("targets", metavar="[NAME=]TARGET...", nargs=-1, required=True)
-@click.option("--questions", type=_PATH, metavar="FILE", help="What to ask: text, JSON, JSONL or CSV.")
-@click.option("--validation", is_flag=True, help="Ask what the first run kept back for validation.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N questions.")
-@click.option("--out", type=_PATH, metavar="DIR", help="Folder of answers and report; a second call goes on there.")
+@click.option("--questions", type=_PATH, metavar="FILE", help="File of the questions: text, JSON, JSONL or CSV.")
+@click.option("--validation", is_flag=True, help="Ask the rows that the first run kept for validation.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Ask only the first N questions.")
+@click.option(
+    "--out", type=_PATH, metavar="DIR", help="Folder of answers and report; the same command again goes on there."
+)
 @click.option("--base/--no-base", default=True, show_default=True, help="Ask the base model, too.")
 @click.option("--checkpoints", is_flag=True, help="Ask all checkpoints of the runs, too.")
-@click.option("--system", metavar="TEXT", help="System prompt of questions that have none.")
+@click.option("--system", metavar="TEXT", help="System prompt for questions that have none.")
 @click.option("--tools", type=_PATH, metavar="FILE", multiple=True, help="Tools for questions that have none.")
-@click.option("--must-contain", metavar="TEXT", multiple=True, help="Check that every answer holds this; repeatable.")
+@click.option(
+    "--must-contain", metavar="TEXT", multiple=True, help="Check that every answer contains this; repeatable."
+)
 @generation_options
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Questions at once.")
-@click.option("--judge", "judge_url", metavar="URL", help="A judge's OpenAI-compatible address, up to /v1.")
-@click.option("--judge-model", metavar="NAME", help="The judge's model.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Questions that are answered at once."
+)
+@click.option("--judge", "judge_url", metavar="URL", help="OpenAI-compatible address of a judge, up to /v1.")
+@click.option("--judge-model", metavar="NAME", help="Model of the judge.")
 @click.option("--judge-key-env", metavar="NAME", default=_KEY_VARIABLE, show_default=True,
               help="The environment variable that holds the judge's key.")  # fmt: skip
-@click.option("--runs-dir", type=_PATH, default=Path("runs"), show_default=True, help="Where runs are looked for.")
-@click.option("--base-model", metavar="DIR|ID", help="Use this base model, not the one the adapters name.")
-@click.option("--template", metavar="NAME", help="Use this template, not those of the trainings.")
-@click.option("--force", is_flag=True, help="Replace answers in the folder that were given otherwise.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def command(*, targets: tuple[str, ...], settings: GenerationSettings, as_json: bool, **options: Any) -> None:
+@targets_options
+@click.option("--force", is_flag=True, help="Replace answers in the folder that were given with other settings.")
+@AS_JSON
+@takes(CompareArgs)
+def command(args: CompareArgs) -> None:
     r"""Ask a base model and what was tuned on it the same questions, and put the answers side by side.
 
     A TARGET is a run, a checkpoint, an adapter folder or a whole model. What shares a base shares one load, with the
@@ -61,67 +114,64 @@ def command(*, targets: tuple[str, ...], settings: GenerationSettings, as_json: 
       lfwrap compare old=runs/a/output/checkpoint-138 new=runs/a --validation --out comparisons/a
       lfwrap compare latest --questions q.txt --judge http://127.0.0.1:8000/v1 --judge-model qwen
     """
-    from lfwrap.evaluate.compare import CompareRequest, compare
+    from lfwrap.evaluate.compare import CompareRequest
 
-    judge = _judge(options["judge_url"], options["judge_model"], options["judge_key_env"])
-    engine, contestants = _contestants(targets, options)
-    questions, source = _questions(engine, contestants, options)
-    out = options["out"] or _default_folder(source, questions, settings, contestants)
+    judge = _judge(args)
+    engine, contestants = _contestants(args)
+    questions, source = _questions(engine, contestants, args)
+    settings = args.generation.settings
+    out = args.out or _default_folder(source, questions, settings, contestants)
     request = CompareRequest(
-        contestants, questions, source, out, settings, options["batch_size"], options["must_contain"], judge,
-        force=options["force"],
-    )  # fmt: skip
-    comparison = _run(compare, engine, request)
+        contestants, questions, source, out, settings, args.batch_size, args.must_contain, judge, force=args.force
+    )
+    comparison = _run(engine, request)
     report = write_reports(comparison, out)
-    if as_json:
+    if args.as_json:
         output.print_json("comparison", {"out": str(out), **report})
     else:
         _show(report)
         output.result(str(out / "report.html"))
 
 
-def _run(compare: Any, engine: Engine, request: Any) -> Comparison:
+def _run(engine: Engine, request: CompareRequest) -> Comparison:
     from lfwrap.cli.view.answering import AnswerProgress
+    from lfwrap.evaluate.compare import compare
 
     with AnswerProgress() as progress:
-        comparison: Comparison = compare(engine, request, progress.listener())
-    return comparison
+        return compare(engine, request, progress.listener())
 
 
-def _judge(url: str | None, model: str | None, variable: str) -> JudgeAddress | None:
+def _judge(args: CompareArgs) -> JudgeAddress | None:
+    """The judge, where one is named. Raises UsageError where only its address or only its model is."""
     from lfwrap.evaluate.judge import JudgeAddress
 
+    url, model = args.judge_url, args.judge_model
     if url is None and model is None:
         return None
     if url is None or model is None:
-        raise UsageError("--judge and --judge-model: both or none.", hint="Name the address and the model there.")
-    return JudgeAddress(url, model, os.environ.get(variable, ""))
+        raise UsageError(
+            "--judge and --judge-model: give both or neither.", hint="Name the address and the model there."
+        )
+    return JudgeAddress(url, model, os.environ.get(args.judge_key_env, ""))
 
 
-def _contestants(targets: Sequence[str], options: dict[str, Any]) -> tuple[Engine, list[Contestant]]:
-    from lfwrap.engine.facts import load_engine_facts
-    from lfwrap.engine.locate import locate_engine
-    from lfwrap.inference.candidates import TargetWishes, resolve_contestants, with_base
+def _contestants(args: CompareArgs) -> tuple[Engine, list[Contestant]]:
+    from lfwrap.inference.candidates import with_base
 
-    engine = locate_engine()
-    wishes = TargetWishes(options["runs_dir"], options["base_model"], options["template"])
-    named = [*targets]
-    if options["checkpoints"]:
-        named += _checkpoints(targets, options["runs_dir"])
-    contestants = resolve_contestants(named, load_engine_facts(engine), wishes)
-    return engine, with_base(contestants) if options["base"] else contestants
+    engine, contestants = open_targets(args.models, _checkpoints(args.models) if args.checkpoints else ())
+    return engine, with_base(contestants) if args.base else contestants
 
 
-def _checkpoints(targets: Sequence[str], runs_dir: Path) -> list[str]:
+def _checkpoints(models: TargetsArgs) -> list[str]:
     """The checkpoints of the runs among the targets, the earliest step first."""
     from lfwrap.errors import RunStateError
     from lfwrap.inference.candidates import split_name
     from lfwrap.run.folder.record import load_run
 
     found: list[str] = []
-    for text in targets:
+    for text in models.targets:
         try:
-            run = load_run(split_name(text)[1], runs_dir)
+            run = load_run(split_name(text)[1], models.runs_dir)
         except RunStateError:
             continue
         found += [str(path) for path in reversed(run.paths.checkpoints())]
@@ -130,25 +180,24 @@ def _checkpoints(targets: Sequence[str], runs_dir: Path) -> list[str]:
     return found
 
 
-def _questions(
-    engine: Engine, contestants: Sequence[Contestant], options: dict[str, Any]
-) -> tuple[list[Question], str]:
+def _questions(engine: Engine, contestants: Sequence[Contestant], args: CompareArgs) -> tuple[list[Question], str]:
+    """What is asked, and where it comes from."""
     from lfwrap.inference.questions import load_questions, read_tools, validation_questions
 
-    file = options["questions"]
-    if (file is None) == (not options["validation"]):
-        raise UsageError("--questions FILE or --validation: one of the two.", hint="See lfwrap compare --help.")
+    file = args.questions
+    if (file is None) == (not args.validation):
+        raise UsageError("--questions FILE or --validation: give one of the two.", hint="See lfwrap compare --help.")
     if file is not None:
         template = contestants[0].target.template
-        tools = read_tools(options["tools"], template)
-        questions, source = load_questions(file, options["system"], tools=tools, template=template), str(file)
+        tools = read_tools(args.tools, template)
+        questions, source = load_questions(file, args.system, tools=tools, template=template), str(file)
     else:
-        run = _run_of(contestants, options["runs_dir"])
+        run = _run_of(contestants, args.models.runs_dir)
         questions, source = validation_questions(run, engine), f"{run.paths.name} validation"
-    return questions[: options["limit"]], source
+    return questions[: args.limit], source
 
 
-def _run_of(contestants: Sequence[Contestant], runs_dir: Path) -> Any:
+def _run_of(contestants: Sequence[Contestant], runs_dir: Path) -> Run:
     from lfwrap.inference.candidates import run_of
 
     run = next((found for each in contestants if (found := run_of(each.target, runs_dir)) is not None), None)

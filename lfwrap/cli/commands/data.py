@@ -9,9 +9,8 @@ import click
 from lfwrap.cli.commands.data_show import show_command
 from lfwrap.cli.commands.data_stats import stats_command
 from lfwrap.cli.commands.data_tools import tools_command
+from lfwrap.cli.options.args import AS_JSON
 from lfwrap.cli.view import output
-
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group()
@@ -32,7 +31,7 @@ command.add_command(show_command)
 
 
 @command.command("formats")
-@_AS_JSON
+@AS_JSON
 def formats_command(as_json: bool) -> None:
     r"""List the input formats of `lfwrap prepare-data`, each with a row as it stands in a file.
 

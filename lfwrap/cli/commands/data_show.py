@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli.options.dataset import choose_renderer, stored_options
+from lfwrap.cli.options.args import takes
+from lfwrap.cli.options.dataset import DatasetArgs, choose_renderer, dataset_options
 from lfwrap.cli.view import output
 from lfwrap.cli.view.plain_text import printable
 from lfwrap.errors import DataError
@@ -20,11 +21,29 @@ if TYPE_CHECKING:
     from lfwrap.data.datasets.rendered import Piece
 
 
+@dataclass(frozen=True, slots=True)
+class ShowArgs:
+    """The command line of `lfwrap data show`.
+
+    Attributes:
+        dataset: the data set, and what renders it.
+        count: number of rows to show.
+        first: number of the first of them, from 1.
+    """
+
+    dataset: DatasetArgs
+    count: int
+    first: int
+
+
 @click.command("show")
-@stored_options
-@click.option("-n", "count", type=click.IntRange(min=1), default=3, show_default=True, help="How many rows.")
-@click.option("--row", "first", type=click.IntRange(min=1), default=1, show_default=True, help="The first of them.")
-def show_command(name: str, dataset_dir: Path | None, *, count: int, first: int, as_json: bool, **options: Any) -> None:
+@dataset_options
+@click.option("-n", "count", type=click.IntRange(min=1), default=3, show_default=True, help="Number of rows to show.")
+@click.option(
+    "--row", "first", type=click.IntRange(min=1), default=1, show_default=True, help="Number of the first row to show."
+)
+@takes(ShowArgs)
+def show_command(args: ShowArgs) -> None:
     r"""Show rows of a data set; with --rendered as the model sees them, the trained part between ⟦ and ⟧.
 
     \b
@@ -35,16 +54,19 @@ def show_command(name: str, dataset_dir: Path | None, *, count: int, first: int,
     from lfwrap.data.datasets.dataset import find_dataset
     from lfwrap.data.datasets.rendered import render_rows
 
-    dataset = find_dataset(name, dataset_dir)
-    rows = list(itertools.islice(dataset.rows(), first - 1, first - 1 + count))
+    asked = args.dataset
+    dataset = find_dataset(asked.name, asked.dataset_dir)
+    rows = list(itertools.islice(dataset.rows(), args.first - 1, args.first - 1 + args.count))
     if not rows:
-        raise DataError(f"{name}: there is no row {first}", hint="`lfwrap data stats` says how many there are.")
+        raise DataError(
+            f"{asked.name}: there is no row {args.first}", hint="`lfwrap data stats` says how many there are."
+        )
     readable = [row.value for row in rows if row.value is not None]
     pieces: list[list[Piece]] | None = None
-    if options["rendered"] and readable:
-        engine, template, model = choose_renderer(dataset, options["template"], options["model"])
+    if asked.rendered and readable:
+        engine, template, model = choose_renderer(dataset, asked)
         pieces = render_rows(readable, engine, template, model)
-    if as_json:
+    if asked.as_json:
         output.print_json("data-rows", {"name": dataset.name, "rows": _to_json(rows, pieces)})
         return
     rendered = iter(pieces or [])

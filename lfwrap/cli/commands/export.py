@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from lfwrap.cli.options.target import open_target, target_options
+from lfwrap.cli.options.args import AS_JSON, takes
+from lfwrap.cli.options.target import TargetArgs, open_target, target_options
 from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
@@ -15,6 +17,53 @@ if TYPE_CHECKING:
     from lfwrap.export.export import Export, ExportOptions
 
 _FORMATS = click.Choice(["merged", "adapter", "gguf", "ollama", "gptq", "awq"])
+
+
+@dataclass(frozen=True, slots=True)
+class ExportArgs:
+    """The command line of `lfwrap export`.
+
+    Attributes:
+        target: what is exported.
+        out: the folder of the exported model.
+        formats: what to write; none stands for the usual one.
+        dtype: type of the merged weights: ``bf16``, ``fp16`` or ``fp32``.
+        shard_size: GB of the largest file.
+        device: where to merge, ``cpu`` or ``auto``.
+        merger: ``auto``, or ``engine`` to merge through the engine's own export.
+        gguf: types of the GGUF files, as typed.
+        bits: of GPTQ's weights.
+        calibration: text that GPTQ is calibrated on.
+        name: the model's name for others.
+        base_name: the base model's name for others.
+        evaluation: a report of `lfwrap eval` for the model card.
+        push: the hub's repository to upload to.
+        public: make that repository public.
+        parity: compare what was written with base + adapter.
+        questions: a file of questions for that.
+        force: replace an earlier export.
+        as_json: print one JSON object.
+    """
+
+    target: TargetArgs
+    out: Path
+    formats: tuple[str, ...]
+    dtype: str
+    shard_size: int
+    device: str
+    merger: str
+    gguf: str | None
+    bits: str
+    calibration: Path | None
+    name: str | None
+    base_name: str | None
+    evaluation: Path | None
+    push: str | None
+    public: bool
+    parity: bool
+    questions: Path | None
+    force: bool
+    as_json: bool
 
 
 @click.command("export")
@@ -25,7 +74,7 @@ _FORMATS = click.Choice(["merged", "adapter", "gguf", "ollama", "gptq", "awq"])
     "formats",
     type=_FORMATS,
     multiple=True,
-    help="What to write; several times for several. Without it merged, or gguf where --gguf is given.",
+    help="What to write; repeatable. By default merged, or gguf where --gguf is given.",
 )
 @click.option(
     "--dtype",
@@ -34,24 +83,32 @@ _FORMATS = click.Choice(["merged", "adapter", "gguf", "ollama", "gptq", "awq"])
     show_default=True,
     help="Type of the merged weights.",
 )
-@click.option("--shard-size", type=click.IntRange(1), default=5, show_default=True, metavar="GB", help="Largest file.")
 @click.option(
-    "--device", type=click.Choice(["cpu", "auto"]), default="cpu", show_default=True, help="Where to merge; auto: GPU."
+    "--shard-size", type=click.IntRange(1), default=5, show_default=True, metavar="GB", help="Size of the largest file."
+)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "auto"]),
+    default="cpu",
+    show_default=True,
+    help="Where to merge; auto takes a GPU.",
 )
 @click.option(
     "--merger",
     type=click.Choice(["auto", "engine"]),
     default="auto",
     show_default=True,
-    help="auto merges a plain LoRA adapter tensor by tensor; engine always through the engine's own export.",
+    help="auto merges a plain LoRA adapter tensor by tensor; engine always merges through the engine's own export.",
 )
-@click.option("--gguf", metavar="TYPE,…", help="GGUF types in one go: f16,q8_0,q5_k_m,q4_k_m. Without it q8_0.")
+@click.option("--gguf", metavar="TYPE,…", help="Types of the GGUF files: f16,q8_0,q5_k_m,q4_k_m; by default q8_0.")
 @click.option(
-    "--bits", type=click.Choice(["2", "3", "4", "8"]), default="4", show_default=True, help="Of GPTQ weights."
+    "--bits", type=click.Choice(["2", "3", "4", "8"]), default="4", show_default=True, help="Bits of GPTQ's weights."
 )
 @click.option("--calibration", type=click.Path(path_type=Path), metavar="FILE", help="Text that GPTQ is calibrated on.")
-@click.option("--name", metavar="NAME", help="Of the model, in GGUF files, Ollama and the card. Without it OUT's.")
-@click.option("--base-name", metavar="ORG/MODEL", help="The base model's name for others.")
+@click.option(
+    "--name", metavar="NAME", help="Name of the model in GGUF files, Ollama and the card; by default that of OUT."
+)
+@click.option("--base-name", metavar="ORG/MODEL", help="Name of the base model for others.")
 @click.option(
     "--evaluation",
     type=click.Path(path_type=Path),
@@ -65,13 +122,12 @@ _FORMATS = click.Choice(["merged", "adapter", "gguf", "ollama", "gptq", "awq"])
     "--questions",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="What --parity asks; without it, three of ours.",
+    help="Questions that --parity asks; by default three short ones.",
 )
 @click.option("--force", is_flag=True, help="Replace an earlier export in that folder.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def command(  # the options are the command line's
-    *, run: str, runs_dir: Path, base_model: str | None, template: str | None, out: Path, as_json: bool, **wishes: Any
-) -> None:
+@AS_JSON
+@takes(ExportArgs)
+def command(args: ExportArgs) -> None:
     r"""Write a model in the formats others run: merged safetensors, adapter, GGUF, Ollama, GPTQ.
 
     RUN is a run (folder or name), a checkpoint or an adapter folder; a whole model is only rewritten in another type.
@@ -87,27 +143,16 @@ def command(  # the options are the command line's
     """
     from lfwrap.export.export import export_model
 
-    options = _options(**wishes)
-    engine, target = open_target(run, runs_dir, base_model, template)
-    export = export_model(engine, target, out, options, output.say)
-    if as_json:
+    options = _options(args)
+    engine, target = open_target(args.target)
+    export = export_model(engine, target, args.out, options, output.say)
+    if args.as_json:
         output.print_json("export", export.to_json())
     else:
         show_export(export)
 
 
-def _options(
-    *,
-    formats: tuple[str, ...],
-    gguf: str | None,
-    questions: Path | None,
-    push: str | None,
-    public: bool,
-    dtype: str,
-    bits: str,
-    shard_size: int,
-    **same: Any,
-) -> ExportOptions:
+def _options(args: ExportArgs) -> ExportOptions:
     """The command line as `ExportOptions`. Raises UsageError for what does not go together."""
     from lfwrap.export.export import DTYPES, ExportOptions
     from lfwrap.export.formats.gguf import DEFAULT_KINDS, parse_kinds
@@ -115,21 +160,30 @@ def _options(
     from lfwrap.inference.parity import DEFAULT_QUESTIONS
     from lfwrap.inference.questions import load_questions
 
-    kinds = parse_kinds(gguf) if gguf else DEFAULT_KINDS
-    chosen = tuple(dict.fromkeys(formats)) or (("gguf",) if gguf else ("merged",))
-    if gguf and not {"gguf", "ollama"} & set(chosen):
-        raise UsageError(f"--gguf {gguf} without --format gguf", hint="Add --format gguf, or leave --format out.")
-    if public and not push:
+    kinds = parse_kinds(args.gguf) if args.gguf else DEFAULT_KINDS
+    formats = tuple(dict.fromkeys(args.formats)) or (("gguf",) if args.gguf else ("merged",))
+    if args.gguf and not {"gguf", "ollama"} & set(formats):
+        raise UsageError(f"--gguf {args.gguf} without --format gguf", hint="Add --format gguf, or leave --format out.")
+    if args.public and not args.push:
         raise UsageError("--public without --push", hint="Name the repository: --push ORG/NAME.")
     return ExportOptions(
-        dtype=DTYPES[dtype],
-        shard_gb=shard_size,
-        questions=tuple(question.text for question in load_questions(questions)) if questions else DEFAULT_QUESTIONS,
-        formats=chosen,
+        dtype=DTYPES[args.dtype],
+        shard_gb=args.shard_size,
+        device=args.device,
+        parity=args.parity,
+        questions=tuple(asked.text for asked in load_questions(args.questions))
+        if args.questions
+        else DEFAULT_QUESTIONS,
+        force=args.force,
+        formats=formats,
         gguf=kinds,
-        gptq_bits=int(bits),
-        push=Push(push, private=not public, replace=same["force"]) if push else None,
-        **same,
+        name=args.name,
+        base_name=args.base_name,
+        merger=args.merger,
+        gptq_bits=int(args.bits),
+        calibration=args.calibration,
+        evaluation=args.evaluation,
+        push=Push(args.push, private=not args.public, replace=args.force) if args.push else None,
     )
 
 

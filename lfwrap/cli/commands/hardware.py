@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lfwrap.cli.options.args import AS_JSON
 from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
     from lfwrap.hardware.profile import Gpu, HardwareProfile
-
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group()
@@ -30,7 +29,7 @@ def command() -> None:
 
 
 @command.command("list")
-@_AS_JSON
+@AS_JSON
 def list_machines(as_json: bool) -> None:
     r"""List the machines that --hardware knows; `2x-`, `4x-`, `8x-` and so on in front stand for several GPUs.
 
@@ -53,9 +52,9 @@ def list_machines(as_json: bool) -> None:
 
 @command.command("show")
 @click.argument("machine")
-@_AS_JSON
+@AS_JSON
 def show(machine: str, as_json: bool) -> None:
-    r"""Show a machine: a name of the list, several of it, a profile file, or auto.
+    r"""Show a machine: a name of the list, alone or for several GPUs, a profile file, or auto.
 
     \b
     Example:
@@ -69,7 +68,7 @@ def show(machine: str, as_json: bool) -> None:
 @command.command("probe")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the profile to this file.")
 @click.option("--force", is_flag=True, help="Replace the file.")
-@_AS_JSON
+@AS_JSON
 def probe(*, out: Path | None, force: bool, as_json: bool) -> None:
     r"""Look at this machine's GPUs, links, CPU and memory; GPUs hidden by CUDA_VISIBLE_DEVICES are left out.
 

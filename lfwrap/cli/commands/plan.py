@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from lfwrap.cli.options.args import AS_JSON, takes
+from lfwrap.cli.options.target import RUNS_DIR
 from lfwrap.cli.view import output
 from lfwrap.errors import PlanError
 
@@ -19,29 +22,55 @@ if TYPE_CHECKING:
     from lfwrap.recipe.recipe import Recipe
 
 
+@dataclass(frozen=True, slots=True)
+class PlanArgs:
+    """The command line of `lfwrap plan`.
+
+    Attributes:
+        recipe: path or bundled name of the recipe.
+        overrides: ``KEY=VALUE`` texts.
+        hardware: ``auto``, a machine's name or a profile file.
+        world_size: processes; None takes one for each GPU.
+        longest_row: tokens of the longest row, instead of the data's.
+        mean_row: mean tokens of a row, instead of the data's.
+        row_count: rows of an epoch, instead of the data's.
+        fixed: predict what the recipe says, without a search.
+        calibrate: the run whose measurements correct plans from now on.
+        runs_dir: the folder of the runs.
+        as_json: print one JSON object.
+    """
+
+    recipe: str | None
+    overrides: tuple[str, ...]
+    hardware: str
+    world_size: int | None
+    longest_row: int | None
+    mean_row: float | None
+    row_count: int | None
+    fixed: bool
+    calibrate: str | None
+    runs_dir: Path
+    as_json: bool
+
+
 @click.command("plan")
 @click.argument("recipe", required=False)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--hardware", metavar="NAME|FILE|auto", default="auto", show_default=True, help="The machine.")
-@click.option("--gpus", "world_size", type=click.IntRange(min=1), help="Processes; one for each GPU by default.")
+@click.option(
+    "--hardware", metavar="NAME|FILE|auto", default="auto", show_default=True, help="The machine to plan for."
+)
+@click.option(
+    "--gpus", "world_size", type=click.IntRange(min=1), help="Number of processes; by default one for each GPU."
+)
 @click.option("--longest-row", type=click.IntRange(min=1), help="Tokens of the longest row, instead of the data's.")
 @click.option("--mean-row", type=click.FloatRange(min=1), help="Mean tokens of a row, instead of the data's.")
 @click.option("--rows", "row_count", type=click.IntRange(min=1), help="Rows of an epoch, instead of the data's.")
 @click.option("--fixed", is_flag=True, help="Predict exactly what the recipe says, without a search.")
 @click.option("--calibrate", metavar="RUN", help="From now on, correct plans by what this run measured.")
-@click.option(
-    "--runs-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of the runs."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(
-    *,
-    recipe: str | None,
-    overrides: tuple[str, ...],
-    calibrate: str | None,
-    runs_dir: Path,
-    as_json: bool,
-    **options: Any,
-) -> int:
+@RUNS_DIR
+@AS_JSON
+@takes(PlanArgs)
+def command(args: PlanArgs) -> int:
     r"""Find the fastest way to run a recipe that fits a machine: memory term by term, tokens a second, why.
 
     `lfwrap train` follows the same plan. Row lengths are counted in the recipe's data where they can be read here.
@@ -54,11 +83,11 @@ def command(
       lfwrap plan my.yaml --hardware 2x-h200 --mean-row 170 --longest-row 700 --rows 52000
       lfwrap plan --calibrate latest
     """
-    if calibrate is not None:
-        _calibrate(calibrate, runs_dir, as_json=as_json and recipe is None)
-    elif recipe is None:
+    if args.calibrate is not None:
+        _calibrate(args.calibrate, args.runs_dir, as_json=args.as_json and args.recipe is None)
+    elif args.recipe is None:
         raise click.MissingParameter(param_type="argument", param_hint="RECIPE")
-    return 0 if recipe is None else _plan(recipe, overrides, as_json=as_json, **options)
+    return 0 if args.recipe is None else _plan(args.recipe, args)
 
 
 def _calibrate(name: str, runs_dir: Path, *, as_json: bool) -> None:
@@ -84,18 +113,7 @@ def _calibrate(name: str, runs_dir: Path, *, as_json: bool) -> None:
     output.say(f"Kept in {path}; plans for this kind of GPU with these versions use it from now on.")
 
 
-def _plan(
-    recipe: str,
-    overrides: tuple[str, ...],
-    *,
-    hardware: str,
-    world_size: int | None,
-    longest_row: int | None,
-    mean_row: float | None,
-    row_count: int | None,
-    fixed: bool,
-    as_json: bool,
-) -> int:
+def _plan(recipe: str, args: PlanArgs) -> int:
     """Plan, show the plan, return the exit code."""
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import find_engine
@@ -107,16 +125,16 @@ def _plan(
     from lfwrap.recipe.values import resolve_values
     from lfwrap.strategy.planning import dataset_folder, find_machine, may_change, plan_request
 
-    profile, engine = load_hardware(hardware), find_engine()
-    loaded, facts = load_recipe(recipe, overrides), load_engine_facts(engine)
+    profile, engine = load_hardware(args.hardware), find_engine()
+    loaded, facts = load_recipe(recipe, args.overrides), load_engine_facts(engine)
     require_valid(loaded, check_recipe(loaded, facts, profile))
-    processes, folder = choose_world_size(world_size, profile), dataset_folder(loaded)
-    machine = find_machine(profile, processes, engine, folder, is_here=hardware == "auto")
+    processes, folder = choose_world_size(args.world_size, profile), dataset_folder(loaded)
+    machine = find_machine(profile, processes, engine, folder, is_here=args.hardware == "auto")
     values = resolve_values(loaded, facts, profile, processes)
-    by_hand = _rows(longest_row, mean_row, row_count)
+    by_hand = _rows(args)
     request = plan_request(values, machine, by_hand)
-    plan = make_plan(request) if may_change(request) and not fixed else predict_plan(request)
-    if as_json:
+    plan = make_plan(request) if may_change(request) and not args.fixed else predict_plan(request)
+    if args.as_json:
         output.print_json("plan", {"recipe": str(loaded.path), "hardware": profile.name, **plan.to_json()})
     else:
         _show(profile, request, plan)
@@ -127,13 +145,13 @@ def _plan(
     return 0 if plan.fits else _say_too_large(request)
 
 
-def _rows(longest: int | None, mean: float | None, count: int | None) -> RowLengths | None:
-    """Row lengths as they were given by hand; None where none was."""
+def _rows(args: PlanArgs) -> RowLengths | None:
+    """The row lengths of the command line; None where it has none."""
     from lfwrap.plan.inputs.row_lengths import RowLengths
 
-    if longest is None and mean is None and count is None:
+    if args.longest_row is None and args.mean_row is None and args.row_count is None:
         return None
-    return RowLengths(longest or sys.maxsize, mean, count)
+    return RowLengths(args.longest_row or sys.maxsize, args.mean_row, args.row_count)
 
 
 def _show(machine: HardwareProfile, request: PlanRequest, plan: Plan) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lfwrap.cli.options.args import AS_JSON, takes
 from lfwrap.cli.view import output
 from lfwrap.errors import RecipeError, Severity, UsageError
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from lfwrap.recipe.recipe import Recipe
     from lfwrap.strategy.render import Rendered
 
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 
 
@@ -37,7 +38,7 @@ def command() -> None:
 
 
 @command.command("list")
-@_AS_JSON
+@AS_JSON
 def list_recipes(as_json: bool) -> None:
     r"""List the bundled recipes; every command takes their names.
 
@@ -83,12 +84,30 @@ def show(recipe: str) -> None:
     output.result(path.read_text(encoding="utf-8").rstrip())
 
 
+@dataclass(frozen=True, slots=True)
+class CheckArgs:
+    """The command line of `lfwrap recipe check`.
+
+    Attributes:
+        recipe: path or bundled name of the recipe.
+        overrides: ``KEY=VALUE`` texts.
+        hardware: the machine to check it against, as `load_hardware` takes it.
+        as_json: print one JSON object.
+    """
+
+    recipe: str
+    overrides: tuple[str, ...]
+    hardware: str | None
+    as_json: bool
+
+
 @command.command("check")
 @click.argument("recipe")
 @_OVERRIDES
-@click.option("--hardware", metavar="NAME|FILE|auto", help="Also check it against this machine.")
-@_AS_JSON
-def check(*, recipe: str, overrides: tuple[str, ...], hardware: str | None, as_json: bool) -> int:
+@click.option("--hardware", metavar="NAME|FILE|auto", help="Check it against this machine, too.")
+@AS_JSON
+@takes(CheckArgs)
+def check(args: CheckArgs) -> int:
     r"""Find everything that is wrong in a recipe, without starting the engine.
 
     Exit code 3 when there are errors; warnings alone pass.
@@ -99,10 +118,10 @@ def check(*, recipe: str, overrides: tuple[str, ...], hardware: str | None, as_j
     """
     from lfwrap.units import plural
 
-    loaded, facts, machine = _load(recipe, overrides, hardware)
+    loaded, facts, machine = _load(args.recipe, args.overrides, args.hardware)
     findings = _all_findings(loaded, facts, machine)
     errors = [finding for finding in findings if finding.severity is Severity.ERROR]
-    if as_json:
+    if args.as_json:
         values = {"recipe": str(loaded.path), "engine": facts.version, "errors": len(errors)}
         output.print_json("recipe-check", {**values, "findings": [finding.to_json() for finding in findings]})
     else:
@@ -112,16 +131,40 @@ def check(*, recipe: str, overrides: tuple[str, ...], hardware: str | None, as_j
     return RecipeError.exit_code if errors else 0
 
 
+@dataclass(frozen=True, slots=True)
+class ExplainArgs:
+    """The command line of `lfwrap recipe explain`.
+
+    Attributes:
+        recipe: path or bundled name of the recipe.
+        overrides: ``KEY=VALUE`` texts.
+        hardware: the machine, as `load_hardware` takes it.
+        world_size: processes; None takes one for each GPU.
+        show_all: show the engine's defaults as well.
+        as_json: print one JSON object.
+    """
+
+    recipe: str
+    overrides: tuple[str, ...]
+    hardware: str
+    world_size: int | None
+    show_all: bool
+    as_json: bool
+
+
 @command.command("explain")
 @click.argument("recipe")
 @_OVERRIDES
-@click.option("--hardware", metavar="NAME|FILE|auto", default="auto", show_default=True, help="The machine.")
-@click.option("--gpus", "world_size", type=click.IntRange(min=1), help="Processes; one for each GPU by default.")
+@click.option(
+    "--hardware", metavar="NAME|FILE|auto", default="auto", show_default=True, help="The machine to explain it for."
+)
+@click.option(
+    "--gpus", "world_size", type=click.IntRange(min=1), help="Number of processes; by default one for each GPU."
+)
 @click.option("--all", "show_all", is_flag=True, help="Show the keys left at LLaMA-Factory's defaults as well.")
-@_AS_JSON
-def explain(
-    *, recipe: str, overrides: tuple[str, ...], hardware: str, world_size: int | None, show_all: bool, as_json: bool
-) -> None:
+@AS_JSON
+@takes(ExplainArgs)
+def explain(args: ExplainArgs) -> None:
     r"""Print every value, where it comes from and why.
 
     \b
@@ -137,17 +180,17 @@ def explain(
     from lfwrap.strategy.render import render
     from lfwrap.strategy.strategy import choose_strategy
 
-    loaded, facts, profile = _load(recipe, overrides, hardware)
+    loaded, facts, profile = _load(args.recipe, args.overrides, args.hardware)
     if profile is None:
         raise click.BadParameter("names no machine", param_hint="--hardware")
     require_valid(loaded, _all_findings(loaded, facts, profile))
-    folder, processes = dataset_folder(loaded), choose_world_size(world_size, profile)
-    machine = find_machine(profile, processes, find_engine(), folder, is_here=hardware == "auto")
+    folder, processes = dataset_folder(loaded), choose_world_size(args.world_size, profile)
+    machine = find_machine(profile, processes, find_engine(), folder, is_here=args.hardware == "auto")
     resolved = resolve_values(loaded, facts, profile, processes)
     strategy = choose_strategy(resolved, machine, Invocation(Path.cwd(), os.environ))
     rendered = render(resolved, strategy, output_dir="RUN/output", dataset_dir=str(folder) if folder else None)
-    values = [*rendered.values, *(_defaults(rendered, facts) if show_all else [])]
-    if as_json:
+    values = [*rendered.values, *(_defaults(rendered, facts) if args.show_all else [])]
+    if args.as_json:
         output.print_json("recipe-explain", _explain_json(loaded, profile, rendered, values))
         return
     _print_values(values, facts)
@@ -178,31 +221,63 @@ def schema(from_engine: bool) -> None:
     output.result(orjson.dumps(recipe_schema(facts), option=orjson.OPT_INDENT_2).decode())
 
 
+@dataclass(frozen=True, slots=True)
+class NewArgs:
+    """The command line of `lfwrap recipe new`.
+
+    Attributes:
+        method: ``lora``, ``qlora``, ``qlora8`` or ``full``.
+        model: hub id or folder.
+        dataset: the data set's name.
+        dataset_dir: the folder that registers it.
+        hardware: the machine that the recipe is for.
+        rank: the adapter's rank.
+        cutoff_len: tokens of a row.
+        effective_batch_size: rows of an update.
+        out: the file to write.
+        force: replace it.
+    """
+
+    method: str
+    model: str
+    dataset: str
+    dataset_dir: str | None
+    hardware: str | None
+    rank: int
+    cutoff_len: int
+    effective_batch_size: int
+    out: Path | None
+    force: bool
+
+
 @command.command("new")
 @click.option(
     "--method",
     type=click.Choice(["lora", "qlora", "qlora8", "full"]),
     default="lora",
     show_default=True,
-    help="An adapter, one over 4-bit or 8-bit weights, or all weights.",
+    help="What is trained: an adapter, one on 4-bit or 8-bit weights, or all weights.",
 )
-@click.option("--model", required=True, help="Hub id or folder.")
+@click.option("--model", required=True, help="The model: a hub id or a folder.")
 @click.option("--dataset", required=True, help="A registered data set; `lfwrap prepare-data` makes one.")
 @click.option("--dataset-dir", help="The folder that registers it.")
-@click.option("--hardware", metavar="NAME", help="The machine it is for.")
+@click.option("--hardware", metavar="NAME", help="The machine that the recipe is for.")
 @click.option("--rank", type=click.IntRange(min=1), default=16, show_default=True, help="The adapter's rank.")
-@click.option("--cutoff-len", type=click.IntRange(min=1), default=1024, show_default=True, help="Tokens of a row.")
+@click.option(
+    "--cutoff-len", type=click.IntRange(min=1), default=1024, show_default=True, help="Tokens of a row, at most."
+)
 @click.option(
     "--batch",
     "effective_batch_size",
     type=click.IntRange(min=1),
     default=16,
     show_default=True,
-    help="Rows an update sees.",
+    help="Effective batch size: the rows of an update.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it here instead of on stdout.")
 @click.option("--force", is_flag=True, help="Replace the file.")
-def new(*, out: Path | None, force: bool, hardware: str | None, **options: Any) -> None:
+@takes(NewArgs)
+def new(args: NewArgs) -> None:
     r"""Write a commented recipe to start from.
 
     \b
@@ -213,13 +288,22 @@ def new(*, out: Path | None, force: bool, hardware: str | None, **options: Any) 
     from lfwrap.engine.locate import find_engine
     from lfwrap.recipe.create import NewRecipe, create_recipe
 
-    if hardware is not None:
+    if args.hardware is not None:
         from lfwrap.hardware.load import load_hardware
 
-        load_hardware(hardware)
-    file = str(out) if out else "recipe.yaml"
-    text = create_recipe(NewRecipe(**options, hardware=hardware, file=file), load_engine_facts(find_engine()))
-    _write(text, out, force=force)
+        load_hardware(args.hardware)
+    wanted = NewRecipe(
+        method=args.method,
+        model=args.model,
+        dataset=args.dataset,
+        dataset_dir=args.dataset_dir,
+        hardware=args.hardware,
+        rank=args.rank,
+        cutoff_len=args.cutoff_len,
+        effective_batch_size=args.effective_batch_size,
+        file=str(args.out) if args.out else "recipe.yaml",
+    )
+    _write(create_recipe(wanted, load_engine_facts(find_engine())), args.out, force=args.force)
 
 
 @command.command("import")

@@ -1,7 +1,8 @@
-"""``lfwrap runs``: list, show, watch, stop, resume."""
+"""``lfwrap runs``: list, show and stop runs; the other subcommands have files of their own."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ from lfwrap.cli.commands.runs_replay import replay_command
 from lfwrap.cli.commands.runs_report import report_command
 from lfwrap.cli.commands.runs_resume import resume_command
 from lfwrap.cli.commands.runs_watch import watch_command
-from lfwrap.cli.options.runs import AS_JSON, RUNS_DIR
+from lfwrap.cli.options.args import AS_JSON, takes
+from lfwrap.cli.options.target import RUNS_DIR
 from lfwrap.cli.view import output
 from lfwrap.errors import RunStateError, UsageError
 
@@ -160,15 +162,35 @@ def _curve(run: Run) -> str:
     return f"{losses[0]:.4f} {bars} {losses[-1]:.4f}"
 
 
+@dataclass(frozen=True, slots=True)
+class StopArgs:
+    """The command line of `lfwrap runs stop`.
+
+    Attributes:
+        run: the run, as typed.
+        runs_dir: the folder of the runs.
+        kill: stop at once, without a checkpoint.
+        timeout_s: seconds to wait for the end.
+        as_json: print one JSON object.
+    """
+
+    run: str
+    runs_dir: Path
+    kill: bool
+    timeout_s: float
+    as_json: bool
+
+
 @command.command("stop")
 @click.argument("run", default="latest")
 @RUNS_DIR
-@click.option("--kill", is_flag=True, help="Without a checkpoint, at once.")
+@click.option("--kill", is_flag=True, help="Stop at once, without a checkpoint.")
 @click.option(
-    "--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds to wait for the end."
+    "--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds to wait for its end."
 )
 @AS_JSON
-def stop_command(*, run: str, runs_dir: Path, kill: bool, timeout_s: float, as_json: bool) -> None:
+@takes(StopArgs)
+def stop_command(args: StopArgs) -> None:
     r"""Stop a run: the engine finishes its update and saves a checkpoint to go on from.
 
     \b
@@ -179,18 +201,18 @@ def stop_command(*, run: str, runs_dir: Path, kill: bool, timeout_s: float, as_j
     from lfwrap.run.supervise.stop import kill_run, request_stop, wait_until_stopped
     from lfwrap.units import plural
 
-    found = load_run(run, runs_dir)
-    if kill:
+    found = load_run(args.run, args.runs_dir)
+    if args.kill:
         output.say(f"killed {plural(kill_run(found), 'process', 'processes')}")
     else:
         request_stop(found)
         output.say("asked to stop; the engine saves a checkpoint …")
-    stopped = wait_until_stopped(found.paths.root, timeout_s)
+    stopped = wait_until_stopped(found.paths.root, args.timeout_s)
     if stopped is None:
         raise RunStateError(
-            f"{found.paths.name}: still runs after {timeout_s:g} s", hint="Stop it at once with --kill."
+            f"{found.paths.name}: still runs after {args.timeout_s:g} s", hint="Stop it at once with --kill."
         )
-    if as_json:
+    if args.as_json:
         output.print_json("run", _with_live_steps(stopped))
     else:
         output.result(f"{stopped.paths.name}: {stopped.record.state}")

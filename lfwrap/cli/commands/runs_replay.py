@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli.options.runs import AS_JSON, RUNS_DIR
+from lfwrap.cli.options.args import AS_JSON, QUIET, takes
+from lfwrap.cli.options.target import RUNS_DIR
 from lfwrap.cli.view import output
 from lfwrap.errors import RunStateError
 
@@ -20,14 +22,36 @@ if TYPE_CHECKING:
     from lfwrap.run.folder.record import Run
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayArgs:
+    """The command line of `lfwrap runs replay`.
+
+    Attributes:
+        run: the run, as typed.
+        runs_dir: the folder of the runs.
+        strict: differences are errors.
+        dry_run: only say what differs.
+        as_json: print one JSON object.
+        quiet: show no progress.
+    """
+
+    run: str
+    runs_dir: Path
+    strict: bool
+    dry_run: bool
+    as_json: bool
+    quiet: bool
+
+
 @click.command("replay")
 @click.argument("run", default="latest")
 @RUNS_DIR
 @click.option("--strict", is_flag=True, help="Refuse when anything differs, and fail when the losses do.")
 @click.option("--dry-run", is_flag=True, help="Only say what differs; start nothing.")
 @AS_JSON
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-def replay_command(run: str, runs_dir: Path, **options: Any) -> int:
+@QUIET
+@takes(ReplayArgs)
+def replay_command(args: ReplayArgs) -> int:
     r"""Do a run again as a new run: what differs is said first, the losses are compared afterwards.
 
     What may differ: versions, hardware, data, model, code, settings, environment variables.
@@ -41,17 +65,17 @@ def replay_command(run: str, runs_dir: Path, **options: Any) -> int:
     from lfwrap.run.again.replay import plan_replay, require_no_differences
     from lfwrap.run.folder.record import load_run
 
-    plan = plan_replay(load_run(run, runs_dir), runs_dir, Invocation(Path.cwd(), dict(os.environ)))
+    plan = plan_replay(load_run(args.run, args.runs_dir), args.runs_dir, Invocation(Path.cwd(), dict(os.environ)))
     for difference in plan.differences:
         output.say(f"differs: {difference}")
     if not plan.differences:
         output.say("Nothing differs: versions, hardware, data, model and settings are those of the run.")
-    if options["strict"]:
+    if args.strict:
         require_no_differences(plan)
-    if options["dry_run"]:
-        _show_dry(plan, as_json=options["as_json"])
+    if args.dry_run:
+        _show_dry(plan, as_json=args.as_json)
         return 0
-    return _replay(plan, options)
+    return _replay(plan, args)
 
 
 def _show_dry(plan: ReplayPlan, *, as_json: bool) -> None:
@@ -72,7 +96,7 @@ def _described(plan: ReplayPlan) -> dict[str, Any]:
     }
 
 
-def _replay(plan: ReplayPlan, options: dict[str, Any]) -> int:
+def _replay(plan: ReplayPlan, args: ReplayArgs) -> int:
     from lfwrap.cli.view.following import follow_run
     from lfwrap.run.again.replay import with_origin
     from lfwrap.run.folder.record import load_run, save_record
@@ -85,15 +109,15 @@ def _replay(plan: ReplayPlan, options: dict[str, Any]) -> int:
     output.say(f"run: {made.paths.root}")
     attempt = Attempt(job.command, job.rendered.engine, plan.invocation.environ)
     # With --json stdout is for the one object at the end.
-    stdout = contextlib.redirect_stdout(sys.stderr) if options["as_json"] else contextlib.nullcontext()
+    stdout = contextlib.redirect_stdout(sys.stderr) if args.as_json else contextlib.nullcontext()
     with stdout:
-        code = follow_run(made, attempt, as_json=False, quiet=options["quiet"])
+        code = follow_run(made, attempt, as_json=False, quiet=args.quiet)
     if code:
         return code
-    return _compare(plan, load_run(made.paths.root), options)
+    return _compare(plan, load_run(made.paths.root), args)
 
 
-def _compare(plan: ReplayPlan, again: Run, options: dict[str, Any]) -> int:
+def _compare(plan: ReplayPlan, again: Run, args: ReplayArgs) -> int:
     from lfwrap.run.folder.history import compare_losses
     from lfwrap.run.folder.monitor import load_history
 
@@ -101,8 +125,8 @@ def _compare(plan: ReplayPlan, again: Run, options: dict[str, Any]) -> int:
         load_history(plan.run.paths.trainer_log), load_history(again.paths.trainer_log)
     )
     output.say(str(losses))
-    if options["as_json"]:
+    if args.as_json:
         output.print_json("replay", {**_described(plan), "path": str(again.paths.root), "losses": losses.to_json()})
-    if options["strict"] and not losses.is_same:
+    if args.strict and not losses.is_same:
         raise RunStateError(f"{again.paths.name}: {losses}", hint="What else differs is not on record.")
     return 0

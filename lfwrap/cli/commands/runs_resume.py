@@ -1,44 +1,74 @@
-"""``lfwrap runs resume``, and ``lfwrap train`` with ``--resume`` or ``--continue-from-adapter``."""
+"""``lfwrap runs resume``: go on with a run from its newest whole checkpoint."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from lfwrap.cli.options.launch import STARTERS, launcher_option, meeting_options, parse_meeting
-from lfwrap.cli.options.runs import AS_JSON, RUNS_DIR
-from lfwrap.cli.options.supervision import detached_arguments, supervised, supervision_options
+from lfwrap.cli.options.args import AS_JSON, QUIET, takes
+from lfwrap.cli.options.launch import MeetingArgs, launcher_option, meeting_options
+from lfwrap.cli.options.supervision import SupervisionArgs, supervision_options
+from lfwrap.cli.options.target import RUNS_DIR
 from lfwrap.cli.view import output
-from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
     from lfwrap.invocation import Invocation
     from lfwrap.run.again.resume import ResumePlan
     from lfwrap.run.folder.record import Run
-    from lfwrap.run.prepare.job import TrainRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeArgs:
+    """The command line of `lfwrap runs resume`.
+
+    Attributes:
+        run: the run, as typed.
+        runs_dir: the folder of the runs.
+        gpus: processes; must be those of the run.
+        launcher: ``auto`` keeps the run's own.
+        meeting: how the nodes find each other at this start.
+        take_over: the machine that the run is on by its record is known to be gone.
+        dry_run: only show what would be done.
+        supervision: how the training is looked after.
+        as_json: print one JSON object.
+        quiet: show no progress.
+    """
+
+    run: str
+    runs_dir: Path
+    gpus: int | None
+    launcher: str
+    meeting: MeetingArgs
+    take_over: bool
+    dry_run: bool
+    supervision: SupervisionArgs
+    as_json: bool
+    quiet: bool
 
 
 @click.command("resume")
 @click.argument("run", default="latest")
 @RUNS_DIR
-@click.option("--gpus", type=click.IntRange(min=1), help="For certainty: refused when it is not the run's number.")
-@launcher_option(STARTERS, "How to start the processes; auto keeps the run's own way.")
+@click.option(
+    "--gpus", type=click.IntRange(min=1), help="A safeguard: refused when the run has another number of them."
+)
+@launcher_option("How to start the processes; auto keeps the way in which the run was started.")
 @meeting_options
 @click.option(
     "--take-over",
     is_flag=True,
-    help="Go on although the record says that the run goes on elsewhere: its machine is known to be gone.",
+    help="Go on although, by its record, the run goes on elsewhere: you know that its machine is gone.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the checkpoint and the command; start nothing.")
-@click.option("--show-example", is_flag=True, help="Keep the training example that the engine prints, in the log.")
 @supervision_options
 @AS_JSON
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-def resume_command(run: str, runs_dir: Path, **options: Any) -> int:
+@QUIET
+@takes(ResumeArgs)
+def resume_command(args: ResumeArgs) -> int:
     r"""Go on with a run from its newest whole checkpoint, with the very same settings and data.
 
     \b
@@ -49,102 +79,49 @@ def resume_command(run: str, runs_dir: Path, **options: Any) -> int:
     from lfwrap.invocation import Invocation
     from lfwrap.run.folder.record import load_run
 
-    return _resume(load_run(run, runs_dir), Invocation(Path.cwd(), dict(os.environ)), options)
+    return resume_run(load_run(args.run, args.runs_dir), args, Invocation(Path.cwd(), dict(os.environ)))
 
 
-def require_recipe(
-    recipe: str | None, overrides: tuple[str, ...], options: dict[str, Any]
-) -> tuple[str, tuple[str, ...]]:
-    """RECIPE and values as `lfwrap train` takes them; with a run to start from, RECIPE may be left out ("" then).
+def resume_run(run: Run, args: ResumeArgs, invocation: Invocation) -> int:
+    """Go on with a run, here or in the background, or join it from another node. Returns the exit code.
 
     Raises:
-        UsageError: there is neither a recipe nor a run, or both ways of going on were asked for.
+        RunStateError: the run can't go on.
+        EngineError: the engine failed; carries the diagnosis.
     """
-    if options["resume"] and options["continue_from_adapter"]:
-        raise UsageError("--resume goes on with a run, --continue-from-adapter starts a new one.", hint="Give one.")
-    starts_from_run = options["resume"] or options["continue_from_adapter"]
-    if recipe is not None and starts_from_run and "=" in recipe and not Path(recipe).exists():
-        return "", (recipe, *overrides)
-    if recipe is None and not starts_from_run:
-        raise UsageError("Missing argument 'RECIPE'.", hint="`lfwrap recipe list` names the bundled recipes.")
-    return recipe or "", overrides
-
-
-def resume_from_train(request: TrainRequest, name: str, surroundings: Invocation, options: dict[str, Any]) -> int:
-    """`lfwrap train --resume RUN`: as `runs resume`; a recipe or values, when given, must be those of the run.
-
-    Raises:
-        UsageError: options that only a new run takes.
-        RunStateError: the run can't go on, or what was given differs from what it was made of.
-    """
-    from lfwrap.run.again.resume import require_same_recipe
-    from lfwrap.run.folder.record import load_run
-    from lfwrap.run.prepare.job import load_request
-
-    if request.name is not None or request.hardware != "auto":
-        raise UsageError("--resume takes neither --name nor --hardware: the run has both.", hint="Leave them out.")
-    found = load_run(name, request.runs_dir)
-    if request.recipe or request.overrides:
-        asked = replace(request, recipe=request.recipe or str(found.paths.recipe))
-        require_same_recipe(found, load_request(asked, surroundings))
-    return _resume(found, surroundings, options)
-
-
-def continue_from_adapter(request: TrainRequest, name: str, surroundings: Invocation) -> TrainRequest:
-    """The request of a new run that trains on from the adapter of a run or a folder.
-
-    Raises:
-        RunStateError: there is no such adapter, or it is not whole.
-        RecipeError: the recipe does not agree with it; all differences.
-        UsageError: a folder was named, and no recipe.
-    """
-    from lfwrap.run.prepare.adapter import adapter_overrides, find_adapter
-    from lfwrap.run.prepare.job import load_request
-
-    source = find_adapter(name, request.runs_dir)
-    if not request.recipe:
-        if source.run is None:
-            raise UsageError(
-                f"--continue-from-adapter {name}: a folder says nothing of data and batch.", hint="Name a recipe, too."
-            )
-        request = replace(request, recipe=str(source.run.paths.recipe), name=request.name or source.run.record.recipe)
-    added = adapter_overrides(source, load_request(request, surroundings), surroundings.cwd)
-    output.say(f"training on from {source.name}: its weights; optimizer and schedule begin anew")
-    return replace(request, overrides=(*request.overrides, *added))
-
-
-def _resume(found: Run, surroundings: Invocation, options: dict[str, Any]) -> int:
     from lfwrap.cli.view.following import detach_run, follow_run
     from lfwrap.run.again.resume import plan_resume
     from lfwrap.run.launch.launch import load_launch
 
-    nodes = parse_meeting(options, load_launch(found.paths).nodes)
+    nodes = args.meeting.nodes(load_launch(run.paths).nodes)
+    show_example = args.supervision.show_example
     if nodes.rank > 0:
-        from lfwrap.cli.commands.nodes import join_from_resume
+        from lfwrap.cli.view.joining import join_from_resume
 
-        return join_from_resume(found, nodes, surroundings, options)
+        return join_from_resume(
+            run, nodes, invocation, show_example=show_example, quiet=args.quiet, as_json=args.as_json
+        )
     plan = plan_resume(
-        found,
-        surroundings,
-        gpus=options["gpus"],
-        launcher=options["launcher"],
-        show_example=options["show_example"],
+        run,
+        invocation,
+        gpus=args.gpus,
+        launcher=args.launcher,
+        show_example=show_example,
         nodes=nodes,
-        take_over=options.get("take_over", False),
+        take_over=args.take_over,
     )
-    found = plan.run
     _show_plan(plan)
-    if options["dry_run"]:
+    if args.dry_run:
         command = plan.attempt.command
-        if options["as_json"]:
+        if args.as_json:
             output.print_json("resume-plan", plan.to_json())
         else:
             output.result(f"{command.quoted_environment} \\\n  {command.quoted}")
         return 0
-    if options["detach"]:
-        return detach_run(found, surroundings, detached_arguments(options), as_json=options["as_json"])
-    attempt = supervised(plan.attempt, options)
-    return follow_run(found, attempt, as_json=options["as_json"], quiet=options["quiet"], before_start=plan.clear)
+    if args.supervision.detach:
+        return detach_run(plan.run, invocation, args.supervision.words, as_json=args.as_json)
+    attempt = args.supervision.apply(plan.attempt)
+    return follow_run(plan.run, attempt, as_json=args.as_json, quiet=args.quiet, before_start=plan.clear)
 
 
 def _show_plan(plan: ResumePlan) -> None:

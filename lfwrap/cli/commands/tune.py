@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lfwrap.cli.options.args import AS_JSON, QUIET, takes
 from lfwrap.cli.view import output
 
 if TYPE_CHECKING:
@@ -29,32 +31,58 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer v
             return value
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(value).strip())
         if found is None or not float(found[1]):
-            self.fail(f"{value!r} is no time such as 300s, 5m or 0.5h.", param, ctx)
+            self.fail(f"{value!r} is not a time such as 300s, 5m or 0.5h.", param, ctx)
         return float(found[1]) * _UNITS_S[found[2]]
+
+
+@dataclass(frozen=True, slots=True)
+class TuneArgs:
+    """The command line of `lfwrap tune`.
+
+    Attributes:
+        recipe: path or bundled name of the recipe.
+        overrides: ``KEY=VALUE`` texts.
+        hardware: ``auto`` or ``cpu``.
+        gpus: GPUs to use; None for all.
+        budget: seconds; no trial begins that would end later.
+        candidates: the most ways to try.
+        dry_run: only show the ways.
+        force: try a large model on a CPU.
+        as_json: print one JSON object.
+        quiet: show no progress.
+    """
+
+    recipe: str
+    overrides: tuple[str, ...]
+    hardware: str
+    gpus: int | None
+    budget: float
+    candidates: int
+    dry_run: bool
+    force: bool
+    as_json: bool
+    quiet: bool
 
 
 @click.command()
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--hardware", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True, help="Where to try.")
+@click.option(
+    "--hardware", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True, help="Where the trials run."
+)
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs to use; all of them by default.")
-@click.option("--budget", type=Duration(), default="5m", show_default=True, help="Begin no trial that would end later.")
-@click.option("--candidates", type=click.IntRange(2, 20), default=6, show_default=True, help="Ways to try, at most.")
+@click.option(
+    "--budget", type=Duration(), default="5m", show_default=True, help="Begin no trial that would end after this time."
+)
+@click.option(
+    "--candidates", type=click.IntRange(2, 20), default=6, show_default=True, help="Number of ways to try, at most."
+)
 @click.option("--dry-run", is_flag=True, help="Show the ways that would be tried; start nothing.")
-@click.option("--force", is_flag=True, help="Try a model of more than 1 B parameters on a CPU all the same.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-def command(
-    *,
-    recipe: str,
-    overrides: tuple[str, ...],
-    budget: float,
-    candidates: int,
-    dry_run: bool,
-    as_json: bool,
-    quiet: bool,
-    **options: Any,
-) -> None:
+@click.option("--force", is_flag=True, help="Try even a model of more than 1 B parameters on a CPU.")
+@AS_JSON
+@QUIET
+@takes(TuneArgs)
+def command(args: TuneArgs) -> None:
     r"""Measure which way of running a recipe is the fastest here, and let `lfwrap train` follow it.
 
     The plan's best ways are trained for a few updates each, on the longest rows and on typical ones; out of memory is
@@ -71,19 +99,21 @@ def command(
     from lfwrap.run.prepare.job import TrainRequest
     from lfwrap.tuning.tune import prepare_tuning, tune
 
-    request = TrainRequest(recipe, overrides, use_lock=False, **options)
-    surroundings = Invocation(Path.cwd(), dict(os.environ))
-    tuning = prepare_tuning(request, surroundings, candidates)
-    if dry_run:
-        _show_ways(tuning, as_json=as_json)
+    request = TrainRequest(
+        args.recipe, args.overrides, hardware=args.hardware, gpus=args.gpus, force=args.force, use_lock=False
+    )
+    invocation = Invocation(Path.cwd(), dict(os.environ))
+    tuning = prepare_tuning(request, invocation, args.candidates)
+    if args.dry_run:
+        _show_ways(tuning, as_json=args.as_json)
         return
 
     def tell(number: int, count: int, way: str, trial: Trial | None) -> None:
-        if not quiet:
+        if not args.quiet:
             output.say(f"[{number + 1}/{count}] {way}" if trial is None else f"      {_outcome(trial)}")
 
-    entry = tune(tuning, surroundings, budget, tell)
-    if as_json:
+    entry = tune(tuning, invocation, args.budget, tell)
+    if args.as_json:
         output.print_json("tune", {"lock": str(tuning.lock), **entry.to_json()})
         return
     _show_table(entry)
@@ -144,5 +174,5 @@ def _conclusion(entry: LockEntry) -> str:
     if entry.winner == 0:
         return "speed: auto's own choice is the fastest."
     if not entry.auto.epoch_s or entry.auto.status != "ok" or not entry.best.epoch_s:
-        return f"speed: auto's own choice did not come through: {entry.auto.why}."
+        return f"speed: auto's own choice failed: {entry.auto.why}."
     return f"{entry.auto.epoch_s / entry.best.epoch_s:.2f} times as fast as speed: auto's own choice."

@@ -1,13 +1,14 @@
-"""What commands on a stored data set share: how it is named, and what its rows are rendered with."""
+"""How a command is told which stored data set, and what renders its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from lfwrap.cli.options.args import AS_JSON, OptionGroup
 from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
@@ -16,24 +17,42 @@ if TYPE_CHECKING:
     from lfwrap.engine.locate import Engine
 
 
-def stored_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the argument NAME|FILE and the options that say where it is and what renders it."""
-    options = (
-        click.argument("name", metavar="NAME|FILE"),
-        click.option("--dataset-dir", type=click.Path(path_type=Path, file_okay=False),
-                     help="Folder of the dataset_info.json; ./data, . and the bundled data by default."),
-        click.option("--model", metavar="DIR|ID", help="Model whose tokenizer is used."),
-        click.option("--rendered", is_flag=True, help="As the engine's template renders the rows; needs --model."),
-        click.option("--template", metavar="NAME", help="Template for --rendered; the one that the data was prepared "
-                     "for, else the model's, by default."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+dataset_options = OptionGroup(
+    click.argument("name", metavar="NAME|FILE"),
+    click.option("--dataset-dir", type=click.Path(path_type=Path, file_okay=False),
+                 help="Folder of the dataset_info.json; by default ./data, . and the bundled data."),
+    click.option("--model", metavar="DIR|ID", help="The model whose tokenizer is used."),
+    click.option("--rendered", is_flag=True,
+                 help="Take the rows as the engine's template renders them; needs --model."),
+    click.option("--template", metavar="NAME",
+                 help="Template for --rendered; by default the one that the data was prepared for, else the model's."),
+    AS_JSON,
+)  # fmt: skip
+"""Adds the argument NAME|FILE and the options of `DatasetArgs`."""
 
 
-def choose_renderer(found: Dataset, template: str | None, model: str | None) -> tuple[Engine, str, str]:
+@dataclass(frozen=True, slots=True)
+class DatasetArgs:
+    """A stored data set, and what its rows are rendered with.
+
+    Attributes:
+        name: its name in a dataset_info.json, or its file.
+        dataset_dir: the folder of the dataset_info.json.
+        model: the model whose tokenizer is used.
+        rendered: whether rows are taken as the engine's template renders them.
+        template: the chat template to render with.
+        as_json: print one JSON object.
+    """
+
+    name: str
+    dataset_dir: Path | None
+    model: str | None
+    rendered: bool
+    template: str | None
+    as_json: bool
+
+
+def choose_renderer(found: Dataset, args: DatasetArgs) -> tuple[Engine, str, str]:
     """Engine, template and model to render rows with.
 
     Raises:
@@ -44,10 +63,11 @@ def choose_renderer(found: Dataset, template: str | None, model: str | None) -> 
     from lfwrap.engine.locate import locate_engine
     from lfwrap.engine.model_template import find_model_template
 
+    model = args.model
     if not model:
         raise UsageError("--rendered needs a tokenizer", hint="Name the model: --model FOLDER")
     engine = locate_engine()
-    chosen = find_model_template([model], load_engine_facts(engine), stated=template or found.template)
+    chosen = find_model_template([model], load_engine_facts(engine), stated=args.template or found.template)
     if chosen is None:
         raise UsageError(f"--model {model}: its template isn't known", hint="Name it: --template qwen, for example.")
     output.say(f"rendered by LLaMA-Factory {engine.version}: template {chosen.name}, tokenizer of {model} …")

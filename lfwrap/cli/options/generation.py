@@ -1,36 +1,53 @@
-"""What every command that lets a model answer shares: how it answers, and how many questions at once."""
+"""How a model answers: the options of every command that lets one answer."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
-_OPTIONS = (
-    click.option("--max-new-tokens", type=click.IntRange(1), default=512, show_default=True, help="Longest answer."),
+from lfwrap.cli.options.args import OptionGroup
+
+if TYPE_CHECKING:
+    from lfwrap.inference.session import GenerationSettings
+
+MAX_NEW_TOKENS = click.option(
+    "--max-new-tokens", type=click.IntRange(1), default=512, show_default=True, help="Tokens of the longest answer."
+)
+generation_options = OptionGroup(
+    MAX_NEW_TOKENS,
     click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="0 is greedy."),
     click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
-                 help="For sampling: the likeliest tokens that together have this probability."),
+                 help="Sample from the likeliest tokens that together have this probability."),
     click.option("--top-k", type=click.IntRange(0), default=0, show_default=True,
-                 help="For sampling: so many of the likeliest tokens; 0 is all."),
-    click.option("--seed", type=int, default=42, show_default=True, help="Of the sampling."),
+                 help="Sample from this many of the likeliest tokens; 0 is all."),
+    click.option("--seed", type=int, default=42, show_default=True, help="Seed of the sampling."),
 )  # fmt: skip
+"""Adds the options of `GenerationArgs` to a command."""
 
 
-def generation_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options; the command gets them as ``settings``, a `GenerationSettings`."""
+@dataclass(frozen=True, slots=True)
+class GenerationArgs:
+    """How a model answers.
 
-    @functools.wraps(command)
-    def collected(
-        *, max_new_tokens: int, temperature: float, top_p: float, top_k: int, seed: int, **others: Any
-    ) -> Any:
+    Attributes:
+        max_new_tokens: tokens of the longest answer.
+        temperature: of the sampling; 0 is greedy.
+        top_p: probability that the tokens to sample from have together.
+        top_k: number of tokens to sample from; 0 is all.
+        seed: of the sampling.
+    """
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    seed: int
+
+    @property
+    def settings(self) -> GenerationSettings:
+        """The same for an `AnswerSession`."""
         from lfwrap.inference.session import GenerationSettings
 
-        settings = GenerationSettings(max_new_tokens, temperature, top_p, seed, top_k)
-        return command(settings=settings, **others)
-
-    for option in reversed(_OPTIONS):
-        collected = option(collected)
-    return collected
+        return GenerationSettings(self.max_new_tokens, self.temperature, self.top_p, self.seed, self.top_k)

@@ -1,8 +1,9 @@
-"""A run that was started: followed on the terminal or left in the background, and how it came out."""
+"""A run that was made: followed on the terminal, left in the background or handed to a scheduler; how it ended."""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,15 +13,16 @@ from lfwrap.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EngineError
 if TYPE_CHECKING:
     from lfwrap.invocation import Invocation
     from lfwrap.run.folder.record import Run
+    from lfwrap.run.prepare.job import Job
     from lfwrap.run.supervise.attempt import Attempt
 
 
-def detach_run(run: Run, surroundings: Invocation, arguments: list[str], *, as_json: bool) -> int:
+def detach_run(run: Run, invocation: Invocation, arguments: list[str], *, as_json: bool) -> int:
     """Train in the background: the run's folder on stdout, and how to look after it.
 
     Args:
         run: the run, with nothing started.
-        surroundings: where and with which variables it is started.
+        invocation: where and with which variables it is started.
         arguments: how it is supervised, as options of `lfwrap runs resume`.
         as_json: whether to print the record instead of the folder.
 
@@ -29,13 +31,38 @@ def detach_run(run: Run, surroundings: Invocation, arguments: list[str], *, as_j
     """
     from lfwrap.run.supervise.detach import start_detached
 
-    run = start_detached(run, [*arguments, "--quiet"], cwd=surroundings.cwd, environ=surroundings.environ)
+    run = start_detached(run, [*arguments, "--quiet"], cwd=invocation.cwd, environ=invocation.environ)
     if as_json:
         output.print_json("run", run.to_json())
     else:
         output.result(str(run.paths.root))
     output.say(f"  Follow it: lfwrap runs watch {run.paths.root}")
     output.say(f"  Stop it: lfwrap runs stop {run.paths.root}")
+    return 0
+
+
+def submit_run(job: Job, run: Run, *, as_json: bool) -> int:
+    """Hand a prepared run to its scheduler, where that is at hand; else say how.
+
+    Raises:
+        LfwrapError: the scheduler refuses it.
+    """
+    from lfwrap.run.prepare.submit import submit
+
+    script = next(iter(job.command.files))
+    answer = None
+    if shutil.which(job.command.argv[0]) is not None:
+        answer = submit(job.command, run.paths)
+    if as_json:
+        submitted = {"script": str(script), "job": answer, "command": job.command.to_json()}
+        output.print_json("submission", {**run.to_json(), **submitted})
+        return 0
+    if answer is None:
+        output.say(f"{job.command.argv[0]} is not on the PATH; the job is written. Submit it where it is:")
+        output.result(job.command.quoted)
+        return 0
+    output.say(f"submitted to {job.launcher.name}: {answer}")
+    output.result(str(run.paths.root))
     return 0
 
 

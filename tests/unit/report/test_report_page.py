@@ -177,7 +177,7 @@ def test_a_named_file_is_not_overwritten_without_force(make_run, monkeypatch, tm
     monkeypatch.chdir(tmp_path)
     (tmp_path / "page.html").write_text("mine", encoding="utf-8")
     assert lfwrap(["runs", "report", "-o", "page.html"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == "mine"
     assert lfwrap(["runs", "report", "-o", "page.html", "--force"]) == 0
 
