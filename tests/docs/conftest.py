@@ -29,6 +29,7 @@ def parse_words(words: list[str]) -> dict[str, Any]:
     """The parameters of a command line; raises as the command would."""
     context: click.Context = click.Context(app, info_name="lfwrap")
     command: click.Command = app
+    _, words, _ = app.make_parser(context).parse_args(list(words))  # lfwrap's own options stand first
     while isinstance(command, click.Group):
         name, found, words = command.resolve_command(context, words)
         assert found is not None

@@ -74,5 +74,5 @@ def test_what_the_engine_cant_load_ends_with_its_reason(tmp_path: Path) -> None:
 
 def test_an_unknown_template_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(ROWS), encoding="utf-8")
-    with pytest.raises(UsageError, match="none of this name"):
+    with pytest.raises(UsageError, match="no template of this name"):
         prepare(Request((str(tmp_path / "a.json"),), tmp_path / "out", "x", template="qwenn"))
