@@ -11,7 +11,7 @@ import click
 from lfwrap.cli.app import COMMANDS, app
 from lfwrap.data.formats.format_docs import render_formats
 from lfwrap.data.schema.rules import render_rules
-from lfwrap.engine.diagnose_docs import render_diagnoses
+from lfwrap.engine.faults import render_diagnoses
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 PAGE = REFERENCE / "cli.md"

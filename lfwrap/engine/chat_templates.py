@@ -110,10 +110,13 @@ def chat_template_names() -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=256)
 def chat_template(name: str) -> ChatTemplate:
-    """A template by its name; for an empty name the safe default.
+    r"""A template by its name; for an empty name the safe default.
 
     Raises:
         UsageError: the engine has no such template.
+
+    >>> chat_template("qwen").observation.value, chat_template("qwen").thought_words
+    ('join', ('<think>\n', '\n</think>\n\n'))
     """
     if not name:
         return ANY_TEMPLATE

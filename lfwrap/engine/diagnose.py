@@ -26,7 +26,7 @@ class Diagnosis:
         rule: the fault's name, stable, as in docs/reference/diagnoses.md.
         message: what happened.
         remedy: what to do.
-        evidence: the line of the log that says so.
+        evidence: the line of the log that says so; empty where none does.
     """
 
     rule: str
@@ -45,7 +45,7 @@ def _clean_lines(text: str) -> list[str]:
 
 
 def read_tail(path: Path, limit_bytes: int = _TAIL_BYTES) -> str:
-    """The end of a log; empty when there is none."""
+    """The end of a log file, at most so many bytes of it; empty when there is no such file."""
     try:
         with path.open("rb") as source:
             source.seek(max(0, source.seek(0, 2) - limit_bytes))
@@ -55,16 +55,25 @@ def read_tail(path: Path, limit_bytes: int = _TAIL_BYTES) -> str:
 
 
 def log_tail(texts: Iterable[str], count: int = _SHOWN_LINES) -> list[str]:
-    """The last lines of the first log that has any, progress bars and rank prefixes taken off."""
+    r"""The last lines of the first log that has any, progress bars and rank prefixes taken off.
+
+    >>> log_tail(["", "[rank0]: loading\n 50%|#####     |\n[rank0]: done\n"])
+    ['loading', 'done']
+    """
     return next((lines[-count:] for lines in map(_clean_lines, texts) if lines), [])
 
 
 def diagnose(texts: Sequence[str], exit_code: int) -> Diagnosis:
-    """What the logs say of a failed engine.
+    r"""What the logs say of a failed engine.
 
     Args:
         texts: the logs' ends, the most telling first (stderr, then stdout).
         exit_code: of the engine's first process, negative for a signal.
+
+    >>> diagnose(["step 3\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n"], 1).rule
+    'gpu-out-of-memory'
+    >>> diagnose(["ValueError: no such thing\n"], 1).message
+    'ValueError: no such thing'
     """
     lines = [line for text in texts for line in _clean_lines(text)]
     for fault in FAULTS:
@@ -81,7 +90,12 @@ def diagnose(texts: Sequence[str], exit_code: int) -> Diagnosis:
 
 
 def from_rule(rule: str, evidence: str) -> Diagnosis:
-    """The diagnosis of a rule that was told by something else than a log.
+    """The diagnosis of a rule whose fault was noticed by something else than a log.
+
+    Args:
+        rule: the fault's name.
+        evidence: what showed it.
+
 
     Raises:
         KeyError: there is no such rule.
@@ -93,5 +107,5 @@ def from_rule(rule: str, evidence: str) -> Diagnosis:
 def _last_error(lines: Sequence[str]) -> str:
     pattern = re.compile(r"^(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt)\b.*")
     errors = [line.strip() for line in lines if pattern.match(line.strip())]
-    telling = [line for line in errors if "CalledProcessError" not in line and "ChildFailedError" not in line]
-    return (telling or errors or [""])[-1]
+    first_causes = [line for line in errors if "CalledProcessError" not in line and "ChildFailedError" not in line]
+    return (first_causes or errors or [""])[-1]

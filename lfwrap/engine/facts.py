@@ -27,7 +27,7 @@ ROOTS = {
     "FinetuningArguments": "method",
     "GeneratingArguments": "generate",
 }
-# The engine gives a group's template only to the tuned models of the group: bases may be tuned with any.
+# The engine gives a group's template to the tuned models of the group alone: a base may be tuned with any.
 _TUNED_SUFFIXES = ("-Chat", "-Distill", "-Instruct", "-Thinking")
 
 
@@ -53,13 +53,17 @@ class KeyFact:
 
     @property
     def type(self) -> str:
-        """The types in words: ``int or null``."""
+        """The types in words.
+
+        >>> KeyFact("val_size", ("float", "null")).type
+        'float or null'
+        """
         return " or ".join(self.types)
 
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """All that lfwrap needs to know of one version of the engine.
+    """What one version of the engine takes: keys and chat templates.
 
     Attributes:
         version: the engine's version.
@@ -76,7 +80,11 @@ class EngineFacts:
     model_templates: Mapping[str, str]
 
     def template_for(self, model_name_or_path: str) -> str | None:
-        """The template of a model, by its hub path, or by the last part of a folder's path."""
+        """The template that the engine's map gives a model, by its hub path, or by the last part of a folder's path.
+
+        >>> load_engine_facts().template_for("/models/Qwen2.5-7B-Instruct/")
+        'qwen'
+        """
         exact = self.model_templates.get(model_name_or_path)
         if exact is not None:
             return exact
@@ -84,7 +92,7 @@ class EngineFacts:
         return next((template for path, template in self.model_templates.items() if _last_part(path) == name), None)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; `facts_from_json` reads them back."""
+        """Plain values for the shipped table; `facts_from_json` reads them back."""
         return asdict(self) | {"keys": {name: asdict(fact) for name, fact in self.keys.items()}}
 
 

@@ -1,4 +1,4 @@
-"""The table of known faults: which lines of a log tell of each, what it is, what to do."""
+"""The table of known faults: which lines of a log tell of each, what it is, what to do; and its reference page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A row of the table: which lines tell of the fault, what it is, what to do."""
+    """A row of the table.
+
+    Attributes:
+        rule: the fault's name, stable, in kebab case.
+        pattern: what a line of the log says when the fault has happened.
+        message: what has happened, a sentence.
+        remedy: what to do, a sentence or two.
+    """
 
     rule: str
     pattern: re.Pattern[str]
@@ -227,7 +234,7 @@ KILLED = "killed"
 CRASHED = "crashed"
 UNKNOWN = "unknown"
 
-# Told by something else than a line of the log: rule → (what happened, what to do).
+# Known by something else than a line of the log: rule → (what happened, what to do).
 OTHERS: dict[str, tuple[str, str]] = {
     STALLED: (
         "The training made no progress for too long and was stopped.",
@@ -249,3 +256,41 @@ OTHERS: dict[str, tuple[str, str]] = {
 
 CONSEQUENCES = frozenset({"lost-rank", "collective-timeout", "nccl"})
 """What a rank meets when another one has gone: never the cause while some rank tells of another error."""
+
+_HEAD = """\
+# Diagnoses
+
+Written by `just docs` from `lfwrap/engine/faults.py`.
+
+When the engine fails, lfwrap reads the errors that the training processes left
+(`attempts/N/ranks/R/error.json`, the earliest first) and the ends of all logs, looks for the lines of this
+table from the top down, and prints what it found with its remedy. The same stands in `attempts/N/exit.json`
+under `diagnosis`: `rule`, `message`, `remedy` and `evidence`, the line of the log. The exit code is 7.
+
+| rule | what happened | what to do |
+|---|---|---|
+"""
+_FOOT = """
+The order matters: a cause stands before what it brings about. A rank that ran out of memory makes the others
+time out in NCCL; the diagnosis is then out of memory. `lost-rank`, `collective-timeout` and `nccl` are named
+only where no rank tells of another error.
+
+lfwrap looks at the host as well: a full disk ends the logs before they can say so, and the kernel counts the
+processes that it killed for want of memory.
+
+After `gpu-out-of-memory` (on a CPU `cpu-out-of-memory`) during training lfwrap goes on by itself with a smaller
+micro-batch and the same effective batch: see [Train](../how-to/train.md).
+"""
+
+
+def render_diagnoses() -> str:
+    """The reference page of the table, in Markdown."""
+    rows = [(fault.rule, fault.message, fault.remedy) for fault in FAULTS]
+    rows += [(rule, message, remedy) for rule, (message, remedy) in OTHERS.items()]
+    lines = (f"| `{rule}` | {_cell(message)} | {_cell(remedy)} |" for rule, message, remedy in rows)
+    return _HEAD + "\n".join(lines) + "\n" + _FOOT
+
+
+def _cell(text: str) -> str:
+    r"""A text as a table's cell takes it: ``\|`` for a bar, which would end the cell."""
+    return text.replace("|", "\\|")

@@ -36,9 +36,9 @@ class Engine:
 
     Attributes:
         python: the interpreter it is installed for.
-        cli: its `llamafactory-cli`.
+        cli: its command `llamafactory-cli`.
         package: the folder of the package `llamafactory`.
-        version: as its metadata say.
+        version: the package's version, as its metadata say.
     """
 
     python: Path

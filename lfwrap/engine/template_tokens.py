@@ -19,7 +19,7 @@ _MARK_CHARACTERS_PER_TOKEN = 3
 
 @dataclass(frozen=True, slots=True)
 class TemplateTokens:
-    """Tokens that a template adds.
+    """Numbers of tokens that a template adds to the texts of a row.
 
     Attributes:
         row: to every row.
@@ -40,7 +40,13 @@ class TemplateTokens:
     answered: int
 
     def of_row(self, row: Mapping[str, Any]) -> int:
-        """Tokens that the template adds to one of ShareGPT's rows."""
+        """Tokens that the template adds to one of ShareGPT's rows.
+
+        >>> turns = {"human": 4, "gpt": 5}
+        >>> added = TemplateTokens(row=1, default_system=0, system=3, tools=9, tool=2, turns=turns, answered=0)
+        >>> added.of_row({"system": "Be brief.", "tools": "", "conversations": [{"from": "human"}, {"from": "gpt"}]})
+        13
+        """
         tools = row["tools"].count('"name"') if row["tools"] else 0
         added = self.row + sum(self.turns.get(turn["from"], 0) for turn in row["conversations"])
         if not row["system"]:

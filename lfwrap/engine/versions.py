@@ -56,7 +56,11 @@ def refused_versions(engine: Engine) -> list[str]:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """``5.6.0rc1+cu128`` → (5, 6, 0): enough to compare releases."""
+    """The numbers of a release, filled up to four with zeros: enough to compare releases.
+
+    >>> _numbers("5.6.0rc1+cu128")
+    (5, 6, 0, 0)
+    """
     release = re.match(r"\d+(?:\.\d+)*", version)
     parts = [int(part) for part in release.group().split(".")] if release else []
     return tuple(parts + [0] * (4 - len(parts)))
