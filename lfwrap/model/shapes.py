@@ -1,4 +1,4 @@
-"""What is known of a model without loading it: shapes, parameter counts, template."""
+"""The shapes and parameter counts of a model, known without loading it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ class LinearShape:
         in_features: width of its input.
         out_features: width of its output.
         bias: whether it has a bias vector.
+
+    Example:
+        >>> LinearShape("k_proj", 3584, 512, bias=True).parameters == 3584 * 512 + 512
+        True
     """
 
     name: str
@@ -36,12 +40,12 @@ class LinearShape:
 
     @property
     def weights(self) -> int:
-        """Elements of the weight matrix."""
+        """Numbers in the weight matrix: inputs × outputs."""
         return self.in_features * self.out_features
 
     @property
     def parameters(self) -> int:
-        """Elements of weight and bias."""
+        """Numbers in the weight matrix and the bias."""
         return self.weights + (self.out_features if self.bias else 0)
 
 
@@ -50,7 +54,7 @@ class ModelFacts:
     """The shapes of a decoder-only language model.
 
     Attributes:
-        name: catalogue name, hub id or folder, as asked for.
+        name: catalogue name, hub id or folder, as it was looked up.
         architecture: transformers' ``model_type`` (``qwen2``, ``llama``, ``gemma2``, ``qwen3_moe``, …).
         hidden_size: width of the residual stream.
         num_layers: decoder layers.
@@ -107,22 +111,22 @@ class ModelFacts:
 
     @property
     def q_size(self) -> int:
-        """Width of all query heads."""
+        """Width of all query heads together."""
         return self.num_heads * self.head_dim
 
     @property
     def kv_size(self) -> int:
-        """Width of all key (or value) heads."""
+        """Width of all key heads (or all value heads) together."""
         return self.num_kv_heads * self.head_dim
 
     @property
     def is_moe(self) -> bool:
-        """Whether it is a mixture of experts."""
+        """Whether the model is a mixture of experts."""
         return self.num_experts > 0
 
     @property
     def linears(self) -> tuple[LinearShape, ...]:
-        """The linear layers of one decoder layer that an adapter can stand on.
+        """The linear layers of one decoder layer that can have an adapter.
 
         Experts are not among them: transformers 5 holds each layer's experts as one three-dimensional parameter,
         which neither PEFT's LoRA by module name nor bitsandbytes touches.
@@ -130,7 +134,7 @@ class ModelFacts:
         return _linears(self)
 
     def attention_linears(self) -> tuple[LinearShape, ...]:
-        """Those of the attention block."""
+        """The linear layers of the attention block: queries, keys, values and output."""
         hidden, out = self.hidden_size, LinearShape("o_proj", self.q_size, self.hidden_size, self.output_bias)
         if self.fused_projections:
             return (LinearShape("qkv_proj", hidden, self.q_size + 2 * self.kv_size, self.attention_bias), out)
@@ -142,7 +146,7 @@ class ModelFacts:
         )
 
     def mlp_linears(self, width: int) -> tuple[LinearShape, ...]:
-        """Those of an MLP of the given width: the layer's own, an expert's or the shared expert's."""
+        """The linear layers of an MLP of the given width: the layer's own, an expert's or the shared expert's."""
         hidden = self.hidden_size
         if self.fused_projections:
             return (LinearShape("gate_up_proj", hidden, 2 * width), LinearShape("down_proj", width, hidden))
@@ -154,17 +158,17 @@ class ModelFacts:
 
     @property
     def linear_weights(self) -> int:
-        """Elements of all weight matrices that quantisation reaches (`linears` in every layer)."""
+        """Numbers in all weight matrices that quantisation reaches (`linears` in every layer)."""
         return self.num_layers * sum(linear.weights for linear in self.linears)
 
     @property
     def embedding_parameters(self) -> int:
-        """Elements of the embedding; the output layer has as many where it is not tied."""
+        """Numbers in the embedding: vocabulary × hidden size. An untied output layer has as many."""
         return self.vocab_size * self.hidden_size
 
     @property
     def expert_parameters(self) -> int:
-        """Elements of all experts of all layers."""
+        """Numbers in all experts of all layers."""
         mlp = self.mlp_linears(self.intermediate_size)
         one = sum(linear.weights + (linear.out_features if self._expert_bias else 0) for linear in mlp)
         return self.num_layers * self.num_experts * one
@@ -175,7 +179,7 @@ class ModelFacts:
 
     @property
     def layer_parameters(self) -> int:
-        """Elements of one decoder layer, its experts included."""
+        """Numbers in one decoder layer, its experts included."""
         total = sum(linear.parameters for linear in self.linears) + self.norms_per_layer * self.hidden_size
         total += 2 * self.head_dim if self.qk_norm else 0
         if self.is_moe:
@@ -188,31 +192,31 @@ class ModelFacts:
 
     @property
     def text_parameters(self) -> int:
-        """Elements of the language model: embedding, layers, last norm, output layer."""
+        """Numbers in the language model: embedding, layers, last norm, output layer."""
         embeddings = self.embedding_parameters * (1 if self.tied_embeddings else 2)
         return embeddings + self.num_layers * self.layer_parameters + self.hidden_size
 
     @property
     def parameters(self) -> int:
-        """All elements, as the publisher counts them."""
+        """All numbers of the model, as the publisher counts them."""
         return self.text_parameters + self.extra_parameters
 
     @property
     def active_parameters(self) -> int:
-        """Elements that one token passes through (all of them in a dense model)."""
+        """Numbers that one token is computed with: all of a dense model, and of a mixture only the experts in use."""
         if not self.is_moe:
             return self.text_parameters
         idle = self.expert_parameters * (self.num_experts - self.experts_per_token) // self.num_experts
         return self.text_parameters - idle
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
+        """The values that ``--json`` prints."""
         return {**asdict(self), "parameters": self.parameters, "active_parameters": self.active_parameters}
 
 
 @functools.lru_cache(maxsize=64)
 def _linears(model: ModelFacts) -> tuple[LinearShape, ...]:
-    """`ModelFacts.linears`: a plan asks thousands of times."""
+    """`ModelFacts.linears`, cached: a plan asks for it thousands of times."""
     return (*model.attention_linears(), *(() if model.is_moe else model.mlp_linears(model.intermediate_size)))
 
 
@@ -222,19 +226,28 @@ def _catalog() -> Mapping[str, Mapping[str, Any]]:
 
 
 def catalog_models() -> tuple[str, ...]:
-    """The names of the models that ship in the catalogue."""
+    """The names of the models in the catalogue that ships with lfwrap."""
     return tuple(_catalog())
 
 
 def published_parameters(name: str) -> int:
-    """The parameter count that the publisher states for a catalogue model (from its safetensors index)."""
+    """The number of parameters that the publisher states for a model of the catalogue, from its safetensors index.
+
+    Example:
+        >>> published_parameters("qwen2.5-7b")
+        7615616512
+    """
     return int(_catalog()[name]["published_parameters"])
 
 
 def catalog_model(name: str) -> ModelFacts | None:
-    """The catalogue's facts for a hub id, a folder name or a catalogue name; None when it is not there.
+    """The catalogue's facts for a hub id, a folder name or a catalogue name; None when it has no such model.
 
     Suffixes that change no shape are ignored (``-Instruct``, ``-it``, ``-bnb-4bit``, a date).
+
+    Example:
+        >>> catalog_model("Qwen/Qwen2.5-7B-Instruct").hidden_size
+        3584
     """
     stem = re.sub(r"[\s_]+", "-", name.rstrip("/").rsplit("/", 1)[-1].lower())
     stem = stem.removeprefix("meta-")

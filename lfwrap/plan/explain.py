@@ -207,8 +207,8 @@ def no_fit_error(request: PlanRequest, candidates: Sequence[Candidate]) -> PlanE
         >>> from lfwrap.hardware.profile import catalog_machine
         >>> from lfwrap.plan.sample import sample_request
         >>> request = sample_request(hardware=catalog_machine("t4"))
-        >>> str(no_fit_error(request, find_candidates(request)))[:31]
-        'qwen2.5-7b does not fit t4: the'
+        >>> str(no_fit_error(request, find_candidates(request))).split(":")[0]
+        'qwen2.5-7b does not fit t4'
     """
     smallest = min(candidates, key=lambda candidate: candidate.memory.device_bytes)
     suggestions = [text for _, text in zip(range(_MAX_SUGGESTIONS), suggest_plans(request), strict=False)]

@@ -1,4 +1,4 @@
-"""A new recipe, commented, from the few things that differ between recipes."""
+"""A new recipe with comments, made from the few values that differ between recipes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _LEARNING_RATES = {"lora": 1e-4, "qlora": 2e-4, "qlora8": 2e-4, "full": 1e-5}
 
 @dataclass(frozen=True, slots=True)
 class NewRecipe:
-    """What a new recipe is made of.
+    """The values of a new recipe.
 
     Attributes:
         method: one of `METHODS`.
-        model: hub id or folder.
-        dataset: the registered name.
-        dataset_dir: the folder that registers it; None where lfwrap shall look for it.
-        hardware: the machine it is for; None leaves it out.
-        rank: the adapter's rank.
-        cutoff_len: tokens of a row.
-        effective_batch_size: rows an update sees.
-        file: the name that its comments use.
+        model: hub id or folder of the model.
+        dataset: the name under which the data set is registered.
+        dataset_dir: the folder that registers it; None where lfwrap looks for it.
+        hardware: the machine that it is for; None leaves it out.
+        rank: rank of the adapter.
+        cutoff_len: tokens at which rows are cut.
+        effective_batch_size: rows of one update.
+        file: the file name in its comments.
     """
 
     method: str

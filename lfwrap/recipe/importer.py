@@ -1,4 +1,4 @@
-"""PEFT- and TRL-style JSON configurations as recipes, with what could not be carried over."""
+"""Conversion of JSON configurations in the style of PEFT and TRL into recipes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lfwrap.recipe.intent import BLOCK, FIELDS, parse_intent
 from lfwrap.recipe.keys import has_type
 from lfwrap.yaml_files import dump_yaml, parse_scalar
 
-# Other names for the engine's keys.
+# Names that other tools have for the engine's keys.
 _NAMES: dict[str, str] = {
     **dict.fromkeys(
         ("model_name", "model_id", "model", "base_model", "base_model_name_or_path", "pretrained_model_name_or_path"),
@@ -57,7 +57,7 @@ _INTENTS: dict[str, str] = {
 _EPOCH_PART = "checkpoint_every_epoch_frac"
 _ATTENTION = {"flash_attention_2": "fa2", "flash_attention_3": "fa3", "sdpa": "sdpa", "eager": "disabled"}
 _DATA_KEYS = ("data_path", "dataset_path", "dataset_name", "train_file", "train_data", "data_file", "dataset")
-# Keys that say what holds anyway, or what lfwrap decides.
+# Keys that state a default, or something that lfwrap decides.
 _SILENT = {
     "task_type",
     "peft_type",
@@ -77,13 +77,13 @@ _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 @dataclass
 class Imported:
-    """What became of a configuration.
+    """The recipe that a configuration was converted into.
 
     Attributes:
         values: the recipe's keys.
-        intent: those of its ``lfwrap:`` block.
-        unmapped: key → why it was not carried over.
-        notes: what the person has to do or to know.
+        intent: the keys of its ``lfwrap:`` block.
+        unmapped: key → the reason why it was not converted.
+        notes: sentences that the person should know.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -93,10 +93,10 @@ class Imported:
 
 
 def load_config(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a configuration, which is a JSON object.
 
     Raises:
-        RecipeError: missing, unreadable, or no JSON object.
+        RecipeError: the file is missing, can't be read, or is not a JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -104,14 +104,14 @@ def load_config(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: can't be read: {error}", hint="Name a JSON file.") from error
     except json.JSONDecodeError as error:
         place = f"{path}:{error.lineno}:{error.colno}"
-        raise RecipeError(f"{place}  no valid JSON: {error.msg}", hint="Correct it there.") from error
+        raise RecipeError(f"{place}  not valid JSON: {error.msg}", hint="Correct it there.") from error
     if not isinstance(value, dict):
         raise RecipeError(f"{path}: expected a JSON object, found {type(value).__name__}.", hint="Name another file.")
     return value
 
 
 def import_config(config: Mapping[str, Any], facts: EngineFacts) -> Imported:
-    """Map a configuration; nested groups (``lora``, ``training`` …) count as if their keys stood at the top."""
+    """Convert a configuration; keys in nested groups (``lora``, ``training``) count as if they were at the top."""
     imported = Imported({"stage": "sft", "do_train": True, "finetuning_type": "full"})
     for key, value in _flatten(config):
         if value in _EMPTY or key in _SILENT:
@@ -130,7 +130,7 @@ def import_config(config: Mapping[str, Any], facts: EngineFacts) -> Imported:
 
 
 def recipe_text(imported: Imported, source: str) -> str:
-    """The recipe as YAML, with what is left to do in its header."""
+    """The recipe as YAML, with the notes and the keys that were not converted in its header."""
     lines = [f"# Imported from {source}"]
     lines += [f"# {note}" for note in imported.notes]
     lines += [f"# not carried over: {key}: {why}" for key, why in imported.unmapped.items()]
@@ -138,7 +138,7 @@ def recipe_text(imported: Imported, source: str) -> str:
 
 
 def _flatten(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Keys and values; a mapping that is no known key is a group."""
+    """All keys with their values; a mapping under an unknown key is a group."""
     flat: list[tuple[str, Any]] = []
     for key, value in config.items():
         if isinstance(value, Mapping) and key not in {
@@ -177,7 +177,7 @@ def _import_intent(imported: Imported, key: str, value: Any) -> None:
 
 
 def _fit(value: Any, fact: KeyFact) -> Any:
-    """The value in a type that the key takes: numbers may stand as text, lists as text with commas; None if neither."""
+    """The value in a type that the key takes, parsed from text or joined with commas; None if it does not fit."""
     if has_type(value, fact.types):
         return value
     if isinstance(value, str):
@@ -281,7 +281,7 @@ _HANDLERS: dict[str, Callable[[Imported, Any], None]] = {
 
 
 def _complete(imported: Imported, facts: EngineFacts) -> None:
-    """What follows from the rest: the method, the template, the effective batch."""
+    """Add the keys that follow from others: the method, the template, the effective batch."""
     values = imported.values
     if "lora_rank" in values or values.get("quantization_bit"):
         values["finetuning_type"] = "lora"

@@ -1,4 +1,4 @@
-"""The Jinja2 templates in ``templates/``."""
+"""Rendering of the Jinja2 templates in ``templates/``."""
 
 from __future__ import annotations
 
@@ -26,5 +26,9 @@ def _environment() -> Environment:
 
 
 def render_template(name: str, **values: Any) -> str:
-    """Render one of the bundled templates; a name that a template misses is a bug and raises."""
+    """Render one of the bundled templates.
+
+    Raises:
+        UndefinedError: the template uses a name that is not among ``values``, which is a bug.
+    """
     return _environment().get_template(name).render(**values)

@@ -1,4 +1,4 @@
-"""Check each key of a recipe by itself: known, of the right type, one of the choices."""
+"""Checks of each key of a recipe by itself: whether it is known, of the right type, and one of the choices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lfwrap.yaml_files import dump_yaml
 _NUMBER = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$")
 _YES_NO = {"yes": True, "on": True, "true": True, "y": True, "no": False, "off": False, "false": False, "n": False}
 
-# Keys that older versions of the engine or its peers took, and what says the same today.
+# Keys of older versions of the engine and of similar tools, and the keys that have replaced them.
 RENAMED = {
     "evaluation_strategy": "eval_strategy",
     "max_seq_length": "cutoff_len",
@@ -42,7 +42,7 @@ RENAMED = {
 
 
 def place(recipe: Recipe, *path: str, of_value: bool = False) -> dict[str, Any]:
-    """Where a key (or its value) stands, as keyword arguments of a Finding; the command line has no lines."""
+    """The place of a key (or its value) as keyword arguments of a Finding; the command line has no line numbers."""
     if recipe.sources.get(path[0]) is Source.COMMAND_LINE or ".".join(path) in recipe.overrides:
         return {"file": "command line"}
     if recipe.sources.get(path[0]) is Source.MODEL_PATH:
@@ -55,7 +55,7 @@ def place(recipe: Recipe, *path: str, of_value: bool = False) -> dict[str, Any]:
 
 
 def check_intent(recipe: Recipe) -> Iterator[Finding]:
-    """What is wrong in the ``lfwrap:`` block."""
+    """Findings about the ``lfwrap:`` block of a recipe."""
     for problem in recipe.intent_problems:
         path = (BLOCK,) if problem.key is None else (BLOCK, problem.key)
         where = place(recipe, *path, of_value=problem.rule != "unknown-key")
@@ -63,7 +63,7 @@ def check_intent(recipe: Recipe) -> Iterator[Finding]:
 
 
 def check_keys(recipe: Recipe, facts: EngineFacts) -> Iterator[Finding]:
-    """Unknown keys, wrong types and values out of the choices."""
+    """Findings about unknown keys, wrong types, and values that are not among the choices."""
     for key, value in recipe.engine_values.items():
         fact = facts.keys.get(key)
         if fact is None:
@@ -95,7 +95,9 @@ def _wrong_value(recipe: Recipe, fact: KeyFact, value: Any) -> Finding | None:
         message = f"{fact.name}: {_describe(value)}, expected {fact.type}."
         return Finding("wrong-type", message, hint=_type_hint(fact, value), **where)
     if isinstance(value, float) and not math.isfinite(value):
-        return Finding("wrong-type", f"{fact.name}: {value} is no usable number.", hint="Write a finite one.", **where)
+        return Finding(
+            "wrong-type", f"{fact.name}: {value} is not a finite number.", hint="Write a finite number.", **where
+        )
     if fact.choices and isinstance(value, str) and value not in fact.choices:
         choices = [str(choice) for choice in fact.choices]
         hint = did_you_mean(value, choices, otherwise=f"It takes {', '.join(choices)}.")
@@ -104,7 +106,12 @@ def _wrong_value(recipe: Recipe, fact: KeyFact, value: Any) -> Finding | None:
 
 
 def has_type(value: Any, types: tuple[str, ...]) -> bool:
-    """Whether a YAML value fits; a whole number fits float, a truth value fits bool alone."""
+    """Whether a YAML value has one of the types; a whole number is also a float, a truth value is only a bool.
+
+    Example:
+        >>> has_type(1, ("float",)), has_type(True, ("int",))
+        (True, False)
+    """
     if isinstance(value, bool):
         return "bool" in types
     if isinstance(value, int):
@@ -113,7 +120,12 @@ def has_type(value: Any, types: tuple[str, ...]) -> bool:
 
 
 def show(value: Any) -> str:
-    """A value as it stands in YAML, on one line."""
+    """A value as YAML writes it, on one line.
+
+    Example:
+        >>> show(True), show("no"), show(1e-4), show([1, 2])
+        ('true', '"no"', '0.0001', '[1, 2]')
+    """
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False, default=str)
     return dump_yaml({"v": value}).removeprefix("v:").strip()
@@ -126,7 +138,7 @@ def _describe(value: Any) -> str:
 
 
 def _type_hint(fact: KeyFact, value: Any) -> str:
-    """How to write what was most likely meant."""
+    """The hint how to write what was most likely meant."""
     if isinstance(value, str) and {"int", "float"} & set(fact.types) and _NUMBER.match(value.strip()):
         number = float(value)
         whole = "float" not in fact.types and number.is_integer()

@@ -12,13 +12,13 @@ from lfwrap.recipe.recipe import Recipe, load_recipe
 
 @dataclass(frozen=True, slots=True)
 class LibraryEntry:
-    """One bundled recipe.
+    """One recipe that ships with lfwrap.
 
     Attributes:
-        name: its name as every command takes it (``recipes/paper.yaml``).
-        path: where it is.
+        name: its name, as every command takes it (``recipes/paper.yaml``).
+        path: the path of its file.
         title: the first line of its header.
-        recipe: the recipe, as it stands.
+        recipe: the recipe, unchanged.
     """
 
     name: str
@@ -28,13 +28,13 @@ class LibraryEntry:
 
 
 def bundled_recipes() -> Iterator[LibraryEntry]:
-    """All bundled recipes, by name."""
+    """All recipes that ship with lfwrap, in the order of their names."""
     for path in sorted(bundled_path("recipes").glob("*.yaml")):
         yield LibraryEntry(f"recipes/{path.name}", path, _title(path), load_recipe(path, environ={}))
 
 
 def _title(path: Path) -> str:
-    """The first comment line that says something; the line for editors does not."""
+    """The first comment line with text, except the line that names the schema for editors."""
     for line in path.read_text(encoding="utf-8").splitlines():
         text = line.removeprefix("#").strip()
         if line.startswith("#") and text and not text.startswith("yaml-language-server"):

@@ -1,4 +1,4 @@
-"""A JSON Schema of recipes for editors: names, types, choices and help of every key."""
+"""The JSON Schema of recipes for editors: names, types, choices and help of every key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _JSON_TYPES = {
 
 
 def recipe_schema(facts: EngineFacts) -> dict[str, Any]:
-    """The schema (draft 2020-12) of a recipe for one version of the engine."""
+    """The JSON Schema (draft 2020-12) of recipes for one version of the engine."""
     properties = {name: _engine_property(fact) for name, fact in facts.keys.items()}
     properties["template"]["anyOf"] = [{"enum": list(facts.templates)}, {"type": "null"}]
     del properties["template"]["type"]

@@ -183,7 +183,7 @@ def _growing_gradients(model: ModelFacts, settings: TrainSettings, kept_bytes: i
     layers = _layer_gradients(model, settings)
     one = layers // model.num_layers
     size = head + max(one, layers + kept_bytes // model.num_layers - kept_bytes)
-    formula = f"{settings.trainable_bytes} bytes a trainable number, while kept activations are released"
+    formula = f"{settings.trainable_bytes} bytes a trainable number, as kept activations go"
     return MemoryTerm("gradients", size, formula, "autograd")
 
 

@@ -1,1 +1,1 @@
-"""What a recipe points at: its data sets and the lengths of their rows."""
+"""The inputs that a recipe names: its files, its data sets and the lengths of their rows."""

@@ -1,4 +1,4 @@
-"""Find the folder whose dataset_info.json registers a recipe's data sets."""
+"""The folder whose dataset_info.json registers a recipe's data sets."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lfwrap.recipe.rules.data import is_path
 from lfwrap.suggest import did_you_mean
 
 REGISTRY = "dataset_info.json"
-# Places that are no folder: the engine loads from a hub.
+# Values of dataset_dir that are not a folder: the engine loads from a hub.
 _REMOTE = ("ONLINE", "REMOTE:")
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetDir:
-    """Where the data sets are.
+    """The folder of a recipe's data sets, and how it was found.
 
     Attributes:
         path: the folder, absolute; None when the engine loads from a hub, or when nothing was found.
         reason: how it was found, a sentence.
-        findings: data sets that are registered nowhere, or a registry that can't be read.
+        findings: problems: a data set that is not registered, or a registry that can't be read.
     """
 
     path: str | None
@@ -60,7 +60,7 @@ def find_dataset_dir(recipe: Recipe, cwd: Path) -> DatasetDir:
 
 
 def _checked(recipe: Recipe, folder: Path, reason: str) -> DatasetDir:
-    """The folder that was asked for, with what it lacks."""
+    """The folder that the recipe names, with findings about it."""
     if not (folder / REGISTRY).is_file():
         finding = Finding(
             "dataset-dir",
@@ -86,7 +86,7 @@ def _unregistered(recipe: Recipe, folders: list[Path]) -> Iterator[Finding]:
 
 
 def _registered(folder: Path) -> list[str]:
-    """The names a folder registers; none when its registry is missing or unreadable."""
+    """The names that a folder registers; none when its registry is missing or unreadable."""
     try:
         registry = json.loads((folder / REGISTRY).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -14,12 +14,12 @@ from lfwrap.recipe.recipe import split_names
 
 
 def hash_inputs(values: Mapping[str, Any], cwd: Path, others: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """What of a run's ``inputs.json`` are files: what → path, size in bytes, SHA-256 (of weights, that of samples).
+    """The files in a run's ``inputs.json``: what it is → path, size in bytes, SHA-256 (of weights: of samples of them).
 
     Args:
         values: the engine's values as rendered; they name the data sets and the model.
         cwd: the folder that relative paths count from.
-        others: further files by what they are, such as the recipe.
+        others: further files, such as the recipe: what it is → path.
     """
     files = dict(others)
     dataset_dir = cwd / Path(str(values.get("dataset_dir") or "data")).expanduser()
@@ -33,7 +33,7 @@ def hash_inputs(values: Mapping[str, Any], cwd: Path, others: Mapping[str, Path]
 
 
 def _describe_models(values: Mapping[str, Any], cwd: Path) -> dict[str, dict[str, Any]]:
-    """The base model's files and those of adapters that the training goes on from."""
+    """The files of the base model, and of adapters from which the training continues."""
     found: dict[str, dict[str, Any]] = {}
     name, revision = str(values.get(MODEL_KEY) or ""), values.get("model_revision")
     model = model_folder(name, cwd, str(revision) if revision else None) if name else None
@@ -47,7 +47,7 @@ def _describe_models(values: Mapping[str, Any], cwd: Path) -> dict[str, dict[str
 
 
 def _load_registry(registry: Path) -> dict[str, dict[str, Any]]:
-    """The entries that are objects; none where the file can't be read: what is wrong in it is preflight's to say."""
+    """The entries that are objects; none where the file can't be read, which the checks before a run report."""
     try:
         entries = orjson.loads(registry.read_bytes())
     except (OSError, ValueError):
@@ -70,14 +70,14 @@ def _dataset_files(registry: Path, names: tuple[str, ...]) -> list[tuple[str, Pa
 
 
 def dataset_entries(values: Mapping[str, Any], cwd: Path) -> dict[str, Any]:
-    """How the run's data sets are registered: name → the entry of ``dataset_info.json``."""
+    """The registrations of the run's data sets: name → entry of ``dataset_info.json``."""
     entries = _load_registry(cwd / Path(str(values.get("dataset_dir") or "data")).expanduser() / "dataset_info.json")
     names = split_names(values.get("dataset")) + split_names(values.get("eval_dataset"))
     return {name: entries[name] for name in names if name in entries}
 
 
 def changed_inputs(before: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What differs between ``inputs.json`` and the files as they are now, one sentence each."""
+    """The differences between ``inputs.json`` and the files as they are now, one sentence for each file."""
     changed = []
     for what, entry in before.items():
         path = Path(entry["path"])

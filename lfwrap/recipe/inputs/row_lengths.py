@@ -1,4 +1,4 @@
-"""How many tokens the rows of a recipe's data sets have, counted with the model's own tokenizer where it is at hand."""
+"""The lengths in tokens of the rows of a recipe's data sets, counted with the model's tokenizer where it is here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TOKENIZER = "tokenizer.json"
 _MOST_CHARACTERS = 100_000_000
 _CHUNK_ROWS = 2048
 _WHOLE_FILE_BYTES = 1 << 28
-# Characters of a token, where no tokenizer is at hand: what texts have, and what the longest row may have.
+# Characters of a token, assumed where there is no tokenizer: in usual texts, and in the longest row.
 _ASCII_USUAL, _ASCII_DENSE, _OTHER_USUAL, _OTHER_DENSE = 4.2, 2.5, 1.5, 0.8
 _FRAME_GUESS_TOKENS, _TURN_GUESS_TOKENS = 24, 5
 
@@ -34,15 +34,15 @@ _FRAME_GUESS_TOKENS, _TURN_GUESS_TOKENS = 24, 5
 def measure_rows(
     recipe: Recipe, dataset_dir: Path | None, template: str, environ: Mapping[str, str] = os.environ
 ) -> RowLengths | None:
-    """Lengths of the rows that the recipe trains on, not yet cut; None where the data can't be read here.
+    """The lengths of the rows that the recipe trains on, not yet cut; None where the data can't be read here.
 
     They are counted once and kept in the cache folder, under a hash of the data's content.
 
     Args:
         recipe: the recipe.
-        dataset_dir: where its data sets are registered.
+        dataset_dir: the folder that registers its data sets.
         template: the chat template, whose own tokens count, too.
-        environ: where the cache folder is named.
+        environ: environment variables, which may name the cache folder.
     """
     names = split_names(recipe.engine_values.get("dataset"))
     if dataset_dir is None or not names or recipe.engine_values.get("streaming"):
@@ -57,7 +57,7 @@ def measure_rows(
 
 
 def _join(counted: list[dict[str, Any]], recipe: Recipe) -> RowLengths | None:
-    """All sets as one, less what is kept for evaluation."""
+    """The lengths of all data sets together, without the rows that are kept for evaluation."""
     lengths: list[int] = []
     count = 0
     most = recipe.engine_values.get("max_samples")
@@ -89,14 +89,14 @@ def _trained_rows(count: int, val_size: Any) -> int:
 
 
 def _find_tokenizer(model: str | None) -> Path | None:
-    """The tokenizer.json of a local model, or of one in the hub cache."""
+    """The tokenizer.json of a local model, or of a model in the hub's cache."""
     config = find_config(model) if model else None
     path = config.parent / _TOKENIZER if config else None
     return path if path is not None and path.is_file() else None
 
 
 def _count_set(dataset: Dataset, tokenizer: Path | None, template: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Lengths of one set, from the cache or counted now."""
+    """The lengths of one data set, from the cache or counted now."""
     place = row_lengths_dir(environ) / f"{_content_key(dataset, tokenizer, template)}.json"
     try:
         found: dict[str, Any] = orjson.loads(place.read_bytes())
@@ -140,7 +140,7 @@ def _count_now(dataset: Dataset, tokenizer: Path | None, template: str) -> dict[
 
 
 def _found(lengths: list[int], rows: int, *, is_whole: bool, longest: int | None = None) -> dict[str, Any]:
-    """What is kept of a set; a longest length is given where the lengths are estimates."""
+    """The values that the cache keeps of a data set; ``longest`` is set where the lengths are estimates."""
     return {
         "lengths": lengths,
         "rows": rows,
@@ -151,7 +151,7 @@ def _found(lengths: list[int], rows: int, *, is_whole: bool, longest: int | None
 
 
 def _estimated(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Usual lengths by characters, and a generous longest one."""
+    """Lengths estimated from characters: usual ones, and a generous longest one."""
     usual, longest = [], 0
     for row in rows:
         ascii_count, others = _row_characters(row)
@@ -162,7 +162,7 @@ def _estimated(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _row_characters(row: Mapping[str, Any]) -> tuple[int, int]:
-    """ASCII characters of a row's texts, and others."""
+    """The numbers of ASCII characters and of other characters in a row's texts."""
     texts = [row["system"], row["tools"], *(turn["value"] for turn in row["conversations"])]
     total = sum(map(len, texts))
     encoded = sum(len(text.encode("ascii", "ignore")) for text in texts)

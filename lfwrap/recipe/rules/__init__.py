@@ -1,1 +1,1 @@
-"""Rules across keys: what the engine refuses after seconds, or takes silently and then does something else."""
+"""Rules about several keys: what the engine refuses only after it has started, or accepts and then ignores."""

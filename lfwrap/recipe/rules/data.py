@@ -13,20 +13,25 @@ _DATA_SUFFIXES = {".json", ".jsonl", ".csv", ".tsv", ".parquet", ".txt", ".xlsx"
 
 
 def is_path(name: str) -> bool:
-    """Whether a data set's name looks like a file or a folder."""
+    """Whether the name of a data set looks like a file or a folder.
+
+    Example:
+        >>> is_path("data/law.csv"), is_path("law_zh")
+        (True, False)
+    """
     path = name.replace("\\", "/")
     return "/" in path or PurePosixPath(path).suffix.lower() in _DATA_SUFFIXES
 
 
 def dataset_missing(view: View) -> Iterator[Finding]:
-    """Training needs rows."""
+    """Training needs a data set with rows."""
     if view.trains and not split_names(view.get("dataset")):
         hint = "Write `dataset: NAME`; `lfwrap prepare-data FILE --out DIR --name NAME` makes one."
         yield view.error("dataset-missing", "dataset", "dataset: none is named.", hint)
 
 
 def dataset_is_path(view: View) -> Iterator[Finding]:
-    """LF#5341: the key takes registered names, not files."""
+    """The key takes the names of registered data sets, not files (LLaMA-Factory issue 5341)."""
     online = view.text("dataset_dir") == "ONLINE"
     for key in ("dataset", "eval_dataset"):
         for name in split_names(view.get(key)):
@@ -37,7 +42,7 @@ def dataset_is_path(view: View) -> Iterator[Finding]:
 
 
 def splits(view: View) -> Iterator[Finding]:
-    """A validation split and a set of its own exclude each other."""
+    """A validation split and an evaluation data set exclude each other."""
     if view.number("val_size") > 0 and view.on("eval_dataset"):
         message = "val_size: not together with eval_dataset."
         yield view.error("two-evaluation-sets", "val_size", message, "Keep one of them.")
@@ -48,7 +53,7 @@ def splits(view: View) -> Iterator[Finding]:
 
 
 def mixture(view: View) -> Iterator[Finding]:
-    """One probability for each data set, and they are numbers."""
+    """Each data set needs one probability, which is a number."""
     raw, names = view.get("interleave_probs"), split_names(view.get("dataset"))
     parts = raw.split(",") if isinstance(raw, str) else raw if isinstance(raw, list) else []
     if not parts or not names:
@@ -85,7 +90,7 @@ def packing(view: View) -> Iterator[Finding]:
 
 
 def streaming(view: View) -> Iterator[Finding]:
-    """A stream has no length."""
+    """A stream of rows has no known length."""
     if not view.on("streaming"):
         return
     if view.number("max_steps", -1) <= 0:
@@ -99,7 +104,7 @@ def streaming(view: View) -> Iterator[Finding]:
 
 
 def masks(view: View) -> Iterator[Finding]:
-    """Two ways to choose what is learnt."""
+    """Two contradicting ways to choose which tokens are learnt."""
     if view.on("mask_history") and view.on("train_on_prompt"):
         message = "mask_history: not together with train_on_prompt."
         yield view.error("masks-conflict", "mask_history", message, "Keep one of them.")

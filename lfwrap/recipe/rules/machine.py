@@ -1,4 +1,4 @@
-"""Rules about the machine; a recipe with an ``lfwrap:`` block is adapted where it can be."""
+"""Rules about the machine; a recipe with an ``lfwrap:`` block is adapted to it where possible."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def unknown_hardware(view: View) -> Iterator[Finding]:
     try:
         load_hardware(str(name))
     except LfwrapError as error:
-        message = f"lfwrap.hardware: {name!r} is no known machine."
+        message = f"lfwrap.hardware: {name!r} is not a known machine."
         yield view.error("unknown-hardware", "lfwrap.hardware", message, error.hint)
     except (ValueError, OSError):
         hint = "`lfwrap hardware list` names all."
-        yield view.error("unknown-hardware", "lfwrap.hardware", f"lfwrap.hardware: {name!r} is no name.", hint)
+        yield view.error("unknown-hardware", "lfwrap.hardware", f"lfwrap.hardware: {name!r} is not a name.", hint)
 
 
 def bf16_hardware(view: View) -> Iterator[Finding]:
-    """16-bit types need hardware for them."""
+    """16-bit types need hardware that computes in them."""
     hardware = view.hardware
     if hardware is None or view.recipe.has_intent:
         return
@@ -46,7 +46,7 @@ def bf16_hardware(view: View) -> Iterator[Finding]:
 
 
 def quantization_hardware(view: View) -> Iterator[Finding]:
-    """Where quantised layers run, and where they are worth it."""
+    """Quantised layers need hardware that runs them, and pays off on a GPU only."""
     if view.hardware is None or not view.on("quantization_bit"):
         return
     if view.hardware.kind is DeviceKind.MPS:

@@ -21,7 +21,7 @@ def quantized_method(view: View) -> Iterator[Finding]:
 
 
 def quantization_bits(view: View) -> Iterator[Finding]:
-    """Each library takes its own widths."""
+    """Each quantisation library takes only some widths."""
     method, bits = view.text("quantization_method"), view.get("quantization_bit")
     allowed = _BITS.get(method)
     if bits is not None and allowed and bits not in allowed:
@@ -39,7 +39,7 @@ def quantized_zero3(view: View) -> Iterator[Finding]:
 
 
 def quantized_adapters(view: View) -> Iterator[Finding]:
-    """What does not go together with a quantised base."""
+    """Keys that can't be combined with a quantised base model."""
     if not view.on("quantization_bit"):
         return
     for key in ("pissa_init", "resize_vocab"):
@@ -57,7 +57,7 @@ def quantized_adapters(view: View) -> Iterator[Finding]:
 
 
 def lora_only(view: View) -> Iterator[Finding]:
-    """Keys that only mean something to LoRA."""
+    """Keys that have a meaning only for LoRA."""
     method = view.text("finetuning_type")
     if method == "lora":
         return
@@ -72,7 +72,7 @@ def lora_only(view: View) -> Iterator[Finding]:
 
 
 def replacing_optimizers(view: View) -> Iterator[Finding]:
-    """GaLore, APOLLO and BAdam are ways to train all weights; one of them, without LoRA and DeepSpeed."""
+    """GaLore, APOLLO and BAdam train all weights: only one of them, and not with LoRA or DeepSpeed."""
     chosen = [key for key in ("use_galore", "use_apollo", "use_badam") if view.on(key)]
     if not chosen:
         return
@@ -86,14 +86,14 @@ def replacing_optimizers(view: View) -> Iterator[Finding]:
 
 
 def llama_pro(view: View) -> Iterator[Finding]:
-    """Block expansion freezes the rest."""
+    """LLaMA Pro trains added blocks and freezes all others."""
     if view.on("use_llama_pro") and view.text("finetuning_type") == "full":
         message = "use_llama_pro: only for freeze or LoRA training."
         yield view.error("llama-pro-full", "use_llama_pro", message, "Write `finetuning_type: freeze`.")
 
 
 def unsloth_dropout(view: View) -> Iterator[Finding]:
-    """unsloth#2319: any dropout disables its fast kernels."""
+    """Any dropout disables Unsloth's fast kernels (Unsloth issue 2319)."""
     if view.on("use_unsloth") and view.number("lora_dropout") > 0:
         message = f"lora_dropout: {view.get('lora_dropout')} turns off Unsloth's fast kernels."
         hint = "Write `lora_dropout: 0.0` for their speed, or leave use_unsloth out."
@@ -101,7 +101,7 @@ def unsloth_dropout(view: View) -> Iterator[Finding]:
 
 
 def zero3_incompatible(view: View) -> Iterator[Finding]:
-    """What the engine refuses under ZeRO-3."""
+    """Keys that the engine refuses under ZeRO-3."""
     if view.zero_stage != _ZERO3:
         return
     for key in ("use_unsloth", "use_kt", "pissa_init", "pure_bf16", "predict_with_generate"):
@@ -110,7 +110,7 @@ def zero3_incompatible(view: View) -> Iterator[Finding]:
 
 
 def stage_needs(view: View) -> Iterator[Finding]:
-    """Stages other than supervised tuning have needs and limits of their own."""
+    """Stages other than supervised fine-tuning have needs and limits of their own."""
     stage = view.stage
     if stage == "ppo" and not view.on("reward_model"):
         message = "reward_model: PPO needs one."

@@ -34,7 +34,7 @@ _HIGH_LEARNING_RATE = 0.01
 
 
 def ranges(view: View) -> Iterator[Finding]:
-    """Numbers that make no sense."""
+    """Numbers that are out of their range."""
     for key, (least, least_allowed, greatest) in _RANGES.items():
         value = view.get(key)
         if not view.has(key) or isinstance(value, bool) or not isinstance(value, int | float):
@@ -46,14 +46,14 @@ def ranges(view: View) -> Iterator[Finding]:
 
 
 def learning_rate(view: View) -> Iterator[Finding]:
-    """A slip of the exponent."""
+    """A learning rate with a mistaken exponent."""
     if view.number("learning_rate") > _HIGH_LEARNING_RATE and view.has("learning_rate"):
         message = f"learning_rate: {view.get('learning_rate')} is far above what tunes a language model."
         yield view.warning("learning-rate-high", "learning_rate", message, "1.0e-04 to 2.0e-04 suits LoRA.")
 
 
 def nothing_to_do(view: View) -> Iterator[Finding]:
-    """Without a switch the engine loads the model and ends, exit 0; lfwrap switches the training on where none is."""
+    """Without do_train the engine loads the model and ends with exit 0; lfwrap switches the training on."""
     if view.recipe.trains_unasked:
         message = "do_train: is not written; `lfwrap train` trains all the same."
         yield view.info("do-train-added", "do_train", message, "Write `do_train: true` to use the file without lfwrap.")
@@ -63,7 +63,7 @@ def nothing_to_do(view: View) -> Iterator[Finding]:
 
 
 def steps_and_epochs(view: View) -> Iterator[Finding]:
-    """One of the two decides."""
+    """Either the number of steps or the number of epochs decides."""
     if view.number("max_steps", -1) > 0 and view.has("num_train_epochs"):
         message = f"num_train_epochs: has no effect, max_steps: {view.get('max_steps')} decides."
         yield view.warning("steps-and-epochs", "num_train_epochs", message, "Keep one of them.")
@@ -101,7 +101,7 @@ def best_model(view: View) -> Iterator[Finding]:
     elif save == "steps" and _uneven(
         view.number("save_steps", 500), view.number("eval_steps", view.number("logging_steps"))
     ):
-        message = f"save_steps: {view.get('save_steps')} is no multiple of eval_steps."
+        message = f"save_steps: {view.get('save_steps')} is not a multiple of eval_steps."
         yield view.error("best-steps", "save_steps", message, "Save at a multiple of the steps between evaluations.")
 
 
@@ -112,7 +112,7 @@ def _uneven(save_steps: float, eval_steps: float) -> bool:
 
 
 def prediction(view: View) -> Iterator[Finding]:
-    """Predicting a data set."""
+    """Prediction of a data set has needs of its own."""
     if view.on("do_predict") and view.stage == "sft" and not view.on("predict_with_generate"):
         message = "do_predict: needs predict_with_generate in stage sft."
         yield view.error("predict-generates", "do_predict", message, "Write `predict_with_generate: true`.")
@@ -122,7 +122,7 @@ def prediction(view: View) -> Iterator[Finding]:
 
 
 def precision(view: View) -> Iterator[Finding]:
-    """One 16-bit type at a time."""
+    """Only one 16-bit type can be in use."""
     if view.on("bf16") and view.on("fp16"):
         yield view.error("two-precisions", "fp16", "fp16: not together with bf16.", "Keep bf16 where the GPU has it.")
     if view.on("pure_bf16") and view.on("fp16"):
@@ -142,14 +142,14 @@ def warmup(view: View) -> Iterator[Finding]:
 
 
 def checkpointing(view: View) -> Iterator[Finding]:
-    """Two switches for one thing."""
+    """Two switches that contradict each other."""
     if view.on("gradient_checkpointing") and view.on("disable_gradient_checkpointing"):
         message = "gradient_checkpointing: contradicts disable_gradient_checkpointing."
         yield view.warning("checkpointing-twice", "gradient_checkpointing", message, "Keep one of them.")
 
 
 def deepspeed(view: View) -> Iterator[Finding]:
-    """Who configures DeepSpeed."""
+    """Only one of lfwrap, a file and FSDP configures sharding."""
     if view.on("deepspeed") and view.intent.zero_stage is not None:
         message = "deepspeed: lfwrap.zero_stage renders a configuration of its own."
         yield view.error("two-deepspeed", "deepspeed", message, "Keep one of them.")
@@ -169,7 +169,7 @@ def output_folder(view: View) -> Iterator[Finding]:
 
 
 def export_keys(view: View) -> Iterator[Finding]:
-    """Training does not export."""
+    """Keys of the export have no effect on training."""
     for key in view.recipe.engine_values:
         if key.startswith("export_") and view.trains:
             message = f"{key}: has no effect on training."

@@ -1,4 +1,4 @@
-"""What a rule sees of a recipe: values of the right type only, and findings placed at a key."""
+"""The view that rules have of a recipe: only values of the right type, and findings placed at a key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lfwrap.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class View:
-    """A recipe as rules read it; a value of the wrong type counts as the engine's default (`keys` reports it).
+    """A recipe as rules read it; a value of the wrong type counts as the engine's default (`check_keys` reports it).
 
     Attributes:
         recipe: the recipe.
@@ -29,7 +29,7 @@ class View:
 
     @property
     def intent(self) -> Intent:
-        """The ``lfwrap:`` block."""
+        """The recipe's ``lfwrap:`` block."""
         return self.recipe.intent
 
     def get(self, key: str) -> Any:
@@ -50,18 +50,18 @@ class View:
         return self.recipe.engine_values.get(key) is not None
 
     def number(self, key: str, default: float = 0.0) -> float:
-        """A number in force."""
+        """The number in force; ``default`` where the value is not a number."""
         value = self.get(key)
         return value if isinstance(value, int | float) else default
 
     def text(self, key: str) -> str:
-        """A text in force; empty where there is none."""
+        """The text in force; empty where the value is not a text."""
         value = self.get(key)
         return value if isinstance(value, str) else ""
 
     @property
     def stage(self) -> str:
-        """The training stage."""
+        """The training stage, such as ``sft`` or ``dpo``."""
         return self.text("stage") or "sft"
 
     @property
@@ -72,7 +72,7 @@ class View:
 
     @property
     def zero_stage(self) -> int | None:
-        """The ZeRO stage that lfwrap will render; a DeepSpeed file of the recipe's own is not read."""
+        """The ZeRO stage that lfwrap will render; a DeepSpeed file that the recipe names is not read."""
         if self.intent.zero_stage is not None:
             return self.intent.zero_stage
         config = self.get("deepspeed")
@@ -91,7 +91,7 @@ class View:
         return Finding(rule, message, Severity.WARNING, hint=hint, **self._place(key))
 
     def info(self, rule: str, key: str, message: str, hint: str) -> Finding:
-        """Something worth knowing."""
+        """A finding that is only worth knowing."""
         return Finding(rule, message, Severity.INFO, hint=hint, **self._place(key))
 
     def _place(self, key: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ ERRORS = [
     ({"learning_rate": '"1e-4"'}, "wrong-type", "learning_rate: text '1e-4'", "Write 0.0001, without quotes"),
     ({"learning_rate": '"1e-5"'}, "wrong-type", "learning_rate: text '1e-5'", "Write 1.0e-05, without quotes"),
     ({"learning_rate": ""}, "wrong-type", "learning_rate: empty", "5.0e-05"),
-    ({"learning_rate": ".nan"}, "wrong-type", "no usable number", "finite"),
+    ({"learning_rate": ".nan"}, "wrong-type", "not a finite number", "finite"),
     ({"save_strategy": "no"}, "wrong-type", "save_strategy: truth value false", 'Write "no", with its quotes'),
     ({"bf16": '"yes"'}, "wrong-type", "bf16: text 'yes'", "Write true, without quotes"),
     ({"run_name": "2024"}, "wrong-type", "run_name: number 2024", "Quote it: '2024'"),
@@ -152,7 +152,7 @@ ERRORS = [
     ({"lfwrap": "{effective_batch_size: many}"}, "wrong-type", "lfwrap.effective_batch_size: str 'many'", ""),
     ({"lfwrap": "{effective_batch_size: 0}"}, "out-of-range", "lfwrap.effective_batch_size: 0", ""),
     ({"lfwrap": "{zero_stage: 1}"}, "bad-choice", "lfwrap.zero_stage: 1 is none of 0, 2, 3", ""),
-    ({"lfwrap": "{hardware: h100-80gbb}"}, "unknown-hardware", "'h100-80gbb' is no known machine", "h100-80gb"),
+    ({"lfwrap": "{hardware: h100-80gbb}"}, "unknown-hardware", "'h100-80gbb' is not a known machine", "h100-80gb"),
     ({"lfwrap": '{hardware: "a\\0b"}'}, "unknown-hardware", "is no", ""),
     ({"lfwrap": "8"}, "wrong-type", "lfwrap: expected `key: value` lines", "effective_batch_size"),
 ]
