@@ -24,7 +24,7 @@ from lfwrap.model.folder import (
 from lfwrap.model.hub import has_hub_form
 from lfwrap.model.training_note import CARRIED_KEYS, QUANTIZATION_KEYS, read_note
 from lfwrap.run.folder.paths import RunPaths
-from lfwrap.run.folder.record import DEFAULT_RUNS_DIR, Run, RunState, load_run
+from lfwrap.run.folder.record import DEFAULT_RUNS_DIR, Run, RunState, is_run_folder, load_run
 from lfwrap.yaml_files import load_yaml
 
 _MISSING = {
@@ -162,7 +162,7 @@ def resolve_target(
         check_template(template, facts)
     wishes = _Wishes(facts, base_model, template)
     folder = Path(name).expanduser()
-    if (folder / "record.json").is_file() or not folder.exists():
+    if is_run_folder(folder) or not folder.exists():
         if _is_hub_id(name, runs_dir):
             return _whole_model(name, name, wishes)
         return _run_target(name, load_run(name, runs_dir), wishes)

@@ -29,6 +29,7 @@ from lfwrap.hardware.profile import choose_world_size
 from lfwrap.invocation import Invocation
 from lfwrap.recipe.check import check_recipe, require_valid
 from lfwrap.recipe.values import resolve_values
+from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import utc_now
 from lfwrap.run.prepare.job import Job, TrainRequest, load_request, prepare_job
 from lfwrap.strategy.candidates import find_candidates
@@ -217,10 +218,11 @@ class _Trials:
         """What each process is asked for."""
         folder = self._scratch / str(number)
         folder.mkdir()
-        values = trial_values(job.rendered.engine, str(folder / "output"))
+        paths = RunPaths(folder)
+        values = trial_values(job.rendered.engine, str(paths.output))
         if job.rendered.deepspeed is not None:
-            values["deepspeed"] = str(folder / "deepspeed.json")
-            write_json(folder / "deepspeed.json", job.rendered.deepspeed)
+            values["deepspeed"] = str(paths.deepspeed)
+            write_json(paths.deepspeed, job.rendered.deepspeed)
         accumulation, port = int(job.rendered.engine[ACCUMULATION_KEY]), free_port()
         return [
             {

@@ -12,7 +12,7 @@ import pytest
 
 from lfwrap.cli.app import run
 from lfwrap.run.folder.record import RunState, load_run
-from lfwrap.run.launch import launch
+from lfwrap.run.launch import checks, training_environment
 from lfwrap.run.launch.launch import load_launch
 from lfwrap.run.prepare import job
 
@@ -32,9 +32,9 @@ H100 = ("--hardware", "8x-h100-80gb")
 @pytest.fixture
 def folder(train_folder: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe, a data set and an engine that is never started."""
-    monkeypatch.setattr(launch, "refused_versions", lambda _: ())
-    monkeypatch.setattr(launch, "package_version", lambda *_: "1.0")
-    monkeypatch.setattr(launch.shutil, "which", lambda name: f"/usr/bin/{name}" if name == "pdsh" else None)
+    monkeypatch.setattr(training_environment, "refused_versions", lambda _: ())
+    monkeypatch.setattr(checks, "package_version", lambda *_: "1.0")
+    monkeypatch.setattr(checks.shutil, "which", lambda name: f"/usr/bin/{name}" if name == "pdsh" else None)
     return train_folder("r.yaml", RECIPE)
 
 
@@ -138,7 +138,7 @@ def test_a_job_is_prepared_shown_and_submitted(
     bin_folder.mkdir(exist_ok=True)
     (bin_folder / "sbatch").write_text("#!/bin/sh\necho 4711\n", encoding="utf-8")
     (bin_folder / "sbatch").chmod(0o755)
-    monkeypatch.setattr(launch.shutil, "which", lambda _: "found")
+    monkeypatch.setattr(checks.shutil, "which", lambda _: "found")
     monkeypatch.setenv("PATH", f"{bin_folder}{os.pathsep}/usr/bin:/bin")
     code = run(["train", "r.yaml", *arguments, "-q", "--json"])
     answer = json.loads(capsys.readouterr().out)

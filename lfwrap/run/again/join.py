@@ -19,15 +19,15 @@ from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import RunStateError
 from lfwrap.files import write_json
 from lfwrap.invocation import Invocation
-from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.recipe.inputs.files import changed_inputs
-from lfwrap.run.again.resume import at_its_place, hardware_of
+from lfwrap.run.again.resume import at_its_place, start_of
 from lfwrap.run.folder.monitor import Progress, RunMonitor
 from lfwrap.run.folder.paths import AttemptPaths
 from lfwrap.run.folder.record import Run, RunState, list_runs, load_run
 from lfwrap.run.launch.command import Command
-from lfwrap.run.launch.launch import launch_request, load_launch
+from lfwrap.run.launch.launch import load_launch
 from lfwrap.run.launch.launchers import LAUNCHERS, Nodes
+from lfwrap.run.launch.request import build_command
 from lfwrap.run.supervise.attempt import Listener
 from lfwrap.run.supervise.supervisor import Patience, StopRequests, start_training, supervise
 
@@ -82,7 +82,7 @@ def read_facts(run: Run) -> Mapping[str, Any]:
 
 
 def _folder(run: Run, rank: int) -> AttemptPaths:
-    return AttemptPaths(run.paths.attempt(run.record.attempt).root / "nodes" / str(rank))
+    return run.paths.attempt(run.record.attempt).node(rank)
 
 
 def wait_for(find: Callable[[], Run | None], what: str, *, timeout_s: float = _WAIT_S) -> Run:
@@ -112,21 +112,17 @@ def join_run(run: Run, nodes: Nodes, invocation: Invocation, *, show_example: bo
     """
     invocation = at_its_place(run, invocation)
     _require_same_files(run)
-    facts, record = read_facts(run), run.record
+    facts = read_facts(run)
     kept = load_launch(run.paths)
     here = dataclasses.replace(kept.nodes, rank=nodes.rank, address=facts["address"], port=facts["port"])
-    request = launch_request(
+    start = start_of(
+        run,
+        LAUNCHERS[run.record.launcher],
         locate_engine(invocation.environ),
-        hardware_of(run),
-        run.paths,
-        invocation.cwd,
-        invocation.environ,
-        world_size=record.world_size,
-        options=dataclasses.replace(kept, nodes=here),
+        dataclasses.replace(kept, nodes=here),
         arguments=tuple(facts["arguments"]),
-        batch=BatchPlan(record.micro_batch_size, record.gradient_accumulation_steps, record.world_size),
     )
-    built = LAUNCHERS[record.launcher].build(request)
+    built = build_command(start, invocation)
     command = dataclasses.replace(built, environment={**facts["environment"], **built.environment})
     folder = _make_folder(run, nodes)
     write_json(folder.command, command.to_json())

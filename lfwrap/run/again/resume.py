@@ -25,9 +25,10 @@ from lfwrap.recipe.inputs.files import changed_inputs, dataset_entries
 from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.run.folder.checkpoints import Checkpoint, find_checkpoints, set_aside
 from lfwrap.run.folder.record import Run, RunState, append_event, save_record
-from lfwrap.run.launch.command import Command, override_arguments
-from lfwrap.run.launch.launch import LaunchOptions, launch_request, load_launch
-from lfwrap.run.launch.launchers import Nodes, choose_launcher
+from lfwrap.run.launch.command import override_arguments
+from lfwrap.run.launch.launch import LaunchOptions, TrainingStart, load_launch
+from lfwrap.run.launch.launchers import Launcher, Nodes, choose_launcher
+from lfwrap.run.launch.request import build_command
 from lfwrap.run.supervise.attempt import Attempt
 from lfwrap.units import plural
 from lfwrap.yaml_files import load_yaml
@@ -102,48 +103,53 @@ def plan_resume(
     whole = next((checkpoint for checkpoint in checkpoints if checkpoint.is_whole), None)
     broken = tuple(checkpoint for checkpoint in checkpoints if not checkpoint.is_whole)
     engine = locate_engine(invocation.environ)
-    command = _command(run, engine, values, options, invocation, launcher=launcher, checkpoint=whole)
-    attempt = Attempt(command, values, invocation.environ, show_example)
+    chosen = choose_launcher(
+        run.record.launcher if launcher == "auto" else launcher,
+        world_size=run.record.world_size,
+        uses_deepspeed=bool(values.get("deepspeed")),
+        nodes=options.nodes,
+    )
+    arguments = tuple(override_arguments({"resume_from_checkpoint": whole.path}) if whole else ())
+    start = start_of(run, chosen, engine, options, values=values, arguments=arguments)
+    attempt = Attempt(build_command(start, invocation), values, invocation.environ, show_example)
     notes = _version_notes(run.record.versions, installed_versions(engine))
     return ResumePlan(run, attempt, whole, broken, notes, lambda: _clear(run, whole, broken))
 
 
-def _command(
+def start_of(
     run: Run,
+    launcher: Launcher,
     engine: Engine,
-    values: Mapping[str, Any],
     options: LaunchOptions,
-    invocation: Invocation,
     *,
-    launcher: str,
-    checkpoint: Checkpoint | None,
-) -> Command:
-    """The run's own command from a checkpoint, or from the beginning.
+    values: Mapping[str, Any] | None = None,
+    arguments: tuple[str, ...] = (),
+) -> TrainingStart:
+    """A further start of a recorded run, on this machine.
+
+    Args:
+        run: the run.
+        launcher: the way of starting.
+        engine: the engine here.
+        options: the nodes at this start, and how the run was started.
+        values: the engine's values, where this node sees to the trackers.
+        arguments: ``key=value`` arguments after the YAML.
 
     Raises:
         PreflightError: the GPUs it needs are not there.
-        UsageError: the launcher can't do that.
     """
     record = run.record
-    request = launch_request(
-        engine,
-        hardware_of(run),
-        run.paths,
-        invocation.cwd,
-        invocation.environ,
+    return TrainingStart(
+        paths=run.paths,
+        launcher=launcher,
+        engine=engine,
+        hardware=hardware_of(run),
         world_size=record.world_size,
-        options=options,
         batch=BatchPlan(record.micro_batch_size, record.gradient_accumulation_steps, record.world_size),
-        arguments=tuple(override_arguments({"resume_from_checkpoint": checkpoint.path}) if checkpoint else ()),
-        values=values,
+        options=options,
+        values=values or {},
+        arguments=arguments,
     )
-    chosen = choose_launcher(
-        record.launcher if launcher == "auto" else launcher,
-        world_size=record.world_size,
-        uses_deepspeed=bool(values.get("deepspeed")),
-        nodes=options.nodes,
-    )
-    return chosen.build(request)
 
 
 def taken_over(run: Run) -> Run:
@@ -287,7 +293,7 @@ def _clear(run: Run, whole: Checkpoint | None, broken: tuple[Checkpoint, ...]) -
         append_event(run.paths, "checkpoint-set-aside", path=str(moved), problems=checkpoint.problems)
     if whole is None and run.paths.output.is_dir():
         # A result without a checkpoint makes the engine stop: its folder must be new again.
-        target = run.paths.root / "broken" / f"before-attempt-{number}" / "output"
+        target = run.paths.set_aside(number) / run.paths.output.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(run.paths.output, target)
     step = whole.step if whole else 0

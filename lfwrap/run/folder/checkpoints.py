@@ -9,11 +9,10 @@ import orjson
 
 from lfwrap.model.folder import trained_folder
 from lfwrap.model.weight_files import check_torch_file
-from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.folder.paths import TRAINER_STATE, RunPaths
 
 # The engine's trainer leaves this file in a folder while it writes a checkpoint on SIGTERM.
 _SENTINEL = "checkpoint-is-incomplete.txt"
-_STATE = "trainer_state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +58,13 @@ def check_checkpoint(path: Path, *, world_size: int, finetuning_type: str) -> Ch
 
 def _check_state(path: Path, step: int) -> list[str]:
     try:
-        state = orjson.loads((path / _STATE).read_bytes())
+        state = orjson.loads((path / TRAINER_STATE).read_bytes())
         found = int(state["global_step"])
     except FileNotFoundError:
-        return [f"{_STATE} is missing"]
+        return [f"{TRAINER_STATE} is missing"]
     except (OSError, ValueError, KeyError, TypeError):
-        return [f"{_STATE} can't be read"]
-    return [] if found == step else [f"{_STATE} is of step {found}"]
+        return [f"{TRAINER_STATE} can't be read"]
+    return [] if found == step else [f"{TRAINER_STATE} is of step {found}"]
 
 
 def _check_torch_files(path: Path, world_size: int) -> list[str]:
@@ -95,7 +94,7 @@ def find_checkpoints(paths: RunPaths, *, world_size: int, finetuning_type: str) 
 
 def set_aside(paths: RunPaths, checkpoint: Checkpoint, attempt: int) -> Path:
     """Move a broken checkpoint out of the way (the engine's rotation would delete whole ones first); says whereto."""
-    folder = paths.root / "broken" / f"before-attempt-{attempt}"
+    folder = paths.set_aside(attempt)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / checkpoint.path.name
     checkpoint.path.rename(target)

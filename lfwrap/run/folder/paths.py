@@ -12,6 +12,8 @@ from lfwrap.files import sha256_bytes
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _DIGEST_DIGITS = 8
+TRAINER_STATE = "trainer_state.json"
+"""What the trainer calls its state, in its output folder and in each checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,10 @@ class AttemptPaths:
         """The engine YAML of this attempt, kept when the run's own was changed after it."""
         return self.root / "engine.yaml"
 
+    def node(self, rank: int) -> AttemptPaths:
+        """The files of a further node: its own command, output and ending; node 0 has those of the attempt."""
+        return AttemptPaths(self.root / "nodes" / str(rank))
+
     def stall(self, number: int) -> Path:
         """The stacks of all ranks at the stall with this number, counted from 0."""
         return self.root / f"stall-{number}.txt"
@@ -159,6 +165,35 @@ class RunPaths:
         return self.root / "plan.json"
 
     @property
+    def launch(self) -> Path:
+        """How it was started, beside the launcher's name, for its resumes."""
+        return self.root / "launch.json"
+
+    @property
+    def hostfile(self) -> Path:
+        """The hosts and their slots, when DeepSpeed's launcher starts several nodes."""
+        return self.root / "hostfile"
+
+    @property
+    def slurm_script(self) -> Path:
+        """The job's script, when Slurm starts the run."""
+        return self.root / "job.slurm"
+
+    @property
+    def slurm_log(self) -> Path:
+        """What the job itself writes; Slurm puts its number in place of ``%j``."""
+        return self.root / "slurm-%j.log"
+
+    @property
+    def skypilot_task(self) -> Path:
+        """The task, when SkyPilot starts the run."""
+        return self.root / "skypilot.yaml"
+
+    def set_aside(self, attempt: int) -> Path:
+        """Where broken checkpoints, or a result without one, go before the start with this number."""
+        return self.root / "broken" / f"before-attempt-{attempt}"
+
+    @property
     def report(self) -> Path:
         """The page that `lfwrap runs report` writes; made anew each time."""
         return self.root / "report.html"
@@ -196,7 +231,7 @@ class RunPaths:
     @property
     def trainer_state(self) -> Path:
         """The trainer's last state: steps done, steps wanted, loss history."""
-        return self.output / "trainer_state.json"
+        return self.output / TRAINER_STATE
 
     @property
     def attempts(self) -> Path:

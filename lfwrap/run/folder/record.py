@@ -243,9 +243,14 @@ def load_run(path_or_name: str | Path, runs_dir: Path = DEFAULT_RUNS_DIR) -> Run
     if text == "latest":
         return latest_run(runs_dir)
     for root in (Path(text), runs_dir / text):
-        if (root / "record.json").is_file():
+        if is_run_folder(root):
             return _read_run(RunPaths(root.resolve()))
     return _read_run(RunPaths(_unambiguous(text, runs_dir).resolve()))
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a run was prepared in a folder."""
+    return RunPaths(folder).record.is_file()
 
 
 def _unambiguous(text: str, runs_dir: Path) -> Path:
@@ -273,7 +278,7 @@ def _read_run(paths: RunPaths) -> Run:
 def _run_folders(runs_dir: Path) -> list[Path]:
     if not runs_dir.is_dir():
         return []
-    return sorted(entry for entry in runs_dir.iterdir() if (entry / "record.json").is_file())
+    return sorted(entry for entry in runs_dir.iterdir() if is_run_folder(entry))
 
 
 def list_runs(runs_dir: Path = DEFAULT_RUNS_DIR) -> list[Run]:

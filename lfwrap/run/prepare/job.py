@@ -23,17 +23,12 @@ from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.recipe.values import ResolvedValues, resolve_values
 from lfwrap.run.folder.paths import RunPaths, run_name
 from lfwrap.run.folder.record import DEFAULT_RUNS_DIR
+from lfwrap.run.launch.checks import check_launch, require_exact_batches, require_nodes
 from lfwrap.run.launch.command import Command
-from lfwrap.run.launch.launch import (
-    LaunchOptions,
-    check_launch,
-    count_processes,
-    launch_request,
-    require_exact_batches,
-    require_nodes,
-)
+from lfwrap.run.launch.launch import LaunchOptions, TrainingStart, count_processes
 from lfwrap.run.launch.launchers import choose_launcher
-from lfwrap.run.launch.launchers.base import Launcher, LaunchRequest
+from lfwrap.run.launch.launchers.base import Launcher
+from lfwrap.run.launch.request import build_command
 from lfwrap.run.launch.trackers import tracker_values
 from lfwrap.run.preflight import PreflightContext, PreflightReport, check_preflight
 from lfwrap.strategy.planning import Machine, find_machine
@@ -205,7 +200,17 @@ def prepare_job(
     options = dataclasses.replace(request.launch, extended=chosen.extension, compiled=rendered.compiled)
     launcher = _choose_launcher(request, rendered, survey.node_processes)
     report = dataclasses.replace(_check_job(survey, rendered, launcher, options), recipe=tuple(found))
-    command = launcher.build(_launch(survey, rendered, options, paths))
+    start = TrainingStart(
+        paths=paths,
+        launcher=launcher,
+        engine=machine.engine,
+        hardware=machine.hardware,
+        world_size=rendered.world_size,
+        batch=rendered.batch,
+        options=options,
+        values=rendered.engine,
+    )
+    command = build_command(start, invocation)
     return Job(recipe, rendered, paths, command, machine.hardware, launcher, report, machine.engine, chosen, options)
 
 
@@ -278,20 +283,6 @@ def _check_job(survey: _Survey, rendered: Rendered, launcher: Launcher, options:
     # Where no folder registers the data sets, that is said once, and nothing can be said of their files.
     about_data = survey.data.findings if survey.data.path is None and survey.data.findings else checked.data
     return PreflightReport((), about_data, (*survey.missing, *checked.machine, *about_launch))
-
-
-def _launch(survey: _Survey, rendered: Rendered, options: LaunchOptions, paths: RunPaths) -> LaunchRequest:
-    return launch_request(
-        survey.machine.engine,
-        survey.machine.hardware,
-        paths,
-        survey.invocation.cwd,
-        survey.invocation.environ,
-        world_size=rendered.world_size,
-        options=options,
-        batch=rendered.batch,
-        values=rendered.engine,
-    )
 
 
 def load_request(request: TrainRequest, invocation: Invocation) -> Recipe:

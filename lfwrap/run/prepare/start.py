@@ -18,7 +18,6 @@ from lfwrap.recipe.inputs.files import dataset_entries, hash_inputs
 from lfwrap.recipe.recipe import split_names
 from lfwrap.run.folder.paths import RunPaths, create_run_folder
 from lfwrap.run.folder.record import Run, RunRecord, RunState, prepare_record, utc_now
-from lfwrap.run.launch.launch import launch_path
 from lfwrap.run.prepare.environment import describe_environment, hub_commits, seeds
 from lfwrap.run.prepare.job import Job, TrainRequest, load_request, prepare_job, propose_name
 from lfwrap.strategy.lock import lock_paths, write_entries
@@ -74,7 +73,7 @@ def _write_run(job: Job, invocation: Invocation) -> Run:
         write_json(paths.deepspeed, rendered.deepspeed)
     if job.strategy.plan is not None:
         write_json(paths.plan, job.strategy.plan.to_json())
-    write_json(launch_path(paths), job.launch.to_json())
+    write_json(paths.launch, job.launch.to_json())
     if job.strategy.lock is not None:  # beside the run's recipe, so that doing it again follows the same measurements
         write_entries(lock_paths(paths.recipe)[0], [job.strategy.lock])
     for path, text in job.command.files.items():

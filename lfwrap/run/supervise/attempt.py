@@ -18,6 +18,7 @@ from lfwrap.run.folder.paths import AttemptPaths
 from lfwrap.run.folder.rank_logs import telling_logs
 from lfwrap.run.folder.record import Run, RunState, append_event, change_state
 from lfwrap.run.launch.command import Command
+from lfwrap.run.launch.training_environment import attempt_environment
 from lfwrap.run.supervise.follow import Follower, Listener
 from lfwrap.run.supervise.outcome import Outcome, judge
 from lfwrap.run.supervise.stall import StallPolicy
@@ -96,22 +97,13 @@ def _begin(run: Run, attempt: Attempt) -> tuple[Run, Command]:
     number = max([*run.paths.attempt_numbers(), run.record.attempt], default=-1) + 1
     folder = run.paths.attempt(number)
     folder.root.mkdir(parents=True)
-    command = _command_of(attempt, folder)
+    added = attempt_environment(folder, show_example=attempt.show_example, probe=attempt.probe)
+    command = dataclasses.replace(attempt.command, environment={**attempt.command.environment, **added})
     write_json(folder.command, command.to_json())
     supervisor = probe_process()
     return change_state(
         run, RunState.RUNNING, attempt=number, reason="", exit_code=None, supervisor=supervisor
     ), command
-
-
-def _command_of(attempt: Attempt, folder: AttemptPaths) -> Command:
-    """The command with what the training processes have to know of this attempt."""
-    added = {"LFWRAP_ATTEMPT": str(folder.root)}
-    if attempt.show_example:
-        added["LFWRAP_SHOW_EXAMPLE"] = "1"
-    if not attempt.probe:
-        added["LFWRAP_NO_PROBE"] = "1"
-    return dataclasses.replace(attempt.command, environment={**attempt.command.environment, **added})
 
 
 def _follow(run: Run, attempt: Attempt, command: Command, follower: Follower, requests: StopRequests) -> Ending:

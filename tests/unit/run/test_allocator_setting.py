@@ -1,15 +1,15 @@
 """torch's allocator on one GPU or several: segments that grow, unless the person or the system says otherwise."""
 
-import dataclasses
-
 import pytest
 from fake_engine import fake_engine
 
 from lfwrap.hardware.load import load_hardware
+from lfwrap.invocation import Invocation
 from lfwrap.run.folder.paths import RunPaths
-from lfwrap.run.launch import launch
-from lfwrap.run.launch.launch import launch_request
+from lfwrap.run.launch import training_environment
+from lfwrap.run.launch.launch import TrainingStart
 from lfwrap.run.launch.launchers import LAUNCHERS
+from lfwrap.run.launch.request import build_command
 
 NAME = "PYTORCH_CUDA_ALLOC_CONF"
 
@@ -19,14 +19,14 @@ WAYS = [("process", 1), ("torchrun", 2), ("deepspeed", 2), ("ray", 2)]
 
 def environment(folder, environ, machine="h100-80gb", launcher="process", world_size=1):
     """What the launcher's command adds."""
-    request = launch_request(None, load_hardware(machine), RunPaths(folder), folder, environ, world_size=world_size)
-    request = dataclasses.replace(request, engine=fake_engine())
-    return LAUNCHERS[launcher].build(request).environment
+    hardware, engine = load_hardware(machine), fake_engine()
+    start = TrainingStart(RunPaths(folder), LAUNCHERS[launcher], engine, hardware, world_size)
+    return build_command(start, Invocation(folder, environ)).environment
 
 
 def on_linux(monkeypatch, release="6.1.0-18-amd64"):
-    monkeypatch.setattr(launch.sys, "platform", "linux")
-    monkeypatch.setattr(launch.platform, "release", lambda: release)
+    monkeypatch.setattr(training_environment.sys, "platform", "linux")
+    monkeypatch.setattr(training_environment.platform, "release", lambda: release)
 
 
 @pytest.mark.parametrize(("launcher", "world_size"), WAYS)
@@ -47,7 +47,7 @@ def test_what_the_person_has_set_stays(tmp_path, monkeypatch, name, launcher, wo
 def test_no_setting_where_the_driver_has_no_virtual_memory(tmp_path, monkeypatch):
     on_linux(monkeypatch, "5.15.90.1-microsoft-standard-WSL2")
     assert NAME not in environment(tmp_path, {})
-    monkeypatch.setattr(launch.sys, "platform", "win32")
+    monkeypatch.setattr(training_environment.sys, "platform", "win32")
     assert NAME not in environment(tmp_path, {})
 
 

@@ -10,10 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lfwrap.engine import environment
 from lfwrap.hardware import host_facts
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.run.folder.paths import RunPaths
-from lfwrap.run.launch.launch import launch_request
+from lfwrap.run.launch.launch import TrainingStart
+from lfwrap.run.launch.launchers import LAUNCHERS
+from lfwrap.run.launch.training_environment import training_environment
 from lfwrap.units import GIB
 
 CPU = HardwareProfile("auto", DeviceKind.CPU, cpu_cores=8)
@@ -21,8 +24,8 @@ GPU = HardwareProfile("auto", DeviceKind.CUDA, (Gpu("H", 80 * GIB),))
 
 
 def policy(hardware: HardwareProfile, folder: Path, environ: Mapping[str, str]) -> str | None:
-    request = launch_request(None, hardware, RunPaths(folder), folder, environ, world_size=1)
-    return request.environment.get("OMP_WAIT_POLICY")
+    start = TrainingStart(RunPaths(folder), LAUNCHERS["process"], None, hardware)
+    return training_environment(start, environ).get("OMP_WAIT_POLICY")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,7 @@ def test_threads_sleep_at_barriers_when_others_are_busy(  # noqa: PLR0917 - a ta
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lfwrap.run.launch.launch.has_busy_neighbours", lambda: busy)
+    monkeypatch.setattr(environment, "_is_busy", lambda: busy)
     assert policy(hardware, tmp_path, environ) == expected
 
 

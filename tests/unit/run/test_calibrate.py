@@ -11,7 +11,7 @@ from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.run.folder.paths import create_run_folder
 from lfwrap.run.folder.record import RunRecord, RunState, prepare_record
-from lfwrap.run.launch.launch import LaunchOptions, launch_path
+from lfwrap.run.launch.launch import LaunchOptions
 from lfwrap.strategy.measured import add_measurement, load_measurements, measurements_file
 from lfwrap.tuning.calibrate import measure_run
 
@@ -76,7 +76,7 @@ def test_a_run_is_measured_by_its_longest_batch_and_its_largest_rank(trained):
 def test_what_the_engines_yaml_does_not_say_of_a_run_is_known_of_its_start(trained, key):
     assert key not in measure_run(trained, locate_engine()).kind
     options = LaunchOptions(**{key: True}).to_json()
-    launch_path(trained.paths).write_text(json.dumps(options), encoding="utf-8")
+    trained.paths.launch.write_text(json.dumps(options), encoding="utf-8")
     assert key in measure_run(trained, locate_engine()).kind.split()
 
 

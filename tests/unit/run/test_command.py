@@ -12,6 +12,7 @@ from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import UsageError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile, choose_world_size
 from lfwrap.masking import is_secret, mask_override, mask_secrets
+from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.launch.command import Command, override_arguments
 from lfwrap.run.launch.launch import choose_devices
 from lfwrap.run.launch.launchers import LAUNCHERS, LaunchRequest, choose_launcher
@@ -21,37 +22,23 @@ from lfwrap.yaml_files import parse_scalar
 TRAIN = " ".join(worker_argv("train_engine"))
 ENGINE = fake_engine()
 REQUEST = LaunchRequest(
-    ENGINE,
-    Path("/r/engine.yaml"),
-    Path("/work"),
-    world_size=2,
-    port=1234,
-    cpu_cores=8,
-    environment={"LFWRAP_RUN": "/r"},
+    ENGINE, RunPaths(Path("/r")), Path("/work"), world_size=2, port=1234, environment={"LFWRAP_RUN": "/r"}
 )
 
 
 def test_one_process_is_the_script_and_the_yaml() -> None:
     command = LAUNCHERS["process"].build(dataclasses.replace(REQUEST, world_size=1, arguments=("a=b",)))
     assert command.argv == ("/e/bin/python", *worker_argv("train_engine"), "/r/engine.yaml", "a=b")
-    assert command.environment["PYTHONUTF8"] == "1"
-    assert "OMP_NUM_THREADS" not in command.environment
+    assert command.environment == {"LFWRAP_RUN": "/r"}
 
 
-def test_torchrun_gets_count_and_port_and_shares_the_cpu() -> None:
+def test_torchrun_gets_count_and_port() -> None:
     command = LAUNCHERS["torchrun"].build(REQUEST)
     assert command.quoted == (
         "/e/bin/python -m torch.distributed.run --nproc_per_node 2 --nnodes 1 --node_rank 0 --master_addr 127.0.0.1"
         f" --master_port 1234 {TRAIN} /r/engine.yaml"
     )
-    assert command.environment["OMP_NUM_THREADS"] == "4"
-
-
-def test_on_gpus_torchrun_gets_the_engines_own_settings() -> None:
-    command = LAUNCHERS["torchrun"].build(dataclasses.replace(REQUEST, on_gpu=True, devices="1,3"))
-    assert command.environment["TORCH_NCCL_AVOID_RECORD_STREAMS"] == "1"
-    assert command.environment["CUDA_VISIBLE_DEVICES"] == "1,3"
-    assert "OMP_NUM_THREADS" not in command.environment
+    assert command.environment == REQUEST.environment
 
 
 def test_deepspeed_never_puts_its_rank_before_the_yaml() -> None:
@@ -61,9 +48,11 @@ def test_deepspeed_never_puts_its_rank_before_the_yaml() -> None:
 
 
 def test_deepspeed_takes_chosen_gpus_by_its_own_option() -> None:
-    command = LAUNCHERS["deepspeed"].build(dataclasses.replace(REQUEST, on_gpu=True, devices="1,3"))
+    shown = {"CUDA_VISIBLE_DEVICES": "1,3", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    request = dataclasses.replace(REQUEST, on_gpu=True, devices="1,3", environment=shown)
+    command = LAUNCHERS["deepspeed"].build(request)
     assert "--include localhost:1,3" in command.quoted
-    assert "CUDA_VISIBLE_DEVICES" not in command.environment
+    assert command.environment == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 @pytest.mark.parametrize("name", [name for name, launcher in LAUNCHERS.items() if not launcher.is_scheduler])

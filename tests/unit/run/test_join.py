@@ -28,7 +28,7 @@ from lfwrap.run.folder.identity import probe_process
 from lfwrap.run.folder.paths import AttemptPaths, RunPaths
 from lfwrap.run.folder.record import Run, RunRecord, RunState, save_record, utc_now
 from lfwrap.run.launch.command import Command
-from lfwrap.run.launch.launch import LaunchOptions, launch_path
+from lfwrap.run.launch.launch import LaunchOptions
 from lfwrap.run.launch.launchers import Nodes
 from lfwrap.run.supervise.attempt import Listener
 
@@ -59,7 +59,7 @@ def make_run(root: Path, state: RunState = RunState.RUNNING, *, facts: dict[str,
     environment = {"LFWRAP_ATTEMPT": str(paths.attempt(0).root), "LFWRAP_RUN": str(root), "HF_TOKEN": "***"}
     write_json(paths.attempt(0).command, {"environment": environment, "launch": FACTS if facts is None else facts})
     write_json(paths.inputs, {"files": {}})
-    write_json(launch_path(paths), LaunchOptions(dataclasses.replace(PAIR, rank=0)).to_json())
+    write_json(paths.launch, LaunchOptions(dataclasses.replace(PAIR, rank=0)).to_json())
     return save_record(paths, record)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from fake_engine import fake_engine
 
 from lfwrap.errors import UsageError
+from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.launch.launchers import LAUNCHERS, LaunchRequest, Nodes, choose_launcher
 from lfwrap.run.launch.launchers.nodes import Host
 from lfwrap.yaml_files import parse_yaml
@@ -20,13 +20,12 @@ ENGINE = fake_engine()
 PAIR = Nodes(count=2, least=2, rank=1, address="node-0", port=7000)
 REQUEST = LaunchRequest(
     ENGINE,
-    Path("/runs/r1/engine.yaml"),
+    RunPaths(Path("/runs/r1")),
     Path("/work"),
     world_size=4,
     port=1234,
     nodes=PAIR,
     environment={"LFWRAP_RUN": "/runs/r1"},
-    batch=(2, 16),
     lfwrap=("/e/bin/python", "-m", "lfwrap"),
 )
 
@@ -39,21 +38,15 @@ def test_torchrun_on_several_nodes_meets_at_node_0() -> None:
     command = build("torchrun")
     assert "--nproc_per_node 2 --nnodes 2 --node_rank 1 --master_addr node-0 --master_port 7000" in command.quoted
     assert command.launch == {"meeting": "node-0:7000", "address": "node-0", "port": 7000, "arguments": []}
-    assert "LFWRAP_RESTART" not in command.environment
 
 
-def test_an_elastic_torchrun_meets_by_rendezvous_and_keeps_the_batch() -> None:
+def test_an_elastic_torchrun_meets_by_rendezvous() -> None:
     nodes = dataclasses.replace(PAIR, least=1, max_restarts=3, rendezvous="job-7")
     command = build("torchrun", nodes=nodes)
     assert (
         "--nnodes 1:2 --max_restarts 3 --rdzv_id job-7 --rdzv_backend c10d --rdzv_endpoint node-0:7000"
         " --rdzv_conf is_host=0" in command.quoted
     )
-    assert json.loads(command.environment["LFWRAP_RESTART"]) == {
-        "micro": 2,
-        "effective": 16,
-        "output": "/runs/r1/output",
-    }
     assert "is_host=1" in build("torchrun", nodes=dataclasses.replace(nodes, rank=0)).quoted
 
 
@@ -62,7 +55,6 @@ def test_restarts_on_one_node_meet_by_rendezvous_too() -> None:
     command = build("torchrun", nodes=Nodes(max_restarts=2))
     assert "--nnodes 1 --max_restarts 2 --rdzv_id lfwrap" in command.quoted
     assert "--rdzv_endpoint 127.0.0.1:1234" in command.quoted
-    assert "LFWRAP_RESTART" in command.environment
     assert command.environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] == "1"
     assert command.launch == {}
 
@@ -143,7 +135,7 @@ def test_a_slurm_job_is_a_script_that_bash_reads() -> None:
 
 
 def test_odd_paths_do_not_break_the_script() -> None:
-    (script,) = build("slurm", engine_yaml=Path("/my runs/$x/engine.yaml")).files.values()
+    (script,) = build("slurm", paths=RunPaths(Path("/my runs/$x"))).files.values()
     assert "run='/my runs/$x'" in script
 
 

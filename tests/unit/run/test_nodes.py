@@ -10,21 +10,15 @@ from fake_engine import fake_engine
 
 from lfwrap.errors import PlanError, UsageError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
+from lfwrap.invocation import Invocation
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.run.folder.paths import RunPaths
-from lfwrap.run.launch.launch import (
-    LaunchOptions,
-    check_launch,
-    count_processes,
-    launch_path,
-    launch_request,
-    load_launch,
-    node_marker,
-    require_exact_batches,
-    require_nodes,
-)
+from lfwrap.run.launch.checks import check_launch, require_exact_batches, require_nodes
+from lfwrap.run.launch.launch import LaunchOptions, TrainingStart, count_processes, load_launch
 from lfwrap.run.launch.launchers import LAUNCHERS, Nodes
 from lfwrap.run.launch.launchers.nodes import Host, load_hostfile, parse_node_count
+from lfwrap.run.launch.request import launch_request
+from lfwrap.run.launch.training_environment import node_marker
 from lfwrap.units import GIB
 
 CPU = HardwareProfile("auto", DeviceKind.CPU, cpu_cores=8)
@@ -124,7 +118,7 @@ def test_the_options_of_a_run_are_kept_for_its_resumes(tmp_path: Path) -> None:
     )
     import orjson
 
-    launch_path(paths).write_bytes(orjson.dumps(options.to_json()))
+    paths.launch.write_bytes(orjson.dumps(options.to_json()))
     assert load_launch(paths) == options
 
 
@@ -135,15 +129,9 @@ def test_each_node_finds_only_its_own_processes(tmp_path: Path) -> None:
 
 
 def request(hardware: HardwareProfile, environ: dict[str, str], nodes: Nodes, world_size: int, **options: object):
-    return launch_request(
-        None,
-        hardware,
-        RunPaths(Path("/r")),
-        Path("/w"),
-        environ,
-        world_size=world_size,
-        options=LaunchOptions(nodes, **options),
-    )
+    launcher, launch = LAUNCHERS["torchrun"], LaunchOptions(nodes, **options)
+    start = TrainingStart(RunPaths(Path("/r")), launcher, None, hardware, world_size, options=launch)
+    return launch_request(start, Invocation(Path("/w"), environ))
 
 
 def test_devices_are_chosen_for_this_node_alone() -> None:

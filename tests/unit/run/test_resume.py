@@ -23,7 +23,7 @@ from lfwrap.run.again import resume
 from lfwrap.run.again.resume import at_its_place, plan_resume, require_same_recipe
 from lfwrap.run.folder.paths import create_run_folder
 from lfwrap.run.folder.record import Run, RunRecord, RunState, append_event, prepare_record, save_record, utc_now
-from lfwrap.run.launch import launch
+from lfwrap.run.launch import training_environment
 from lfwrap.run.prepare.start import describe_inputs
 from lfwrap.yaml_files import load_yaml
 
@@ -37,7 +37,7 @@ def invocation(
     use_engine(ENGINE)
     monkeypatch.setattr(resume, "load_hardware", lambda _: HardwareProfile("auto", DeviceKind.CPU))
     monkeypatch.setattr(resume, "installed_versions", lambda _: {"torch": "2.9.1"})
-    monkeypatch.setattr(launch, "refused_versions", lambda _: [])
+    monkeypatch.setattr(training_environment, "refused_versions", lambda _: [])
     return Invocation(tmp_path, {})
 
 

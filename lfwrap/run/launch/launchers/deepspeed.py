@@ -9,7 +9,6 @@ from lfwrap.errors import UsageError
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launchers.base import (
     LaunchRequest,
-    distributed_environment,
     launch_facts,
     training_command,
 )
@@ -27,6 +26,7 @@ class DeepspeedLauncher:
     splits_at_spaces = True
     is_scheduler = False
     reaches_nodes = False
+    starts_several = True
     package = "deepspeed"
 
     def build(self, request: LaunchRequest) -> Command:
@@ -42,15 +42,14 @@ class DeepspeedLauncher:
                 hint="Use --launcher torchrun for --nnodes LEAST:MOST, --max-restarts, --rdzv-id and --engine-cli.",
             )
         several = nodes.count > 1
-        hostfile = request.root / "hostfile"
+        hostfile = request.paths.hostfile
         where = _on_nodes(request, hostfile) if several else _on_this_node(request)
         # With a hostfile and no address, DeepSpeed asks the first host for its own: its name may only be known to ssh.
         address = () if nodes.hosts and not nodes.address else ("--master_addr", nodes.address)
         meeting = (*address, "--master_port", str(request.meeting_port))
         runner = worker_argv("deepspeed_hosts") if nodes.hosts else ("-m", "deepspeed.launcher.runner")
         argv = (str(request.engine.python), *runner, "--no_local_rank", *where, *meeting, *training_command(request))
-        environment = distributed_environment(request)
-        environment.pop("CUDA_VISIBLE_DEVICES", None)
+        environment = {name: value for name, value in request.environment.items() if name != "CUDA_VISIBLE_DEVICES"}
         if not several:
             return Command(argv, request.cwd, environment)
         facts = {} if nodes.hosts else launch_facts(request)

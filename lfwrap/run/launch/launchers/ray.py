@@ -5,7 +5,7 @@ from __future__ import annotations
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import UsageError
 from lfwrap.run.launch.command import Command
-from lfwrap.run.launch.launchers.base import LaunchRequest, distributed_environment
+from lfwrap.run.launch.launchers.base import LaunchRequest
 
 
 class RayLauncher:
@@ -18,6 +18,7 @@ class RayLauncher:
     splits_at_spaces = False
     is_scheduler = False
     reaches_nodes = True
+    starts_several = True
     package = "ray"
 
     def build(self, request: LaunchRequest) -> Command:
@@ -32,7 +33,8 @@ class RayLauncher:
                 "--launcher ray: the engine's Ray training has a fixed number of processes and is not started by hand.",
                 hint="Leave out --max-restarts, --rdzv-id and --engine-cli; Ray finds its nodes itself.",
             )
-        environment = distributed_environment(request) | {
+        environment = {
+            **request.environment,
             "USE_RAY": "1",
             # Equal lines of different ranks are both kept, and nobody is told that Ray is used.
             "RAY_DEDUP_LOGS": "0",
@@ -43,7 +45,7 @@ class RayLauncher:
         argv = (
             str(request.engine.python),
             *worker_argv("train_ray"),
-            str(request.engine_yaml),
+            str(request.paths.engine_yaml),
             workers,
             *request.arguments,
         )

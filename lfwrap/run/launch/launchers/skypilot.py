@@ -12,7 +12,6 @@ from lfwrap.recipe.jinja_templates import render_template
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launchers.base import LaunchRequest
 
-TASK = "skypilot.yaml"
 _HOME = "~/lfwrap"
 _RUNS = "/lfwrap-runs"
 _OWN = frozenset({"bucket", "runs_dir", "setup"})
@@ -30,6 +29,7 @@ class SkypilotLauncher:
     splits_at_spaces = True
     is_scheduler = True
     reaches_nodes = True
+    starts_several = False
     package = None
 
     def build(self, request: LaunchRequest) -> Command:
@@ -45,7 +45,7 @@ class SkypilotLauncher:
             )
         from lfwrap.yaml_files import dump_yaml
 
-        path = request.root / TASK
+        path = request.paths.skypilot_task
         text = render_template("skypilot/task.yaml.j2", task=dump_yaml(_task(request)), script=_script(request))
         argv = ("sky", "jobs", "launch", "--yes", "--detach-run", str(path))
         return Command(argv, request.cwd, {}, files={path: text})
@@ -63,13 +63,13 @@ def _task(request: LaunchRequest) -> dict[str, Any]:
             "--launcher skypilot: the run's folder must outlive the machine.",
             hint="Name a bucket (--job bucket=NAME, made if missing) or a shared volume's folder (--job runs_dir=DIR).",
         )
-    mounts: dict[str, Any] = {f"{_HOME}/recipe.yaml": str(request.root / "recipe.yaml")}
+    mounts: dict[str, Any] = {f"{_HOME}/recipe.yaml": str(request.paths.recipe)}
     mounts |= {f"{_HOME}/{key}": str(folder) for key, folder in request.uploads.items()}
     if "runs_dir" not in options:
         # The engine appends to its log, which needs the cached mode.
         mounts[_RUNS] = {"name": options["bucket"], "mode": "MOUNT_CACHED"}
     return {
-        "name": _CLOUDS.sub("-", request.root.name.lower()).strip("-"),
+        "name": _CLOUDS.sub("-", request.paths.name.lower()).strip("-"),
         "resources": _resources(request, options),
         "num_nodes": request.nodes.count,
         "file_mounts": mounts,
@@ -102,7 +102,7 @@ def _script(request: LaunchRequest) -> str:
     return render_template(
         "skypilot/run.sh.j2",
         runs_dir=shlex.quote(request.options.get("runs_dir", _RUNS)),
-        run_name=shlex.quote(request.root.name),
+        run_name=shlex.quote(request.paths.name),
         recipe=f"{_HOME}/recipe.yaml",
         overrides=" ".join(text.replace("~", "$HOME", 1) for text in uploaded),
         gpus=request.node_processes,

@@ -11,7 +11,6 @@ from lfwrap.recipe.jinja_templates import render_template
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launchers.base import LaunchRequest
 
-SCRIPT = "job.slurm"
 _NAME = re.compile(r"^[a-z][a-z0-9-]*$")
 _PLAIN = re.compile(r"^[^\s'\"\\$`]*$")
 _PORTS = (20000, 20000)
@@ -26,6 +25,7 @@ class SlurmLauncher:
     splits_at_spaces = True
     is_scheduler = True
     reaches_nodes = True
+    starts_several = False
     package = None
 
     def build(self, request: LaunchRequest) -> Command:
@@ -40,12 +40,12 @@ class SlurmLauncher:
                 "--launcher slurm: the job has a fixed number of nodes, which Slurm names.",
                 hint="Give --nnodes one number and no --hostfile; a lost node is replaced when the job is requeued.",
             )
-        script = request.root / SCRIPT
+        script = request.paths.slurm_script
         text = render_template(
             "slurm/job.slurm.j2",
             directives=_directives(request),
             lfwrap=shlex.join(request.lfwrap),
-            run=shlex.quote(str(request.root)),
+            run=shlex.quote(str(request.paths.root)),
             environment={name: shlex.quote(value) for name, value in _exported(request).items()},
             first_port=_PORTS[0],
             ports=_PORTS[1],
@@ -63,9 +63,9 @@ def _directives(request: LaunchRequest) -> dict[str, str]:
     """``#SBATCH`` options: the shape of the run, then those given."""
     processes = request.node_processes
     own = {
-        "job-name": request.root.name,
+        "job-name": request.paths.name,
         "chdir": str(request.cwd),
-        "output": f"{request.root}/slurm-%j.log",
+        "output": str(request.paths.slurm_log),
         "open-mode": "append",
         "nodes": str(request.nodes.count),
         "ntasks-per-node": "1",

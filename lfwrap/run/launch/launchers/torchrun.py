@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lfwrap.errors import UsageError
 from lfwrap.run.launch.command import Command
-from lfwrap.run.launch.launchers.base import LaunchRequest, distributed_environment, launch_facts, training_command
+from lfwrap.run.launch.launchers.base import LaunchRequest, launch_facts, training_command
 from lfwrap.run.launch.launchers.nodes import DEFAULT_RENDEZVOUS
 
 
@@ -22,6 +22,7 @@ class TorchrunLauncher:
     splits_at_spaces = True
     is_scheduler = False
     reaches_nodes = False
+    starts_several = True
     package = None
 
     def build(self, request: LaunchRequest) -> Command:
@@ -35,12 +36,12 @@ class TorchrunLauncher:
                 "--engine-cli: the engine's own command does not keep the effective batch when nodes come and go.",
                 hint="Leave --engine-cli out, or give --nnodes one number.",
             )
-        environment = distributed_environment(request)
+        environment = dict(request.environment)
         if request.nodes.is_rendezvous:
             # torch 2.9 keeps one store for all starts: processes would look for those of the start before.
             environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
         if request.by_engine:
-            argv = (str(request.engine.cli), "train", str(request.engine_yaml), *request.arguments)
+            argv = (str(request.engine.cli), "train", str(request.paths.engine_yaml), *request.arguments)
             environment |= _engine_variables(request)
         else:
             meeting = _rendezvous(request) if request.nodes.is_rendezvous else _static(request)

@@ -1,0 +1,123 @@
+"""The environment of a training's processes: all that lfwrap adds to its own, but what a launcher adds for itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+
+from lfwrap.engine.child_process import MARKER
+from lfwrap.engine.environment import ENGINE_VARIABLES, waiting_policy
+from lfwrap.engine.versions import refused_versions
+from lfwrap.run.folder.paths import AttemptPaths, RunPaths
+from lfwrap.run.launch.launch import TrainingStart
+from lfwrap.run.launch.trackers import tracker_environment
+
+# The second is torch's newer name for the first.
+_ALLOCATOR_VARIABLES = {"PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"}
+
+
+def training_environment(start: TrainingStart, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are added to lfwrap's own environment, in the order to show them.
+
+    A launcher's `build` adds what only it needs, and leaves out what it has an option for.
+
+    Args:
+        start: what is started.
+        environ: lfwrap's environment; what the person has set there stays.
+    """
+    added = {
+        **ENGINE_VARIABLES,
+        MARKER: node_marker(start.paths, start.options.nodes.rank),
+        **_engine_variables(start, environ),
+        **_device_variables(start, environ),
+        **tracker_environment(start.values, start.paths, environ),
+        **_visible_devices(start, environ),
+        **_restart_variables(start),
+    }
+    return added | (_shared_variables(start) if start.launcher.starts_several else {})
+
+
+def attempt_environment(attempt: AttemptPaths, *, show_example: bool, probe: bool) -> dict[str, str]:
+    """What the training processes have to know of one start of the engine.
+
+    Args:
+        attempt: the start's folder.
+        show_example: keep the training example that the engine prints.
+        probe: try the longest batch early.
+    """
+    added = {"LFWRAP_ATTEMPT": str(attempt.root)}
+    if show_example:
+        added["LFWRAP_SHOW_EXAMPLE"] = "1"
+    if not probe:
+        added["LFWRAP_NO_PROBE"] = "1"
+    return added
+
+
+def node_marker(paths: RunPaths, rank: int) -> str:
+    """The value by which a node's processes are found; two nodes may be one machine, and each looks after its own."""
+    return f"{paths.root}#{rank}" if rank else str(paths.root)
+
+
+def _engine_variables(start: TrainingStart, environ: Mapping[str, str]) -> dict[str, str]:
+    """How the engine is started and what lfwrap's own start of it does."""
+    added: dict[str, str] = {}
+    if start.engine is not None and refused_versions(start.engine):
+        added["DISABLE_VERSION_CHECK"] = "1"
+    if start.values.get("deepspeed") and start.values.get("use_cpu"):
+        added["LFWRAP_DEEPSPEED_ON_CPU"] = "1"
+    options = start.options
+    if options.by_engine:  # it looks for torchrun
+        folder = start.engine.python.parent if start.engine else "."
+        added["PATH"] = f"{folder}{os.pathsep}{environ.get('PATH', os.defpath)}"
+    if options.extended:
+        added["LFWRAP_SPEED"] = "max"
+    elif options.compiled and not options.by_engine:
+        added["LFWRAP_COMPILE"] = "layers"
+    return added
+
+
+def _device_variables(start: TrainingStart, environ: Mapping[str, str]) -> dict[str, str]:
+    """What the kind of device wants: on a CPU, a way in which threads wait for each other."""
+    if start.on_gpu:  # peak memory beside each loss, at no cost
+        return {"RECORD_VRAM": "1", **_allocator_setting(environ)}
+    return waiting_policy(environ)
+
+
+def _allocator_setting(environ: Mapping[str, str]) -> dict[str, str]:
+    """Segments that grow: rows of many lengths made the allocator hold two to four times what was in use without them.
+
+    They need the driver's virtual memory, which Windows and its Linux have not; what the person has set stays.
+    """
+    has_virtual_memory = sys.platform == "linux" and "microsoft" not in platform.release().lower()
+    if not has_virtual_memory or _ALLOCATOR_VARIABLES & environ.keys():
+        return {}
+    return {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+
+
+def _visible_devices(start: TrainingStart, environ: Mapping[str, str]) -> dict[str, str]:
+    """The devices that the processes see; nothing where all there are can stay visible."""
+    devices = start.devices(environ)
+    if devices is None:
+        return {}
+    # The driver counts GPUs by slot, CUDA by speed: on a mixed machine the numbers would mean others.
+    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if devices.replace(",", "").isdecimal() else {}
+    return {"CUDA_VISIBLE_DEVICES": devices, **order}
+
+
+def _restart_variables(start: TrainingStart) -> dict[str, str]:
+    """The batch to keep and the folder of checkpoints, where torchrun may start the processes again."""
+    if not start.options.nodes.is_rendezvous or start.batch is None:
+        return {}
+    batch, output = start.batch, str(start.paths.output)
+    kept = {"micro": batch.micro_batch, "effective": batch.effective, "output": output}
+    return {"LFWRAP_RESTART": json.dumps(kept)}
+
+
+def _shared_variables(start: TrainingStart) -> dict[str, str]:
+    """For several processes: what the engine's own launcher sets, and a fair share of the CPU."""
+    if start.on_gpu:
+        return {"TORCH_NCCL_AVOID_RECORD_STREAMS": "1"}
+    return {"OMP_NUM_THREADS": str(max(1, start.hardware.cpu_cores // start.node_processes))}
