@@ -58,6 +58,11 @@ class ServerProcess:
         note_end(self._process.pid, self._process.returncode, time.monotonic() - self._started_s)
         self._log.close()
 
+    @property
+    def pid(self) -> int:
+        """The server's process id, also that of its group."""
+        return self._process.pid
+
     def wait_until(self, is_up: Callable[[], bool], *, limit_s: float, poll_s: float) -> None:
         """Wait until it answers.
 

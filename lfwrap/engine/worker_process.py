@@ -255,7 +255,8 @@ class _Lines:
                 self._pending.clear()
                 return rest
             self._pending += piece
-        line = bytes(self._pending[: end + 1])
+        with memoryview(self._pending) as view, view[: end + 1] as first:
+            line = bytes(first)  # one copy: a worker's answer may be hundreds of megabytes
         del self._pending[: end + 1]
         return line
 

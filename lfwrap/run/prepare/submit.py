@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
+from lfwrap.engine.child_process import note_start
 from lfwrap.errors import PreflightError
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import append_event
@@ -19,11 +20,13 @@ def submit(command: Command, paths: RunPaths) -> str:
     Raises:
         PreflightError: it refuses the job, or does not answer.
     """
+    environment = {**os.environ, **command.environment}
+    note_start(command.argv, environment, command.cwd)
     try:
         answer = subprocess.run(
             command.argv,
             cwd=command.cwd,
-            env={**os.environ, **command.environment},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_S,

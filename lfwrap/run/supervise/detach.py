@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lfwrap.engine.child_process import note_start
 from lfwrap.engine.diagnose import log_tail, read_tail
 from lfwrap.errors import RunStateError
 from lfwrap.run.folder.record import Run, RunState, append_event, load_run
@@ -31,9 +32,11 @@ def start_detached(run: Run, arguments: Sequence[str], *, cwd: Path, environ: Ma
     Raises:
         RunStateError: the background process has ended before the engine was started.
     """
+    argv = [sys.executable, "-m", "lfwrap", "runs", "resume", str(run.paths.root), *arguments]
+    note_start(argv, environ, cwd)
     with run.paths.supervisor_log.open("ab") as log:
         supervisor = subprocess.Popen(
-            [sys.executable, "-m", "lfwrap", "runs", "resume", str(run.paths.root), *arguments],
+            argv,
             cwd=cwd,
             env=dict(environ),
             stdin=subprocess.DEVNULL,
