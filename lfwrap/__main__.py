@@ -1,4 +1,4 @@
-"""``python -m lfwrap``."""
+"""The command line as ``python -m lfwrap``."""
 
 from lfwrap.cli.app import main
 

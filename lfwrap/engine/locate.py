@@ -32,7 +32,7 @@ print(json.dumps([folder, importlib.metadata.version("llamafactory") if folder e
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An installed LLaMA-Factory.
+    """An installed LLaMA-Factory, with the Python that it is installed for.
 
     Attributes:
         python: the interpreter it is installed for.

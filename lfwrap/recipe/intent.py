@@ -98,7 +98,12 @@ class IntentProblem:
 
 
 def parse_intent(raw: Any) -> tuple[Intent, list[IntentProblem]]:
-    """Read the block; what is wrong is left at its default and reported."""
+    """The values of the block, and its problems; a wrong value is left at its default.
+
+    >>> intent, problems = parse_intent({"effective_batch_size": 16, "sped": "max"})
+    >>> intent.effective_batch_size, [problem.hint for problem in problems]
+    (16, ["Did you mean 'speed'?"])
+    """
     if raw is None:
         return Intent(), []
     if not isinstance(raw, Mapping):

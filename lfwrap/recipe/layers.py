@@ -14,7 +14,7 @@ _BY_HAND = frozenset({Source.RECIPE, Source.MODEL_PATH, Source.COMMAND_LINE})
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One key's value.
+    """The value of one key, and where it comes from.
 
     Attributes:
         key: the engine's key.

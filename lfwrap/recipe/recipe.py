@@ -168,7 +168,10 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         UsageError: one has no ``=``, no key, or dashes in front.
-        RecipeError: a value is no YAML.
+        RecipeError: a value is not valid YAML.
+
+    >>> parse_overrides(["learning_rate=1e-4", "lfwrap.speed=max"])
+    {'learning_rate': 0.0001, 'lfwrap.speed': 'max'}
     """
     parsed: dict[str, Any] = {}
     for text in overrides:

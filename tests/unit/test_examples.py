@@ -27,10 +27,10 @@ WITH_EXAMPLES = [name for name, text in MODULES.items() if ">>>" in text]
 
 
 def needs_example(module, function):
-    """Whether a function of a module is a public one of the plan."""
+    """Whether a function of a module is a public one of the plan, or a public parser."""
     if function.name.startswith("_"):
         return False
-    return module.startswith("lfwrap.plan.")
+    return module.startswith("lfwrap.plan.") or function.name.startswith("parse_")
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)

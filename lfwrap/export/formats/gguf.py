@@ -51,7 +51,14 @@ class GgufTools:
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:
-    """``f16,q4_k_m`` as types, in the order given, each once. Raises UsageError for one that is not known."""
+    """``f16,q4_k_m`` as types, in the order given, each once.
+
+    Raises:
+        UsageError: a type is not known, or none is named.
+
+    >>> parse_kinds("F16, q4_k_m, f16")
+    ('f16', 'q4_k_m')
+    """
     kinds = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:

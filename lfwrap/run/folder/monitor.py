@@ -78,7 +78,13 @@ class Progress:
 
 
 def parse_progress(line: str) -> Progress | None:
-    """A line of ``trainer_log.jsonl``; None for anything else, such as a line cut off by a full disk."""
+    """A line of ``trainer_log.jsonl``; None for anything else, such as a line cut off by a full disk.
+
+    >>> parse_progress('{"current_steps": 10, "total_steps": 90, "loss": 1.5, "epoch": 0.3}').loss
+    1.5
+    >>> parse_progress('{"current_steps": 10, "tot') is None
+    True
+    """
     try:
         entry: Any = orjson.loads(line)
         step, total = (int(entry[key]) for key in _STEP_KEYS)

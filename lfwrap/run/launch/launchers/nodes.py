@@ -90,10 +90,13 @@ class Nodes:
 
 
 def parse_node_count(text: str) -> tuple[int, int]:
-    """``4`` → (4, 4); ``2:4`` → (2, 4): the fewest and the most nodes.
+    """The fewest and the most nodes that ``--nnodes`` names: a number, or two with a colon.
 
     Raises:
         UsageError: it is neither.
+
+    >>> parse_node_count("4"), parse_node_count("2:4")
+    ((4, 4), (2, 4))
     """
     found = _RANGE.match(text.strip())
     least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
