@@ -29,7 +29,8 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from transformers import LogitsProcessor, LogitsProcessorList  # noqa: E402
 
-from lfwrap_worker.inference.engine_model import EngineModel, Generation  # noqa: E402
+from lfwrap_worker.contract import GenerationSettings  # noqa: E402
+from lfwrap_worker.inference.engine_model import EngineModel  # noqa: E402
 
 say("imported")
 
@@ -71,7 +72,7 @@ def ask(engine: Recorded, prompts: list[list[int]], wish: dict[str, Any]) -> Non
     with engine.using(wish["adapter"]):
         for start in range(0, len(prompts), wish["batch"]):
             engine.recorder = Recorder()
-            answers += engine.generate(prompts[start : start + wish["batch"]], Generation(JOB["tokens"]))
+            answers += engine.generate(prompts[start : start + wish["batch"]], GenerationSettings(JOB["tokens"]))
             parts.append(torch.stack(engine.recorder.steps))
     seconds = time.monotonic() - began_s
     steps = max(len(part) for part in parts)  # a part that ended early gets zeros that nobody looks at

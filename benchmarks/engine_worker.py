@@ -184,7 +184,8 @@ def run_case(case: dict[str, Any], modules: dict[str, Any]) -> None:
     try:
         limit_memory(case.get("limit_bytes"))
         if case.get("speed") == "max":
-            os.environ[modules["train_engine"].SPEED] = "max"
+            contract = importlib.import_module("lfwrap_worker.contract")
+            os.environ[contract.SPEED_VARIABLE] = contract.SPEED_MAX
             importlib.import_module("lfwrap_worker.speed").apply()
         if case.get("longest"):
             modules["tune_engine"].install_course(LongestInTurn(modules["longest_batch"].longest_rows))

@@ -17,10 +17,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from lfwrap.engine.contract import GenerationSettings
     from lfwrap.engine.locate import Engine
     from lfwrap.export.export import Export
     from lfwrap.inference.question_rows import Question
-    from lfwrap.inference.session import Answer, AnswerSession, GenerationSettings
+    from lfwrap.inference.session import Answer, AnswerSession
     from lfwrap.inference.target import Target
     from lfwrap.run.folder.record import Run
 
@@ -191,11 +192,11 @@ def load_run(
         LfwrapError: there is no such run, it has not finished, a folder is incomplete, there is no such setting, or no
             engine is installed.
     """
+    from lfwrap.engine.contract import GenerationSettings
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import locate_engine
     from lfwrap.errors import UsageError
     from lfwrap.inference.candidates import run_of
-    from lfwrap.inference.session import GenerationSettings
     from lfwrap.inference.target import resolve_target
 
     known = [field.name for field in dataclasses.fields(GenerationSettings)]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from lfwrap import debug
+from lfwrap.engine.contract import RUN_VARIABLE
 from lfwrap.engine.failure import ending, start_failure
 from lfwrap.engine.worker_scripts import LOG_FILTER
 from lfwrap.masking import mask_arguments
@@ -28,7 +29,7 @@ from lfwrap.masking import mask_arguments
 if TYPE_CHECKING:
     import psutil
 
-MARKER = "LFWRAP_RUN"
+MARKER = RUN_VARIABLE
 """The environment variable, set to the run's folder, by which the processes of a run are found."""
 
 _PR_SET_PDEATHSIG = 1

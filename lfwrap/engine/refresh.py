@@ -9,6 +9,7 @@ import orjson
 
 from lfwrap.engine.commands import captured_output
 from lfwrap.engine.compat import SUPPORTED_VERSION, TABLES
+from lfwrap.engine.contract import Worker
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.facts import FACTS_TABLE, read_engine_facts
 from lfwrap.engine.locate import Engine, locate_engine
@@ -16,7 +17,7 @@ from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import LfwrapError
 from lfwrap.files import write_bytes
 
-_WORKERS = {"tool_templates.json": "template_facts", "template_tokens.json": "template_frames"}
+_WORKERS: dict[str, Worker] = {"tool_templates.json": "template_facts", "template_tokens.json": "template_frames"}
 _TIMEOUT_S = 300.0
 
 
@@ -31,7 +32,7 @@ def make_tables(engine: Engine) -> dict[str, bytes]:
     return tables | {name: _printed_by(engine, worker) for name, worker in _WORKERS.items()}
 
 
-def _printed_by(engine: Engine, worker: str) -> bytes:
+def _printed_by(engine: Engine, worker: Worker) -> bytes:
     """What a worker prints on the engine's Python."""
     return captured_output(
         [str(engine.python), *worker_argv(worker)],

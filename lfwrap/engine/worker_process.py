@@ -20,6 +20,7 @@ from typing import IO, Any, Self
 import orjson
 
 from lfwrap.engine.child_process import end_group, note_end, start_process
+from lfwrap.engine.contract import EVENT_ERROR, Worker
 from lfwrap.engine.failure import PLAIN_FAILURE, FailureText, ending, engine_failure, timeout_failure
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import EngineError
@@ -32,7 +33,7 @@ _SHOWN_NOISE = 200
 
 def run_worker(
     python: Path,
-    name: str,
+    name: Worker,
     job: Mapping[str, Any] | None = None,
     *,
     arguments: Sequence[str] = (),
@@ -65,7 +66,7 @@ def run_worker(
             while holds not in (event := worker.receive(deadline_s)):
                 pass
         except TimeoutError as error:
-            raise timeout_failure(text.what or f"The engine's {name}.py", timeout_s or 0.0, text) from error
+            raise timeout_failure(text.what or f"The engine's worker {name}", timeout_s or 0.0, text) from error
         worker.wait()
     return event
 
@@ -76,7 +77,7 @@ class WorkerProcess:
     def __init__(
         self,
         python: Path,
-        script: str,
+        script: Worker,
         arguments: Sequence[str] = (),
         *,
         environment: Mapping[str, str],
@@ -178,7 +179,7 @@ class WorkerProcess:
             self._noise = line.decode(errors="replace").strip()[:_SHOWN_NOISE] or self._noise
             if not line.endswith(b"\n"):
                 raise self._failure()
-        if event.get("event") == "error":
+        if event.get("event") == EVENT_ERROR:
             raise engine_failure(self._text.what or "The engine failed", str(event.get("message")), 1, self._text)
         return event
 
@@ -224,7 +225,7 @@ class WorkerProcess:
     def _failure(self) -> EngineError:
         self.wait()
         code = self._process.returncode
-        what = self._text.what or f"The engine's {self._script}.py {ending(code)}"
+        what = self._text.what or f"The engine's worker {self._script} {ending(code)}"
         return engine_failure(what, f"{self._noise}\n{self.log()}", code, self._text)
 
 

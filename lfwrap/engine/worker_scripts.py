@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lfwrap.engine.contract import Worker
+
 FOLDER = Path(__file__).resolve().parents[1] / "worker"
 _PACKAGE = FOLDER / "lfwrap_worker"
 EXTENSION_FOLDER = _PACKAGE / "speed"
 LOG_FILTER = _PACKAGE / "train" / "log_filter.py"
 
 
-def worker_argv(name: str) -> tuple[str, ...]:
+def worker_argv(name: Worker) -> tuple[str, ...]:
     """What follows the interpreter on the command line of a worker, before the worker's own arguments.
 
     Args:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lfwrap.engine.contract import GenerationSettings
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import LfwrapError, PreflightError, UsageError
 from lfwrap.evaluate.comparison import Column, Comparison
@@ -19,7 +20,7 @@ from lfwrap.inference.candidates import Contestant, require_distinct
 from lfwrap.inference.model_pool import Listener, Load, Turn, take_turns
 from lfwrap.inference.question_rows import Question
 from lfwrap.inference.result_journal import AnswerBook
-from lfwrap.inference.session import DEFAULT_BATCH_SIZE, Answer, AnswerSession, GenerationSettings, beyond_context
+from lfwrap.inference.session import DEFAULT_BATCH_SIZE, Answer, AnswerSession, beyond_context
 
 DEFAULT_FOLDER = Path("comparisons")
 _DIGEST_DIGITS = 8

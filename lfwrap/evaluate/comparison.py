@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lfwrap.engine.contract import GenerationSettings
 from lfwrap.evaluate.judge import Verdict, Winner
 from lfwrap.evaluate.text_scores import TextScorer, TextScores, mean, missing_keywords, normal
 from lfwrap.inference.candidates import Contestant
 from lfwrap.inference.model_pool import Load
 from lfwrap.inference.question_rows import Question
-from lfwrap.inference.session import DEFAULT_BATCH_SIZE, Answer, GenerationSettings
+from lfwrap.inference.session import DEFAULT_BATCH_SIZE, Answer
 
 
 @dataclass(frozen=True, slots=True)

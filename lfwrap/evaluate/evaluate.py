@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import orjson
 
+from lfwrap.engine.contract import GenerationSettings
 from lfwrap.engine.locate import Engine
 from lfwrap.evaluate.judged import judge_answer
 from lfwrap.evaluate.metrics import RowLoss, tally_calls, tally_losses
@@ -21,7 +22,6 @@ from lfwrap.inference.candidates import Contestant
 from lfwrap.inference.held_out_rows import EvalRow, LabelSettings
 from lfwrap.inference.model_pool import Listener, Turn, take_turns
 from lfwrap.inference.result_journal import AnswerBook
-from lfwrap.inference.session import GenerationSettings
 
 REPORT_NAME = "report.json"
 _OWN_FILES = ("*.losses.jsonl", "*.answers.jsonl", "*.judged.jsonl", REPORT_NAME)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lfwrap.engine.contract import OP_CHECK, OP_PUSH, PushJob
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.worker_process import run_worker
@@ -51,8 +52,13 @@ def check_push(engine: Engine, push: Push, environ: Mapping[str, str] = os.envir
         raise PreflightError("huggingface_hub is not installed", hint=f"{engine.python} -m pip install huggingface_hub")
     if environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         raise PreflightError("HF_HUB_OFFLINE forbids the upload", hint="Unset it, or leave --push out.")
-    wish = {"repository": push.repository, "private": push.private, "replace": push.replace}
-    _ask(engine, {"op": "check", **wish})
+    job: PushJob = {
+        "op": OP_CHECK,
+        "repository": push.repository,
+        "private": push.private,
+        "replace": push.replace,
+    }
+    _ask(engine, job)
 
 
 def push_folder(engine: Engine, folder: Path, push: Push) -> str:
@@ -61,7 +67,7 @@ def push_folder(engine: Engine, folder: Path, push: Push) -> str:
     Raises:
         EngineError: the hub refused, or was lost on the way.
     """
-    job = {"op": "push", "repository": push.repository, "private": push.private, "folder": str(folder)}
+    job: PushJob = {"op": OP_PUSH, "repository": push.repository, "private": push.private, "folder": str(folder)}
     return str(_ask(engine, job)["url"])
 
 
@@ -70,7 +76,7 @@ def endpoint(environ: Mapping[str, str] = os.environ) -> str:
     return environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
 
 
-def _ask(engine: Engine, job: Mapping[str, Any]) -> dict[str, Any]:
+def _ask(engine: Engine, job: PushJob) -> dict[str, Any]:
     environment = engine_environment(
         model_is_local=False, runs_model=False, added={"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from lfwrap.engine.commands import run_logged
 from lfwrap.engine.compat import KNOWN_ARCHITECTURES
+from lfwrap.engine.contract import MergeJob
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_process import WorkerProcess
@@ -130,16 +131,15 @@ def _stream(engine: Engine, target: Target, stage: Path, settings: MergeSettings
         stage.mkdir(parents=True)
         write_model_config(target, stage, settings.dtype)
         config = ModelFolder(stage).config()
-        worker.send(
-            {
-                "base": target.model,
-                "adapter": str(target.adapter),
-                "out": str(stage),
-                "dtype": settings.dtype,
-                "shard_bytes": settings.shard_gb * _GB,
-                "skip": ["lm_head.weight"] if config.get("tie_word_embeddings") else [],
-            }
-        )
+        job: MergeJob = {
+            "base": target.model,
+            "adapter": str(target.adapter),
+            "out": str(stage),
+            "dtype": settings.dtype,
+            "shard_bytes": settings.shard_gb * _GB,
+            "skip": ["lm_head.weight"] if config.get("tie_word_embeddings") else [],
+        }
+        worker.send(job)
         timing: dict[str, float] = worker.receive()["timing"]
     return timing
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.data.datasets.dataset import Dataset, DatasetRow, find_dataset
+from lfwrap.engine.contract import Conversation, LabelOptions, SplitJob
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.failure import FailureText
 from lfwrap.engine.keys import CUTOFF_KEY, DEFAULT_CUTOFF, DEFAULT_SEED
@@ -42,7 +43,7 @@ class EvalRow:
     system: str = ""
     tools: str = ""
 
-    def to_request(self) -> dict[str, Any]:
+    def to_request(self) -> Conversation:
         """The row as the worker takes it."""
         return {"id": self.number, "messages": list(self.messages), "system": self.system, "tools": self.tools}
 
@@ -70,6 +71,14 @@ class LabelSettings:
             bool(settings.get("train_on_prompt")),
             bool(settings.get("mask_history")),
         )
+
+    def to_json(self) -> LabelOptions:
+        """As the worker takes them."""
+        return {
+            "cutoff_len": self.cutoff_len,
+            "train_on_prompt": self.train_on_prompt,
+            "mask_history": self.mask_history,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +182,11 @@ def _names(value: Any) -> list[str]:
 def _split_rows(settings: Mapping[str, Any], folder: Path, engine: Engine) -> list[dict[str, Any]]:
     arguments = {key: settings[key] for key in _SPLIT_KEYS if settings.get(key) is not None}
     arguments["dataset_dir"] = str(folder)
+    job: SplitJob = {"arguments": arguments, "seed": settings.get("seed", DEFAULT_SEED)}
     found = run_worker(
         engine.python,
         "validation_split",
-        {"arguments": arguments, "seed": settings.get("seed", DEFAULT_SEED)},
+        job,
         environment=engine_environment(model_is_local=True, runs_model=False, added={"HF_HUB_OFFLINE": "1"}),
         holds="rows",
         timeout_s=_SPLIT_TIMEOUT_S,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from lfwrap.engine import contract
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_process import WorkerProcess
@@ -225,6 +226,10 @@ class Side:
     adapter: str | None = None
     quantized: bool = False
 
+    def to_json(self) -> contract.Side:
+        """As the worker takes it."""
+        return {"arguments": self.arguments, "adapter": self.adapter, "quantized": self.quantized}
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -286,8 +291,8 @@ class ComparisonJob:
         reference = Side(target.engine_arguments(quantized=False), str(target.adapter) if target.adapter else None)
         self._worker = WorkerProcess(engine.python, "parity", environment=environment)
         self._dtype = dtype
-        self._job = {
-            "reference": asdict(reference),
+        self._job: contract.ParityJob = {
+            "reference": reference.to_json(),
             "questions": list(questions),
             "max_new_tokens": max_new_tokens,
             "dtype": dtype,
@@ -304,7 +309,7 @@ class ComparisonJob:
 
     def compare(self, sides: Mapping[str, Side]) -> Comparison:
         """Hold models against the reference. Raises EngineError: one of them can't be loaded or can't answer."""
-        self._worker.send({"sides": {name: asdict(side) for name, side in sides.items()}})
+        self._worker.send({"sides": {name: side.to_json() for name, side in sides.items()}})
         found = self._worker.receive()
         return Comparison(
             tuple(ReferenceAnswer.from_json(answer) for answer in found["reference"]),

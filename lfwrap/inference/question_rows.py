@@ -18,6 +18,7 @@ from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.formats.parts.schemas import parse_tool
 from lfwrap.data.schema.conversation import Tool
 from lfwrap.engine.chat_templates import chat_template
+from lfwrap.engine.contract import Conversation
 
 Message = dict[str, str]
 
@@ -58,7 +59,7 @@ class Question:
         """The last message, which is to be answered."""
         return self.messages[-1]["content"]
 
-    def to_request(self) -> dict[str, Any]:
+    def to_request(self) -> Conversation:
         """The question as the worker takes it."""
         return {"id": self.id, "messages": list(self.messages), "system": self.system, "tools": self.tools}
 

@@ -8,6 +8,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from lfwrap.engine.contract import (
+    EVENT_ANSWER,
+    EVENT_DONE,
+    OP_ATTACH,
+    OP_BATCH,
+    OP_STREAM,
+    AttachRequest,
+    BatchRequest,
+    GenerationSettings,
+    LoadRequest,
+    StreamRequest,
+    Worker,
+)
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_process import WorkerProcess
@@ -16,29 +29,6 @@ from lfwrap.inference.target import Target
 
 TUNED = "tuned"
 DEFAULT_BATCH_SIZE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationSettings:
-    """How to answer.
-
-    Attributes:
-        max_new_tokens: the longest answer.
-        temperature: 0 is greedy: always the likeliest token.
-        top_p: sample from the likeliest tokens that together have this probability.
-        seed: of the sampling; with the question's id it fixes an answer, whatever else is in the batch.
-        top_k: sample from so many of the likeliest tokens; 0 for all.
-    """
-
-    max_new_tokens: int = 512
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 42
-    top_k: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +81,7 @@ def beyond_context(answer: Answer, ready: Mapping[str, Any]) -> str:
 class AnswerSession:
     """A model in a child process of the engine's. Use it as a context: on leaving, the child is gone."""
 
-    worker_script: ClassVar[str] = "answer"
+    worker_script: ClassVar[Worker] = "answer"
 
     def __init__(
         self,
@@ -113,7 +103,7 @@ class AnswerSession:
         self._worker = WorkerProcess(
             engine.python, self.worker_script, environment=engine_environment(model_is_local=target.model_is_local)
         )
-        self._load = {
+        self._load: LoadRequest = {
             "arguments": target.engine_arguments(),
             "adapters": {name: str(folder) for name, folder in adapters.items()},
         }
@@ -146,7 +136,8 @@ class AnswerSession:
 
     def attach(self, name: str, folder: Path) -> None:
         """Put one more adapter beside the base. Raises EngineError when it can't be loaded on it; the rest stays."""
-        self._worker.send({"op": "attach", "name": name, "folder": str(folder)})
+        request: AttachRequest = {"op": OP_ATTACH, "name": name, "folder": str(folder)}
+        self._worker.send(request)
         self._worker.receive()
         self._adapters = (*(known for known in self._adapters if known != name), name)
 
@@ -156,11 +147,15 @@ class AnswerSession:
 
     def stream(self, question: Question, adapter: str | None) -> Iterator[str | Answer]:
         """Pieces of text as they come, and the whole `Answer` at the end; None answers with the base alone."""
-        self._worker.send(
-            {"op": "stream", "adapter": adapter, "generation": asdict(self.settings), **question.to_request()}
-        )
+        request: StreamRequest = {
+            "op": OP_STREAM,
+            "adapter": adapter,
+            "generation": self.settings.to_json(),
+            **question.to_request(),
+        }
+        self._worker.send(request)
         for event in self._worker.events():
-            if event["event"] == "answer":
+            if event["event"] == EVENT_ANSWER:
                 yield Answer.from_event(event)
                 return
             yield event["text"]
@@ -186,18 +181,17 @@ class AnswerSession:
             known: ids whose answers are there already: batches are made as if they were not, so that rounding is what
                 it would have been, but those of which all is known are left out, and a known answer is not given.
         """
-        self._worker.send(
-            {
-                "op": "batch",
-                "adapter": adapter,
-                "generation": asdict(self.settings),
-                "batch_size": batch_size,
-                "known": sorted(known),
-                "requests": [question.to_request() for question in questions],
-            }
-        )
+        request: BatchRequest = {
+            "op": OP_BATCH,
+            "adapter": adapter,
+            "generation": self.settings.to_json(),
+            "batch_size": batch_size,
+            "known": sorted(known),
+            "requests": [question.to_request() for question in questions],
+        }
+        self._worker.send(request)
         for event in self._worker.events():
-            if event["event"] == "done":
+            if event["event"] == EVENT_DONE:
                 return
             if event["id"] not in known:
                 yield Answer.from_event(event)

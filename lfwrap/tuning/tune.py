@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from lfwrap.engine.child_process import MARKER
+from lfwrap.engine.contract import SPEED_VARIABLE, TrialRequest
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.failure import engine_failure
 from lfwrap.engine.keys import ACCUMULATION_KEY
@@ -130,7 +131,7 @@ class _Trials:
     def __init__(self, tuning: Tuning, invocation: Invocation, scratch: Path, deadline_s: float) -> None:
         self._tuning, self._scratch, self._deadline_s = tuning, scratch, deadline_s
         job = tuning.jobs[0]
-        added = {name: value for name, value in job.command.environment.items() if name not in {MARKER, "LFWRAP_SPEED"}}
+        added = {name: value for name, value in job.command.environment.items() if name not in {MARKER, SPEED_VARIABLE}}
         self._size = job.rendered.world_size
         environment = {**invocation.environ, **added}
         self._log = scratch / "engine.log"
@@ -214,7 +215,7 @@ class _Trials:
                 team.close()
         self._team = self._next = None
 
-    def _requests(self, number: int, job: Job, best_s: float) -> list[dict[str, Any]]:
+    def _requests(self, number: int, job: Job, best_s: float) -> list[TrialRequest]:
         """What each process is asked for."""
         folder = self._scratch / str(number)
         folder.mkdir()

@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM
 
 WORKERS, MODEL, OUT = sys.argv[1:]
 sys.path.insert(0, WORKERS)
-from lfwrap_worker.inference.engine_model import EngineModel, Generation  # noqa: E402
+from lfwrap_worker.contract import GenerationSettings  # noqa: E402
+from lfwrap_worker.inference.engine_model import EngineModel  # noqa: E402
 
 LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 KINDS = {
@@ -53,7 +54,10 @@ def answers(engine: EngineModel, name: str | None) -> list:
     prompts = [engine.encode([{"role": "user", "content": text}], None, None) for text in texts]
     with engine.using(name):
         logits = [engine.answer_logits(prompt, [10, 20, 30]) for prompt in prompts]
-        return [*logits, torch.tensor([answer.token_ids for answer in engine.generate_many(prompts, Generation(8))])]
+        return [
+            *logits,
+            torch.tensor([answer.token_ids for answer in engine.generate_many(prompts, GenerationSettings(8))]),
+        ]
 
 
 def same(one: list, other: list) -> bool:

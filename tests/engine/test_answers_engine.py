@@ -14,11 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lfwrap.engine.contract import GenerationSettings
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import EngineError
 from lfwrap.inference.questions import Question, ask
-from lfwrap.inference.session import TUNED, AnswerSession, GenerationSettings
+from lfwrap.inference.session import TUNED, AnswerSession
 from lfwrap.inference.target import resolve_target
 
 pytestmark = pytest.mark.engine

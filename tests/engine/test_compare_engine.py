@@ -15,11 +15,12 @@ import pytest
 
 from lfwrap import load_run
 from lfwrap.engine import worker_scripts
+from lfwrap.engine.contract import GenerationSettings
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import EngineError
 from lfwrap.inference.questions import ask
-from lfwrap.inference.session import AnswerSession, GenerationSettings
+from lfwrap.inference.session import AnswerSession
 from lfwrap.inference.target import resolve_target
 
 pytestmark = pytest.mark.engine

@@ -192,7 +192,7 @@ def test_a_local_ray_trains_stops_with_a_checkpoint_and_goes_on(recipe: Path) ->
     assert ["extended for speed" in text for text in ranks] == [True, True]
     plan = json.loads(subprocess.check_output([*LFWRAP, "runs", "resume", run.paths.root, "--dry-run", "--json"]))
     assert plan["checkpoint"].endswith(f"checkpoint-{run.record.global_step}")
-    assert "train_ray.py" in plan["command"]["quoted"]
+    assert "worker train_ray" in plan["command"]["quoted"]
 
 
 def kill_all(process: subprocess.Popen[str]) -> None:

@@ -16,10 +16,11 @@ from accelerate.state import AcceleratorState, PartialState
 from llamafactory.train.tuner import run_exp
 from transformers import Trainer, TrainerCallback
 
+from lfwrap_worker.contract import DEEPSPEED_ON_CPU_VARIABLE
 from lfwrap_worker.train import longest_batch, train_engine
 
 os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-os.environ[train_engine.DEEPSPEED_ON_CPU] = "1"
+os.environ[DEEPSPEED_ON_CPU_VARIABLE] = "1"
 
 
 class Losses(TrainerCallback):  # type: ignore[misc]  # the engine has no types

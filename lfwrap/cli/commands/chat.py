@@ -21,9 +21,10 @@ from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
     from lfwrap.data.tools.mcp_session import McpSession
+    from lfwrap.engine.contract import GenerationSettings
     from lfwrap.engine.locate import Engine
     from lfwrap.inference.question_rows import Question
-    from lfwrap.inference.session import Answer, AnswerSession, GenerationSettings
+    from lfwrap.inference.session import Answer, AnswerSession
     from lfwrap.inference.target import Target
 
 _PATH = click.Path(path_type=Path)

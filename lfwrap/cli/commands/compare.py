@@ -17,13 +17,13 @@ from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 if TYPE_CHECKING:
+    from lfwrap.engine.contract import GenerationSettings
     from lfwrap.engine.locate import Engine
     from lfwrap.evaluate.compare import CompareRequest
     from lfwrap.evaluate.comparison import Comparison
     from lfwrap.evaluate.judge import JudgeAddress
     from lfwrap.inference.candidates import Contestant
     from lfwrap.inference.question_rows import Question
-    from lfwrap.inference.session import GenerationSettings
     from lfwrap.run.folder.record import Run
 
 _PATH = click.Path(path_type=Path)

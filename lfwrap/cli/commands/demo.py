@@ -226,8 +226,9 @@ class Demo:
 
     def _answer(self, target: Target) -> tuple[Pair, ...]:
         from lfwrap.bundled import bundled_path
+        from lfwrap.engine.contract import GenerationSettings
         from lfwrap.inference.questions import load_questions
-        from lfwrap.inference.session import TUNED, AnswerSession, GenerationSettings
+        from lfwrap.inference.session import TUNED, AnswerSession
 
         questions = load_questions(bundled_path(f"data/{_DATASET}_questions.txt"))
         with AnswerSession(self._engine, target, settings=GenerationSettings(max_new_tokens=64)) as session:

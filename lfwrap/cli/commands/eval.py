@@ -231,9 +231,9 @@ def _bfcl_material(args: EvalArgs, template: str) -> tuple[Material, tuple[str, 
 
 
 def _settings(args: EvalArgs, runs: list[Run]) -> EvalSettings:
+    from lfwrap.engine.contract import GenerationSettings
     from lfwrap.evaluate.evaluate import EvalSettings
     from lfwrap.inference.held_out_rows import LabelSettings
-    from lfwrap.inference.session import GenerationSettings
 
     labels = LabelSettings.of_run(runs[0] if runs else None, args.cutoff_len)
     return EvalSettings(labels, GenerationSettings(args.max_new_tokens), args.batch_size)

@@ -10,7 +10,7 @@ import click
 from lfwrap.cli.options.args import OptionGroup
 
 if TYPE_CHECKING:
-    from lfwrap.inference.session import GenerationSettings
+    from lfwrap.engine.contract import GenerationSettings
 
 MAX_NEW_TOKENS = click.option(
     "--max-new-tokens", type=click.IntRange(1), default=512, show_default=True, help="Tokens of the longest answer."
@@ -48,6 +48,6 @@ class GenerationArgs:
     @property
     def settings(self) -> GenerationSettings:
         """The same for an `AnswerSession`."""
-        from lfwrap.inference.session import GenerationSettings
+        from lfwrap.engine.contract import GenerationSettings
 
         return GenerationSettings(self.max_new_tokens, self.temperature, self.top_p, self.seed, self.top_k)

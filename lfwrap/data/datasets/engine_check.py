@@ -12,6 +12,7 @@ from typing import Any
 
 from lfwrap.data.datasets.stats import quantiles
 from lfwrap.data.output.registry import FILE_NAME, dataset_entry
+from lfwrap.engine.contract import EncodeJob
 from lfwrap.engine.environment import PARALLEL_TOKENIZER, engine_environment
 from lfwrap.engine.failure import FailureText
 from lfwrap.engine.keys import DEFAULT_CUTOFF
@@ -49,7 +50,7 @@ def run_encoder(check: EngineCheck, folder: Path, names: Sequence[str], *, rende
         EngineError: the engine can't load what was written, or is broken.
         PreflightError: the engine's Python can't be started.
     """
-    job = {
+    job: EncodeJob = {
         "dataset_dir": str(folder.absolute()),
         "names": list(names),
         "template": check.template,

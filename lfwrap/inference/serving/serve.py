@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import orjson
 
+from lfwrap.engine.contract import ServeJob
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_process import WorkerProcess
@@ -102,7 +103,7 @@ class Server:
         )
         self._options = options
         self._worker = WorkerProcess(engine.python, "serve_api", environment=environment)
-        self._job = {
+        self._job: ServeJob = {
             "arguments": serve_arguments(target, options.backend),
             "host": options.host,
             "port": options.port,

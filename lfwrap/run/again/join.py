@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.contract import VARIABLE_PREFIX
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import RunStateError
 from lfwrap.files import write_json
@@ -35,7 +36,6 @@ from lfwrap.run.supervise.supervisor import Patience, StopRequests, start_traini
 _WAIT_S = 1800.0
 _RECORD_S = 60.0
 _POLL_S = 0.5
-_OURS = "LFWRAP_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def read_facts(run: Run) -> Mapping[str, Any]:
     """What node 0 left for the others in its newest attempt; empty where it is alone, or has not yet."""
     try:
         command = orjson.loads(run.paths.attempt(run.record.attempt).command.read_bytes())
-        ours = {name: value for name, value in command["environment"].items() if name.startswith(_OURS)}
+        ours = {name: value for name, value in command["environment"].items() if name.startswith(VARIABLE_PREFIX)}
         return {**command["launch"], "environment": ours} if command.get("launch") else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lfwrap.engine.contract import (
+    RANK_ERROR,
+    RANK_HEARTBEAT,
+    RANK_MEMORY,
+    RANK_PROBE,
+    RANK_STACKS,
+    RANK_STDERR,
+    RANK_STDOUT,
+    RANKS_FOLDER,
+)
 from lfwrap.errors import RunStateError
 from lfwrap.files import sha256_bytes
 
@@ -30,37 +40,37 @@ class RankPaths:
     @property
     def stdout(self) -> Path:
         """What this rank wrote to stdout."""
-        return self.root / "stdout.log"
+        return self.root / RANK_STDOUT
 
     @property
     def stderr(self) -> Path:
         """What this rank wrote to stderr."""
-        return self.root / "stderr.log"
+        return self.root / RANK_STDERR
 
     @property
     def heartbeat(self) -> Path:
         """Touched whenever the rank gets anywhere."""
-        return self.root / "heartbeat"
+        return self.root / RANK_HEARTBEAT
 
     @property
     def stacks(self) -> Path:
         """The stacks that the rank writes on SIGUSR2."""
-        return self.root / "stacks.txt"
+        return self.root / RANK_STACKS
 
     @property
     def error(self) -> Path:
         """Why it failed, and when; blank while it runs, gone when it ended well."""
-        return self.root / "error.json"
+        return self.root / RANK_ERROR
 
     @property
     def probe(self) -> Path:
         """What became of the try with the longest batch."""
-        return self.root / "probe.json"
+        return self.root / RANK_PROBE
 
     @property
     def memory(self) -> Path:
         """What the training took of its GPU's memory, as far as it came."""
-        return self.root / "memory.json"
+        return self.root / RANK_MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +119,11 @@ class AttemptPaths:
 
     def rank(self, number: int) -> RankPaths:
         """The files of the training process with this rank."""
-        return RankPaths(self.root / "ranks" / str(number))
+        return RankPaths(self.root / RANKS_FOLDER / str(number))
 
     def ranks(self) -> list[RankPaths]:
         """The training processes that have left something, by rank."""
-        folder = self.root / "ranks"
+        folder = self.root / RANKS_FOLDER
         names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
         return [self.rank(number) for number in sorted(int(name) for name in names if name.isdigit())]
 

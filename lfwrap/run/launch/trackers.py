@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.contract import SET, SWANLAB_VARIABLE
 from lfwrap.plan.request import Setting
 from lfwrap.recipe.recipe import split_names
 from lfwrap.run.folder.paths import RunPaths
@@ -56,7 +57,7 @@ def tracker_environment(values: Mapping[str, Any], paths: RunPaths, environ: Map
             "WANDB_NOTES": str(paths.root),
         },
         "swanlab": {
-            "LFWRAP_SWANLAB": "1",
+            SWANLAB_VARIABLE: SET,
             "SWANLAB_LOG_DIR": str(folder / "swanlab"),
             "SWANLAB_RUN_ID": paths.name,
             "SWANLAB_RESUME": "allow",

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
 from collections.abc import Mapping
 
 from lfwrap.engine.child_process import MARKER
+from lfwrap.engine.contract import (
+    ATTEMPT_VARIABLE,
+    COMPILE_LAYERS,
+    COMPILE_VARIABLE,
+    DEEPSPEED_ON_CPU_VARIABLE,
+    NO_PROBE_VARIABLE,
+    RESTART_VARIABLE,
+    SET,
+    SHOW_EXAMPLE_VARIABLE,
+    SPEED_MAX,
+    SPEED_VARIABLE,
+    Restart,
+)
 from lfwrap.engine.environment import ENGINE_VARIABLES, waiting_policy
 from lfwrap.engine.versions import refused_versions
 from lfwrap.run.folder.paths import AttemptPaths, RunPaths
@@ -48,11 +60,11 @@ def attempt_environment(attempt: AttemptPaths, *, show_example: bool, probe: boo
         show_example: keep the training example that the engine prints.
         probe: try the longest batch early.
     """
-    added = {"LFWRAP_ATTEMPT": str(attempt.root)}
+    added = {ATTEMPT_VARIABLE: str(attempt.root)}
     if show_example:
-        added["LFWRAP_SHOW_EXAMPLE"] = "1"
+        added[SHOW_EXAMPLE_VARIABLE] = SET
     if not probe:
-        added["LFWRAP_NO_PROBE"] = "1"
+        added[NO_PROBE_VARIABLE] = SET
     return added
 
 
@@ -67,15 +79,15 @@ def _engine_variables(start: TrainingStart, environ: Mapping[str, str]) -> dict[
     if start.engine is not None and refused_versions(start.engine):
         added["DISABLE_VERSION_CHECK"] = "1"
     if start.values.get("deepspeed") and start.values.get("use_cpu"):
-        added["LFWRAP_DEEPSPEED_ON_CPU"] = "1"
+        added[DEEPSPEED_ON_CPU_VARIABLE] = SET
     options = start.options
     if options.by_engine:  # it looks for torchrun
         folder = start.engine.python.parent if start.engine else "."
         added["PATH"] = f"{folder}{os.pathsep}{environ.get('PATH', os.defpath)}"
     if options.extended:
-        added["LFWRAP_SPEED"] = "max"
+        added[SPEED_VARIABLE] = SPEED_MAX
     elif options.compiled and not options.by_engine:
-        added["LFWRAP_COMPILE"] = "layers"
+        added[COMPILE_VARIABLE] = COMPILE_LAYERS
     return added
 
 
@@ -112,8 +124,8 @@ def _restart_variables(start: TrainingStart) -> dict[str, str]:
     if not start.options.nodes.is_rendezvous or start.batch is None:
         return {}
     batch, output = start.batch, str(start.paths.output)
-    kept = {"micro": batch.micro_batch, "effective": batch.effective, "output": output}
-    return {"LFWRAP_RESTART": json.dumps(kept)}
+    kept = Restart(batch.micro_batch, batch.effective, output)
+    return {RESTART_VARIABLE: kept.to_text()}
 
 
 def _shared_variables(start: TrainingStart) -> dict[str, str]:

@@ -7,8 +7,10 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
+
+from lfwrap_worker.contract import EVENT_ERROR
 
 
 def take_stdout() -> IO[str]:
@@ -18,8 +20,8 @@ def take_stdout() -> IO[str]:
     return channel
 
 
-def read_requests(source: IO[str]) -> Iterator[dict[str, Any]]:
-    """Requests as they come; the process ends when the other side closes."""
+def read_requests(source: IO[str]) -> Iterator[Any]:
+    """Requests as they come, as plain values; the process ends when the other side closes."""
     waiting: queue.Queue[str] = queue.Queue()
 
     def pump() -> None:
@@ -32,7 +34,7 @@ def read_requests(source: IO[str]) -> Iterator[dict[str, Any]]:
         yield json.loads(waiting.get())
 
 
-def write_event(channel: IO[str], event: dict[str, Any]) -> None:
+def write_event(channel: IO[str], event: Mapping[str, Any]) -> None:
     """Send one event at once."""
     channel.write(json.dumps(event, ensure_ascii=False) + "\n")
     channel.flush()
@@ -40,10 +42,10 @@ def write_event(channel: IO[str], event: dict[str, Any]) -> None:
 
 def failure(error: Exception, *, is_fatal: bool = True) -> dict[str, Any]:
     """The event that says what went wrong; after a fatal one the worker ends."""
-    return {"event": "error", "message": f"{type(error).__name__}: {error}", "fatal": is_fatal}
+    return {"event": EVENT_ERROR, "message": f"{type(error).__name__}: {error}", "fatal": is_fatal}
 
 
-def run_job(work: Callable[[Iterator[dict[str, Any]]], dict[str, Any]]) -> int:
+def run_job(work: Callable[[Iterator[Any]], Mapping[str, Any]]) -> int:
     """Do one job and answer with its event, or with what went wrong; returns the exit code, 0.
 
     Args:
@@ -51,7 +53,7 @@ def run_job(work: Callable[[Iterator[dict[str, Any]]], dict[str, Any]]) -> int:
     """
     channel = take_stdout()
     try:
-        event = work(read_requests(sys.stdin))
+        event: Mapping[str, Any] = work(read_requests(sys.stdin))
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
         event = failure(error)
     with channel:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fake_engine import runnable_engine
 
+from lfwrap.engine.contract import GenerationSettings
 from lfwrap.errors import EngineError, RunStateError, UsageError
 from lfwrap.evaluate.compare import CompareRequest, compare, default_folder
 from lfwrap.evaluate.judge import JudgeAddress
@@ -17,7 +18,6 @@ from lfwrap.files import locked
 from lfwrap.inference.candidates import TargetWishes, resolve_contestants, with_base
 from lfwrap.inference.model_pool import Listener
 from lfwrap.inference.question_rows import Question, ask
-from lfwrap.inference.session import GenerationSettings
 
 _spec = importlib.util.spec_from_file_location(
     "judge_server", Path(__file__).parents[2] / "process" / "judge_server.py"

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from fake_engine import runnable_engine
 
+from lfwrap.engine.contract import GenerationSettings
 from lfwrap.errors import EngineError, UsageError
 from lfwrap.evaluate.evaluate import EvalSettings, Material, evaluate
 from lfwrap.evaluate.tool_calls.cases import tool_cases
 from lfwrap.inference.candidates import BASE, Contestant, with_base
 from lfwrap.inference.held_out_rows import EvalRow, EvalRows, LabelSettings
 from lfwrap.inference.model_pool import Listener
-from lfwrap.inference.session import GenerationSettings
 from lfwrap.inference.target import resolve_target
 
 # The base never calls; an adapter calls what the last user said. Loads and requests are written down; after LIMIT

@@ -6,10 +6,11 @@ import psutil
 import pytest
 from fake_engine import runnable_engine
 
+from lfwrap.engine.contract import GenerationSettings
 from lfwrap.errors import EngineError
 from lfwrap.inference.parity import measure_parity
 from lfwrap.inference.questions import ask
-from lfwrap.inference.session import TUNED, Answer, AnswerSession, GenerationSettings
+from lfwrap.inference.session import TUNED, Answer, AnswerSession
 from lfwrap.inference.target import resolve_target
 
 HEAD = """

@@ -9,6 +9,7 @@ import pytest
 
 from lfwrap.run.folder.paths import AttemptPaths
 from lfwrap.run.folder.rank_logs import rank_errors
+from lfwrap_worker.contract import ATTEMPT_VARIABLE
 from lfwrap_worker.train import rank_files
 
 
@@ -50,7 +51,7 @@ def test_the_heart_beats_at_most_once_a_second(attempt: AttemptPaths, monkeypatc
 
 
 def test_started_by_hand_there_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(rank_files.ATTEMPT, raising=False)
+    monkeypatch.delenv(ATTEMPT_VARIABLE, raising=False)
     assert rank_files.open_rank_folder() is None
 
 

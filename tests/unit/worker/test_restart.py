@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap_worker.train.restart import VARIABLE, adapt_arguments, newest_checkpoint, split_batch
+from lfwrap_worker.contract import RESTART_VARIABLE
+from lfwrap_worker.train.restart import adapt_arguments, newest_checkpoint, split_batch
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.integers(1, 32))
@@ -49,7 +50,7 @@ def test_the_newest_checkpoint_that_was_finished_is_taken(tmp_path: Path) -> Non
 def adapted(tmp_path: Path, *arguments: str, world: str = "2") -> list[str]:
     wanted = json.dumps({"micro": 4, "effective": 16, "output": str(tmp_path)})
     command = ["train_engine.py", "engine.yaml", *arguments]
-    adapt_arguments(command, {VARIABLE: wanted, "WORLD_SIZE": world})
+    adapt_arguments(command, {RESTART_VARIABLE: wanted, "WORLD_SIZE": world})
     return command[2:]
 
 

@@ -17,13 +17,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from lfwrap_worker.channel import take_stdout, write_event
+from lfwrap_worker.contract import EncodeJob
 
 ROLES = {"human": "user", "gpt": "assistant", "observation": "observation", "function_call": "function"}
 CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 THOUGHT = re.compile(r"^<think>\n.*?\n</think>\n\n", re.DOTALL)
 
 
-def load_rows(job: dict[str, Any], name: str, cache: str) -> list[dict[str, Any]]:
+def load_rows(job: EncodeJob, name: str, cache: str) -> list[dict[str, Any]]:
     """One data set as the engine's converter gives it."""
     from llamafactory.data.loader import _load_single_dataset
     from llamafactory.data.parser import get_dataset_list
@@ -36,7 +37,7 @@ def load_rows(job: dict[str, Any], name: str, cache: str) -> list[dict[str, Any]
     return list(_load_single_dataset(attributes, model_arguments, data_arguments, training_arguments))
 
 
-def expected_rows(job: dict[str, Any], name: str) -> list[dict[str, Any]]:
+def expected_rows(job: EncodeJob, name: str) -> list[dict[str, Any]]:
     """The rows of a data set's file, as written."""
     with (Path(job["dataset_dir"]) / f"{name}.jsonl").open(encoding="utf-8") as source:
         return [json.loads(line) for line in source]
@@ -81,7 +82,7 @@ def calls_come_back(template: Any, content: str) -> bool:
 class Encoder:
     """The engine's tokenizer and template, and its way of cutting."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    def __init__(self, job: EncodeJob) -> None:
         from llamafactory.data.processor.processor_utils import infer_seqlen
         from llamafactory.data.template import get_template_and_fix_tokenizer
         from llamafactory.hparams import DataArguments
@@ -130,7 +131,7 @@ class Encoder:
         ]
 
 
-def check_set(job: dict[str, Any], name: str, encoder: Encoder | None, template: Any, cache: str) -> dict[str, Any]:
+def check_set(job: EncodeJob, name: str, encoder: Encoder | None, template: Any, cache: str) -> dict[str, Any]:
     """Everything about one data set; row numbers count from 1."""
     rows, written = load_rows(job, name, cache), expected_rows(job, name)
     dropped = [number for number, row in enumerate(rows, 1) if not row["_response"]]
@@ -166,7 +167,7 @@ def check_set(job: dict[str, Any], name: str, encoder: Encoder | None, template:
 def main() -> None:
     """Answer the job on stdin's first line."""
     channel = take_stdout()
-    job = json.loads(sys.stdin.readline())
+    job: EncodeJob = json.loads(sys.stdin.readline())
     encoder = Encoder(job) if job["tokenizer"] else None
     template = encoder.template if encoder else None
     if template is None and job["template"]:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from lfwrap_worker.channel import take_stdout, write_event
+from lfwrap_worker.contract import SplitJob
 
 
-def validation_rows(arguments: dict[str, Any], seed: int, cache: str) -> list[dict[str, Any]]:
+def validation_rows(arguments: Mapping[str, Any], seed: int, cache: str) -> list[dict[str, Any]]:
     """The validation part of the split that a training with these arguments makes."""
     from llamafactory.data.data_utils import split_dataset
     from llamafactory.data.loader import _get_merged_dataset
@@ -36,7 +38,7 @@ def validation_rows(arguments: dict[str, Any], seed: int, cache: str) -> list[di
 def main() -> None:
     """Answer the job on stdin's first line."""
     channel = take_stdout()
-    job = json.loads(sys.stdin.readline())
+    job: SplitJob = json.loads(sys.stdin.readline())
     with tempfile.TemporaryDirectory() as cache:
         rows = validation_rows(job["arguments"], job["seed"], cache)
     write_event(channel, {"rows": rows})

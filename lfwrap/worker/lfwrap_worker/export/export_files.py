@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap_worker.channel import run_job
+from lfwrap_worker.contract import EVENT_DONE, EVENT_ERROR, FilesJob
 from lfwrap_worker.start import worker_command
 
 _TEXT_ONLY = "--text-only"
 
 
-def write_files(job: dict[str, Any]) -> dict[str, Any]:
+def write_files(job: FilesJob) -> dict[str, Any]:
     """Do it, the quick way first where it may do; returns the event."""
     event = _ask_child(job) if job["text_only"] else None
     if event is not None:
@@ -37,7 +38,7 @@ def write_files(job: dict[str, Any]) -> dict[str, Any]:
     return write_now(job)
 
 
-def _ask_child(job: dict[str, Any]) -> dict[str, Any] | None:
+def _ask_child(job: FilesJob) -> dict[str, Any] | None:
     """The event of the quick way, which gets a process of its own: what it imports is of no use to the other."""
     line = b""
     command = worker_command("export_files", _TEXT_ONLY)
@@ -49,11 +50,11 @@ def _ask_child(job: dict[str, Any]) -> dict[str, Any] | None:
         assert child.stdout is not None  # noqa: S101 - a pipe was asked for
         child.stdin.write(json.dumps(job).encode() + b"\n")
         line = child.stdout.readline()
-    event: dict[str, Any] = json.loads(line) if line else {"event": "error"}
-    return event if event["event"] == "done" else None
+    event: dict[str, Any] = json.loads(line) if line else {"event": EVENT_ERROR}
+    return event if event["event"] == EVENT_DONE else None
 
 
-def write_without_torch(job: dict[str, Any]) -> dict[str, Any]:
+def write_without_torch(job: FilesJob) -> dict[str, Any]:
     """`write_now` in a process that imports no torch. Raises whatever the engine does when it misses something."""
     from lfwrap_worker.export.hollow_imports import leave_out
 
@@ -61,7 +62,7 @@ def write_without_torch(job: dict[str, Any]) -> dict[str, Any]:
     return write_now(job)
 
 
-def write_now(job: dict[str, Any]) -> dict[str, Any]:
+def write_now(job: FilesJob) -> dict[str, Any]:
     """Write the files with what this process can import; returns the event."""
     started_s = time.monotonic()
     from llamafactory.data import get_template_and_fix_tokenizer
@@ -87,7 +88,7 @@ def write_now(job: dict[str, Any]) -> dict[str, Any]:
     stop_ids = sorted(template.get_stop_token_ids(tokenizer))
     ollama = ollama_template.build(template, tokenizer)
     return {
-        "event": "done",
+        "event": EVENT_DONE,
         "chat_template": verdict.to_json(),
         "stop_ids": stop_ids,
         "stop_words": tokenizer.convert_ids_to_tokens(stop_ids),

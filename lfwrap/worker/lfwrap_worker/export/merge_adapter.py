@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lfwrap_worker.channel import run_job
+from lfwrap_worker.contract import EVENT_DONE, MergeJob
 from lfwrap_worker.export.task_processes import do_tasks
 from lfwrap_worker.export.tensor_arithmetic import (
     Array,
@@ -215,7 +216,7 @@ def _tasks_of(number: int, file: ShardFile, tensor: Tensor, offset: int, *, whol
         yield Task(number, file, tensor, offset + first * WIDTHS[tensor.code], rows, 1)
 
 
-def merge(job: dict[str, Any]) -> dict[str, Any]:
+def merge(job: MergeJob) -> dict[str, Any]:
     """Do it; returns the event. Raises ValueError when the adapter changes a tensor that the base does not have."""
     begun_s = time.monotonic()
     out, adapter = Path(job["out"]), Adapter(Path(job["adapter"]))
@@ -233,7 +234,13 @@ def merge(job: dict[str, Any]) -> dict[str, Any]:
         write_index(out, names, shards)
     seconds["wall_s"] = time.monotonic() - begun_s
     timing = {name: round(value, 2) for name, value in seconds.items()}
-    return {"event": "done", "tensors": len(tensors), "merged": len(adapter.pairs), "files": names, "timing": timing}
+    return {
+        "event": EVENT_DONE,
+        "tensors": len(tensors),
+        "merged": len(adapter.pairs),
+        "files": names,
+        "timing": timing,
+    }
 
 
 def run_tasks(

@@ -12,12 +12,13 @@ import sys
 from typing import Any
 
 from lfwrap_worker.channel import failure, read_requests, take_stdout
+from lfwrap_worker.contract import EVENT_DONE, OP_CHECK, PushJob
 
 _OWN_FILES = {".gitattributes"}
 _NOTE = "export.json"  # names folders of this machine; the model card says what matters of it
 
 
-def check(job: dict[str, Any]) -> dict[str, Any]:
+def check(job: PushJob) -> dict[str, Any]:
     """Whether the upload could work; ``refused`` says why not."""
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
@@ -40,7 +41,7 @@ def check(job: dict[str, Any]) -> dict[str, Any]:
     return {"user": user}
 
 
-def push(job: dict[str, Any]) -> dict[str, Any]:
+def push(job: PushJob) -> dict[str, Any]:
     """Make the repository where there is none, and upload everything as one commit."""
     from huggingface_hub import HfApi
 
@@ -62,8 +63,8 @@ def main() -> int:
     try:
         from huggingface_hub import get_token
 
-        job = next(read_requests(sys.stdin))
-        event = {"event": "done", **(check(job) if job["op"] == "check" else push(job))}
+        job: PushJob = next(read_requests(sys.stdin))
+        event = {"event": EVENT_DONE, **(check(job) if job["op"] == OP_CHECK else push(job))}
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
         event = failure(error)
     text = json.dumps(event, ensure_ascii=False)

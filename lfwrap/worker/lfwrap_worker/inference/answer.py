@@ -24,6 +24,22 @@ import time
 from typing import IO, TYPE_CHECKING, Any
 
 from lfwrap_worker.channel import failure, read_requests, take_stdout, write_event
+from lfwrap_worker.contract import (
+    EVENT_ANSWER,
+    EVENT_ATTACHED,
+    EVENT_DONE,
+    EVENT_READY,
+    EVENT_TOKEN,
+    OP_ATTACH,
+    OP_STREAM,
+    AnswerEvent,
+    AttachRequest,
+    BatchRequest,
+    Conversation,
+    GenerationSettings,
+    LoadRequest,
+    StreamRequest,
+)
 
 if TYPE_CHECKING:
     from lfwrap_worker.inference.engine_model import Answer, EngineModel
@@ -44,7 +60,7 @@ class AnswerServer:
         """Write one event."""
         write_event(self._channel, {"event": event, **fields})
 
-    def load(self, request: dict[str, Any]) -> None:
+    def load(self, request: LoadRequest) -> None:
         """Load the model; the engine is imported here, so that a broken installation is an ``error`` event too."""
         started_s = time.monotonic()
         from lfwrap_worker.inference.engine_model import EngineModel
@@ -54,37 +70,35 @@ class AnswerServer:
         phases |= {"base_s": self._model.base_s, "adapters_s": round(sum(self._model.adapter_s.values()), 2)}
         seconds = round(time.monotonic() - started_s, 2)
         facts = {"device": self._model.device, "dtype": self._model.dtype, "context_tokens": self._model.context_tokens}
-        self.emit("ready", **facts, seconds=seconds, phases=phases)
+        self.emit(EVENT_READY, **facts, seconds=seconds, phases=phases)
 
-    def handle(self, request: dict[str, Any]) -> None:
+    def handle(self, request: StreamRequest | BatchRequest | AttachRequest) -> None:
         """Answer one request."""
-        from lfwrap_worker.inference.engine_model import Generation
-
         self._stop.clear()
-        if request["op"] == "attach":
+        if request["op"] == OP_ATTACH:
             self._model.attach(request["name"], request["folder"])
-            self.emit("attached", name=request["name"])
+            self.emit(EVENT_ATTACHED, name=request["name"])
             return
-        settings = Generation(**request.get("generation", {}))
+        settings = GenerationSettings(**request.get("generation", {}))
         with self._model.using(request.get("adapter")):
-            if request["op"] == "stream":
+            if request["op"] == OP_STREAM:
                 self._stream(request, settings)
             else:
                 self._batch(request, settings)
 
-    def _stream(self, request: dict[str, Any], settings: Any) -> None:
+    def _stream(self, request: StreamRequest, settings: GenerationSettings) -> None:
         started_s = time.monotonic()
         prompt = self._encode(request)
         [answer] = self._model.generate(
             [prompt],
             settings,
-            emit=lambda text: self.emit("token", id=request["id"], text=text),
+            emit=lambda text: self.emit(EVENT_TOKEN, id=request["id"], text=text),
             stop_asked=self._stop.is_set,
             numbers=[request["id"]],
         )
         self._emit_answer(request, prompt, answer, time.monotonic() - started_s)
 
-    def _batch(self, request: dict[str, Any], settings: Any) -> None:
+    def _batch(self, request: BatchRequest, settings: GenerationSettings) -> None:
         prompts = [(item, self._encode(item)) for item in request["requests"]]
         prompts.sort(key=lambda item: len(item[1]), reverse=True)  # the longest first: memory runs out early or never
         size = int(request.get("batch_size", _DEFAULT_BATCH_SIZE))
@@ -101,23 +115,24 @@ class AnswerServer:
             seconds = (time.monotonic() - started_s) / len(chunk)
             for (item, prompt), answer in zip(chunk, answers, strict=True):
                 self._emit_answer(item, prompt, answer, seconds)
-        self.emit("done", stopped=self._stop.is_set())
+        self.emit(EVENT_DONE, stopped=self._stop.is_set())
 
-    def _encode(self, request: dict[str, Any]) -> list[int]:
+    def _encode(self, request: Conversation) -> list[int]:
         return self._model.encode(request["messages"], request.get("system"), request.get("tools"))
 
-    def _emit_answer(self, request: dict[str, Any], prompt: list[int], answer: Answer, seconds: float) -> None:
+    def _emit_answer(self, request: Conversation, prompt: list[int], answer: Answer, seconds: float) -> None:
         finish = "stop" if answer.stopped else "interrupted" if self._stop.is_set() else "length"
-        self.emit(
-            "answer",
-            id=request["id"],
-            text=answer.text,
-            calls=self._model.calls(answer.token_ids) if request.get("tools") else [],
-            prompt_tokens=len(prompt),
-            answer_tokens=len(answer.token_ids),
-            finish=finish,
-            seconds=round(seconds, 3),
-        )
+        event: AnswerEvent = {
+            "event": EVENT_ANSWER,
+            "id": request["id"],
+            "text": answer.text,
+            "calls": self._model.calls(answer.token_ids) if request.get("tools") else [],
+            "prompt_tokens": len(prompt),
+            "answer_tokens": len(answer.token_ids),
+            "finish": finish,
+            "seconds": round(seconds, 3),
+        }
+        write_event(self._channel, event)
 
 
 def serve(kind: type[AnswerServer]) -> int:

@@ -30,22 +30,13 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from lfwrap_worker.contract import GenerationSettings
+
 _MISMATCH = "size mismatch for "  # torch's words
 _SEED_STRIDE = 1_000_003  # a prime: questions of one seed do not share the noise of another's
 _SEED_BITS = 63
 _ALTERING = ("pissa", "olora", "corda", "loftq")  # initialisations that take their part out of the base's weights
-
 _STRETCHING = ("linear", "dynamic", "yarn")  # the others' positions are counted with their stretch already
-
-
-class Generation(NamedTuple):
-    """How to answer: greedily at temperature 0, else by sampling."""
-
-    max_new_tokens: int = 512
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 42
-    top_k: int = 0
 
 
 class Answer(NamedTuple):
@@ -87,7 +78,7 @@ class _Noise(LogitsProcessor):  # type: ignore[misc]  # transformers has no type
     generator of its own, so that its answer depends on its seed and not on what else is in the batch.
     """
 
-    def __init__(self, settings: Generation, seeds: Sequence[int], device: Any) -> None:
+    def __init__(self, settings: GenerationSettings, seeds: Sequence[int], device: Any) -> None:
         self._warpers = LogitsProcessorList([TemperatureLogitsWarper(settings.temperature)])
         if settings.top_k > 0:
             self._warpers.append(TopKLogitsWarper(settings.top_k))
@@ -249,7 +240,7 @@ class EngineModel:
         prompt_ids, _ = self.template.encode_oneturn(self.tokenizer, turns, system, tools)
         return list(prompt_ids)
 
-    def _config(self, settings: Generation) -> Any:
+    def _config(self, settings: GenerationSettings) -> Any:
         values = self._defaults | {
             "do_sample": False,  # where sampling is asked for, `_Noise` does it
             "temperature": 1.0,
@@ -285,7 +276,7 @@ class EngineModel:
     def generate(
         self,
         prompts: Sequence[Sequence[int]],
-        settings: Generation,
+        settings: GenerationSettings,
         *,
         emit: Callable[[str], None] | None = None,
         stop_asked: Callable[[], bool] = lambda: False,
@@ -314,14 +305,14 @@ class EngineModel:
         )
         return [self._answer(row[width:].tolist()) for row in output]
 
-    def _processors(self, settings: Generation, numbers: Sequence[int]) -> Any:
+    def _processors(self, settings: GenerationSettings, numbers: Sequence[int]) -> Any:
         if settings.temperature <= 0:
             return LogitsProcessorList()
         seeds = [(settings.seed * _SEED_STRIDE + number) % (1 << _SEED_BITS) for number in numbers]
         return LogitsProcessorList([_Noise(settings, seeds, self.model.device)])
 
     def generate_many(
-        self, prompts: Sequence[Sequence[int]], settings: Generation, numbers: Sequence[int] = ()
+        self, prompts: Sequence[Sequence[int]], settings: GenerationSettings, numbers: Sequence[int] = ()
     ) -> list[Answer]:
         """As `generate`, in halves when the device's memory does not hold them all."""
         numbers = numbers or range(len(prompts))

@@ -10,6 +10,7 @@ import os
 import sys
 
 from lfwrap_worker.channel import failure, take_stdout, write_event
+from lfwrap_worker.contract import EVENT_READY
 
 
 def serve(path: str, context_tokens: str) -> None:
@@ -25,7 +26,7 @@ def serve(path: str, context_tokens: str) -> None:
         parameters.warmup = False
         parameters.port = 0
         server = xllamacpp.Server(parameters)
-        event = {"event": "ready", "address": server.listening_address}
+        event = {"event": EVENT_READY, "address": server.listening_address}
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
         event = failure(error)
     write_event(channel, event)

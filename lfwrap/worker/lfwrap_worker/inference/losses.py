@@ -1,4 +1,4 @@
-"""Losses of rows as the engine's training computes them; used by ``score.py`` of this folder.
+"""Losses of rows as the engine's training computes them; used by the worker ``score``.
 
 Rows become token ids and labels through the engine's own `SupervisedDatasetProcessor`, cut as training cuts them. A
 row's loss is the sum of the cross-entropies of its supervised tokens, in fp32, so that sums over any set of rows give
@@ -7,13 +7,15 @@ the loss per token.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from llamafactory.data.processor.supervised import SupervisedDatasetProcessor
 from llamafactory.extras.constants import IGNORE_INDEX
 from llamafactory.hparams import DataArguments
+
+from lfwrap_worker.contract import Conversation, LabelOptions
 
 if TYPE_CHECKING:
     from lfwrap_worker.inference.engine_model import EngineModel
@@ -25,7 +27,7 @@ _BATCH_TOKENS = 2048
 class EncodedRow(NamedTuple):
     """A row for the model: token ids, the label of each, and whether the cut took something away."""
 
-    id: Any
+    id: int
     token_ids: list[int]
     labels: list[int]
     is_cut: bool
@@ -39,7 +41,7 @@ class EncodedRow(NamedTuple):
 class RowEncoder:
     """The engine's way from a row to tokens and labels."""
 
-    def __init__(self, model: EngineModel, settings: Mapping[str, Any]) -> None:
+    def __init__(self, model: EngineModel, settings: LabelOptions) -> None:
         """Settings are the engine's ``cutoff_len``, ``train_on_prompt`` and ``mask_history``."""
         self._cutoff_len = settings["cutoff_len"]
         self._cut, self._whole = (
@@ -52,7 +54,7 @@ class RowEncoder:
             for cutoff_len in (self._cutoff_len, _NO_CUT)
         )
 
-    def encode(self, row: Mapping[str, Any]) -> EncodedRow | None:
+    def encode(self, row: Conversation) -> EncodedRow | None:
         """One row; None for one that the engine drops."""
         *prompt, response = row["messages"]
         example = {"_prompt": [prompt], "_response": [[response]], "_system": [row["system"]], "_tools": [row["tools"]]}

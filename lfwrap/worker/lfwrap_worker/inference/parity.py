@@ -16,10 +16,19 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lfwrap_worker.channel import run_job
+from lfwrap_worker.contract import (
+    EVENT_PARITY,
+    GenerationSettings,
+    ParityFigures,
+    ParityJob,
+    ReferenceAnswer,
+    Side,
+    TokenDifference,
+)
 
 if TYPE_CHECKING:
     from lfwrap_worker.inference.engine_model import EngineModel
@@ -30,10 +39,10 @@ _KEPT_TOKENS = 5
 class Comparison:
     """Answers of the reference, kept until the others have answered too."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    def __init__(self, job: ParityJob) -> None:
         self._job = job
         self._kept: list[tuple[list[int], list[int], Any]] = []
-        self.reference: list[dict[str, Any]] = []
+        self.reference: list[ReferenceAnswer] = []
 
     def answer_reference(self, model: EngineModel) -> None:
         """Answer every question with the adapter on its base; keep tokens and logits."""
@@ -55,7 +64,7 @@ class Comparison:
                     }
                 )
 
-    def answer_side(self, model: EngineModel, adapter: str | None) -> list[dict[str, Any]]:
+    def answer_side(self, model: EngineModel, adapter: str | None) -> list[ParityFigures]:
         """Answer every question with another model; returns its rows."""
         with model.using(adapter):
             return [
@@ -63,7 +72,9 @@ class Comparison:
                 for question, kept in zip(self._job["questions"], self._kept, strict=True)
             ]
 
-    def _row(self, model: EngineModel, question: str, prompt: list[int], expected: list[int], logits: Any) -> Any:
+    def _row(
+        self, model: EngineModel, question: str, prompt: list[int], expected: list[int], logits: Any
+    ) -> ParityFigures:
         own_prompt, answer = self._answer(model, question)
         own_logits = model.answer_logits(prompt, expected)
         difference = (own_logits - logits).abs()
@@ -83,13 +94,13 @@ class Comparison:
         }
 
     def _answer(self, model: EngineModel, question: str) -> tuple[list[int], Any]:
-        from lfwrap_worker.inference.engine_model import Generation
-
         prompt = model.encode([{"role": "user", "content": question}], None, None)
-        [answer] = model.generate([prompt], Generation(max_new_tokens=self._job["max_new_tokens"]))
+        [answer] = model.generate([prompt], GenerationSettings(max_new_tokens=self._job["max_new_tokens"]))
         return prompt, answer
 
-    def _difference(self, model: EngineModel, expected: list[int], found: list[int], logits: Any) -> Any:
+    def _difference(
+        self, model: EngineModel, expected: list[int], found: list[int], logits: Any
+    ) -> TokenDifference | None:
         """Where two answers part: the tokens, and by how much the reference preferred its own (in logits)."""
         if expected == found:
             return None
@@ -132,7 +143,7 @@ def _gaps(logits: Any) -> list[list[list[float]]]:
 class Bench:
     """The models, one after the other, each loaded once; and the seconds of each step."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    def __init__(self, job: ParityJob) -> None:
         started_s = time.monotonic()
         import torch
 
@@ -147,7 +158,7 @@ class Bench:
         self._found = self._computed()
         self._answer("reference", lambda: self._comparison.answer_reference(self._model))
 
-    def compare(self, sides: dict[str, Any]) -> dict[str, Any]:
+    def compare(self, sides: Mapping[str, Side]) -> dict[str, Any]:
         """Ask the others; returns the event."""
         found = {}
         for name, side in sides.items():
@@ -157,7 +168,7 @@ class Bench:
             seconds = round(sum(self._timing[name].values()), 1)
             found[name] = {"rows": rows, "seconds": seconds, **self._computed()}
         return {
-            "event": "parity",
+            "event": EVENT_PARITY,
             "reference": self._comparison.reference,
             "sides": found,
             "timing": self._timing,
@@ -167,14 +178,14 @@ class Bench:
     def _computed(self) -> dict[str, str]:
         return {"compute_dtype": self._model.dtype, "device": self._model.device}
 
-    def _load(self, name: str, side: dict[str, Any]) -> None:
+    def _load(self, name: str, side: Side) -> None:
         """Load one side and cast it to the type to compute in; a quantised one stays as it is."""
         started_s = time.monotonic()
         self._model = None
         gc.collect()
         if self._torch.cuda.is_available():
             self._torch.cuda.empty_cache()
-        adapters = {"tuned": side["adapter"]} if side.get("adapter") else {}
+        adapters = {"tuned": side["adapter"]} if side["adapter"] else {}
         self._model = self._kind(side["arguments"], adapters, None if side.get("quantized") else self._dtype)
         self._timing.setdefault(name, {})["load_s"] = _since(started_s)
 
@@ -189,7 +200,7 @@ def _since(started_s: float) -> float:
     return round(time.monotonic() - started_s, 2)
 
 
-def compare(requests: Iterator[dict[str, Any]]) -> dict[str, Any]:
+def compare(requests: Iterator[Any]) -> dict[str, Any]:
     """Both requests, in their order; returns the event."""
     started_s = time.monotonic()
     bench = Bench(next(requests))

@@ -11,23 +11,33 @@ Takes all that ``answer.py`` takes, and
 from __future__ import annotations
 
 import time
-from typing import Any
 
+from lfwrap_worker.channel import write_event
+from lfwrap_worker.contract import (
+    EVENT_DONE,
+    EVENT_LOSS,
+    OP_LOSSES,
+    AttachRequest,
+    BatchRequest,
+    LossesRequest,
+    LossEvent,
+    StreamRequest,
+)
 from lfwrap_worker.inference.answer import AnswerServer, serve
 
 
 class ScoreServer(AnswerServer):
     """Takes requests for answers and for losses."""
 
-    def handle(self, request: dict[str, Any]) -> None:
+    def handle(self, request: StreamRequest | BatchRequest | AttachRequest | LossesRequest) -> None:
         """Answer one request."""
-        if request["op"] == "losses":
+        if request["op"] == OP_LOSSES:
             with self._model.using(request.get("adapter")):
                 self._losses(request)
         else:
             super().handle(request)
 
-    def _losses(self, request: dict[str, Any]) -> None:
+    def _losses(self, request: LossesRequest) -> None:
         from lfwrap_worker.inference.losses import RowEncoder, batches, loss_sums
 
         encoder = RowEncoder(self._model, request["labels"])
@@ -38,14 +48,25 @@ class ScoreServer(AnswerServer):
                 rows.append(encoded)
             else:
                 tokens, is_cut = (len(encoded.token_ids), encoded.is_cut) if encoded else (0, False)
-                self.emit("loss", id=row["id"], loss_sum=0.0, supervised_tokens=0, tokens=tokens, is_cut=is_cut)
+                self._emit_loss(row["id"], (0.0, 0), tokens, is_cut=is_cut)
         started_s = time.monotonic()
         for batch in batches(rows):
-            for row, loss_sum in zip(batch, loss_sums(self._model, batch), strict=True):
-                supervised, tokens = row.supervised_tokens, len(row.token_ids)
-                self.emit("loss", id=row.id, loss_sum=loss_sum, supervised_tokens=supervised, tokens=tokens,
-                          is_cut=row.is_cut)  # fmt: skip
-        self.emit("done", seconds=round(time.monotonic() - started_s, 3))
+            for one, loss_sum in zip(batch, loss_sums(self._model, batch), strict=True):
+                self._emit_loss(one.id, (loss_sum, one.supervised_tokens), len(one.token_ids), is_cut=one.is_cut)
+        self.emit(EVENT_DONE, seconds=round(time.monotonic() - started_s, 3))
+
+    def _emit_loss(self, number: int, loss: tuple[float, int], tokens: int, *, is_cut: bool) -> None:
+        """Say a row's loss: the sum over its supervised tokens, and how many those are."""
+        loss_sum, supervised_tokens = loss
+        event: LossEvent = {
+            "event": EVENT_LOSS,
+            "id": number,
+            "loss_sum": loss_sum,
+            "supervised_tokens": supervised_tokens,
+            "tokens": tokens,
+            "is_cut": is_cut,
+        }
+        write_event(self._channel, event)
 
 
 def main() -> int:

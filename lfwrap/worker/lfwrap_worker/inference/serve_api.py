@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import IO, Any
 
 from lfwrap_worker.channel import failure, take_stdout, write_event
+from lfwrap_worker.contract import EVENT_READY, EVENT_REQUEST, ServeJob
 
 _COMPLETIONS = "/v1/chat/completions"
 _PUBLIC = {"/health"}
@@ -55,7 +56,7 @@ class Guard:
         finally:
             if self._emit is not None:
                 seconds = round(time.monotonic() - started_s, 3)
-                self._emit("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+                self._emit(EVENT_REQUEST, method=scope["method"], path=scope["path"], status=status, seconds=seconds)
 
     def _may_enter(self, scope: dict[str, Any]) -> bool:
         if not self._key or scope["path"] in _PUBLIC or scope["method"] == "OPTIONS":
@@ -124,7 +125,7 @@ async def _pieces(whole: Any) -> AsyncIterator[str]:
     yield "[DONE]"
 
 
-def serve(job: dict[str, Any], emit: Emit) -> None:
+def serve(job: ServeJob, emit: Emit) -> None:
     """Load the model, answer requests until asked to stop."""
     import uvicorn
     from llamafactory.chat import ChatModel
@@ -132,14 +133,14 @@ def serve(job: dict[str, Any], emit: Emit) -> None:
     listener = _listen(job["host"], job["port"])  # before the minutes of loading: a taken port is told at once
     started_s = time.monotonic()
     chat_model = ChatModel(dict(job["arguments"]))
-    app = Guard(build_app(chat_model), os.environ.get("API_KEY"), emit if job.get("log_requests") else None)
+    app = Guard(build_app(chat_model), os.environ.get("API_KEY"), emit if job["log_requests"] else None)
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:
             """Listen, and say so."""
             await super().startup(sockets)
             host, port = listener.getsockname()[:2]
-            emit("ready", host=host, port=port, seconds=round(time.monotonic() - started_s, 1))
+            emit(EVENT_READY, host=host, port=port, seconds=round(time.monotonic() - started_s, 1))
 
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
     asyncio.run(Server(config).serve([listener]))

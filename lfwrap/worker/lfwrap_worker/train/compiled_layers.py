@@ -14,8 +14,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-VARIABLE = "LFWRAP_COMPILE"
-LAYERS = "layers"
+from lfwrap_worker.contract import COMPILE_LAYERS, COMPILE_VARIABLE
+
 ENGINE_KEY = "torch_compile"
 # After the YAML on the command line: the trainer's own way stays out of it.
 ENGINE_OVERRIDE = f"{ENGINE_KEY}=false"
@@ -26,8 +26,8 @@ _MOST_SHAPES = 2  # a layer is compiled up to four times for each (with and with
 
 
 def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process shall compile its layers."""
-    return environ.get(VARIABLE) == LAYERS
+    """Whether this process is to compile its layers."""
+    return environ.get(COMPILE_VARIABLE) == COMPILE_LAYERS
 
 
 def install() -> Any:

@@ -5,8 +5,10 @@ By itself it passes on few variables (``PYTHON…``, ``NCCL…``); the rest of w
 
 from deepspeed.launcher import runner
 
+from lfwrap_worker.contract import VARIABLE_PREFIX
+
 ADDED = (
-    "LFWRAP_",
+    VARIABLE_PREFIX,
     "OMP_",
     "TOKENIZERS_",
     "DISABLE_VERSION_CHECK",

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from lfwrap_worker.contract import Probe
 
-def install_probe(report: Callable[[dict[str, Any]], None]) -> None:
+
+def install_probe(report: Callable[[Probe], None]) -> None:
     """Wrap the trainer's step; ``report`` is given what the probe came to, or why there was none."""
     from transformers import Trainer
 
@@ -69,7 +71,7 @@ def row_lengths(dataset: Any) -> Any:
     return lengths if order is None else lengths[order.column(0).to_numpy()]
 
 
-def _try_longest(trainer: Any, model: Any, step: Callable[..., Any], num_items_in_batch: Any) -> dict[str, Any]:
+def _try_longest(trainer: Any, model: Any, step: Callable[..., Any], num_items_in_batch: Any) -> Probe:
     import torch
 
     began_s = time.monotonic()

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from lfwrap_worker.contract import MemoryUse
+
 _FIRST_UPDATES = 3
 
 
-def make_memory_callback(report: Callable[[dict[str, Any]], None]) -> Any:
+def make_memory_callback(report: Callable[[MemoryUse], None]) -> Any:
     """A trainer callback that reports peaks and the time of an update; on a CPU, which counts no memory, nothing."""
     import torch
     from transformers import TrainerCallback

@@ -1,6 +1,6 @@
 """What one training process leaves in its attempt's folder: its own logs, a heartbeat, stacks on request, its error.
 
-``LFWRAP_ATTEMPT`` names the folder; files stand under ``ranks/<RANK>``. Imported by ``train_engine.py`` in every rank.
+A variable names the folder; files stand under ``ranks/<RANK>``. Imported by `train_engine` in every rank.
 """
 
 import faulthandler
@@ -11,18 +11,19 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-ATTEMPT = "LFWRAP_ATTEMPT"
-SHOW_EXAMPLE = "LFWRAP_SHOW_EXAMPLE"
+from lfwrap_worker import contract
+
 _FILTER = Path(__file__).resolve().parent / "log_filter.py"
 _ERROR_BYTES = 16 << 10
 _TRACEBACK_BYTES = 6 << 10  # JSON may need twice as many
 _MESSAGE_BYTES = 1 << 10
 _BEAT_EVERY_S = 1.0
 # What lfwrap looks for in a process's environment to find the run's processes; the log's writer ends by itself.
-_MARKS = ("LFWRAP_RUN", "RANK", "LOCAL_RANK")
+_MARKS = (contract.RUN_VARIABLE, "RANK", "LOCAL_RANK")
 
 
 class RankFolder:
@@ -33,17 +34,17 @@ class RankFolder:
         root.mkdir(parents=True, exist_ok=True)
         self._root = root
         self._beaten_s = 0.0
-        (root / "error.json").write_bytes(b" " * _ERROR_BYTES)
+        (root / contract.RANK_ERROR).write_bytes(b" " * _ERROR_BYTES)
 
     def split_output(self) -> None:
         """Send this process's stdout and stderr into files of its own, the printed training example left out."""
-        stderr = os.open(self._root / "stderr.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        stderr = os.open(self._root / contract.RANK_STDERR, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(stderr, 2)
         os.close(stderr)
-        options = ["--show-example"] if os.environ.get(SHOW_EXAMPLE) else []
+        options = ["--show-example"] if os.environ.get(contract.SHOW_EXAMPLE_VARIABLE) else []
         reader, writer = os.pipe()
         subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_FILTER), str(self._root / "stdout.log"), *options],
+            [sys.executable, "-I", "-S", str(_FILTER), str(self._root / contract.RANK_STDOUT), *options],
             stdin=reader,
             stdout=subprocess.DEVNULL,
             env={name: value for name, value in os.environ.items() if name not in _MARKS},
@@ -56,7 +57,7 @@ class RankFolder:
     def listen_for_stacks(self) -> None:
         """On SIGUSR2, write the stacks of all threads; done in C, so that it also works while the GIL is held."""
         if hasattr(signal, "SIGUSR2"):
-            sink = (self._root / "stacks.txt").open("ab", buffering=0)
+            sink = (self._root / contract.RANK_STACKS).open("ab", buffering=0)
             faulthandler.register(signal.SIGUSR2, file=sink, all_threads=True)
 
     def beat(self) -> None:
@@ -64,9 +65,9 @@ class RankFolder:
         now_s = time.monotonic()
         if now_s - self._beaten_s >= _BEAT_EVERY_S:
             self._beaten_s = now_s
-            (self._root / "heartbeat").touch()
+            (self._root / contract.RANK_HEARTBEAT).touch()
 
-    def write_json(self, name: str, value: dict[str, Any]) -> None:
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Leave a fact for lfwrap; a full disk is no reason to stop."""
         try:
             (self._root / name).write_text(json.dumps(value), encoding="utf-8")
@@ -75,13 +76,17 @@ class RankFolder:
 
     def end(self, error: BaseException | None = None) -> None:
         """Write down why this process fails, with the time; without an error, take the room for one back."""
-        path = self._root / "error.json"
+        path = self._root / contract.RANK_ERROR
         if error is None:
             path.unlink(missing_ok=True)
             return
         text = "".join(traceback.format_exception(error)).encode(errors="replace")[-_TRACEBACK_BYTES:]
         message = f"{type(error).__name__}: {error}".encode(errors="replace")[:_MESSAGE_BYTES]
-        told = {"time_s": time.time(), "error": message.decode(errors="ignore"), "text": text.decode(errors="ignore")}
+        told: contract.RankFailure = {
+            "time_s": time.time(),
+            "error": message.decode(errors="ignore"),
+            "text": text.decode(errors="ignore"),
+        }
         with path.open("r+b") as sink:  # in place: the room is there already
             sink.write(json.dumps(told, ensure_ascii=False).encode())
             sink.truncate()
@@ -89,10 +94,10 @@ class RankFolder:
 
 def open_rank_folder() -> RankFolder | None:
     """The folder of this process; None when lfwrap did not start the training."""
-    attempt = os.environ.get(ATTEMPT)
+    attempt = os.environ.get(contract.ATTEMPT_VARIABLE)
     if not attempt:
         return None
-    folder = RankFolder(Path(attempt) / "ranks" / os.environ.get("RANK", "0"))
+    folder = RankFolder(Path(attempt) / contract.RANKS_FOLDER / os.environ.get("RANK", "0"))
     if "RANK" in os.environ:
         folder.split_output()
     folder.listen_for_stacks()

@@ -1,24 +1,24 @@
 """What changes for processes that torchrun has started again, perhaps in another number: batch and checkpoint.
 
-``LFWRAP_RESTART`` holds ``{"micro": 4, "effective": 32, "output": "RUN/output"}`` when that may happen. The batch of an
-update stays the same rows whatever the number of processes: its accumulation is recomputed. The engine would go on from
-the newest checkpoint by itself, but take one that was only half written.
+A variable holds a `Restart` when that may happen. The batch of an update stays the same rows whatever the number of
+processes: its accumulation is recomputed. The engine would go on from the newest checkpoint by itself, but take one
+that was only half written.
 """
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
-VARIABLE = "LFWRAP_RESTART"
+from lfwrap_worker.contract import RESTART_VARIABLE, Restart
 
 
 def adapt_arguments(arguments: list[str], environ: Mapping[str, str]) -> None:
     """Add what replaces the YAML's values to a command line, in place; nothing when no restart is foreseen."""
-    if VARIABLE not in environ:
+    if RESTART_VARIABLE not in environ:
         return
-    wanted = json.loads(environ[VARIABLE])
-    micro, accumulation = split_batch(wanted["effective"], int(environ.get("WORLD_SIZE", "1")), wanted["micro"])
-    checkpoint = newest_checkpoint(Path(wanted["output"]))
+    wanted = Restart.from_text(environ[RESTART_VARIABLE])
+    micro, accumulation = split_batch(wanted.effective, int(environ.get("WORLD_SIZE", "1")), wanted.micro)
+    checkpoint = newest_checkpoint(Path(wanted.output))
     arguments[:] = [text for text in arguments if not (checkpoint and text.startswith("resume_from_checkpoint="))]
     arguments += [f"per_device_train_batch_size={micro}", f"gradient_accumulation_steps={accumulation}"]
     if checkpoint is not None:

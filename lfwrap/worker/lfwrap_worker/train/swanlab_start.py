@@ -6,8 +6,6 @@ SwanLab raises RuntimeError there, and the training ends before its first update
 
 from typing import Any
 
-VARIABLE = "LFWRAP_SWANLAB"
-
 
 def allow_no_run(swanlab: Any) -> None:
     """Have ``swanlab.get_run`` answer None where there is no run; does nothing for versions that do so."""

@@ -17,6 +17,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lfwrap_worker.contract import (
+    DEEPSPEED_ON_CPU_VARIABLE,
+    NO_PROBE_VARIABLE,
+    RANK_MEMORY,
+    RANK_PROBE,
+    SPEED_MAX,
+    SPEED_VARIABLE,
+    SWANLAB_VARIABLE,
+)
 from lfwrap_worker.train import (
     compiled_layers,
     longest_batch,
@@ -26,10 +35,6 @@ from lfwrap_worker.train import (
     swanlab_start,
     warm_kernels,
 )
-
-NO_PROBE = "LFWRAP_NO_PROBE"
-DEEPSPEED_ON_CPU = "LFWRAP_DEEPSPEED_ON_CPU"
-SPEED = "LFWRAP_SPEED"  # "max": with the extension in the folder speed
 
 
 class StopWish:
@@ -133,9 +138,9 @@ def train_rank(train: Callable[[list[Any]], None], is_asked: Callable[[], bool] 
             callbacks.append(compiled_layers.install())
         if folder is not None:
             callbacks.append(make_heartbeat_callback(folder))
-            callbacks.append(memory_report.make_memory_callback(lambda found: folder.write_json("memory.json", found)))
-            if not os.environ.get(NO_PROBE):
-                longest_batch.install_probe(lambda found: folder.write_json("probe.json", found))
+            callbacks.append(memory_report.make_memory_callback(lambda found: folder.write_json(RANK_MEMORY, found)))
+            if not os.environ.get(NO_PROBE_VARIABLE):
+                longest_batch.install_probe(lambda found: folder.write_json(RANK_PROBE, found))
         train(callbacks)
     except Exception as error:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to save: a launcher's SIGTERM may end it
@@ -152,7 +157,7 @@ def meet_by_deepspeed() -> None:
     They meet by gloo alone. DeepSpeed's own collective through shared memory would be compiled first, half a minute
     with the compiler that it needs, and again whenever another version of ninja comes first on the PATH.
     """
-    if os.environ.get(DEEPSPEED_ON_CPU) and "RANK" in os.environ:
+    if os.environ.get(DEEPSPEED_ON_CPU_VARIABLE) and "RANK" in os.environ:
         import deepspeed
 
         # By its full name: as an attribute of its package, "torch" is torch itself.
@@ -162,7 +167,7 @@ def meet_by_deepspeed() -> None:
 
 def let_swanlab_start() -> None:
     """Where the run is reported to SwanLab, keep its callback from failing at the start."""
-    if os.environ.get(swanlab_start.VARIABLE) and importlib.util.find_spec("swanlab"):  # "all" takes what is there
+    if os.environ.get(SWANLAB_VARIABLE) and importlib.util.find_spec("swanlab"):  # "all" takes what is there
         swanlab_start.allow_no_run(importlib.import_module("swanlab"))
 
 
@@ -184,7 +189,7 @@ def read_values(path: Path) -> dict[str, Any]:
 
 def warm_up(values: Mapping[str, Any]) -> list[Any]:
     """Have kernels compiled beside the loading; the callback that waits for them, where there is something to do."""
-    if os.environ.get(SPEED) == "max":  # all rows of a micro-batch lie one behind the other
+    if os.environ.get(SPEED_VARIABLE) == SPEED_MAX:  # all rows of a micro-batch lie one behind the other
         values = {**values, "per_device_train_batch_size": 1}
     device = int(os.environ.get("LOCAL_RANK", "0"))
     made = warm_kernels.make_callback(values, device, within_layers=not compiled_layers.is_wanted())
@@ -193,7 +198,7 @@ def warm_up(values: Mapping[str, Any]) -> list[Any]:
 
 def extend_engine() -> None:
     """Let the engine load its models with the extension, where ``speed: max`` asks for it."""
-    if os.environ.get(SPEED) == "max":
+    if os.environ.get(SPEED_VARIABLE) == SPEED_MAX:
         from lfwrap_worker import speed
 
         speed.apply()

@@ -12,6 +12,7 @@ import threading
 from typing import Any
 
 from lfwrap_worker.start import FOLDER
+from lfwrap_worker.train import compiled_layers
 
 MOST_CPUS = 10  # for each process, as the engine asks
 
@@ -23,8 +24,8 @@ def main() -> None:
     from llamafactory.train import tuner
 
     values = read_args()
-    if os.environ.get("LFWRAP_COMPILE"):  # each process compiles its layers: compiled_layers.py
-        values["torch_compile"] = False
+    if compiled_layers.is_wanted():  # by each process itself
+        values[compiled_layers.ENGINE_KEY] = False
     wanted = get_ray_args(values)
     options = wanted.ray_init_kwargs if isinstance(wanted.ray_init_kwargs, dict) else {}
     if not (os.environ.get("RAY_ADDRESS") or "address" in options):

@@ -1,11 +1,9 @@
 """Short real trainings, one after another, each timed: for `lfwrap tune`. Reads requests as JSON lines on stdin.
 
-Imports the engine, says ``{"event": "ready"}``, and trains whatever it is asked for. Where the import has not touched a
+Imports the engine, says that it is ready, and trains whatever it is asked for. Where the import has not touched a
 GPU each trial runs in a fork, so that the next one starts from the same clean state without importing anything; else
-this process makes one trial and ends, and lfwrap starts the next ones ahead. A request holds ``values`` (the engine's),
-``environment``, ``extended`` (``speed: max``), ``compiled`` (its layers), ``accumulation`` (the run's own; a trial
-accumulates less), ``slots`` (micro-batches to time), ``best_epoch_s``, ``result`` and ``log`` (files). Running out of
-memory is a result.
+this process makes one trial and ends, and lfwrap starts the next ones ahead. Running out of
+memory is a result. A trial accumulates less than the run, whose accumulation its request holds.
 """
 
 import json
@@ -17,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lfwrap_worker.channel import take_stdout, write_event
+from lfwrap_worker.contract import EVENT_DONE, EVENT_READY, TrialRequest
 from lfwrap_worker.train import compiled_layers, longest_batch
 
 WARM_UPS = 2
@@ -47,7 +47,7 @@ def batch_cost(lengths: Sequence[int], *, padded: bool) -> int:
 class Course:
     """What a trial trains on: the longest micro-batch and typical ones of the run's own order."""
 
-    def __init__(self, request: dict[str, Any]) -> None:
+    def __init__(self, request: TrialRequest) -> None:
         """Nothing is chosen yet; the trainer has to be there."""
         self._request = request
         self.facts: dict[str, Any] = {}
@@ -230,7 +230,7 @@ def install_course(course: Course) -> None:
     Trainer.get_train_dataloader = get_train_dataloader
 
 
-def run_trial(request: dict[str, Any], began_s: float) -> None:
+def run_trial(request: TrialRequest, began_s: float) -> None:
     """One trial; the result is written whatever happens, and the process ends."""
     os.environ.update(request["environment"])
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -296,21 +296,16 @@ def can_fork() -> bool:
 
 def main() -> None:
     """Import, then make trials until nobody asks for more."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what the engine prints is no answer
+    channel = take_stdout()
     from llamafactory.train import tuner  # noqa: F401
 
     forks = can_fork()
 
-    def say(event: dict[str, Any]) -> None:
-        answers.write(json.dumps(event) + "\n")
-        answers.flush()
-
-    say({"event": "ready", "forks": forks})
+    write_event(channel, {"event": EVENT_READY, "forks": forks})
     for line in sys.stdin:
         began_s = time.monotonic()
         child = os.fork() if forks else 0
         if child == 0:
             run_trial(json.loads(line), began_s)
         _, status = os.waitpid(child, 0)
-        say({"event": "done", "code": os.waitstatus_to_exitcode(status)})
+        write_event(channel, {"event": EVENT_DONE, "code": os.waitstatus_to_exitcode(status)})
