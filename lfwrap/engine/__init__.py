@@ -1,1 +1,1 @@
-"""What the installed LLaMA-Factory is and knows, without importing it."""
+"""What LLaMA-Factory is, takes and writes, without importing it; how its processes are started, ended and diagnosed."""

@@ -138,7 +138,7 @@ def _problem(field: IntentField, value: Any) -> IntentProblem | None:
         return IntentProblem("wrong-type", field.name, f"{name}: {found}, expected {field.types[0]}.", field.help)
     if field.choices and value not in field.choices:
         choices = ", ".join(map(str, field.choices))
-        return IntentProblem("bad-choice", field.name, f"{name}: {value!r} is none of {choices}.", field.help)
+        return IntentProblem("bad-choice", field.name, f"{name}: {value!r} is not one of {choices}.", field.help)
     too_small = field.minimum is not None and value < field.minimum
     if too_small or (field.maximum is not None and value > field.maximum):
         limits = f"{field.minimum} to {field.maximum}" if field.maximum is not None else f"at least {field.minimum}"

@@ -117,7 +117,7 @@ def expected_columns(entry: Mapping[str, Any], stage: str) -> RowCheck | str:
     """
     formatting = entry.get("formatting", "alpaca")
     if formatting not in {"alpaca", "sharegpt", "openai"}:
-        return f"formatting {formatting!r} is none of alpaca, sharegpt, openai."
+        return f"formatting {formatting!r} is not one of alpaca, sharegpt, openai."
     named = entry.get("columns")
     columns = named if isinstance(named, dict) else _default_columns(formatting)
     extra = [columns[key] for key in ("system", "tools", "images", "videos", "audios") if columns.get(key)]

@@ -26,6 +26,34 @@ def test_that_version_is_what_is_installed(name):
     assert pinned == [SUPPORTED_VERSION]
 
 
+def pinned(name):
+    """The versions at which a package is pinned, by file."""
+    found = {
+        file: set(re.findall(rf"(?<![\w-]){re.escape(name)}==([\w.]+)", (ROOT / file).read_text(encoding="utf-8")))
+        for file in ("pyproject.toml", "constraints.txt")
+    }
+    return {file: versions for file, versions in found.items() if versions}
+
+
+def told_to_install():
+    """Every ``name==version`` in the code: hints, most of them."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for name, version in re.findall(r"(?<![\w-])([a-z][\w-]*)==(\d[\w.]*\w)", path.read_text(encoding="utf-8")):
+            yield path.relative_to(PACKAGE).as_posix(), name, version
+
+
+def test_what_a_hint_says_to_install_is_what_is_pinned():
+    hints = list(told_to_install())
+    assert {"torch", "deepspeed", "gguf"} <= {name for _, name, _ in hints}
+    unequal = [
+        (place, name, version, file, versions)
+        for place, name, version in hints
+        for file, versions in pinned(name).items()
+        if versions != {version}
+    ]
+    assert unequal == []
+
+
 def test_that_version_has_its_tables():
     assert sorted(path.name for path in TABLES.iterdir()) == [
         "facts.json",
