@@ -12,33 +12,33 @@ from pathlib import Path
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import PreflightError, RunStateError, UsageError
-from lfwrap.export.formats.adapter import check_adapter
-from lfwrap.export.formats.gguf import GgufTools, check_gguf_tools, gguf_bytes
-from lfwrap.export.formats.gptq import check_gptq, refuse_awq
+from lfwrap.export.formats.table import written_formats
 from lfwrap.export.hub import check_push
 from lfwrap.export.model_card import load_evaluation
-from lfwrap.export.options import DTYPE_BYTES, NOTE, ExportOptions
+from lfwrap.export.options import DTYPE_BYTES, ExportOptions
+from lfwrap.export.result import NOTE
 from lfwrap.files import locked
 from lfwrap.inference.target import Target
 from lfwrap.units import format_bytes
 
 _SPARE_BYTES = 64 << 20
-_ADAPTER_SPARE_BYTES = 512 << 20
 
 
-def check_formats(engine: Engine, target: Target, options: ExportOptions) -> GgufTools | None:
-    """Everything that a format needs, before anything starts. Raises PreflightError, UsageError or DataError."""
-    if "awq" in options.formats:
-        refuse_awq()
-    if "adapter" in options.formats:
-        check_adapter(target)
-    if "gptq" in options.formats:
-        check_gptq(engine, options.calibration)
+def check_formats(engine: Engine, target: Target, options: ExportOptions) -> None:
+    """See that everything is there that the formats need, before anything starts.
+
+    Raises:
+        PreflightError: a tool or a package is missing, or a format can't be made of this target.
+        UsageError: the repository's name can't be one.
+        DataError: the evaluation is not a report of `lfwrap eval`.
+    """
+    for one in written_formats(options):
+        if one.check:
+            one.check(engine, target, options)
     if options.evaluation is not None:
         load_evaluation(options.evaluation)
     if options.push is not None:
         check_push(engine, options.push)
-    return check_gguf_tools(engine, options.gguf, parity=options.parity) if options.wants_gguf else None
 
 
 def check_out(out: Path, *, force: bool) -> None:
@@ -83,27 +83,24 @@ def staged(out: Path) -> Iterator[Path]:
 
 
 def check_space(target: Target, out: Path, options: ExportOptions) -> None:
-    """The size of all that is to be written, from the base's files where they are local; a hub model's is not known."""
+    """See that the disk has room for all that is to be written.
+
+    That is told from the base's files; where they are not on this machine, nothing is checked. Raises PreflightError.
+    """
     size = target.base.weight_bytes() if target.base else 0
     if target.base is None or size == 0:
         return
     values = target.base.config()
     stored = str(values.get("dtype") or values.get("torch_dtype") or "float32")
     half = math.ceil(size * 2 / DTYPE_BYTES.get(stored, 2))
-    needed = _SPARE_BYTES
-    if set(options.formats) != {"adapter"}:
-        needed += half * DTYPE_BYTES[options.dtype] // 2
-    if options.wants_gguf:
-        needed += gguf_bytes(half, (*options.gguf, "f16"))
-    if "gptq" in options.formats:
-        needed += half * options.gptq_bits // 8
-    if "adapter" in options.formats:
-        needed += _ADAPTER_SPARE_BYTES
-    place = next(parent for parent in (out, *out.parents) if parent.is_dir())
-    free = shutil.disk_usage(place).free
+    formats = written_formats(options)
+    merged = half * DTYPE_BYTES[options.dtype] // 2 if any(one.needs_merge for one in formats) else 0
+    needed = _SPARE_BYTES + merged + sum(one.size_bytes(half, options) for one in formats if one.size_bytes)
+    disk = next(parent for parent in (out, *out.parents) if parent.is_dir())
+    free = shutil.disk_usage(disk).free
     if free < needed:
         raise PreflightError(
-            f"{place}: {format_bytes(free)} free, the export needs {format_bytes(needed)}",
+            f"{disk}: {format_bytes(free)} free, the export needs {format_bytes(needed)}",
             hint="Free some space, or name a folder on another disk.",
         )
 

@@ -1,21 +1,23 @@
-"""Export: checked before, staged, compared, and only then given its name.
-
-Each format has a module of its own (`merge`, `adapter_only`, `gguf`, `ollama`, `gptq`); `export_work` says in which
-order, `export_checks` what must be there before.
-"""
+"""Export: checked before, staged, compared, and only then given its name."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError
 from lfwrap.export.checks import check_formats, check_out, check_space, publish, staged
-from lfwrap.export.formats.ollama import create_in_ollama, ollama_name
+from lfwrap.export.files import FilesJob
+from lfwrap.export.formats.table import FORMATS, chosen_formats, written_formats
 from lfwrap.export.hub import push_folder
-from lfwrap.export.job import ExportOrder, ExportWork, Say
+from lfwrap.export.job import ExportJob, ExportOrder, ExportRecord, Say
 from lfwrap.export.merge_check import check_merge
-from lfwrap.export.options import DTYPES, FORMATS, Export, ExportOptions
+from lfwrap.export.options import DTYPES, ExportOptions
+from lfwrap.export.parity_check import check_parity, early_reference
+from lfwrap.export.result import Export, write_result
+from lfwrap.inference.parity import ParityReport
 from lfwrap.inference.target import Target, check_base
 
 __all__ = ["DTYPES", "FORMATS", "Export", "ExportOptions", "export_model"]
@@ -36,28 +38,46 @@ def export_model(engine: Engine, target: Target, out: Path, options: ExportOptio
     check_base(target)
     notes = check_merge(target)
     check_out(out, force=options.force)
-    tools = check_formats(engine, target, options)
+    check_formats(engine, target, options)
     check_space(target, out, options)
     for note in notes:
         say(note)
+    order = ExportOrder(engine, target, out, options, written_formats(options)[0].name, say, notes)
     with staged(out) as scratch:
-        work = ExportWork(ExportOrder(engine, target, out, options, say, tools, notes), scratch)
-        export = work.run()
-        publish(work.stage, out, scratch)
-    _after(engine, export, options, say)
+        job, export = _make(order, scratch)
+        publish(job.stage, out, scratch)
+    _after(order, export)
     return export
 
 
-def _after(engine: Engine, export: Export, options: ExportOptions, say: Say) -> None:
+def _make(order: ExportOrder, scratch: Path) -> tuple[ExportJob, Export]:
+    """Make every format, compare, and write what is to be known of it."""
+    record = ExportRecord(list(order.notes))
+    parity: ParityReport | None = None
+    comparisons: dict[str, Any] = {}
+    with early_reference(order) as early:
+        # Tokenizer and template take the engine's start of some seconds: meanwhile the weights are merged.
+        with FilesJob(order.engine, order.target, scratch / "files") as files_job:
+            job = ExportJob(order, record, scratch, files_job)
+            for one in chosen_formats(order.options):
+                product = one.make(job)
+                record.products.append({"format": one.name, **product})
+        with record.timed("comparison_s"):
+            if order.options.parity:
+                parity, comparisons = check_parity(job, written_formats(order.options), early)
+    return job, write_result(job, parity, comparisons)
+
+
+def _after(order: ExportOrder, export: Export) -> None:
     """Ollama and the hub get what stands under its name; when they refuse, the export still stands. EngineError."""
-    if "ollama" in options.formats:
-        folder = next(item["folder"] for item in export.details["formats"] if item["format"] == "ollama")
-        modelfile = export.out / folder / "Modelfile"
-        created = create_in_ollama(modelfile, ollama_name(options.name or export.out.name))
-        say(f"ollama run {created}" if created else f"Ollama is not here: `ollama create NAME -f {modelfile}` there")
-    if options.push is not None:
-        say(f"uploading to {options.push.repository}, {'private' if options.push.private else 'public'}")
+    products: Mapping[str, Mapping[str, Any]] = {item["format"]: item for item in export.details["formats"]}
+    for one in chosen_formats(order.options):
+        if one.publish:
+            one.publish(order, products[one.name])
+    push = order.options.push
+    if push is not None:
+        order.say(f"uploading to {push.repository}, {'private' if push.private else 'public'}")
         try:
-            say(push_folder(engine, export.out, options.push))
+            order.say(push_folder(order.engine, export.out, push))
         except EngineError as error:
             raise EngineError(f"{export.out} stands, but was not uploaded: {error.message}", hint=error.hint) from error

@@ -17,6 +17,7 @@ from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_process import WorkerProcess
 from lfwrap.errors import PreflightError
 from lfwrap.export.files import write_model_config
+from lfwrap.export.options import ExportOptions
 from lfwrap.files import write_text
 from lfwrap.inference.target import Target
 from lfwrap.model.folder import AdapterFolder, ModelFolder
@@ -39,23 +40,6 @@ _PLAIN_LORA: dict[str, tuple[Any, ...]] = {
     "trainable_token_indices": (None, []),
     "use_qalora": (False, None),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class MergeSettings:
-    """How to write merged weights.
-
-    Attributes:
-        dtype: type of the weights, as torch calls it.
-        shard_gb: largest file, in GB of 10^9 bytes.
-        device: ``cpu`` or ``auto``; the GPU merges through the engine.
-        merger: ``auto``, or ``engine`` for the engine's own export whatever the adapter.
-    """
-
-    dtype: str
-    shard_gb: int
-    device: str = "cpu"
-    merger: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +89,7 @@ def _unmatched(adapter: AdapterFolder, base: ModelFolder, *, tied: bool) -> str 
     return None
 
 
-def write_merged(engine: Engine, target: Target, stage: Path, settings: MergeSettings, scratch: Path) -> Merged:
+def write_merged(engine: Engine, target: Target, stage: Path, options: ExportOptions, scratch: Path) -> Merged:
     """Write weights and configs into ``stage`` (made here).
 
     Raises:
@@ -113,30 +97,30 @@ def write_merged(engine: Engine, target: Target, stage: Path, settings: MergeSet
         PreflightError: it left something out.
     """
     started_s = time.monotonic()
-    streamed = settings.merger == "auto" and settings.device == "cpu" and why_not_streamed(target) is None
+    streamed = options.merger == "auto" and options.device == "cpu" and why_not_streamed(target) is None
     timing: dict[str, float] = {}
     if streamed:
-        timing = _stream(engine, target, stage, settings)
+        timing = _stream(engine, target, stage, options)
     else:
-        _export(engine, merge_settings(target, stage, settings), scratch)
+        _export(engine, merge_arguments(target, stage, options), scratch)
     seconds = time.monotonic() - started_s
     if streamed:
         timing["start_s"] = round(seconds - timing["wall_s"], 2)
     return Merged("tensor by tensor" if streamed else "llamafactory-cli export", seconds, timing)
 
 
-def _stream(engine: Engine, target: Target, stage: Path, settings: MergeSettings) -> dict[str, float]:
+def _stream(engine: Engine, target: Target, stage: Path, options: ExportOptions) -> dict[str, float]:
     environment = engine_environment(model_is_local=True, runs_model=False)
     with WorkerProcess(engine.python, "merge_adapter", environment=environment) as worker:
         stage.mkdir(parents=True)
-        write_model_config(target, stage, settings.dtype)
+        write_model_config(target, stage, options.merged_dtype)
         config = ModelFolder(stage).config()
         job: MergeJob = {
             "base": target.model,
             "adapter": str(target.adapter),
             "out": str(stage),
-            "dtype": settings.dtype,
-            "shard_bytes": settings.shard_gb * _GB,
+            "dtype": options.merged_dtype,
+            "shard_bytes": options.shard_gb * _GB,
             "skip": ["lm_head.weight"] if config.get("tie_word_embeddings") else [],
         }
         worker.send(job)
@@ -144,13 +128,13 @@ def _stream(engine: Engine, target: Target, stage: Path, settings: MergeSettings
     return timing
 
 
-def merge_settings(target: Target, stage: Path, settings: MergeSettings) -> dict[str, Any]:
+def merge_arguments(target: Target, stage: Path, options: ExportOptions) -> dict[str, Any]:
     """The engine's YAML for the merge. The base is never quantised here: into a quantised one nothing can be merged."""
     return target.engine_arguments(quantized=False, adapters=target.adapters) | {
-        "infer_dtype": settings.dtype,
+        "infer_dtype": options.merged_dtype,
         "export_dir": str(stage),
-        "export_size": settings.shard_gb,
-        "export_device": settings.device,
+        "export_size": options.shard_gb,
+        "export_device": options.device,
         "export_legacy_format": False,
     }
 

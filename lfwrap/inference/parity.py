@@ -232,7 +232,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ParityComparison:
     """What a comparison found.
 
     Attributes:
@@ -307,11 +307,11 @@ class ComparisonJob:
         """End the child."""
         self._worker.close()
 
-    def compare(self, sides: Mapping[str, Side]) -> Comparison:
+    def compare(self, sides: Mapping[str, Side]) -> ParityComparison:
         """Hold models against the reference. Raises EngineError: one of them can't be loaded or can't answer."""
         self._worker.send({"sides": {name: side.to_json() for name, side in sides.items()}})
         found = self._worker.receive()
-        return Comparison(
+        return ParityComparison(
             tuple(ReferenceAnswer.from_json(answer) for answer in found["reference"]),
             {name: ParityReport.from_side(self._dtype, side) for name, side in found["sides"].items()},
             found["seconds"],
@@ -327,7 +327,7 @@ def compare_sides(
     *,
     questions: Sequence[str] = DEFAULT_QUESTIONS,
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
-) -> Comparison:
+) -> ParityComparison:
     """Hold models against a target's adapter on its unquantised base; ``dtype`` is the exported type.
 
     Raises:

@@ -93,13 +93,18 @@ class ModelFolder:
         return cls(config.parent) if config else None
 
     @property
+    def config_file(self) -> Path:
+        """``config.json``."""
+        return self.path / MODEL_CONFIG
+
+    @property
     def generation_config(self) -> Path:
         """The file with the model's stop tokens and sampling, which need not be there."""
         return self.path / _GENERATION_CONFIG
 
     def config(self) -> dict[str, Any]:
         """The contents of config.json. Raises PreflightError when it can't be read."""
-        return read_json_object(self.path / MODEL_CONFIG)
+        return read_json_object(self.config_file)
 
     def weight_files(self) -> list[Path]:
         """The model's weights in the order of their names: safetensors, or torch's files where there are none."""

@@ -16,7 +16,7 @@ from lfwrap.engine.locate import locate_engine
 from lfwrap.engine.worker_scripts import FOLDER, worker_argv
 from lfwrap.errors import EngineError, PreflightError
 from lfwrap.export.export import ExportOptions, export_model
-from lfwrap.export.merging import MergeSettings, write_merged
+from lfwrap.export.merging import write_merged
 from lfwrap.inference.parity import measure_parity
 from lfwrap.inference.target import resolve_target
 from lfwrap.model.weight_files import read_shapes
@@ -52,7 +52,7 @@ def test_merging_tensor_by_tensor_gives_what_the_engine_gives(target, tmp_path, 
     how, found = {}, {}
     for merger in ("auto", "engine"):
         folder = tmp_path / merger
-        settings = MergeSettings("bfloat16", 5, merger=merger)
+        settings = ExportOptions("bfloat16", 5, merger=merger)
         how[merger] = write_merged(locate_engine(), target, folder, settings, tmp_path).by
         found[merger] = _numbers(folder / "model.safetensors")
     assert how == {"auto": "tensor by tensor", "engine": "llamafactory-cli export"}

@@ -22,7 +22,8 @@ from lfwrap.export.formats import gptq
 from lfwrap.export.formats.gguf import GgufTools, write_gguf
 from lfwrap.export.formats.gptq import check_gptq
 from lfwrap.export.hub import Push, push_folder
-from lfwrap.export.merging import MergeSettings, write_merged
+from lfwrap.export.merging import write_merged
+from lfwrap.export.options import ExportOptions
 from lfwrap.inference import held_out_rows
 from lfwrap.inference.held_out_rows import validation_rows
 from lfwrap.inference.parity import compare_sides
@@ -128,7 +129,7 @@ def _answer(engine: Engine, tmp_path: Path) -> None:
 
 
 def _merge(engine: Engine, tmp_path: Path) -> None:
-    write_merged(engine, _target(tmp_path), tmp_path / "stage", MergeSettings("bfloat16", 5), tmp_path)
+    write_merged(engine, _target(tmp_path), tmp_path / "stage", ExportOptions("bfloat16", 5), tmp_path)
 
 
 def _gguf(engine: Engine, tmp_path: Path) -> None:

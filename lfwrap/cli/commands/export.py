@@ -12,11 +12,10 @@ from lfwrap.cli.options.args import AS_JSON, takes
 from lfwrap.cli.options.target import TargetArgs, open_target, target_options
 from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
+from lfwrap.export.formats.table import FORMATS
 
 if TYPE_CHECKING:
     from lfwrap.export.export import Export, ExportOptions
-
-_FORMATS = click.Choice(["merged", "adapter", "gguf", "ollama", "gptq", "awq"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class ExportArgs:
 @click.option(
     "--format",
     "formats",
-    type=_FORMATS,
+    type=click.Choice(list(FORMATS)),
     multiple=True,
     help="What to write; repeatable. By default merged, or gguf where --gguf is given.",
 )
@@ -155,12 +154,13 @@ def command(args: ExportArgs) -> None:
 def _options(args: ExportArgs) -> ExportOptions:
     """The command line as `ExportOptions`. Raises UsageError for what does not go together."""
     from lfwrap.export.export import DTYPES, ExportOptions
-    from lfwrap.export.formats.gguf import DEFAULT_KINDS, parse_kinds
+    from lfwrap.export.formats.gguf import parse_kinds
     from lfwrap.export.hub import Push
+    from lfwrap.export.options import DEFAULT_GGUF
     from lfwrap.inference.parity import DEFAULT_QUESTIONS
     from lfwrap.inference.questions import load_questions
 
-    kinds = parse_kinds(args.gguf) if args.gguf else DEFAULT_KINDS
+    kinds = parse_kinds(args.gguf) if args.gguf else DEFAULT_GGUF
     formats = tuple(dict.fromkeys(args.formats)) or (("gguf",) if args.gguf else ("merged",))
     if args.gguf and not {"gguf", "ollama"} & set(formats):
         raise UsageError(f"--gguf {args.gguf} without --format gguf", hint="Add --format gguf, or leave --format out.")

