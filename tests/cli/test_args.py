@@ -20,7 +20,7 @@ from lfwrap.cli.commands.train import command as train_command
 from lfwrap.cli.commands.tune import Duration
 from lfwrap.cli.options.args import OptionGroup, read_args, takes
 from lfwrap.cli.options.supervision import SupervisionArgs, supervision_options
-from lfwrap.run.launch.launchers import LAUNCHERS
+from lfwrap.run.launch.launchers.registry import LAUNCHERS
 
 FEW = 3
 """A command with more parameters than this takes them as one dataclass."""
@@ -146,6 +146,7 @@ def test_a_spelled_command_line_is_read_as_the_same_object(values, left_out):
 
 
 def test_every_launcher_is_offered_by_train_and_those_that_start_here_by_resume():
+    assert [each.name for each in LAUNCHERS.values()] == [*LAUNCHERS]
     offered = {
         kind: {option.name: option for option in command.params}["launcher"].type.choices
         for kind, command in ((TrainArgs, train_command), (ResumeArgs, resume_command))

@@ -12,8 +12,7 @@ from lfwrap.cli.commands.runs_replay import replay_command
 from lfwrap.cli.commands.runs_report import report_command
 from lfwrap.cli.commands.runs_resume import resume_command
 from lfwrap.cli.commands.runs_watch import watch_command
-from lfwrap.cli.options.args import AS_JSON, takes
-from lfwrap.cli.options.target import RUNS_DIR
+from lfwrap.cli.options.args import AS_JSON, RUNS_DIR, takes
 from lfwrap.cli.view import output
 from lfwrap.errors import RunStateError, UsageError
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lfwrap.cli.options.args import AS_JSON, QUIET, takes
-from lfwrap.cli.options.target import RUNS_DIR
+from lfwrap.cli.options.args import AS_JSON, QUIET, RUNS_DIR, takes
 from lfwrap.cli.view import output
 from lfwrap.errors import RunStateError
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lfwrap.cli.options.args import AS_JSON, QUIET, takes
+from lfwrap.cli.options.args import AS_JSON, QUIET, RUNS_DIR, takes
 from lfwrap.cli.options.launch import MeetingArgs, launcher_option, meeting_options
 from lfwrap.cli.options.supervision import SupervisionArgs, supervision_options
-from lfwrap.cli.options.target import RUNS_DIR
 from lfwrap.cli.view import output
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lfwrap.cli.options.args import AS_JSON
-from lfwrap.cli.options.target import RUNS_DIR
+from lfwrap.cli.options.args import AS_JSON, RUNS_DIR
 from lfwrap.cli.view import output
 from lfwrap.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 

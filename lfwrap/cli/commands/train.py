@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lfwrap.cli.options.args import QUIET, takes
+from lfwrap.cli.options.args import QUIET, RUNS_DIR, takes
 from lfwrap.cli.options.launch import NodeArgs, launcher_option, node_options
 from lfwrap.cli.options.supervision import SupervisionArgs, supervision_options
-from lfwrap.cli.options.target import RUNS_DIR
 from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 

@@ -1,10 +1,11 @@
-"""A command's values as one frozen object, and groups of options that several commands share."""
+"""A command's values as one frozen object; options that many commands have, and groups of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import click
@@ -14,6 +15,9 @@ _Result = TypeVar("_Result")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+RUNS_DIR = click.option(
+    "--runs-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of the runs."
+)
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 
 

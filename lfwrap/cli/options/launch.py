@@ -13,7 +13,7 @@ from lfwrap.cli.options.args import OptionGroup
 
 if TYPE_CHECKING:
     from lfwrap.run.launch.launch import LaunchOptions
-    from lfwrap.run.launch.launchers import Nodes
+    from lfwrap.run.launch.launchers.nodes import Nodes
 
     _Choice = click.Choice[str]
 else:
@@ -112,7 +112,7 @@ def _parse_job(texts: tuple[str, ...]) -> dict[str, str]:
 
 
 class LauncherName(_Choice):
-    """``auto`` or a launcher's name. The launchers are imported when a name is read or the names are shown."""
+    """``auto`` or a launcher's name. The names are looked up when one is read or all are shown."""
 
     def __init__(self, *, with_schedulers: bool) -> None:
         """Take the launchers that start processes here, and with ``with_schedulers`` the schedulers, too."""
@@ -123,9 +123,9 @@ class LauncherName(_Choice):
         """The choices, when they are first looked at: the names in the order of `LAUNCHERS`."""
         if name != "choices":
             raise AttributeError(name)
-        from lfwrap.run.launch.launchers import LAUNCHERS
+        from lfwrap.run.launch.launchers.registry import LAUNCHERS
 
-        names = (name for name, launcher in LAUNCHERS.items() if self._with_schedulers or not launcher.is_scheduler)
+        names = (name for name in LAUNCHERS if self._with_schedulers or not LAUNCHERS[name].is_scheduler)
         self.choices = ("auto", *names)
         return self.choices
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 
-RUNS_DIR = click.option("--runs-dir", type=_PATH, default=Path("runs"), show_default=True, help="Folder of the runs.")
-
 _MODEL_OPTIONS = (
     click.option("--runs-dir", type=_PATH, default=Path("runs"), show_default=True,
                  help="Where runs are looked for by name."),

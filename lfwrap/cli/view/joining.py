@@ -10,7 +10,7 @@ from lfwrap.errors import EXIT_TERMINATED, EngineError
 if TYPE_CHECKING:
     from lfwrap.invocation import Invocation
     from lfwrap.run.folder.record import Run
-    from lfwrap.run.launch.launchers import Nodes
+    from lfwrap.run.launch.launchers.nodes import Nodes
     from lfwrap.run.prepare.job import TrainRequest
 
 

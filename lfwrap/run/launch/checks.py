@@ -10,7 +10,8 @@ from lfwrap.errors import Finding, PlanError, Severity, UsageError
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.run.launch.launch import LaunchOptions
-from lfwrap.run.launch.launchers import Launcher, Nodes
+from lfwrap.run.launch.launchers.base import Launcher
+from lfwrap.run.launch.launchers.nodes import Nodes
 
 _EXTRAS = {"deepspeed": "lfwrap[deepspeed]", "ray": "lfwrap[ray]"}
 

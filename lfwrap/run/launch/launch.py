@@ -12,7 +12,8 @@ from lfwrap.engine.locate import Engine
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.run.folder.paths import RunPaths
-from lfwrap.run.launch.launchers import Launcher, Nodes
+from lfwrap.run.launch.launchers.base import Launcher
+from lfwrap.run.launch.launchers.nodes import Nodes
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from lfwrap.engine.ports import ALL_ADDRESSES, free_port
 from lfwrap.invocation import Invocation
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launch import TrainingStart
-from lfwrap.run.launch.launchers import LaunchRequest
+from lfwrap.run.launch.launchers.base import LaunchRequest
 from lfwrap.run.launch.training_environment import training_environment
 
 _NO_ENGINE = Engine(Path("python"), Path("llamafactory-cli"), Path("llamafactory"), SUPPORTED_VERSION)

@@ -26,8 +26,8 @@ from lfwrap.run.folder.record import DEFAULT_RUNS_DIR
 from lfwrap.run.launch.checks import check_launch, require_exact_batches, require_nodes
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launch import LaunchOptions, TrainingStart, count_processes
-from lfwrap.run.launch.launchers import choose_launcher
 from lfwrap.run.launch.launchers.base import Launcher
+from lfwrap.run.launch.launchers.registry import choose_launcher
 from lfwrap.run.launch.request import build_command
 from lfwrap.run.launch.trackers import tracker_values
 from lfwrap.run.preflight import PreflightContext, PreflightReport, check_preflight

@@ -8,7 +8,7 @@ from lfwrap.invocation import Invocation
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.launch import training_environment
 from lfwrap.run.launch.launch import TrainingStart
-from lfwrap.run.launch.launchers import LAUNCHERS
+from lfwrap.run.launch.launchers.registry import LAUNCHERS
 from lfwrap.run.launch.request import build_command
 
 NAME = "PYTORCH_CUDA_ALLOC_CONF"

@@ -15,7 +15,7 @@ from lfwrap.hardware import host_facts
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.launch.launch import TrainingStart
-from lfwrap.run.launch.launchers import LAUNCHERS
+from lfwrap.run.launch.launchers.registry import LAUNCHERS
 from lfwrap.run.launch.training_environment import training_environment
 from lfwrap.units import GIB
 

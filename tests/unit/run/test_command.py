@@ -15,7 +15,8 @@ from lfwrap.masking import is_secret, mask_override, mask_secrets
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.launch.command import Command, override_arguments
 from lfwrap.run.launch.launch import choose_devices
-from lfwrap.run.launch.launchers import LAUNCHERS, LaunchRequest, choose_launcher
+from lfwrap.run.launch.launchers.base import LaunchRequest
+from lfwrap.run.launch.launchers.registry import LAUNCHERS, choose_launcher
 from lfwrap.units import GIB
 from lfwrap.yaml_files import parse_scalar
 

@@ -29,7 +29,7 @@ from lfwrap.run.folder.paths import AttemptPaths, RunPaths
 from lfwrap.run.folder.record import Run, RunRecord, RunState, save_record, utc_now
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launch import LaunchOptions
-from lfwrap.run.launch.launchers import Nodes
+from lfwrap.run.launch.launchers.nodes import Nodes
 from lfwrap.run.supervise.attempt import Listener
 
 PAIR = Nodes(count=2, least=2, rank=1, address="127.0.0.1", port=7000)

@@ -12,8 +12,9 @@ from fake_engine import fake_engine
 
 from lfwrap.errors import UsageError
 from lfwrap.run.folder.paths import RunPaths
-from lfwrap.run.launch.launchers import LAUNCHERS, LaunchRequest, Nodes, choose_launcher
-from lfwrap.run.launch.launchers.nodes import Host
+from lfwrap.run.launch.launchers.base import LaunchRequest
+from lfwrap.run.launch.launchers.nodes import Host, Nodes
+from lfwrap.run.launch.launchers.registry import LAUNCHERS, choose_launcher
 from lfwrap.yaml_files import parse_yaml
 
 ENGINE = fake_engine()
