@@ -76,9 +76,6 @@ def parse_config(config: Mapping[str, Any], name: str, *, template: str | None =
 
     >>> parse_config({"model_type": "mamba"}, "state-spaces/mamba") is None
     True
-    >>> shapes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-    >>> parse_config({"model_type": "llama", "vocab_size": 512, **shapes}, "tiny").head_dim
-    16
     """
     text: Mapping[str, Any] = config.get("text_config") or config
     architecture = str(text.get("model_type", ""))

@@ -1,13 +1,13 @@
 """The settings of a training that its memory and its speed depend on, read from the engine's keys.
 
-A new setting is a field of `TrainSettings` and a line of `read_settings`.
+A new setting is a field of `TrainSettings` and a line of `read_settings` or `_read_plain`.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -278,39 +278,46 @@ def read_settings(
         padded: whether micro-batches may have padding; packs never do.
         checkpoint: the type of the checkpoint's weights: ``float32``, ``bfloat16`` or ``float16``.
 
-    Example:
-        >>> settings = read_settings({"lora_rank": 16, "bf16": True}, BatchPlan(4, 8, 1), 1024)
-        >>> settings.method, settings.rank, settings.tokens, settings.weight_bytes
-        ('lora', 16, 4096, 2)
+    >>> settings = read_settings({"lora_rank": 16, "bf16": True}, BatchPlan(4, 8, 1), 1024)
+    >>> settings.method, settings.rank, settings.tokens, settings.weight_bytes
+    ('lora', 16, 4096, 2)
     """
     is_lora = values.get(METHOD_KEY, DEFAULT_METHOD) not in {"full", "freeze"}
     packing = bool(values.get("packing") or values.get("neat_packing"))
     computing = _BF16 if values.get("bf16") else _FP16 if values.get("fp16") else None
     precision = _read_precision(values, checkpoint, computing, is_sharded=(zero_stage or 0) > 1)
-    return TrainSettings(
+    settings = TrainSettings(
         method="lora" if is_lora else "full",
         micro_batch=batch.micro_batch,
         seq_len_tokens=seq_len_tokens,
         accumulation=batch.accumulation,
         world_size=batch.world_size,
-        quantization_bit=int(values.get("quantization_bit") or 0),
-        double_quantization=bool(values.get("double_quantization", True)),
         rank=int(values.get("lora_rank", DEFAULT_RANK)) if is_lora else 0,
-        target=read_target(values.get("lora_target", DEFAULT_TARGET)),
-        dropout=float(values.get("lora_dropout", 0.0)),
-        use_dora=bool(values.get("use_dora")),
         precision=precision,
         checkpoint_bytes=4 if checkpoint == _FP32 else 2,
         is_recast=precision is Precision.MIXED and checkpoint != computing,
+        packing=packing,
+        padded=padded and not packing,
+        zero_stage=zero_stage,
+        offload=offload,
+    )
+    return _read_plain(settings, values)
+
+
+def _read_plain(settings: TrainSettings, values: Mapping[str, Any]) -> TrainSettings:
+    """The settings with those that are one key each."""
+    return replace(
+        settings,
+        target=read_target(values.get("lora_target", DEFAULT_TARGET)),
+        dropout=float(values.get("lora_dropout", 0.0)),
+        use_dora=bool(values.get("use_dora")),
+        quantization_bit=int(values.get("quantization_bit") or 0),
+        double_quantization=bool(values.get("double_quantization", True)),
         liger=bool(values.get(LIGER_KEY)),
         is_compiled=bool(values.get(COMPILE_KEY)),
         checkpointing=not values.get(NO_CHECKPOINTING_KEY),
         offload_checkpoints=bool(values.get(OFFLOADED_CHECKPOINTS_KEY)),
-        packing=packing,
-        padded=padded and not packing,
         optimizer=str(values.get("optim", DEFAULT_OPTIMIZER)),
-        zero_stage=zero_stage,
-        offload=offload,
         eval_batch=_read_eval_batch(values),
         loader_workers=int(values.get(LOADERS_KEY) or 0),
     )
