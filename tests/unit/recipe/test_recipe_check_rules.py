@@ -151,7 +151,7 @@ ERRORS = [
     ({"lfwrap": "{efective_batch_size: 8}"}, "unknown-key", "lfwrap.efective_batch_size", "effective_batch_size"),
     ({"lfwrap": "{effective_batch_size: many}"}, "wrong-type", "lfwrap.effective_batch_size: str 'many'", ""),
     ({"lfwrap": "{effective_batch_size: 0}"}, "out-of-range", "lfwrap.effective_batch_size: 0", ""),
-    ({"lfwrap": "{zero_stage: 1}"}, "bad-choice", "lfwrap.zero_stage: 1 is none of 0, 2, 3", ""),
+    ({"lfwrap": "{zero_stage: 1}"}, "bad-choice", "lfwrap.zero_stage: 1 is not one of 0, 2, 3", ""),
     ({"lfwrap": "{hardware: h100-80gbb}"}, "unknown-hardware", "'h100-80gbb' is not a known machine", "h100-80gb"),
     ({"lfwrap": '{hardware: "a\\0b"}'}, "unknown-hardware", "is no", ""),
     ({"lfwrap": "8"}, "wrong-type", "lfwrap: expected `key: value` lines", "effective_batch_size"),
