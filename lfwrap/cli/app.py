@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lfwrap import __version__, debug
+from lfwrap import __version__
 from lfwrap.cli.view import output
 from lfwrap.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, LfwrapError, UsageError
 from lfwrap.suggest import did_you_mean
@@ -92,6 +92,8 @@ def app(debugs: bool) -> None:
       lfwrap prepare-data questions.csv --out data/law --name law
       lfwrap train recipes/paper.yaml dataset=law dataset_dir=data/law
     """
+    from lfwrap import debug
+
     if debugs or debug.is_wanted():
         debug.show()
 

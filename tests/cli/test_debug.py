@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,16 @@ def test_a_command_that_fails_fails_as_it_does_without(doctor):
         debugged.returncode,
         json.loads(debugged.stdout).keys(),
     )
+
+
+def test_help_does_not_load_it():
+    code = "import sys; from lfwrap.cli.app import run; run(['--help']); sys.exit('lfwrap.debug' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_decisions_are_shown(tmp_path):
+    recipe = Path(__file__).parents[2] / "recipes" / "paper.yaml"
+    command = [sys.executable, "-m", "lfwrap", "--debug", "train", str(recipe), "--dry-run", "--hardware", "rtx-4090"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "lfwrap.strategy: from the plan: " in done.stderr
+    assert "lfwrap.strategy: " not in done.stdout
