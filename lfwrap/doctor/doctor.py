@@ -53,7 +53,7 @@ class Check:
         return asdict(self) | {"blocks": list(self.blocks)}
 
 
-def check_machine(facts: MachineFacts) -> list[Check]:
+def diagnose_machine(facts: MachineFacts) -> list[Check]:
     """Every row, in the order of the report."""
     return [
         Check("lfwrap", CheckState.OK, __version__),

@@ -15,7 +15,7 @@ from lfwrap.files import write_json
 from lfwrap.run.again import recovery
 from lfwrap.run.folder.identity import probe_process
 from lfwrap.run.folder.record import Run, RunState, change_state, list_runs
-from lfwrap.run.supervise import attempt, detach
+from lfwrap.run.supervise import attempt, background
 from lfwrap.yaml_files import load_yaml
 
 RECIPE = """\
@@ -160,7 +160,7 @@ def test_detach_hands_the_run_and_its_options_to_a_process_of_its_own(folder, ca
         started.append((run, arguments))
         return run
 
-    monkeypatch.setattr(detach, "start_detached", start)
+    monkeypatch.setattr(background, "start_detached", start)
     code, out, err = train(capsys, "--detach", "--on-oom", "fail", "--show-example")
     [(made, arguments)] = started
     assert (code, asked) == (0, [])

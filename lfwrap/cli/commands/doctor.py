@@ -29,10 +29,10 @@ def command(*, offline: bool, as_json: bool) -> int:
       lfwrap doctor
       lfwrap doctor --offline --json
     """
-    from lfwrap.doctor.doctor import can_train, check_machine
+    from lfwrap.doctor.doctor import can_train, diagnose_machine
     from lfwrap.doctor.machine_facts import probe_machine
 
-    checks = check_machine(probe_machine(ask_hub=not offline))
+    checks = diagnose_machine(probe_machine(ask_hub=not offline))
     works = can_train(checks)
     if as_json:
         output.print_json("doctor", {"can_train": works, "checks": [check.to_json() for check in checks]})

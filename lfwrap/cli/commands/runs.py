@@ -197,7 +197,7 @@ def stop_command(args: StopArgs) -> None:
       lfwrap runs stop latest
     """
     from lfwrap.run.folder.record import load_run
-    from lfwrap.run.supervise.stop import kill_run, request_stop, wait_until_stopped
+    from lfwrap.run.supervise.background import kill_run, request_stop, wait_until_stopped
     from lfwrap.units import plural
 
     found = load_run(args.run, args.runs_dir)

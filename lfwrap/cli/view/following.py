@@ -29,7 +29,7 @@ def detach_run(run: Run, invocation: Invocation, arguments: list[str], *, as_jso
     Raises:
         RunStateError: it could not be started.
     """
-    from lfwrap.run.supervise.detach import start_detached
+    from lfwrap.run.supervise.background import start_detached
 
     run = start_detached(run, [*arguments, "--quiet"], cwd=invocation.cwd, environ=invocation.environ)
     if as_json:
@@ -47,7 +47,7 @@ def submit_run(job: Job, run: Run, *, as_json: bool) -> int:
     Raises:
         LfwrapError: the scheduler refuses it.
     """
-    from lfwrap.run.prepare.submit import submit
+    from lfwrap.run.supervise.background import submit
 
     script = next(iter(job.command.files))
     answer = None
@@ -130,10 +130,10 @@ def failure(run: Run) -> EngineError:
     import orjson
 
     from lfwrap.engine.diagnose import log_tail, read_tail
-    from lfwrap.run.folder.rank_logs import telling_logs
+    from lfwrap.run.folder.rank_logs import relevant_logs
 
     folder = run.paths.attempt(run.record.attempt)
-    logs = telling_logs(folder)
+    logs = relevant_logs(folder)
     for line in log_tail(map(read_tail, logs)):
         output.say(f"  | {line}")
     try:

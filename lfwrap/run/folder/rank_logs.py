@@ -41,7 +41,7 @@ def _read_error(rank: RankPaths) -> RankError | None:
         return None  # a rank that was killed has left the room for its error blank
 
 
-def telling_logs(attempt: AttemptPaths) -> list[Path]:
+def relevant_logs(attempt: AttemptPaths) -> list[Path]:
     """The logs of an attempt, the most telling first: that of the rank which failed first, then the launcher's."""
     ranks = attempt.ranks()
     first = [error.rank for error in rank_errors(attempt)]
@@ -62,7 +62,7 @@ def diagnose_attempt(attempt: AttemptPaths, exit_code: int) -> Diagnosis:
     for found in own:
         if found.rule not in CONSEQUENCES | {UNKNOWN}:
             return found
-    texts = [*(error.text for error in errors), *map(read_tail, telling_logs(attempt))]
+    texts = [*(error.text for error in errors), *map(read_tail, relevant_logs(attempt))]
     by_logs = diagnose(texts, exit_code)
     if by_logs.rule in CONSEQUENCES:
         return next((found for found in own if found.rule == UNKNOWN), by_logs)

@@ -41,7 +41,7 @@ _NEEDS = (
 )
 
 
-def check_machine(context: PreflightContext) -> Iterator[Finding]:
+def preflight_machine(context: PreflightContext) -> Iterator[Finding]:
     """Findings on everything around recipe, data and model."""
     yield from _check_paths(context)
     yield from _check_resume(context)

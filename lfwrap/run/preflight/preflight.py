@@ -1,53 +1,18 @@
-"""The findings of a preflight, and the one error that carries them all."""
+"""Everything that can be known to go wrong before the engine starts, found at once, each with its place and remedy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from lfwrap.run.preflight.context import PreflightContext, PreflightReport
+from lfwrap.run.preflight.data import check_data
+from lfwrap.run.preflight.machine import preflight_machine
+from lfwrap.run.preflight.model import check_model
 
-from lfwrap.errors import DataError, Finding, LfwrapError, PreflightError, RecipeError, Severity
-from lfwrap.units import plural
 
+def check_preflight(context: PreflightContext) -> PreflightReport:
+    """Check data, model and machine for a run; the recipe itself is `lfwrap.recipe.check`'s.
 
-@dataclass(frozen=True, slots=True)
-class PreflightReport:
-    """What was found, by the exit code it leads to.
-
-    Attributes:
-        recipe: in the recipe itself (3).
-        data: in the data sets (4).
-        machine: engine, model, GPU, disk, paths (6).
+    Reads the data sets and the headers of the model's files; changes nothing, asks no network.
     """
-
-    recipe: tuple[Finding, ...] = ()
-    data: tuple[Finding, ...] = ()
-    machine: tuple[Finding, ...] = ()
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """All of them, the recipe's first."""
-        return self.recipe + self.data + self.machine
-
-    @property
-    def warnings(self) -> tuple[Finding, ...]:
-        """Those that do not stop a run."""
-        return tuple(finding for finding in self.findings if finding.severity is not Severity.ERROR)
-
-    def require_none(self) -> None:
-        """Raise `to_error`, where there is one."""
-        error = self.to_error()
-        if error is not None:
-            raise error
-
-    def to_error(self) -> LfwrapError | None:
-        """One error with every finding; its kind is that of the first group with an error. None when nothing stops."""
-        groups: Sequence[tuple[type[LfwrapError], tuple[Finding, ...]]] = (
-            (RecipeError, self.recipe),
-            (DataError, self.data),
-            (PreflightError, self.machine),
-        )
-        errors = [finding for finding in self.findings if finding.severity is Severity.ERROR]
-        for kind, findings in groups:
-            if any(finding.severity is Severity.ERROR for finding in findings):
-                return kind(f"{plural(len(errors), 'error')}; nothing was started.", findings=self.findings)
-        return None
+    return PreflightReport(
+        data=tuple(check_data(context)), machine=(*check_model(context), *preflight_machine(context))
+    )

@@ -30,7 +30,8 @@ from lfwrap.run.launch.launchers.base import Launcher
 from lfwrap.run.launch.launchers.registry import choose_launcher
 from lfwrap.run.launch.request import build_command
 from lfwrap.run.launch.trackers import tracker_values
-from lfwrap.run.preflight import PreflightContext, PreflightReport, check_preflight
+from lfwrap.run.preflight.context import PreflightContext, PreflightReport
+from lfwrap.run.preflight.preflight import check_preflight
 from lfwrap.strategy.planning import Machine, find_machine
 from lfwrap.strategy.render import Rendered, render
 from lfwrap.strategy.strategy import Strategy, choose_strategy, written_strategy

@@ -15,7 +15,7 @@ from lfwrap.hardware.host_facts import disk_reserve, oom_kills
 from lfwrap.model.training_note import write_notes
 from lfwrap.run.folder.identity import probe_process
 from lfwrap.run.folder.paths import AttemptPaths
-from lfwrap.run.folder.rank_logs import telling_logs
+from lfwrap.run.folder.rank_logs import relevant_logs
 from lfwrap.run.folder.record import Run, RunState, append_event, change_state
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.training_environment import attempt_environment
@@ -124,7 +124,7 @@ def _record(run: Run, folder: AttemptPaths, ending: Ending, outcome: Outcome, fo
             "global_step": outcome.global_step,
             "max_steps": outcome.max_steps,
             "diagnosis": outcome.diagnosis.to_json() if outcome.diagnosis else None,
-            "logs": [str(path.relative_to(folder.root)) for path in telling_logs(folder)],
+            "logs": [str(path.relative_to(folder.root)) for path in relevant_logs(folder)],
             "stalls": [str(stall) for stall in follower.stalls],
             "probe": _read_probe(folder),
             "supervisor_cpu_s": round(time.process_time(), 3),

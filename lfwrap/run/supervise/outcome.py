@@ -20,7 +20,7 @@ from lfwrap.hardware.host_facts import is_disk_full
 from lfwrap.model.folder import trained_folder
 from lfwrap.run.folder.monitor import FileTail, load_history, parse_progress
 from lfwrap.run.folder.paths import AttemptPaths, RunPaths
-from lfwrap.run.folder.rank_logs import diagnose_attempt, telling_logs
+from lfwrap.run.folder.rank_logs import diagnose_attempt, relevant_logs
 from lfwrap.run.folder.record import RunState
 from lfwrap.run.supervise.stall import Stall
 from lfwrap.run.supervise.supervisor import Ending
@@ -112,7 +112,7 @@ def _decide(
         return RunState.INTERRUPTED, f"Stopped by {signal.Signals(ending.stop_signal).name} {progress}.", None
     if ending.was_demanded and stalls:
         return RunState.FAILED, "", Diagnosis(STALLED, *OTHERS[STALLED], evidence=str(stalls[-1]))
-    logs = telling_logs(attempt)
+    logs = relevant_logs(attempt)
     if ending.exit_code in _SOFT_SIGNALS or any(_ASKED_TO_STOP.search(read_tail(log)) for log in logs):
         return RunState.INTERRUPTED, f"Something else than lfwrap stopped the engine {progress}.", None
     if ending.exit_code == 0 and (not values.get("do_train") or values.get("early_stopping_steps")):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_engine import fake_engine
 
-from lfwrap.doctor.doctor import CheckState, can_train, check_machine
+from lfwrap.doctor.doctor import CheckState, can_train, diagnose_machine
 from lfwrap.doctor.machine_facts import OPTIONAL_PACKAGES, MachineFacts
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.units import GIB
@@ -37,11 +37,11 @@ BARE = replace(GOOD, packages={})
 
 
 def _row(facts: MachineFacts, name: str):
-    return next(check for check in check_machine(facts) if check.name == name)
+    return next(check for check in diagnose_machine(facts) if check.name == name)
 
 
 def test_a_good_machine_has_nothing_to_remedy():
-    checks = check_machine(GOOD)
+    checks = diagnose_machine(GOOD)
     assert {check.state for check in checks} == {CheckState.OK}
     assert not any(check.remedy or check.blocks for check in checks)
     assert can_train(checks)
@@ -89,7 +89,7 @@ def test_each_fault_has_its_row_and_its_remedy(facts, name, state, words):
     ],
 )
 def test_what_makes_training_impossible(facts, works):
-    assert can_train(check_machine(facts)) is works
+    assert can_train(diagnose_machine(facts)) is works
 
 
 def test_a_hub_that_was_not_asked_is_no_fault():

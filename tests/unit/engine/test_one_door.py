@@ -19,8 +19,7 @@ OTHER_PROGRAMS = {
     "export/formats/ollama.py": "ollama",
     "hardware/probe.py": "sysctl, which knows the name of a Mac's processor",
     "run/prepare/environment.py": "git, for the commit of the working directory",
-    "run/prepare/submit.py": "a scheduler's own command: sbatch, sky",
-    "run/supervise/detach.py": "lfwrap itself, in the background",
+    "run/supervise/background.py": "lfwrap itself in the background, and a scheduler's own command: sbatch, sky",
     "run/supervise/stacks.py": "py-spy",
 }
 """Module → the program that it starts, which is not the engine."""

@@ -142,7 +142,7 @@ def test_only_a_machine_that_is_gone_can_be_taken_over(tmp_path: Path) -> None:
 
 def test_a_scheduler_is_asked_and_its_refusal_told(tmp_path: Path) -> None:
     from lfwrap.errors import PreflightError
-    from lfwrap.run.prepare.submit import submit
+    from lfwrap.run.supervise.background import submit
 
     paths = RunPaths(tmp_path)
     answer = submit(Command((sys.executable, "-c", "print(4711)"), tmp_path), paths)

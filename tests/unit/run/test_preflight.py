@@ -15,10 +15,11 @@ from lfwrap.engine import versions
 from lfwrap.errors import DataError, Finding, PreflightError, RecipeError, Severity
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.recipe.recipe import load_recipe
-from lfwrap.run.preflight import PreflightContext, PreflightReport, check_preflight
 from lfwrap.run.preflight import machine as machine_checks
+from lfwrap.run.preflight.context import PreflightContext, PreflightReport
 from lfwrap.run.preflight.machine import estimate_disk_bytes
 from lfwrap.run.preflight.model import model_parameters
+from lfwrap.run.preflight.preflight import check_preflight
 from lfwrap.units import GIB
 
 CPU = HardwareProfile("auto", DeviceKind.CPU)

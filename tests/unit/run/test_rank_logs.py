@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lfwrap.run.folder.paths import AttemptPaths
-from lfwrap.run.folder.rank_logs import diagnose_attempt, rank_errors, telling_logs
+from lfwrap.run.folder.rank_logs import diagnose_attempt, rank_errors, relevant_logs
 
 KEY_ERROR = "Traceback (most recent call last):\nKeyError: 'instruction'\n"
 ODD = "Traceback (most recent call last):\nValueError: something odd\n"
@@ -66,11 +66,11 @@ def test_the_log_of_the_rank_that_failed_first_comes_first_and_empty_ones_not_at
     attempt.stderr.write_text(CALLED, encoding="utf-8")
     attempt.stdout.write_text("", encoding="utf-8")
     assert [error.rank for error in rank_errors(attempt)] == [1, 0]
-    assert telling_logs(attempt) == [attempt.rank(1).stderr, attempt.stderr, attempt.rank(0).stderr]
+    assert relevant_logs(attempt) == [attempt.rank(1).stderr, attempt.stderr, attempt.rank(0).stderr]
 
 
 def test_without_ranks_the_engines_own_logs_speak(attempt: AttemptPaths) -> None:
     attempt.stderr.write_text(KEY_ERROR, encoding="utf-8")
     attempt.stdout.write_text("hello\n", encoding="utf-8")
-    assert telling_logs(attempt) == [attempt.stderr, attempt.stdout]
+    assert relevant_logs(attempt) == [attempt.stderr, attempt.stdout]
     assert diagnose_attempt(attempt, 1).rule == "missing-columns"

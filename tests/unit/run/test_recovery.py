@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.engine.keys import ACCUMULATION_KEY, MICRO_KEY, NO_CHECKPOINTING_KEY
-from lfwrap.run.again.oom_fallback import next_rung, with_changes
+from lfwrap.run.again.recovery import find_fallback, with_changes
 from lfwrap.yaml_files import load_yaml
 
 TEXT = """\
@@ -28,27 +28,27 @@ learning_rate: 1.0e-4
 def test_the_micro_batch_is_halved_as_far_as_the_effective_batch_allows(
     micro: int, accumulation: int, expected: tuple[int, int]
 ) -> None:
-    rung = next_rung({MICRO_KEY: micro, ACCUMULATION_KEY: accumulation})
-    assert rung is not None
-    assert (rung.changes[MICRO_KEY], rung.changes[ACCUMULATION_KEY]) == expected
-    assert f"{micro} → {expected[0]}" in rung.reason
+    fallback = find_fallback({MICRO_KEY: micro, ACCUMULATION_KEY: accumulation})
+    assert fallback is not None
+    assert (fallback.changes[MICRO_KEY], fallback.changes[ACCUMULATION_KEY]) == expected
+    assert f"{micro} → {expected[0]}" in fallback.reason
 
 
 def test_checkpointing_comes_after_the_micro_batch_and_nothing_after_it() -> None:
     values = {MICRO_KEY: 1, ACCUMULATION_KEY: 8, NO_CHECKPOINTING_KEY: True}
-    rung = next_rung(values)
-    assert rung is not None
-    assert rung.changes == {NO_CHECKPOINTING_KEY: False}
-    assert next_rung(values | rung.changes) is None
-    assert next_rung({}) is None
+    fallback = find_fallback(values)
+    assert fallback is not None
+    assert fallback.changes == {NO_CHECKPOINTING_KEY: False}
+    assert find_fallback(values | fallback.changes) is None
+    assert find_fallback({}) is None
 
 
 @given(st.integers(1, 512), st.integers(1, 512), st.booleans())
 def test_the_ladder_ends_and_keeps_the_effective_batch(micro: int, accumulation: int, off: bool) -> None:
     values = {MICRO_KEY: micro, ACCUMULATION_KEY: accumulation, NO_CHECKPOINTING_KEY: off}
     tried = 0
-    while (rung := next_rung(values)) is not None:
-        values |= rung.changes
+    while (fallback := find_fallback(values)) is not None:
+        values |= fallback.changes
         assert values[MICRO_KEY] * values[ACCUMULATION_KEY] == micro * accumulation
         tried += 1
     assert tried <= 11
