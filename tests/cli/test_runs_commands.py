@@ -20,13 +20,13 @@ from lfwrap.engine.child_process import MARKER
 from lfwrap.run.folder.identity import ProcessIdentity, probe_process
 from lfwrap.run.folder.paths import create_run_folder
 from lfwrap.run.folder.record import Run, RunRecord, RunState, change_state, load_run, prepare_record, utc_now
-from lfwrap.run.supervise import stop
+from lfwrap.run.supervise import background
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stop, "_POLL_S", 0.01)
+    monkeypatch.setattr(background, "_POLL_S", 0.01)
     return tmp_path
 
 
@@ -185,7 +185,7 @@ def test_stop_asks_the_supervisor_with_a_sigterm(folder, capsys, process):
 def test_stop_gives_up_after_its_timeout_and_names_the_way_on(folder, capsys, monkeypatch):
     make_running(folder)
     asked = []
-    monkeypatch.setattr(stop.os, "kill", lambda pid, number: asked.append((pid, number)))
+    monkeypatch.setattr(background.os, "kill", lambda pid, number: asked.append((pid, number)))
     code, out, err = runs(capsys, "stop", "one", "--timeout", "0.05")
     assert asked == [(os.getpid(), signal.SIGTERM)]
     assert (code, out) == (8, "")
