@@ -38,7 +38,7 @@ def show() -> None:
 
 
 def hide() -> None:
-    """Be silent again."""
+    """Show no debugging notes any more."""
     if "logging" in sys.modules:
         import logging
 

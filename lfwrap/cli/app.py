@@ -140,7 +140,7 @@ def _usage_hint(error: click.ClickException) -> str:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command line, as the console script ``lfwrap`` does."""
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _raise_terminated)

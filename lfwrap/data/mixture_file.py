@@ -62,7 +62,7 @@ class MixtureFile:
 
 
 def load_mixture(path: Path, request: Request) -> MixtureFile:
-    """Read a ``sources.yaml``.
+    """The mixture that a ``sources.yaml`` describes.
 
     Args:
         path: the file.

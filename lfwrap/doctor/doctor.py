@@ -49,7 +49,7 @@ class Check:
     required: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The values that ``--json`` prints."""
         return asdict(self) | {"blocks": list(self.blocks)}
 
 

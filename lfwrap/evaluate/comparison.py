@@ -18,7 +18,7 @@ from lfwrap.inference.session import DEFAULT_BATCH_SIZE, Answer
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One contestant's part.
+    """One contestant's part of a comparison.
 
     Attributes:
         contestant: who.

@@ -29,7 +29,7 @@ _OWN_FILES = ("*.losses.jsonl", "*.answers.jsonl", "*.judged.jsonl", REPORT_NAME
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What is asked.
+    """The questions and rows that models are evaluated on.
 
     Attributes:
         name: the data set or the suite.
@@ -48,7 +48,7 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class EvalSettings:
-    """How to evaluate.
+    """The settings of an evaluation.
 
     Attributes:
         labels: which tokens count for the loss.

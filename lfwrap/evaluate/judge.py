@@ -129,7 +129,7 @@ class Verdict:
         return self.in_order == self.swapped
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The values that ``--json`` prints."""
         return {**asdict(self), "is_consistent": self.is_consistent}
 
 

@@ -30,7 +30,7 @@ _NEW_TOKENS = ("add_tokens", "add_special_tokens", "new_special_tokens", "resize
 
 @dataclass(frozen=True, slots=True)
 class HarnessOptions:
-    """What to measure.
+    """The options of a run of lm-evaluation-harness.
 
     Attributes:
         tasks: the harness's names, separated by commas.

@@ -16,7 +16,7 @@ _Z95 = 1.959964  # the standard normal's 97.5 % point
 
 @dataclass(frozen=True, slots=True)
 class RowLoss:
-    """A row's loss.
+    """The loss of one row.
 
     Attributes:
         id: the row's number.

@@ -72,7 +72,7 @@ def push_folder(engine: Engine, folder: Path, push: Push) -> str:
 
 
 def endpoint(environ: Mapping[str, str] = os.environ) -> str:
-    """The hub's address."""
+    """The address of the hub."""
     return environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
 
 

@@ -24,7 +24,7 @@ _UNSAFE = re.compile(r"[^a-z0-9._-]+")
 
 
 def write_modelfile(folder: Path, source: str, files: ExportFiles, *, name: str, template: str, model: Path) -> Path:
-    """Write ``folder/Modelfile``.
+    """Write Ollama's ``folder/Modelfile``.
 
     Args:
         folder: where it goes.

@@ -18,7 +18,7 @@ DEFAULT_GPTQ_BITS = 4
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """How to export.
+    """The options of an export.
 
     Attributes:
         dtype: type of the weights, as torch calls it.

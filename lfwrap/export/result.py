@@ -21,7 +21,7 @@ _WEIGHTS = frozenset({".safetensors", ".gguf", ".bin"})
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What was written.
+    """What an export has written.
 
     Attributes:
         out: the folder.

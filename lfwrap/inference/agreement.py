@@ -67,7 +67,7 @@ class Agreement:
         return self.perplexity / self.perplexity_reference - 1
 
     def summary(self) -> str:
-        """One line."""
+        """The agreement on one line."""
         return (
             f"{self.same_answers} of {self.questions} greedy answers the same; {self.tokens:.1%} of tokens agree; "
             f"perplexity {self.perplexity_reference:.4g} → {self.perplexity:.4g} ({self.perplexity_change:+.1%})"

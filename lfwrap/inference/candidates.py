@@ -23,7 +23,7 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """One that answers.
+    """A model that answers the questions.
 
     Attributes:
         name: what it is called in the report.

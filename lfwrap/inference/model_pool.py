@@ -35,7 +35,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Turn(Generic[Session]):
-    """One contestant's turn.
+    """The turn of one contestant at a loaded model.
 
     Attributes:
         session: the loaded model.

@@ -33,7 +33,7 @@ DEFAULT_BATCH_SIZE = 8
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back.
+    """A model's answer to a question.
 
     Attributes:
         id: the question's.
@@ -61,7 +61,7 @@ class Answer:
         return cls(**(values | {"calls": tuple(values.get("calls", ()))}))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The values that ``--json`` prints."""
         return asdict(self)
 
 
@@ -161,7 +161,7 @@ class AnswerSession:
             yield event["text"]
 
     def answer(self, question: Question, adapter: str | None) -> Answer:
-        """One answer, whole."""
+        """The answer to one question, as a whole."""
         return next(piece for piece in self.stream(question, adapter) if isinstance(piece, Answer))
 
     def answer_all(

@@ -37,7 +37,7 @@ _RUN_LEVELS = 3  # RUN/output/checkpoint-N
 
 
 class TargetKind(StrEnum):
-    """What was named."""
+    """The kind of thing that was named as a model."""
 
     RUN = "run"
     CHECKPOINT = "checkpoint"

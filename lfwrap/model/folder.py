@@ -94,7 +94,7 @@ class ModelFolder:
 
     @property
     def config_file(self) -> Path:
-        """``config.json``."""
+        """The path of the model's ``config.json``."""
         return self.path / MODEL_CONFIG
 
     @property
@@ -162,7 +162,7 @@ class AdapterFolder:
 
     @property
     def config_file(self) -> Path:
-        """``adapter_config.json``."""
+        """The path of the adapter's ``adapter_config.json``."""
         return self.path / ADAPTER_CONFIG
 
     @property

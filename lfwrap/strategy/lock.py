@@ -113,7 +113,7 @@ class LockEntry:
 
     @property
     def best(self) -> Trial:
-        """The fastest."""
+        """The fastest of the trials."""
         return self.trials[self.winner]
 
     @property
@@ -122,7 +122,7 @@ class LockEntry:
         return self.trials[0]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The entry as the file keeps it."""
         trials = [
             {key: value for key, value in asdict(trial).items() if value not in (None, "")} for trial in self.trials
         ]

@@ -10,13 +10,7 @@ import lfwrap
 
 PACKAGE = Path(lfwrap.__file__).parent
 FEWEST_WORDS = 4
-# Rooms where some docstrings are still shorter.
-LATER = ("cli", "data", "debug.py", "doctor", "evaluate", "export", "inference", "model", "run", "strategy", "worker")
-MODULES = [
-    path.relative_to(PACKAGE)
-    for path in sorted(PACKAGE.rglob("*.py"))
-    if path.relative_to(PACKAGE).parts[0] not in LATER
-]
+MODULES = [path.relative_to(PACKAGE) for path in sorted(PACKAGE.rglob("*.py"))]
 
 
 def words(node):

@@ -119,7 +119,7 @@ class Pair:
     tuned: Answer
 
     def to_json(self) -> dict[str, str]:
-        """Plain values."""
+        """The values that ``--json`` prints."""
         return {"question": self.question.text, "base": self.base.text, "tuned": self.tuned.text}
 
 

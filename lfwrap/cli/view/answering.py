@@ -54,7 +54,7 @@ class AnswerProgress:
         self.note(f"loading {model} for {', '.join(names)} …")
 
     def ready(self, event: Mapping[str, Any]) -> None:
-        """It is there."""
+        """Say that the model is loaded."""
         self.note(f"loaded in {event['seconds']:.0f} s: {event['dtype']} on {event['device']}")
 
     def advance(self, name: str, done: int, total: int) -> None:

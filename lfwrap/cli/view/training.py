@@ -116,32 +116,32 @@ class View(Protocol):
         """The training does not go on."""
 
     def tick(self) -> None:
-        """Time has passed."""
+        """Show that time has passed."""
 
     def close(self) -> None:
         """The run has ended."""
 
 
 class QuietView:
-    """Shows nothing."""
+    """A view that shows nothing."""
 
     def phase(self, text: str) -> None:
-        """Nothing."""
+        """Nothing is shown here."""
 
     def progress(self, entry: Progress) -> None:
-        """Nothing."""
+        """Nothing is shown here."""
 
     def stop(self, level: StopLevel) -> None:
-        """Nothing."""
+        """Nothing is shown here."""
 
     def stall(self, stall: Stall) -> None:
-        """Nothing."""
+        """Nothing is shown here."""
 
     def tick(self) -> None:
-        """Nothing."""
+        """Nothing is shown here."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Nothing is shown here."""
 
 
 class LineView:
@@ -154,7 +154,7 @@ class LineView:
         self._last_s = float("-inf")
 
     def phase(self, text: str) -> None:
-        """One line."""
+        """One line is printed."""
         output.say(f"{text} …")
 
     def progress(self, entry: Progress) -> None:
@@ -169,18 +169,18 @@ class LineView:
             output.say(f"step {entry.step}/{entry.total_steps}  {figures}")
 
     def stop(self, level: StopLevel) -> None:
-        """One line."""
+        """One line is printed."""
         output.say(_STOPPING[level])
 
     def stall(self, stall: Stall) -> None:
-        """One line."""
+        """One line is printed."""
         output.say(f"warning: {stall}")
 
     def tick(self) -> None:
-        """Nothing."""
+        """Nothing is printed here."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Nothing is printed here."""
 
 
 class BarView:
@@ -211,7 +211,7 @@ class BarView:
         self._bar.update(self._task, description=text, refresh=True)
 
     def progress(self, entry: Progress) -> None:
-        """Move the bar."""
+        """Move the bar to this step."""
         now_s = time.monotonic()
         self._pace.note(entry, now_s)
         if entry.loss is None:
@@ -230,7 +230,7 @@ class BarView:
         self._bar.console.print(f"warning: {stall}")
 
     def tick(self) -> None:
-        """Redraw."""
+        """Draw the bar again."""
         self._bar.refresh()
 
     def close(self) -> None:

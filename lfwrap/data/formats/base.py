@@ -57,11 +57,11 @@ class RowNotes:
     warnings: list[tuple[str, str]] = field(default_factory=list)
 
     def repair(self, kind: str) -> None:
-        """Count a repair."""
+        """Count one repair of a row."""
         self.repairs[kind] += 1
 
     def warn(self, rule: str, message: str) -> None:
-        """Note a warning."""
+        """Note one warning about a row."""
         self.warnings.append((rule, message))
 
 
@@ -82,7 +82,7 @@ class SourceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One input format.
+    """One input format, with its readers.
 
     Attributes:
         name: its name for ``--format`` and in reports.

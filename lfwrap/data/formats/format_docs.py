@@ -67,7 +67,7 @@ command args`.
 
 
 def render_formats() -> str:
-    """The page, Markdown."""
+    """The documentation page of formats, as Markdown."""
     parts = [_INTRODUCTION]
     for known in FORMATS.values():
         example = json.loads(known.example)

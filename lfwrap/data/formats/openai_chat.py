@@ -67,7 +67,7 @@ def convert_messages(
 def add_message(
     builder: TurnBuilder, turn: Mapping[str, Any], what: str, notes: RowNotes, *, python: bool = False
 ) -> None:
-    """Add one message.
+    """Add one message to a conversation.
 
     Args:
         builder: takes it.

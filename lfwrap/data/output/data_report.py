@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class FileReport:
-    """One source file.
+    """What became of the rows of one source file.
 
     Attributes:
         file: the file as the user named it.
@@ -77,7 +77,7 @@ class Warnings:
 
 @dataclass(slots=True)
 class DataReport:
-    """A whole preparation.
+    """What became of all rows of a preparation.
 
     ``rows_in = rows_out + rejected + duplicates + left_out`` holds always, for every file and in total; ``rows_out``
     counts training and validation rows.
@@ -120,7 +120,7 @@ class DataReport:
 
     @property
     def repairs(self) -> Counter[str]:
-        """Repairs by kind."""
+        """Number of repairs of each kind."""
         return sum((file.repairs for file in self.files), Counter())
 
     @property

@@ -40,7 +40,7 @@ class Block(Protocol):
 
     @property
     def size(self) -> int:
-        """Number of positions."""
+        """Number of positions in the block."""
 
     @property
     def blanks(self) -> Sequence[int]:

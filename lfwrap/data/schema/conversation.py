@@ -33,7 +33,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn.
+    """One message of a conversation.
 
     Attributes:
         role: who speaks.

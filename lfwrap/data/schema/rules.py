@@ -11,7 +11,7 @@ DOCS_PAGE = "docs/reference/data-rules.md"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule.
+    """One rule that rows are held to.
 
     Attributes:
         name: its name in reports, rejects and counts.

@@ -13,7 +13,7 @@ from lfwrap.errors import Finding, Severity
 
 @dataclass(frozen=True, slots=True)
 class ToolCatalogue:
-    """Tools by name.
+    """The known tools, by their names.
 
     Attributes:
         tools: the tools, in the order in which they were found.

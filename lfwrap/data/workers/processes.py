@@ -78,7 +78,7 @@ class PipeChannel:
 
 
 class ForkedChild(NamedTuple):
-    """A forked process."""
+    """A child process that was forked."""
 
     pid: int
 

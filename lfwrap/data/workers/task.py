@@ -95,7 +95,7 @@ class ChunkResult:
 
 
 def run_task(task: Task) -> ChunkResult:
-    """Convert one chunk.
+    """Convert one chunk of a file.
 
     Raises:
         NotUtf8Error: the file isn't what it was taken for.

@@ -36,7 +36,7 @@ _ANSWERING = ("function", "assistant")
 
 
 class CaseKind(StrEnum):
-    """What is expected."""
+    """The kind of answer that a case expects."""
 
     SINGLE = "single call"
     PARALLEL = "parallel calls"

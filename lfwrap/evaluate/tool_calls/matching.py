@@ -39,7 +39,7 @@ class ReadAnswer:
     calls: tuple[ToolCall, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The values that ``--json`` prints."""
         calls = [{"name": call.name, "arguments": call.arguments} for call in self.calls]
         return {"reading": str(self.reading), "calls": calls}
 

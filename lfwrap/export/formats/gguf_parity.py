@@ -110,7 +110,7 @@ class GgufReport:
         return found
 
     def summary(self) -> str:
-        """One line."""
+        """The report on one line."""
         return f"{self.kind} in llama.cpp: {self.agreement.summary()}"
 
     def to_json(self) -> dict[str, Any]:

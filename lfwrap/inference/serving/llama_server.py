@@ -37,7 +37,7 @@ def find_runtime(engine: Engine) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class LlamaServer:
-    """A running server.
+    """A running llama-server of llama.cpp.
 
     Attributes:
         address: ``http://127.0.0.1:PORT``.

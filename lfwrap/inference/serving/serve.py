@@ -34,7 +34,7 @@ _SHOWN_CHARACTERS = 40
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """How to serve.
+    """The options of a server.
 
     Attributes:
         host: the address to listen on.

@@ -43,7 +43,7 @@ class Difference:
         return f"{self.kind} {self.what}: was {self.before or 'absent'}, is {self.now or 'absent'}"
 
     def to_json(self) -> dict[str, str]:
-        """Plain values."""
+        """The values that ``--json`` prints."""
         return {"kind": self.kind, "what": self.what, "before": self.before, "now": self.now}
 
 

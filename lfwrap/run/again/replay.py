@@ -86,7 +86,7 @@ def _gpus(run: Run) -> int | None:
 
 
 def require_no_differences(plan: ReplayPlan) -> None:
-    """For ``--strict``.
+    """Refuse a replay that differs, as ``--strict`` asks.
 
     Raises:
         RunStateError: something differs; all of it is named.

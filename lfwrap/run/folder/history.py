@@ -67,7 +67,7 @@ class LossComparison:
         return f"losses: differ from step {self.first_step} on, by {self.largest:.3g} at most over {self.steps}{rest}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The values that ``--json`` prints."""
         return {
             "steps": self.steps,
             "missing": self.missing,

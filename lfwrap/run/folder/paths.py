@@ -34,7 +34,7 @@ class RankPaths:
 
     @property
     def number(self) -> int:
-        """R, the rank."""
+        """The rank as the file names have it."""
         return int(self.root.name)
 
     @property

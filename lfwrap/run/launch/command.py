@@ -16,7 +16,7 @@ _PLAIN = re.compile(r"^[\w./@+-]+$")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is started.
+    """The command that a run starts.
 
     Attributes:
         argv: program and arguments.

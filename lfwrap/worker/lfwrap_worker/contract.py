@@ -110,7 +110,7 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class GenerationSettings:
-    """How to answer.
+    """How a model generates its answers.
 
     Attributes:
         max_new_tokens: the longest answer.
@@ -127,7 +127,7 @@ class GenerationSettings:
     top_k: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The settings as JSON values."""
         return asdict(self)
 
 

@@ -15,7 +15,7 @@ from lfwrap.data.schema.conversation import Conversation
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:
-    """A JSON-RPC message."""
+    """The evidence that a record is a JSON-RPC message."""
     return "a JSON-RPC 2.0 message" if record.get("jsonrpc") == "2.0" else None
 
 

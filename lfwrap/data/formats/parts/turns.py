@@ -61,7 +61,7 @@ class TurnBuilder:
         )
 
     def result(self, text: str, *, name: str = "", call_id: str = "", is_error: bool = False) -> None:
-        """A tool's result."""
+        """Add the result of a tool's call."""
         if not self._turns or not self._turns[-1].calls:
             raise Reject("unmatched-result", f"a result{_of(name)} comes where no call was made")
         self._results.append(Message(Role.TOOL, text, name=name, call_id=call_id, is_error=is_error))

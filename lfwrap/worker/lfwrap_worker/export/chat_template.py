@@ -93,7 +93,7 @@ class Verdict(NamedTuple):
     differences: tuple[dict[str, Any], ...]
 
     def to_json(self) -> dict[str, Any]:
-        """For the event."""
+        """The values of the event that reports it."""
         return {"source": self.source, "same": list(self.same), "differences": list(self.differences)}
 
 

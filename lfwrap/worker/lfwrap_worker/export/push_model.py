@@ -58,7 +58,7 @@ def push(job: PushJob) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run one job."""
+    """Run the job that is described on standard input."""
     channel = take_stdout()
     try:
         from huggingface_hub import get_token

@@ -92,7 +92,7 @@ def family(template: Any) -> str:
 
 
 def describe(template: Any) -> dict[str, Any]:
-    """One template's row."""
+    """The row of one template in the table."""
     single, text = dumps(CALL), "Let me look."
     thought = template.thought_words[0] + "hm" + template.thought_words[1]
     block = "\n".join([text, template.tool_call_words[0] + single + template.tool_call_words[1]])

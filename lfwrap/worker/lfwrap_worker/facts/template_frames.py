@@ -49,7 +49,7 @@ def call_frame(template: Any) -> dict[str, Any]:
 
 
 def describe(template: Any) -> dict[str, Any]:
-    """One template's pieces."""
+    """The pieces of text of one template."""
     thought = template.add_thought() if isinstance(template, ReasoningTemplate) else ""
     return {
         "prefix": frame(template.format_prefix.slots),

@@ -57,7 +57,7 @@ class AnswerServer:
         signal.signal(signal.SIGINT, lambda *_: self._stop.set())
 
     def emit(self, event: str, **fields: Any) -> None:
-        """Write one event."""
+        """Write one event to standard output."""
         write_event(self._channel, {"event": event, **fields})
 
     def load(self, request: LoadRequest) -> None:
@@ -73,7 +73,7 @@ class AnswerServer:
         self.emit(EVENT_READY, **facts, seconds=seconds, phases=phases)
 
     def handle(self, request: StreamRequest | BatchRequest | AttachRequest) -> None:
-        """Answer one request."""
+        """Answer one request of the parent."""
         self._stop.clear()
         if request["op"] == OP_ATTACH:
             self._model.attach(request["name"], request["folder"])

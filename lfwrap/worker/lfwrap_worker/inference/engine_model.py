@@ -204,7 +204,7 @@ class EngineModel:
 
     @property
     def device(self) -> str:
-        """``cpu``, ``cuda:0``, …."""
+        """The model's device: ``cpu``, ``cuda:0`` and so on."""
         return str(self.model.device)
 
     @property

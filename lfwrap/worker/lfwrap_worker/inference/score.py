@@ -30,7 +30,7 @@ class ScoreServer(AnswerServer):
     """Takes requests for answers and for losses."""
 
     def handle(self, request: StreamRequest | BatchRequest | AttachRequest | LossesRequest) -> None:
-        """Answer one request."""
+        """Answer one request of the parent."""
         if request["op"] == OP_LOSSES:
             with self._model.using(request.get("adapter")):
                 self._losses(request)

@@ -99,7 +99,7 @@ class Wish:
         return shape in self._shapes
 
     def give_up(self, error: Exception) -> None:
-        """Compile no more."""
+        """Compile no more layers from now on."""
         self._failed = True
         cause = getattr(error, "inner_exception", error)
         first_line = str(cause).strip().partition("\n")[0]
