@@ -9,8 +9,6 @@ import pytest
 from lfwrap.data.convert.writer_tools import engine_row
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
-from lfwrap.engine.chat_templates import ANY_TEMPLATE, ObservationStyle, Saying, chat_template, chat_template_names
-from lfwrap.errors import UsageError
 
 TOOL = Tool("get", "天气", {"type": "object", "properties": {"n": {"type": "integer", "enum": [1, 2]}, "any": True}})
 CALL = ToolCall("get", {"city": "北京"}, id="1")
@@ -162,15 +160,3 @@ def test_every_value_is_text():
     row = row_of(turn("t", CALL, thought="h"), result("15"), turn("a"))
     assert list(row) == ["conversations", "system", "tools"]
     assert all(set(part) == {"from", "value"} and isinstance(part["value"], str) for part in row["conversations"])
-
-
-def test_the_table_of_templates():
-    names = chat_template_names()
-    assert len(names) > 100
-    facts = [chat_template(name) for name in names]
-    assert sum(known.family == "default" for known in facts) > 60
-    assert chat_template("mistral").observation is ObservationStyle.JSON_VALUE
-    assert chat_template("glm4").parallel_calls is Saying.IMPOSSIBLE
-    assert chat_template("") is ANY_TEMPLATE
-    with pytest.raises(UsageError, match="qwen_25"):
-        chat_template("qwen_25")

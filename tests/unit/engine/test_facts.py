@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lfwrap.engine.compat import SUPPORTED_VERSION
 from lfwrap.engine.facts import facts_from_json, load_engine_facts
 
 FACTS = load_engine_facts()
@@ -18,6 +19,11 @@ FACTS = load_engine_facts()
         ("/models/Qwen2.5-7B-Instruct", "qwen"),
         ("/models/qwen2.5-7b-instruct/", "qwen"),
         ("models\\Qwen2.5-7B-Instruct", "qwen"),
+        ("D:\\Models\\Qwen2.5-7B-Instruct", "qwen"),
+        ("meta-llama/Llama-3.2-3B-Instruct", "llama3"),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2"),
+        ("Qwen/Qwen3-4B", "qwen3"),
+        ("google/gemma-3-4b-it", "gemma3"),
         ("Qwen/Qwen2.5-7B", None),
         ("nobody/knows-this", None),
         ("", None),
@@ -31,6 +37,10 @@ def test_every_mapped_template_exists_and_is_found_again():
     assert len(FACTS.model_templates) > 100
     assert set(FACTS.model_templates.values()) <= set(FACTS.templates)
     assert all(FACTS.template_for(model) == template for model, template in FACTS.model_templates.items())
+
+
+def test_without_an_engine_the_shipped_table_serves():
+    assert (FACTS.version, len(FACTS.keys), len(FACTS.templates)) == (SUPPORTED_VERSION, 346, 121)
 
 
 def test_facts_survive_their_json():

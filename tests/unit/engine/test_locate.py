@@ -10,7 +10,6 @@ import pytest
 from fake_engine import runnable_engine
 
 from lfwrap.engine import locate
-from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import find_engine, locate_engine, package_version
 from lfwrap.errors import PreflightError
 
@@ -92,25 +91,3 @@ def test_versions_of_dependencies_come_from_metadata(tmp_path):
     engine = runnable_engine(site / "llamafactory")
     assert package_version(engine, "llamafactory") == "0.9.5"
     assert package_version(engine, "nobody-made-this") is None
-
-
-def test_without_an_engine_the_snapshot_serves():
-    facts = load_engine_facts(None)
-    assert (facts.version, len(facts.keys), len(facts.templates)) == ("0.9.5", 346, 121)
-
-
-@pytest.mark.parametrize(
-    ("model", "template"),
-    [
-        ("Qwen/Qwen2.5-7B-Instruct", "qwen"),
-        ("/models/Qwen2.5-7B-Instruct/", "qwen"),
-        ("D:\\Models\\Qwen2.5-7B-Instruct", "qwen"),
-        ("meta-llama/Llama-3.2-3B-Instruct", "llama3"),
-        ("HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2"),
-        ("Qwen/Qwen3-4B", "qwen3"),
-        ("google/gemma-3-4b-it", "gemma3"),
-        ("/models/my-own", None),
-    ],
-)
-def test_templates_of_models(model, template):
-    assert load_engine_facts().template_for(model) == template
