@@ -1,62 +1,29 @@
-"""Ask everyone the same: one load for each base, adapters swapped, every answer kept as it comes."""
+"""Ask all models the same: one load for each base, adapters swapped, every answer kept as it comes."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lfwrap.engine.contract import GenerationSettings
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import LfwrapError, PreflightError, UsageError
-from lfwrap.evaluate.comparison import Column, Comparison
+from lfwrap.evaluate.comparison import Column, CompareRequest, Comparison
 from lfwrap.evaluate.judge import Judge, JudgeAddress, Pair, Verdict, Winner
 from lfwrap.evaluate.text_scores import TextScorer
 from lfwrap.files import canonical_json, locked, sha256_bytes
-from lfwrap.inference.candidates import Contestant, require_distinct
-from lfwrap.inference.model_pool import Listener, Load, Turn, take_turns
+from lfwrap.inference.candidates import ModelUnderTest, require_distinct
+from lfwrap.inference.model_pool import AnsweringListener, LoadedModel, ModelLoad, for_each_model
 from lfwrap.inference.question_rows import Question
-from lfwrap.inference.result_journal import AnswerBook
-from lfwrap.inference.session import DEFAULT_BATCH_SIZE, Answer, AnswerSession, beyond_context
+from lfwrap.inference.result_journal import ResultJournal
+from lfwrap.inference.session import Answer, AnswerSession, beyond_context
 
 DEFAULT_FOLDER = Path("comparisons")
 _DIGEST_DIGITS = 8
 _UNSAFE = re.compile(r"[^\w.-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class CompareRequest:
-    """What is asked of whom.
-
-    Attributes:
-        contestants: who answers; the first one is the baseline.
-        questions: what is asked.
-        source: where the questions come from, as the user named it.
-        out: the folder that keeps the answers.
-        settings: how to answer.
-        batch_size: questions at once.
-        must_contain: texts that every answer must hold.
-        judge: a judge; None without one.
-        force: replace answers in the folder that were given otherwise.
-    """
-
-    contestants: Sequence[Contestant]
-    questions: Sequence[Question]
-    source: str
-    out: Path
-    settings: GenerationSettings = field(default_factory=GenerationSettings)
-    batch_size: int = DEFAULT_BATCH_SIZE
-    must_contain: tuple[str, ...] = ()
-    judge: JudgeAddress | None = None
-    force: bool = False
-
-    @property
-    def questions_digest(self) -> str:
-        """SHA-256 over all that is put to the models."""
-        return sha256_bytes(canonical_json([question.to_request() for question in self.questions]))
 
 
 def default_folder(stem: str, questions: Sequence[Question], settings: GenerationSettings, model: str) -> Path:
@@ -66,8 +33,8 @@ def default_folder(stem: str, questions: Sequence[Question], settings: Generatio
     return DEFAULT_FOLDER / f"{name}-{sha256_bytes(canonical_json(asked))[:_DIGEST_DIGITS]}"
 
 
-def compare(engine: Engine, request: CompareRequest, listener: Listener | None = None) -> Comparison:
-    """Let everyone answer, and put the answers side by side; what ``out`` already holds is not asked again.
+def compare(engine: Engine, request: CompareRequest, listener: AnsweringListener | None = None) -> Comparison:
+    """Let all models answer, and put the answers side by side; what ``out`` already holds is not asked again.
 
     Raises:
         UsageError: nothing to compare, or the folder holds answers that were given otherwise.
@@ -75,30 +42,25 @@ def compare(engine: Engine, request: CompareRequest, listener: Listener | None =
         PreflightError: the folder can't be written, or the judge can't be reached.
         EngineError: a model can't be loaded, or fails.
     """
-    listener = listener or Listener()
-    if not request.contestants or not request.questions:
+    listener = listener or AnsweringListener()
+    if not request.candidates or not request.questions:
         raise UsageError("nothing to compare", hint="Give at least one target and one question.")
-    require_distinct(request.contestants)
+    require_distinct(request.candidates)
     _check_folder(request.out)
     with locked(request.out / ".lock", timeout_s=0), contextlib.ExitStack() as stack:
-        books = {each.name: stack.enter_context(_book(engine, request, each)) for each in request.contestants}
-        loads = _answer(engine, request, books, listener)
-        verdicts = _judge(request, books, listener)
+        journals = {each.name: stack.enter_context(_journal(engine, request, each)) for each in request.candidates}
+        loads = _answer(engine, request, journals, listener)
+        verdicts = _judge(request, journals, listener)
     columns = [
         Column(
             each,
-            {number: _kept_answer(entry) for number, entry in books[each.name].results.items()},
-            _place(books[each.name]),
+            {number: _kept_answer(entry) for number, entry in journals[each.name].results.items()},
+            _place(journals[each.name]),
             verdicts.get(each.name, {}),
         )
-        for each in request.contestants
+        for each in request.candidates
     ]
-    judge = {"model": request.judge.model, "url": request.judge.shown_url} if request.judge else None
-    scorer = _scorer(request.questions, listener)
-    return Comparison(
-        request.source, request.questions, columns, request.settings, request.must_contain, scorer, judge,
-        request.batch_size, loads,
-    )  # fmt: skip
+    return Comparison(request, columns, _scorer(request.questions, listener), loads)
 
 
 def _check_folder(out: Path) -> None:
@@ -113,62 +75,62 @@ def _check_folder(out: Path) -> None:
         raise PreflightError(f"{out}: can't be written: {error.strerror}", hint="Name another: --out DIR.") from error
 
 
-def _book(engine: Engine, request: CompareRequest, contestant: Contestant) -> AnswerBook:
+def _journal(engine: Engine, request: CompareRequest, candidate: ModelUnderTest) -> ResultJournal:
     header = {
         "schema": "lfwrap.compare-answers/1",
-        **contestant.fingerprint(engine.version),
+        **candidate.fingerprint(engine.version),
         "questions": request.questions_digest,
         "settings": request.settings.to_json(),
     }
-    return AnswerBook(request.out / "answers" / f"{contestant.file_stem}.jsonl", header, force=request.force)
+    return ResultJournal(request.out / "answers" / f"{candidate.file_stem}.jsonl", header, force=request.force)
 
 
 def _kept_answer(entry: Mapping[str, Any]) -> Answer:
     return Answer.from_event({key: value for key, value in entry.items() if key not in {"device", "dtype"}})
 
 
-def _place(book: AnswerBook) -> dict[str, Any]:
+def _place(journal: ResultJournal) -> dict[str, Any]:
     """Where the answers were given; of several places the last."""
-    entry = next(reversed(book.results.values()), {})
+    entry = next(reversed(journal.results.values()), {})
     return {"device": entry.get("device"), "dtype": entry.get("dtype")}
 
 
 def _answer(
-    engine: Engine, request: CompareRequest, books: Mapping[str, AnswerBook], listener: Listener
-) -> Sequence[Load]:
-    """Everyone answers what it has not answered yet."""
+    engine: Engine, request: CompareRequest, journals: Mapping[str, ResultJournal], listener: AnsweringListener
+) -> Sequence[ModelLoad]:
+    """Each model answers what it has not answered yet."""
     total = len(request.questions)
-    for name, book in books.items():
-        if book.results:
-            listener.on_note(f"{name}: {len(book.results)} of {total} answers were there already")
+    for name, journal in journals.items():
+        if journal.results:
+            listener.on_note(f"{name}: {len(journal.results)} of {total} answers were there already")
 
-    def act(turn: Turn[AnswerSession]) -> None:
-        name, session = turn.contestant.name, turn.session
+    def work(loaded: LoadedModel[AnswerSession]) -> None:
+        name, session = loaded.candidate.name, loaded.session
         where = {"device": session.ready.get("device"), "dtype": session.ready.get("dtype")}
-        known = set(books[name].results)
-        for answer in session.answer_all(request.questions, turn.adapter, batch_size=request.batch_size, known=known):
-            books[name].add(answer.id, {**answer.to_json(), **where})
-            listener.on_progress(name, len(books[name].results), total)
+        known = set(journals[name].results)
+        for answer in session.answer_all(request.questions, loaded.adapter, batch_size=request.batch_size, known=known):
+            journals[name].add(answer.id, {**answer.to_json(), **where})
+            listener.on_progress(name, len(journals[name].results), total)
             if remark := beyond_context(answer, session.ready):
                 listener.on_note(f"{name}, question {answer.id + 1}: {remark}")
 
-    waiting = [each for each in request.contestants if len(books[each.name].results) < total]
-    return take_turns(
+    waiting = [each for each in request.candidates if len(journals[each.name].results) < total]
+    return for_each_model(
         lambda target, adapters: AnswerSession(engine, target, adapters=adapters, settings=request.settings),
-        waiting, act, listener,
+        waiting, work, listener,
     )  # fmt: skip
 
 
 def _judge(
-    request: CompareRequest, books: Mapping[str, AnswerBook], listener: Listener
+    request: CompareRequest, journals: Mapping[str, ResultJournal], listener: AnsweringListener
 ) -> dict[str, dict[int, Verdict]]:
     if request.judge is None:
         return {}
-    baseline, *others = request.contestants
-    first = books[baseline.name].results
+    baseline, *others = request.candidates
+    first = journals[baseline.name].results
     found: dict[str, dict[int, Verdict]] = {}
     for each in others:
-        second = books[each.name].results
+        second = journals[each.name].results
         texts = {number: [first[number]["text"], second[number]["text"]] for number in first}
         header = {
             "schema": "lfwrap.compare-verdicts/1",
@@ -177,30 +139,30 @@ def _judge(
             "baseline": baseline.name,
         }
         path = request.out / "verdicts" / f"{each.file_stem}.jsonl"
-        with AnswerBook(path, header, force=True) as book:  # verdicts on other answers are of no use
-            for done in _judge_left(request.judge, request.questions, book, texts):
+        with ResultJournal(path, header, force=True) as journal:  # verdicts on other answers are of no use
+            for done in _judge_left(request.judge, request.questions, journal, texts):
                 listener.on_progress(f"judge: {each.name}", done, len(request.questions))
-            found[each.name] = {number: _verdict(entry) for number, entry in book.results.items()}
+            found[each.name] = {number: _verdict(entry) for number, entry in journal.results.items()}
     return found
 
 
 def _judge_left(
-    address: JudgeAddress, questions: Sequence[Question], book: AnswerBook, texts: Mapping[int, Sequence[str]]
+    address: JudgeAddress, questions: Sequence[Question], journal: ResultJournal, texts: Mapping[int, Sequence[str]]
 ) -> Iterator[int]:
     """Judge what has no verdict yet; how many there are, after each."""
     pairs = []
     for question in questions:
-        if question.id in book.results:
+        if question.id in journal.results:
             continue
         first, second = texts[question.id]
         if first == second:
             same = Verdict(question.id, Winner.TIE, Winner.TIE, Winner.TIE, ("the same answer", "the same answer"))
-            book.add(question.id, same.to_json())
+            journal.add(question.id, same.to_json())
         else:
             pairs.append(Pair(question.id, question.text, first, second, question.reference))
     for verdict in Judge(address).judge_all(pairs):
-        book.add(verdict.id, verdict.to_json())
-        yield len(book.results)
+        journal.add(verdict.id, verdict.to_json())
+        yield len(journal.results)
 
 
 def _verdict(entry: Mapping[str, Any]) -> Verdict:
@@ -208,7 +170,7 @@ def _verdict(entry: Mapping[str, Any]) -> Verdict:
     return Verdict(entry["id"], winner, in_order, swapped, (entry["reasons"][0], entry["reasons"][1]))
 
 
-def _scorer(questions: Sequence[Question], listener: Listener) -> TextScorer | None:
+def _scorer(questions: Sequence[Question], listener: AnsweringListener) -> TextScorer | None:
     """The scorer where there are references; without its packages the comparison goes on, and says so."""
     if not any(question.reference is not None for question in questions):
         return None

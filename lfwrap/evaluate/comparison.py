@@ -5,81 +5,106 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lfwrap.engine.contract import GenerationSettings
-from lfwrap.evaluate.judge import Verdict, Winner
+from lfwrap.evaluate.judge import JudgeAddress, Verdict, Winner
 from lfwrap.evaluate.text_scores import TextScorer, TextScores, mean, missing_keywords, normal
-from lfwrap.inference.candidates import Contestant
-from lfwrap.inference.model_pool import Load
+from lfwrap.files import canonical_json, sha256_bytes
+from lfwrap.inference.candidates import ModelUnderTest
+from lfwrap.inference.model_pool import ModelLoad
 from lfwrap.inference.question_rows import Question
 from lfwrap.inference.session import DEFAULT_BATCH_SIZE, Answer
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One contestant's part of a comparison.
+    """The part of one model in a comparison.
 
     Attributes:
-        contestant: who.
+        candidate: who.
         answers: question → answer.
         place: device and type of the weights when it answered.
         verdicts: question → the judge's verdict, the baseline being first; empty without a judge.
     """
 
-    contestant: Contestant
+    candidate: ModelUnderTest
     answers: Mapping[int, Answer]
     place: Mapping[str, Any] = field(default_factory=dict)
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Questions and what each contestant answered; the first one is the baseline.
+class CompareRequest:
+    """What is asked of whom.
 
     Attributes:
+        candidates: who answers; the first one is the baseline.
+        questions: what is asked.
         source: where the questions come from, as the user named it.
-        questions: in their order.
-        columns: in the user's order.
-        settings: how they answered.
-        must_contain: texts that every answer must hold.
-        scorer: compares with the references; None where there are none.
-        judge: the judge's model and address, without its key; None without one.
+        out: the folder that keeps the answers.
+        settings: how to answer.
         batch_size: questions at once.
-        loads: what the loads of this call took; none where all answers were there already.
+        must_contain: texts that every answer must hold.
+        judge: a judge; None without one.
+        force: replace answers in the folder that were given otherwise.
     """
 
-    source: str
+    candidates: Sequence[ModelUnderTest]
     questions: Sequence[Question]
-    columns: Sequence[Column]
-    settings: GenerationSettings
-    must_contain: Sequence[str] = ()
-    scorer: TextScorer | None = None
-    judge: Mapping[str, str] | None = None
+    source: str
+    out: Path
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
     batch_size: int = DEFAULT_BATCH_SIZE
-    loads: Sequence[Load] = ()
+    must_contain: tuple[str, ...] = ()
+    judge: JudgeAddress | None = None
+    force: bool = False
+
+    @property
+    def questions_digest(self) -> str:
+        """SHA-256 over all that is put to the models."""
+        return sha256_bytes(canonical_json([question.to_request() for question in self.questions]))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Questions and what each model answered; the first one is the baseline.
+
+    Attributes:
+        request: what was asked of whom.
+        columns: the models' parts, in the user's order.
+        scorer: compares with the references; None where there are none.
+        loads: how long the loads of this call took; empty where all answers were there already.
+    """
+
+    request: CompareRequest
+    columns: Sequence[Column]
+    scorer: TextScorer | None = None
+    loads: Sequence[ModelLoad] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The whole report, as it stands in ``report.json``."""
-        rows = [self._row(question) for question in self.questions]
+        rows = [self._row(question) for question in self.request.questions]
+        judge = self.request.judge
         return {
-            "source": self.source,
+            "source": self.request.source,
             "questions": len(rows),
-            "settings": self.settings.to_json(),
-            "batch_size": self.batch_size,
+            "settings": self.request.settings.to_json(),
+            "batch_size": self.request.batch_size,
             "loads": [asdict(load) for load in self.loads],
-            "must_contain": list(self.must_contain),
-            "judge": dict(self.judge) if self.judge else None,
-            "baseline": self.columns[0].contestant.name,
+            "must_contain": list(self.request.must_contain),
+            "judge": {"model": judge.model, "url": judge.shown_url} if judge else None,
+            "baseline": self.columns[0].candidate.name,
             "targets": [
-                {**column.contestant.to_json(), **column.place, "summary": self._summary(column, rows)}
+                {**column.candidate.to_json(), **column.place, "summary": self._summary(column, rows)}
                 for column in self.columns
             ],
             "rows": rows,
         }
 
     def _row(self, question: Question) -> dict[str, Any]:
-        answers = {column.contestant.name: self._cell(question, column) for column in self.columns}
+        answers = {column.candidate.name: self._cell(question, column) for column in self.columns}
         texts = {normal(column.answers[question.id].text) for column in self.columns}
         return {
             "id": question.id,
@@ -87,14 +112,14 @@ class Comparison:
             "history": [dict(turn) for turn in question.messages[:-1]],
             "system": question.system,
             "reference": question.reference,
-            "must_contain": [*self.must_contain, *question.must_contain],
+            "must_contain": [*self.request.must_contain, *question.must_contain],
             "all_same": len(texts) == 1,
             "answers": answers,
         }
 
     def _cell(self, question: Question, column: Column) -> dict[str, Any]:
         answer = column.answers[question.id]
-        wanted = [*self.must_contain, *question.must_contain]
+        wanted = [*self.request.must_contain, *question.must_contain]
         cell = {key: value for key, value in answer.to_json().items() if key != "id"}
         scores = self._scores(question, answer)
         verdict = column.verdicts.get(question.id)
@@ -112,12 +137,12 @@ class Comparison:
         return self.scorer.score(answer.text, question.reference)
 
     def _summary(self, column: Column, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        name = column.contestant.name
+        name = column.candidate.name
         cells = [row["answers"][name] for row in rows]
         seconds = sum(cell["seconds"] for cell in cells)
         tokens = [cell["answer_tokens"] for cell in cells]
         checked = [cell["missing_keywords"] for cell in cells if cell["missing_keywords"] is not None]
-        baseline = self.columns[0].contestant.name
+        baseline = self.columns[0].candidate.name
         return {
             "mean_answer_tokens": mean(tokens),
             "median_answer_tokens": statistics.median(tokens),
@@ -136,7 +161,7 @@ class Comparison:
         scored = [cell["scores"] for cell in cells if cell["scores"]]
         if not scored or self.scorer is None:
             return None
-        referenced = [question for question in self.questions if question.reference is not None]
+        referenced = [question for question in self.request.questions if question.reference is not None]
         answers = [column.answers[question.id].text for question in referenced]
         corpus = self.scorer.corpus_chrf(answers, [question.reference or "" for question in referenced])
         means = {kind: mean([scores[kind] for scores in scored]) for kind in ("rouge1", "rouge2", "rougeL")}

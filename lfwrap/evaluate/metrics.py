@@ -33,7 +33,7 @@ class RowLoss:
     is_cut: bool
 
 
-def tally_losses(losses: Iterable[RowLoss]) -> dict[str, Any]:
+def loss_metrics(losses: Iterable[RowLoss]) -> dict[str, Any]:
     """Loss and perplexity per supervised token, and the mean of the rows' own losses.
 
     The engine's ``eval_loss`` is a mean over batches of the mean over a batch's tokens: with one row a batch it is
@@ -73,7 +73,7 @@ def wilson_interval(successes: int, trials: int) -> list[float] | None:
     return [max(0.0, centre - half), min(1.0, centre + half)]
 
 
-def tally_calls(judged: Sequence[tuple[Case, Judgement]], seen: Collection[str] | None) -> dict[str, Any]:
+def call_metrics(judged: Sequence[tuple[Case, Judgement]], seen: Collection[str] | None) -> dict[str, Any]:
     """All figures of one model's answers, read in one way."""
     calling = [(case, judgement) for case, judgement in judged if case.expected]
     silent = [judgement for case, judgement in judged if not case.expected]

@@ -1,4 +1,4 @@
-"""Who is compared: a base and what was tuned on it, each under a short name, grouped by what one load can serve."""
+"""The models under test: a base and what was tuned on it, each under a short name, grouped by what one load serves."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
-    """A model that answers the questions.
+class ModelUnderTest:
+    """A model that is compared or evaluated.
 
     Attributes:
         name: what it is called in the report.
@@ -53,8 +53,14 @@ class Contestant:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetWishes:
-    """What the user said about all targets; see `resolve_target`."""
+class TargetOptions:
+    """What the user said about all targets; see `resolve_target`.
+
+    Attributes:
+        runs_dir: where runs are looked for by name.
+        base_model: use this base instead of those that the adapters name.
+        template: use this template instead of those of the trainings.
+    """
 
     runs_dir: Path = DEFAULT_RUNS_DIR
     base_model: str | None = None
@@ -62,14 +68,18 @@ class TargetWishes:
 
 
 def split_name(text: str) -> tuple[str | None, str]:
-    """``NAME=PATH`` as its parts; a path that is there as it stands has no name."""
+    """``NAME=PATH`` as its parts; a path that is there as it stands has no name.
+
+    >>> split_name("law=runs/law/output"), split_name("runs/law")
+    (('law', 'runs/law/output'), (None, 'runs/law'))
+    """
     match = _NAMED.match(text)
     if match is None or Path(text).exists():
         return None, text
     return match["name"].strip(), match["path"]
 
 
-def resolve_contestants(texts: Sequence[str], facts: EngineFacts, wishes: TargetWishes) -> list[Contestant]:
+def resolve_candidates(texts: Sequence[str], facts: EngineFacts, options: TargetOptions) -> list[ModelUnderTest]:
     """The targets that the user typed, in that order, each with a name of its own.
 
     Raises:
@@ -78,40 +88,40 @@ def resolve_contestants(texts: Sequence[str], facts: EngineFacts, wishes: Target
     """
     named = [split_name(text) for text in texts]
     targets = [
-        resolve_target(path, facts, runs_dir=wishes.runs_dir, base_model=wishes.base_model, template=wishes.template)
+        resolve_target(path, facts, runs_dir=options.runs_dir, base_model=options.base_model, template=options.template)
         for _, path in named
     ]
     names = [given or "" for given, _ in named]
     for index, short in _short_names([(index, targets[index]) for index, name in enumerate(names) if not name]):
         names[index] = short
-    contestants = [Contestant(name, target) for name, target in zip(names, targets, strict=True)]
-    require_distinct(contestants)
-    return contestants
+    candidates = [ModelUnderTest(name, target) for name, target in zip(names, targets, strict=True)]
+    require_distinct(candidates)
+    return candidates
 
 
-def require_distinct(contestants: Iterable[Contestant]) -> None:
+def require_distinct(candidates: Iterable[ModelUnderTest]) -> None:
     """Raise UsageError where two have the same name or the same file."""
-    taken: dict[str, Contestant] = {}
-    for contestant in contestants:
-        other = taken.setdefault(contestant.file_stem.casefold(), contestant)
-        if other is not contestant:
+    taken: dict[str, ModelUnderTest] = {}
+    for candidate in candidates:
+        other = taken.setdefault(candidate.file_stem.casefold(), candidate)
+        if other is not candidate:
             raise UsageError(
-                f"{contestant.target.name}: is called {contestant.name}, as {other.target.name} is {other.name}",
-                hint=f"Give it another name: NAME={contestant.target.name}.",
+                f"{candidate.target.name}: is called {candidate.name}, as {other.target.name} is {other.name}",
+                hint=f"Give it another name: NAME={candidate.target.name}.",
             )
 
 
-def with_base(contestants: Sequence[Contestant]) -> list[Contestant]:
-    """The contestants, in front of them each base that one was tuned on and that is not among them itself."""
+def with_base(candidates: Sequence[ModelUnderTest]) -> list[ModelUnderTest]:
+    """The candidates, in front of them each base that one was tuned on and that is not among them itself."""
     bases: dict[bytes, Target] = {}
-    for contestant in contestants:
-        if contestant.target.adapter is not None:
-            base = _base_of(contestant.target)
+    for candidate in candidates:
+        if candidate.target.adapter is not None:
+            base = _base_of(candidate.target)
             bases.setdefault(load_key(base), base)
-    for contestant in contestants:
-        if contestant.target.adapter is None:
-            bases.pop(load_key(contestant.target), None)
-    return [*_named_bases(list(bases.values())), *contestants]
+    for candidate in candidates:
+        if candidate.target.adapter is None:
+            bases.pop(load_key(candidate.target), None)
+    return [*_named_bases(list(bases.values())), *candidates]
 
 
 def _base_of(target: Target) -> Target:
@@ -119,12 +129,12 @@ def _base_of(target: Target) -> Target:
     return replace(target, name=target.model, kind=kind, adapter=None, prior_adapters=(), run=None, stated_base=None)
 
 
-def _named_bases(bases: Sequence[Target]) -> Iterator[Contestant]:
+def _named_bases(bases: Sequence[Target]) -> Iterator[ModelUnderTest]:
     for base in bases:
         model = Path(base.model).name
         same = sum(Path(other.model).name == model for other in bases) > 1
         how = f" {base.template}{'-' + str(base.quantization['quantization_bit']) + 'bit' if base.quantization else ''}"
-        yield Contestant(BASE if len(bases) == 1 else f"{BASE} {model}{how if same else ''}", base)
+        yield ModelUnderTest(BASE if len(bases) == 1 else f"{BASE} {model}{how if same else ''}", base)
 
 
 def load_key(target: Target) -> bytes:
@@ -137,11 +147,11 @@ def load_key(target: Target) -> bytes:
     return canonical_json([target.engine_arguments(), alone])
 
 
-def group_by_load(contestants: Sequence[Contestant]) -> list[list[Contestant]]:
+def group_by_load(candidates: Sequence[ModelUnderTest]) -> list[list[ModelUnderTest]]:
     """Those that one load can serve, together."""
-    groups: dict[bytes, list[Contestant]] = {}
-    for contestant in contestants:
-        groups.setdefault(load_key(contestant.target), []).append(contestant)
+    groups: dict[bytes, list[ModelUnderTest]] = {}
+    for candidate in candidates:
+        groups.setdefault(load_key(candidate.target), []).append(candidate)
     return list(groups.values())
 
 

@@ -1,4 +1,4 @@
-"""Everyone's turn at a loaded model: one load for all that share a base, adapters swapped, and how long it took."""
+"""One load of a base for all models that share it: adapters swapped, each model's work done, and how long it took."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lfwrap.inference.candidates import Contestant, group_by_load
+from lfwrap.inference.candidates import ModelUnderTest, group_by_load
 from lfwrap.inference.session import AnswerSession
 from lfwrap.inference.target import Target
 
@@ -17,14 +17,14 @@ Opener = Callable[[Target, Mapping[str, Path]], Session]
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
-    """Who wants to know how far it is.
+class AnsweringListener:
+    """What is called as models are loaded and answer.
 
     Attributes:
-        on_note: a sentence.
-        on_load: a model is loaded now, for these contestants.
-        on_ready: it is there: the worker's ``ready`` event.
-        on_progress: a contestant's name, results it has, results wanted.
+        on_note: takes a sentence for the person.
+        on_load: a base is loaded now, for the candidates of these names.
+        on_ready: it is loaded; takes the worker's ``ready`` event.
+        on_progress: takes a candidate's name, the results it has and those wanted.
     """
 
     on_note: Callable[[str], None] = lambda _: None
@@ -34,29 +34,29 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn(Generic[Session]):
-    """The turn of one contestant at a loaded model.
+class LoadedModel(Generic[Session]):
+    """A candidate whose base is loaded.
 
     Attributes:
-        session: the loaded model.
-        contestant: whose turn it is.
+        session: the loaded base with its adapters.
+        candidate: the model that is to answer.
         adapter: by what name the session knows it; None for the base or a whole model.
     """
 
     session: Session
-    contestant: Contestant
+    candidate: ModelUnderTest
     adapter: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What one load of a model took.
+class ModelLoad:
+    """How long one load of a base took, and the work on it.
 
     Attributes:
         model: the base.
         load_s: seconds from the child's start until it was ready.
         phases: of these, what the worker says: ``import_s``, ``base_s``, ``adapters_s``.
-        turns_s: contestant → seconds of its turn.
+        turns_s: candidate's name → seconds of its work.
     """
 
     model: str
@@ -65,32 +65,32 @@ class Load:
     turns_s: Mapping[str, float]
 
 
-def take_turns(
+def for_each_model(
     open_session: Opener[Session],
-    waiting: Sequence[Contestant],
-    act: Callable[[Turn[Session]], None],
-    listener: Listener,
-) -> list[Load]:
-    """Load what those who wait need, each load once, and let ``act`` do each one's work.
+    candidates: Sequence[ModelUnderTest],
+    work: Callable[[LoadedModel[Session]], None],
+    listener: AnsweringListener,
+) -> list[ModelLoad]:
+    """Load each base that the candidates need once, and do the work on each candidate.
 
     Args:
         open_session: loads a target's base with adapters by name.
-        waiting: who has something left to do.
-        act: what is done in a turn.
+        candidates: those with something left to do.
+        work: what is done with each of them.
         listener: hears of loads.
 
     Raises:
         EngineError: a model can't be loaded, or fails.
     """
-    return [_load(open_session, group, act, listener) for group in group_by_load(waiting)]
+    return [_load(open_session, group, work, listener) for group in group_by_load(candidates)]
 
 
 def _load(
     open_session: Opener[Session],
-    group: Sequence[Contestant],
-    act: Callable[[Turn[Session]], None],
-    listener: Listener,
-) -> Load:
+    group: Sequence[ModelUnderTest],
+    work: Callable[[LoadedModel[Session]], None],
+    listener: AnsweringListener,
+) -> ModelLoad:
     target = group[0].target
     listener.on_load(target.model, [each.name for each in group])
     adapters = {each.name: each.target.adapter for each in group if each.target.adapter is not None}
@@ -101,6 +101,6 @@ def _load(
         turns_s: dict[str, float] = {}
         for each in group:
             began_s = time.monotonic()
-            act(Turn(session, each, each.name if each.name in adapters else None))
+            work(LoadedModel(session, each, each.name if each.name in adapters else None))
             turns_s[each.name] = round(time.monotonic() - began_s, 2)
-    return Load(target.model, round(load_s, 2), session.ready.get("phases", {}), turns_s)
+    return ModelLoad(target.model, round(load_s, 2), session.ready.get("phases", {}), turns_s)

@@ -1,4 +1,4 @@
-"""Answers that outlive an interruption: JSON lines under a header that says whose answers to what they are."""
+"""Results that outlive an interruption: JSON lines under a header that says whose results on what they are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lfwrap.errors import PreflightError, UsageError
 from lfwrap.files import write_bytes
 
 
-class AnswerBook:
+class ResultJournal:
     """A file of results by question, appended to as they come.
 
     Attributes:
@@ -63,7 +63,7 @@ class AnswerBook:
         self.results[number] = entry
 
     def __enter__(self) -> Self:
-        """The book itself."""
+        """The journal itself."""
         return self
 
     def __exit__(self, *_: object) -> None:

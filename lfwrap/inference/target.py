@@ -128,7 +128,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wishes:
+class _Options:
     """What the user said, and the engine's facts to judge it by."""
 
     facts: EngineFacts
@@ -160,20 +160,20 @@ def resolve_target(
     """
     if template is not None:
         check_template(template, facts)
-    wishes = _Wishes(facts, base_model, template)
+    options = _Options(facts, base_model, template)
     folder = Path(name).expanduser()
     if is_run_folder(folder) or not folder.exists():
         if _is_hub_id(name, runs_dir):
-            return _whole_model(name, name, wishes)
-        return _run_target(name, load_run(name, runs_dir), wishes)
+            return _whole_model(name, name, options)
+        return _run_target(name, load_run(name, runs_dir), options)
     if not folder.is_dir():
         raise PreflightError(f"{folder}: a file", hint="Name a run, or the folder of a checkpoint, adapter or model.")
     folder = folder.resolve()
     match folder_kind(folder):
         case FolderKind.ADAPTER:
-            return _adapter_target(name, folder, wishes)
+            return _adapter_target(name, folder, options)
         case FolderKind.MODEL:
-            return _whole_model(name, str(folder), wishes)
+            return _whole_model(name, str(folder), options)
     raise PreflightError(
         f"{folder}: neither a run, nor an adapter, nor a model: no record.json, {ADAPTER_CONFIG} or config.json",
         hint="`lfwrap runs list` names the runs; a checkpoint lies in RUN/output/checkpoint-N.",
@@ -204,10 +204,10 @@ def _is_hub_id(name: str, runs_dir: Path) -> bool:
     return has_hub_form(name) and not Path(name).parent.is_dir() and not (runs_dir / name).exists()
 
 
-def _run_target(name: str, run: Run, wishes: _Wishes) -> Target:
+def _run_target(name: str, run: Run, options: _Options) -> Target:
     if run.record.state is not RunState.SUCCEEDED:
         raise _unfinished(run)
-    target = _trained(run, run.paths.output, TargetKind.RUN, wishes)
+    target = _trained(run, run.paths.output, TargetKind.RUN, options)
     return replace(target, name=name)
 
 
@@ -221,24 +221,24 @@ def _unfinished(run: Run) -> RunStateError:
     )
 
 
-def _trained(run: Run, folder: Path, kind: TargetKind, wishes: _Wishes) -> Target:
+def _trained(run: Run, folder: Path, kind: TargetKind, options: _Options) -> Target:
     """The result in ``folder``, with the settings of the run that made it."""
     settings = load_yaml(run.paths.engine_yaml).values if run.paths.engine_yaml.is_file() else {}
     adapter = AdapterFolder(folder) if is_adapter(folder) else None
     stated = adapter.base_model() if adapter else None
-    model = _located(wishes.base_model or run.record.base_model) if adapter else str(folder)
+    model = _located(options.base_model or run.record.base_model) if adapter else str(folder)
     target = Target(
         name=str(folder),
         kind=kind,
         model=model,
         adapter=folder if adapter else None,
-        template=wishes.template or run.record.template or "",
+        template=options.template or run.record.template or "",
         **_loading(settings, has_adapter=adapter is not None),
         run=run.paths.name,
         stated_base=stated or run.record.base_model,
     )
     _check_result(target, folder)
-    return target if target.template else replace(target, template=_template_of(model, wishes))
+    return target if target.template else replace(target, template=_template_of(model, options))
 
 
 def _loading(settings: Mapping[str, Any], *, has_adapter: bool) -> dict[str, Any]:
@@ -271,21 +271,21 @@ def _check_result(target: Target, folder: Path) -> None:
     check_base(target)
 
 
-def _adapter_target(name: str, folder: Path, wishes: _Wishes) -> Target:
+def _adapter_target(name: str, folder: Path, options: _Options) -> Target:
     kind = TargetKind.CHECKPOINT if is_checkpoint(folder) else TargetKind.ADAPTER
     run = _run_of(folder)
     if run is not None:
-        return replace(_trained(run, folder, kind, wishes), name=name)
+        return replace(_trained(run, folder, kind, options), name=name)
     adapter = AdapterFolder(folder)
     stated = adapter.base_model()
-    model = wishes.base_model or stated
+    model = options.base_model or stated
     if not model:
         raise PreflightError(f"{adapter.config_file}: does not name its base model", hint="Say it: --base-model DIR.")
     model = _located(model)
     noted = _loading(read_note(folder), has_adapter=True)
-    target = Target(name, kind, model, folder, wishes.template or "", stated_base=stated, **noted)
+    target = Target(name, kind, model, folder, options.template or "", stated_base=stated, **noted)
     _check_result(target, folder)
-    return replace(target, template=_template_of(model, wishes, folder))
+    return replace(target, template=_template_of(model, options, folder))
 
 
 def _located(model: str) -> str:
@@ -302,23 +302,23 @@ def _run_of(folder: Path) -> Run | None:
     return None
 
 
-def _whole_model(name: str, model: str, wishes: _Wishes) -> Target:
+def _whole_model(name: str, model: str, options: _Options) -> Target:
     folder = Path(model)
     if folder.is_dir():
         run = _run_of(folder)
         if run is not None:
             kind = TargetKind.CHECKPOINT if is_checkpoint(folder) else TargetKind.MODEL
-            return replace(_trained(run, folder, kind, wishes), name=name)
+            return replace(_trained(run, folder, kind, options), name=name)
     noted = _loading(read_note(folder), has_adapter=False)
-    target = Target(name, TargetKind.MODEL, model, None, wishes.template or "", **noted)
+    target = Target(name, TargetKind.MODEL, model, None, options.template or "", **noted)
     check_base(target)
-    return replace(target, template=_template_of(model, wishes))
+    return replace(target, template=_template_of(model, options))
 
 
-def _template_of(model: str, wishes: _Wishes, *folders: Path) -> str:
+def _template_of(model: str, options: _Options, *folders: Path) -> str:
     """The template of a model, or of a result of it in a folder."""
     noted = (template for folder in (*folders, Path(model)) for template in _noted_templates(folder))
-    found = find_model_template(_names(model), wishes.facts, stated=wishes.template, noted=noted)
+    found = find_model_template(_names(model), options.facts, stated=options.template, noted=noted)
     if found is None:
         raise UsageError(
             f"{model}: which of the engine's templates it was trained with can't be told",

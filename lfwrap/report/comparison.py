@@ -94,7 +94,7 @@ def render_csv(report: Report) -> str:
 
 
 def summary_table(report: Report) -> list[list[str]]:
-    """The figures of each contestant as text, a header first; columns that nobody has a value in are left out."""
+    """The figures of each candidate as text, a header first; columns that nobody has a value in are left out."""
     shown = [
         figure for figure in _FIGURES if any(_value(target, figure[1]) is not None for target in report["targets"])
     ]

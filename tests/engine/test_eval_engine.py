@@ -12,8 +12,8 @@ import pytest
 from lfwrap.data.output.registry import dataset_entry
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
-from lfwrap.evaluate.metrics import tally_losses
-from lfwrap.evaluate.scoring import EvalSession
+from lfwrap.evaluate.evaluate import EvalSession
+from lfwrap.evaluate.metrics import loss_metrics
 from lfwrap.inference.candidates import BASE
 from lfwrap.inference.held_out_rows import EvalRows, LabelSettings, load_rows, validation_rows
 from lfwrap.inference.target import resolve_target
@@ -94,7 +94,7 @@ def session(adapter):
 
 
 def losses_of(session, found: EvalRows, adapter: str | None, **labels) -> dict:
-    return tally_losses(session.losses(found.rows, adapter, LabelSettings(CUTOFF_LEN, **labels)))
+    return loss_metrics(session.losses(found.rows, adapter, LabelSettings(CUTOFF_LEN, **labels)))
 
 
 def test_losses_are_the_engine_s_own(engine_losses, session, data):

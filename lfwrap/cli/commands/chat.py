@@ -196,12 +196,12 @@ def _tools(args: ChatArgs, server: McpSession | None, target: Target) -> str | N
 def _adapters(target: Target, args: ChatArgs) -> dict[str, Path]:
     """The target's adapter and those beside it. Raises UsageError for one that was tuned on another base."""
     from lfwrap.engine.facts import load_engine_facts
-    from lfwrap.inference.candidates import Contestant, TargetWishes, require_distinct, resolve_contestants
+    from lfwrap.inference.candidates import ModelUnderTest, TargetOptions, require_distinct, resolve_candidates
     from lfwrap.inference.session import TUNED
 
-    own = [Contestant(TUNED, target)] if target.adapter else []
-    given = TargetWishes(args.target.runs_dir, target.model, target.template)
-    others = resolve_contestants(args.adapters, load_engine_facts(), given) if args.adapters else []
+    own = [ModelUnderTest(TUNED, target)] if target.adapter else []
+    given = TargetOptions(args.target.runs_dir, target.model, target.template)
+    others = resolve_candidates(args.adapters, load_engine_facts(), given) if args.adapters else []
     for other in others:
         if fault := _no_neighbour(other.target, target):
             raise UsageError(

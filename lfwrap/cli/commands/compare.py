@@ -19,10 +19,9 @@ from lfwrap.errors import UsageError
 if TYPE_CHECKING:
     from lfwrap.engine.contract import GenerationSettings
     from lfwrap.engine.locate import Engine
-    from lfwrap.evaluate.compare import CompareRequest
-    from lfwrap.evaluate.comparison import Comparison
+    from lfwrap.evaluate.comparison import CompareRequest, Comparison
     from lfwrap.evaluate.judge import JudgeAddress
-    from lfwrap.inference.candidates import Contestant
+    from lfwrap.inference.candidates import ModelUnderTest
     from lfwrap.inference.question_rows import Question
     from lfwrap.run.folder.record import Run
 
@@ -114,15 +113,15 @@ def command(args: CompareArgs) -> None:
       lfwrap compare old=runs/a/output/checkpoint-138 new=runs/a --validation --out comparisons/a
       lfwrap compare latest --questions q.txt --judge http://127.0.0.1:8000/v1 --judge-model qwen
     """
-    from lfwrap.evaluate.compare import CompareRequest
+    from lfwrap.evaluate.comparison import CompareRequest
 
     judge = _judge(args)
-    engine, contestants = _contestants(args)
-    questions, source = _questions(engine, contestants, args)
+    engine, candidates = _candidates(args)
+    questions, source = _questions(engine, candidates, args)
     settings = args.generation.settings
-    out = args.out or _default_folder(source, questions, settings, contestants)
+    out = args.out or _default_folder(source, questions, settings, candidates)
     request = CompareRequest(
-        contestants, questions, source, out, settings, args.batch_size, args.must_contain, judge, force=args.force
+        candidates, questions, source, out, settings, args.batch_size, args.must_contain, judge, force=args.force
     )
     comparison = _run(engine, request)
     report = write_reports(comparison, out)
@@ -155,11 +154,11 @@ def _judge(args: CompareArgs) -> JudgeAddress | None:
     return JudgeAddress(url, model, os.environ.get(args.judge_key_env, ""))
 
 
-def _contestants(args: CompareArgs) -> tuple[Engine, list[Contestant]]:
+def _candidates(args: CompareArgs) -> tuple[Engine, list[ModelUnderTest]]:
     from lfwrap.inference.candidates import with_base
 
-    engine, contestants = open_targets(args.models, _checkpoints(args.models) if args.checkpoints else ())
-    return engine, with_base(contestants) if args.base else contestants
+    engine, candidates = open_targets(args.models, _checkpoints(args.models) if args.checkpoints else ())
+    return engine, with_base(candidates) if args.base else candidates
 
 
 def _checkpoints(models: TargetsArgs) -> list[str]:
@@ -180,7 +179,7 @@ def _checkpoints(models: TargetsArgs) -> list[str]:
     return found
 
 
-def _questions(engine: Engine, contestants: Sequence[Contestant], args: CompareArgs) -> tuple[list[Question], str]:
+def _questions(engine: Engine, candidates: Sequence[ModelUnderTest], args: CompareArgs) -> tuple[list[Question], str]:
     """What is asked, and where it comes from."""
     from lfwrap.inference.questions import load_questions, read_tools, validation_questions
 
@@ -188,30 +187,30 @@ def _questions(engine: Engine, contestants: Sequence[Contestant], args: CompareA
     if (file is None) == (not args.validation):
         raise UsageError("--questions FILE or --validation: give one of the two.", hint="See lfwrap compare --help.")
     if file is not None:
-        template = contestants[0].target.template
+        template = candidates[0].target.template
         tools = read_tools(args.tools, template)
         questions, source = load_questions(file, args.system, tools=tools, template=template), str(file)
     else:
-        run = _run_of(contestants, args.models.runs_dir)
+        run = _run_of(candidates, args.models.runs_dir)
         questions, source = validation_questions(run, engine), f"{run.paths.name} validation"
     return questions[: args.limit], source
 
 
-def _run_of(contestants: Sequence[Contestant], runs_dir: Path) -> Run:
+def _run_of(candidates: Sequence[ModelUnderTest], runs_dir: Path) -> Run:
     from lfwrap.inference.candidates import run_of
 
-    run = next((found for each in contestants if (found := run_of(each.target, runs_dir)) is not None), None)
+    run = next((found for each in candidates if (found := run_of(each.target, runs_dir)) is not None), None)
     if run is None:
         raise UsageError("--validation: no run among the targets", hint="Name the questions: --questions FILE.")
     return run
 
 
 def _default_folder(
-    source: str, questions: Sequence[Question], settings: GenerationSettings, contestants: Sequence[Contestant]
+    source: str, questions: Sequence[Question], settings: GenerationSettings, candidates: Sequence[ModelUnderTest]
 ) -> Path:
     from lfwrap.evaluate.compare import default_folder
 
-    return default_folder(Path(source).stem, questions, settings, contestants[0].target.model)
+    return default_folder(Path(source).stem, questions, settings, candidates[0].target.model)
 
 
 def write_reports(comparison: Comparison, out: Path) -> dict[str, Any]:

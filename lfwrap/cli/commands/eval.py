@@ -17,7 +17,7 @@ from lfwrap.errors import UsageError
 if TYPE_CHECKING:
     from lfwrap.engine.locate import Engine
     from lfwrap.evaluate.evaluate import EvalSettings, Material
-    from lfwrap.inference.candidates import Contestant
+    from lfwrap.inference.candidates import ModelUnderTest
     from lfwrap.run.folder.record import Run
 
 _BFCL = "bfcl-simple"
@@ -163,13 +163,13 @@ def _evaluate(args: EvalArgs) -> None:
     material, notes = _material(args, engine, named, runs)
     for note in notes:
         output.say(f"note: {note}")
-    contestants = with_base(named) if args.with_base else named
+    candidates = with_base(named) if args.with_base else named
     settings = _settings(args, runs)
     folder = _folder(args, material, settings)
     output.say(f"{material.name}: {len(material.rows)} rows for the loss, {len(material.cases)} cases with tools; "
                f"results go to {folder}")  # fmt: skip
     with AnswerProgress() as progress:
-        report = evaluate(engine, contestants, material, settings, folder, listener=progress.listener())
+        report = evaluate(engine, candidates, material, settings, folder, listener=progress.listener())
     report["folder"] = str(folder)
     if args.as_json:
         output.print_json("eval", report)
@@ -179,7 +179,7 @@ def _evaluate(args: EvalArgs) -> None:
         show_failed(model, args.show_failures)
 
 
-def _runs(args: EvalArgs, named: list[Contestant]) -> list[Run]:
+def _runs(args: EvalArgs, named: list[ModelUnderTest]) -> list[Run]:
     from lfwrap.inference.candidates import run_of
 
     found = (run_of(each.target, args.models.runs_dir) for each in named)
@@ -187,7 +187,7 @@ def _runs(args: EvalArgs, named: list[Contestant]) -> list[Run]:
 
 
 def _material(
-    args: EvalArgs, engine: Engine, named: list[Contestant], runs: list[Run]
+    args: EvalArgs, engine: Engine, named: list[ModelUnderTest], runs: list[Run]
 ) -> tuple[Material, tuple[str, ...]]:
     """What is asked, and what there is to say about it."""
     from lfwrap.evaluate.evaluate import Material

@@ -13,7 +13,7 @@ from lfwrap.cli.options.args import OptionGroup
 
 if TYPE_CHECKING:
     from lfwrap.engine.locate import Engine
-    from lfwrap.inference.candidates import Contestant
+    from lfwrap.inference.candidates import ModelUnderTest
     from lfwrap.inference.target import Target
 
 _PATH = click.Path(path_type=Path)
@@ -78,15 +78,15 @@ class TargetsArgs:
     template: str | None
 
 
-def open_targets(args: TargetsArgs, further: Sequence[str] = ()) -> tuple[Engine, list[Contestant]]:
+def open_targets(args: TargetsArgs, further: Sequence[str] = ()) -> tuple[Engine, list[ModelUnderTest]]:
     """Find the engine, and what the targets and the further ones mean, each with its name.
 
-    Raises as `locate_engine` and `resolve_contestants` do.
+    Raises as `locate_engine` and `resolve_candidates` do.
     """
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import locate_engine
-    from lfwrap.inference.candidates import TargetWishes, resolve_contestants
+    from lfwrap.inference.candidates import TargetOptions, resolve_candidates
 
     engine = locate_engine()
-    common = TargetWishes(args.runs_dir, args.base_model, args.template)
-    return engine, resolve_contestants([*args.targets, *further], load_engine_facts(engine), common)
+    common = TargetOptions(args.runs_dir, args.base_model, args.template)
+    return engine, resolve_candidates([*args.targets, *further], load_engine_facts(engine), common)

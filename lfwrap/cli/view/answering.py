@@ -11,7 +11,7 @@ from lfwrap.cli.view import output
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from lfwrap.inference.model_pool import Listener
+    from lfwrap.inference.model_pool import AnsweringListener
 
 _LINES = 10
 
@@ -36,11 +36,11 @@ class AnswerProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def listener(self) -> Listener:
+    def listener(self) -> AnsweringListener:
         """What to hand to `compare`."""
-        from lfwrap.inference.model_pool import Listener
+        from lfwrap.inference.model_pool import AnsweringListener
 
-        return Listener(self.note, self.loading, self.ready, self.advance)
+        return AnsweringListener(self.note, self.loading, self.ready, self.advance)
 
     def note(self, text: str) -> None:
         """A line above the bar."""
@@ -58,7 +58,7 @@ class AnswerProgress:
         self.note(f"loaded in {event['seconds']:.0f} s: {event['dtype']} on {event['device']}")
 
     def advance(self, name: str, done: int, total: int) -> None:
-        """So many of a contestant's answers are there; without a terminal every tenth of them is a line."""
+        """So many of a candidate's answers are there; without a terminal every tenth of them is a line."""
         if self._bar is not None:
             if name not in self._tasks:
                 self._tasks[name] = self._bar.add_task(name, total=total)

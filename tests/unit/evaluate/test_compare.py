@@ -12,11 +12,12 @@ from fake_engine import runnable_engine
 
 from lfwrap.engine.contract import GenerationSettings
 from lfwrap.errors import EngineError, RunStateError, UsageError
-from lfwrap.evaluate.compare import CompareRequest, compare, default_folder
+from lfwrap.evaluate.compare import compare, default_folder
+from lfwrap.evaluate.comparison import CompareRequest
 from lfwrap.evaluate.judge import JudgeAddress
 from lfwrap.files import locked
-from lfwrap.inference.candidates import TargetWishes, resolve_contestants, with_base
-from lfwrap.inference.model_pool import Listener
+from lfwrap.inference.candidates import TargetOptions, resolve_candidates, with_base
+from lfwrap.inference.model_pool import AnsweringListener
 from lfwrap.inference.question_rows import Question, ask
 
 _spec = importlib.util.spec_from_file_location(
@@ -64,8 +65,8 @@ def engine(fake_worker):
 def request_(build, facts, tmp_path):
     base = build.model()
     folders = [str(build.adapter(tmp_path / name, base)) for name in "ab"]
-    contestants = with_base(resolve_contestants(folders, facts, TargetWishes()))
-    return CompareRequest(contestants, QUESTIONS, "q.jsonl", tmp_path / "out", must_contain=("o",))
+    candidates = with_base(resolve_candidates(folders, facts, TargetOptions()))
+    return CompareRequest(candidates, QUESTIONS, "q.jsonl", tmp_path / "out", must_contain=("o",))
 
 
 def loads(tmp_path: Path) -> list:
@@ -107,7 +108,9 @@ def test_a_second_call_goes_on_where_the_first_was_broken_off(engine, request_, 
         compare(engine, request_)
     (tmp_path / "break").unlink()
     seen = []
-    listener = Listener(seen.append, lambda _, names: seen.append(names), on_progress=lambda *at: seen.append(at))
+    listener = AnsweringListener(
+        seen.append, lambda _, names: seen.append(names), on_progress=lambda *at: seen.append(at)
+    )
     compare(engine, request_, listener)
     assert seen[0] == "base: 1 of 3 answers were there already"
     assert seen[1] == ["base", "a", "b"]
@@ -118,7 +121,7 @@ def test_a_second_call_goes_on_where_the_first_was_broken_off(engine, request_, 
 
 
 def test_an_adapter_that_comes_later_is_asked_alone(engine, request_, tmp_path):
-    first = dataclasses.replace(request_, contestants=request_.contestants[:2])
+    first = dataclasses.replace(request_, candidates=request_.candidates[:2])
     compare(engine, first)
     compare(engine, request_)
     assert loads(tmp_path) == [["smollm2", ["a"]], ["smollm2", ["b"]]]
@@ -129,16 +132,16 @@ def test_a_question_longer_than_the_model_can_take_is_named(engine, request_, tm
     worker = tmp_path / "answer.py"
     worker.write_text(worker.read_text().replace('dtype="float32"', 'dtype="float32", context_tokens=9'))
     seen = []
-    compare(engine, request_, Listener(seen.append))
+    compare(engine, request_, AnsweringListener(seen.append))
     told = "tokens with its answer, the model was made for 9: little can be expected of it"
     whom = ["base, question 1: 12", "base, question 3: 13", "a, question 3: 10", "b, question 3: 10"]
     assert seen == [f"{who} {told}" for who in whom]
 
 
 def test_another_template_is_another_load(engine, request_, tmp_path):
-    base, first, second = request_.contestants
+    base, first, second = request_.candidates
     other = dataclasses.replace(second, target=dataclasses.replace(second.target, template="qwen"))
-    compare(engine, dataclasses.replace(request_, contestants=[base, first, other]))
+    compare(engine, dataclasses.replace(request_, candidates=[base, first, other]))
     assert loads(tmp_path) == [["smollm2", ["a"]], ["qwen", ["b"]]]
 
 
@@ -155,7 +158,7 @@ def test_another_template_is_another_load(engine, request_, tmp_path):
     ids=lambda setting: next(iter(setting)),
 )
 def test_an_adapter_that_can_share_no_base_has_a_load_of_its_own(engine, request_, tmp_path, setting):
-    config = request_.contestants[1].target.adapter / "adapter_config.json"
+    config = request_.candidates[1].target.adapter / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_bytes()) | setting))
     compare(engine, request_)
     assert loads(tmp_path) == [["smollm2", ["b"]], ["smollm2", ["a"]]]
@@ -175,7 +178,7 @@ def test_answers_given_otherwise_are_not_mixed_in(engine, request_, change):
 
 def test_retrained_weights_are_not_taken_for_the_old_ones(engine, request_, build):
     compare(engine, request_)
-    build.weights(request_.contestants[1].target.adapter / "adapter_model.safetensors", {"x": (3, 3)})
+    build.weights(request_.candidates[1].target.adapter / "adapter_model.safetensors", {"x": (3, 3)})
     with pytest.raises(UsageError, match="weights differ"):
         compare(engine, request_)
 

@@ -12,9 +12,9 @@ from lfwrap.engine.contract import GenerationSettings
 from lfwrap.errors import EngineError, UsageError
 from lfwrap.evaluate.evaluate import EvalSettings, Material, evaluate
 from lfwrap.evaluate.tool_calls.cases import tool_cases
-from lfwrap.inference.candidates import BASE, Contestant, with_base
+from lfwrap.inference.candidates import BASE, ModelUnderTest, with_base
 from lfwrap.inference.held_out_rows import EvalRow, EvalRows, LabelSettings
-from lfwrap.inference.model_pool import Listener
+from lfwrap.inference.model_pool import AnsweringListener
 from lfwrap.inference.target import resolve_target
 
 # The base never calls; an adapter calls what the last user said. Loads and requests are written down; after LIMIT
@@ -75,18 +75,18 @@ class Bench:
         self.base = build.model()
         self.seen: list[tuple[str, int, int]] = []
 
-    def contestant(self, label: str) -> Contestant:
+    def candidate(self, label: str) -> ModelUnderTest:
         folder = self.root / label
         if not folder.exists():
             self.build.adapter(folder, self.base)
-        return Contestant(label, resolve_target(str(folder), self.facts))
+        return ModelUnderTest(label, resolve_target(str(folder), self.facts))
 
     def material(self, rows=ROWS) -> Material:
         return Material("rows", EvalRows("rows", rows).digest, rows, tuple(tool_cases(rows)), frozenset({"a"}))
 
     def run(self, *labels: str, rows=ROWS) -> dict:
-        listener = Listener(on_progress=lambda *step: self.seen.append(step))
-        everyone = with_base([self.contestant(label) for label in labels])
+        listener = AnsweringListener(on_progress=lambda *step: self.seen.append(step))
+        everyone = with_base([self.candidate(label) for label in labels])
         return evaluate(self.engine, everyone, self.material(rows), SETTINGS, self.out, listener=listener)
 
     def log(self) -> list[dict]:
@@ -173,7 +173,7 @@ def test_results_of_something_else_are_not_mixed_in(bench, what):
 
 
 def test_a_base_that_is_named_itself_is_measured_once(bench, facts):
-    whole = Contestant("smol", resolve_target(str(bench.base), facts))
-    adapter = bench.contestant("one")
+    whole = ModelUnderTest("smol", resolve_target(str(bench.base), facts))
+    adapter = bench.candidate("one")
     labels = [each.name for each in with_base([whole, adapter])]
     assert labels == ["smol", "one"]

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from lfwrap.data.schema.conversation import ToolCall
-from lfwrap.evaluate.metrics import RowLoss, perplexity, tally_calls, tally_losses, wilson_interval
+from lfwrap.evaluate.metrics import RowLoss, call_metrics, loss_metrics, perplexity, wilson_interval
 from lfwrap.evaluate.tool_calls.cases import Case, CaseKind
 from lfwrap.evaluate.tool_calls.matching import ReadAnswer, Reading
 from lfwrap.inference.questions import ask
@@ -20,7 +20,7 @@ def case(*expected: ToolCall) -> Case:
 
 
 def test_loss_is_per_token_and_the_rows_own_mean_beside_it():
-    figures = tally_losses([RowLoss(1, 6.0, 3, 9, False), RowLoss(2, 1.0, 1, 4, True), RowLoss(3, 0.0, 0, 5, True)])
+    figures = loss_metrics([RowLoss(1, 6.0, 3, 9, False), RowLoss(2, 1.0, 1, 4, True), RowLoss(3, 0.0, 0, 5, True)])
     assert figures["loss"] == pytest.approx(7 / 4)
     assert figures["perplexity"] == pytest.approx(math.exp(7 / 4))
     assert figures["loss_of_rows"] == pytest.approx((2 + 1) / 2)
@@ -28,7 +28,7 @@ def test_loss_is_per_token_and_the_rows_own_mean_beside_it():
 
 
 def test_nothing_measured_is_null_and_a_huge_loss_has_no_perplexity():
-    assert tally_losses([])["loss"] is None
+    assert loss_metrics([])["loss"] is None
     assert perplexity(None) is None
     assert perplexity(1000.0) is None
 
@@ -52,7 +52,7 @@ def test_calls_are_counted_by_kind_tool_and_whether_seen():
         (case(), ReadAnswer(Reading.TEXT)),
         (case(), ReadAnswer(Reading.CALLS, (A,))),
     ]
-    figures = tally_calls([(one, one.judge(answer)) for one, answer in answers], seen={"a"})
+    figures = call_metrics([(one, one.judge(answer)) for one, answer in answers], seen={"a"})
     assert (figures["cases"], figures["tool_accuracy"], figures["ast_accuracy"]) == (5, 2 / 5, 1 / 5)
     assert (figures["parse_failures"], figures["no_call"]) == (1, 1)
     assert (figures["no_call_cases"], figures["no_call_accuracy"]) == (2, 1 / 2)
@@ -67,4 +67,4 @@ def test_calls_are_counted_by_kind_tool_and_whether_seen():
 
 
 def test_without_known_training_data_there_is_no_split():
-    assert "seen" not in tally_calls([], None)
+    assert "seen" not in call_metrics([], None)

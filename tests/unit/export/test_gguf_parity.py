@@ -95,8 +95,8 @@ def serve(monkeypatch):
 
 def _measure(serve, model: Model, kind: str = "f16", dtype: str = "float16", **options) -> GgufReport:
     serve(model)
-    wishes = {"kind": kind, "merged_dtype": dtype, "stop_ids": (99,), "same_chat_template": True, **options}
-    return measure_gguf(None, Path("x.gguf"), [REFERENCE], **wishes)
+    arguments = {"kind": kind, "merged_dtype": dtype, "stop_ids": (99,), "same_chat_template": True, **options}
+    return measure_gguf(None, Path("x.gguf"), [REFERENCE], **arguments)
 
 
 def test_the_same_answer_passes(serve):

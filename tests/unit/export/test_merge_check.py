@@ -11,9 +11,9 @@ from lfwrap.export.merge_check import check_merge
 from lfwrap.inference.target import resolve_target
 
 
-def _target(build, facts, base, **wishes):
+def _target(build, facts, base, **options):
     adapter = build.adapter(build.root / "adapter", base)
-    return resolve_target(str(adapter), facts, template="qwen", **wishes)
+    return resolve_target(str(adapter), facts, template="qwen", **options)
 
 
 def test_the_right_base_needs_no_word(build, facts):

@@ -8,11 +8,11 @@ import pytest
 
 from lfwrap.errors import UsageError
 from lfwrap.inference.candidates import (
-    Contestant,
-    TargetWishes,
+    ModelUnderTest,
+    TargetOptions,
     group_by_load,
     require_distinct,
-    resolve_contestants,
+    resolve_candidates,
     run_of,
     split_name,
     weights_fingerprint,
@@ -46,7 +46,7 @@ def targets(build, facts):
     """A base with two adapters, one of them called, and a checkpoint of each."""
     base = build.model()
     folders = [build.adapter(build.root / place, base) for place in ("a/output", "b/output", "a/output/checkpoint-3")]
-    return resolve_contestants([str(folders[0]), f"second={folders[1]}", str(folders[2])], facts, TargetWishes())
+    return resolve_candidates([str(folders[0]), f"second={folders[1]}", str(folders[2])], facts, TargetOptions())
 
 
 def test_names_are_the_shortest_end_that_nobody_shares(targets, build, facts):
@@ -54,7 +54,7 @@ def test_names_are_the_shortest_end_that_nobody_shares(targets, build, facts):
     both = [
         str(build.adapter(build.root / place / "checkpoint-3", build.root / "SmolLM2-135M-Instruct")) for place in "cd"
     ]
-    assert [each.name for each in resolve_contestants(both, facts, TargetWishes())] == [
+    assert [each.name for each in resolve_candidates(both, facts, TargetOptions())] == [
         "c/checkpoint-3",
         "d/checkpoint-3",
     ]
@@ -71,8 +71,8 @@ def test_the_base_comes_first_and_once_and_shares_the_load(targets):
 
 def test_another_template_or_quantisation_is_another_load_with_a_base_of_its_own(targets):
     first, second, third = targets
-    second = Contestant("second", dataclasses.replace(second.target, template="qwen"))
-    third = Contestant("third", dataclasses.replace(third.target, quantization={"quantization_bit": 4}))
+    second = ModelUnderTest("second", dataclasses.replace(second.target, template="qwen"))
+    third = ModelUnderTest("third", dataclasses.replace(third.target, quantization={"quantization_bit": 4}))
     everyone = with_base([first, second, third])
     assert len(group_by_load(everyone)) == 3
     assert [each.name for each in everyone[:3]] == [
@@ -85,14 +85,14 @@ def test_another_template_or_quantisation_is_another_load_with_a_base_of_its_own
 
 def test_a_base_without_the_adapters_under_the_adapter(targets):
     stacked = dataclasses.replace(targets[0].target, prior_adapters=("/earlier",))
-    base, _ = with_base([Contestant("a", stacked)])
+    base, _ = with_base([ModelUnderTest("a", stacked)])
     assert base.target.prior_adapters == ()
-    assert len(group_by_load([base, Contestant("a", stacked)])) == 2
+    assert len(group_by_load([base, ModelUnderTest("a", stacked)])) == 2
 
 
 def test_two_of_one_name_are_refused(targets):
     with pytest.raises(UsageError, match="is called A/b, as"):
-        require_distinct([Contestant("a-b", targets[0].target), Contestant("A/b", targets[1].target)])
+        require_distinct([ModelUnderTest("a-b", targets[0].target), ModelUnderTest("A/b", targets[1].target)])
 
 
 def test_other_weights_have_another_fingerprint(targets, build):
@@ -108,8 +108,8 @@ def test_other_weights_have_another_fingerprint(targets, build):
 
 def test_the_run_of_a_target(build, facts, tmp_path):
     run = build.run(build.model())
-    [contestant] = resolve_contestants([str(run.root)], facts, TargetWishes())
-    assert contestant.name == "law"
-    assert run_of(contestant.target, tmp_path / "elsewhere").paths == run
-    assert run_of(dataclasses.replace(contestant.target, run=None), tmp_path) is None
-    assert run_of(dataclasses.replace(contestant.target, run="gone"), tmp_path) is None
+    [candidate] = resolve_candidates([str(run.root)], facts, TargetOptions())
+    assert candidate.name == "law"
+    assert run_of(candidate.target, tmp_path / "elsewhere").paths == run
+    assert run_of(dataclasses.replace(candidate.target, run=None), tmp_path) is None
+    assert run_of(dataclasses.replace(candidate.target, run="gone"), tmp_path) is None
