@@ -188,7 +188,7 @@ def run_case(case: dict[str, Any], modules: dict[str, Any]) -> None:
             os.environ[contract.SPEED_VARIABLE] = contract.SPEED_MAX
             importlib.import_module("lfwrap_worker.speed").apply()
         if case.get("longest"):
-            modules["tune_engine"].install_course(LongestInTurn(modules["longest_batch"].longest_rows))
+            modules["tune_engine"].install_rows(LongestInTurn(modules["longest_batch"].longest_rows))
         from llamafactory.train.tuner import run_exp
 
         values, callbacks = dict(case["values"]), [watch(seen, finish)]

@@ -55,7 +55,7 @@ def make_trainer(micro, accumulation, world_size=1):
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_two_updates_begin_with_the_longest_rows_and_the_rest_is_of_the_runs_own_order(world_size):
     rows = Rows([5] * 30 + [40, 39])
-    course = tune_engine.Course({"accumulation": 16, "slots": 4, "extended": False})
+    course = tune_engine.TrialRows({"accumulation": 16, "slots": 4, "extended": False})
     trainer, seen = make_trainer(2, 2, world_size), []
 
     def sampler(dataset):
@@ -85,7 +85,7 @@ def test_supervised_tokens_are_counted():
 def laps_of(best_epoch_s=0.0):
     """A trial of four micro-batches, two an update; of ten micro-batches and five updates an epoch."""
     course = SimpleNamespace(costs=[1.0, 3.0, 2.0, 2.0], mean_cost=4.0, facts={"micro_batches": 10, "updates": 5})
-    return tune_engine.Laps(course, best_epoch_s)
+    return tune_engine.UpdateTimes(course, best_epoch_s)
 
 
 def run_update(laps, began_s, *, is_timed=True):

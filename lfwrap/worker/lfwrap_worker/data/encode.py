@@ -1,4 +1,4 @@
-"""Load data sets as the engine's training does, and say what became of them; run by the engine's Python.
+"""Load data sets as the engine's training does, and say what became of them: a worker.
 
 Reads one JSON object, a line of stdin: ``dataset_dir``, ``names``, ``template`` (or empty), ``tokenizer`` (a model's
 folder or hub id, or null), ``cutoff_len`` and ``render``, how many rows to give back as the template renders them.

@@ -1,4 +1,4 @@
-"""The rows that the engine splits off for validation (``val_size``); run by the engine's Python, not imported.
+"""The rows that the engine splits off for validation (``val_size``): a worker.
 
 Reads one JSON object, a line of stdin: ``arguments`` (the keys of the engine's `DataArguments` that a training was
 given) and ``seed``. Writes one JSON line: ``rows``, each with ``messages`` (role and content), ``system`` and

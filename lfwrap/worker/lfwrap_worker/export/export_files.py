@@ -1,4 +1,4 @@
-"""Write what an exported model needs beside its weights; run by the engine's Python, not imported.
+"""Write what an exported model needs beside its weights: a worker.
 
 Reads one JSON object from stdin: ``arguments`` (engine keys that name the model and the template) and ``out``, a
 folder. Writes the tokenizer there, as the engine's own export does, and the processor where there is one, with the chat

@@ -1,4 +1,4 @@
-"""Imports that stand for packages which the work at hand never calls; imported by worker scripts.
+"""Imports that stand for packages which the work at hand never calls; used by workers.
 
 The engine's modules import torch, peft, trl and more at their top, whatever is wanted of them: five of the six seconds
 before a tokenizer is loaded. With `leave_out`, those names import as hollow modules: any attribute of theirs is an

@@ -1,9 +1,9 @@
-"""A template of the engine's as a Jinja chat template; imported by worker scripts.
+"""A template of the engine's as a Jinja chat template; used by workers.
 
 Other runtimes (transformers, vLLM, llama.cpp) prompt a model through the Jinja text that lies beside it. The engine
 writes one too, but only where the base has none, without tools, and for few templates. This one is put together from
 the template's slots and from what `tool_shapes` learns about its tools. Whether it says what the engine says is not
-taken for granted: `chat_template.py` renders conversations through both.
+taken for granted: `chat_template` renders conversations through both.
 """
 
 from __future__ import annotations

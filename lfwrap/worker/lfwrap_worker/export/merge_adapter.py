@@ -1,4 +1,4 @@
-"""Merge a plain LoRA adapter into its base, tensor by tensor; run by the engine's Python, not imported.
+"""Merge a plain LoRA adapter into its base, tensor by tensor: a worker.
 
 Reads one JSON object from stdin: ``base`` and ``adapter`` (folders of safetensors), ``out``, ``dtype`` (as torch calls
 it), ``shard_bytes`` and ``skip`` (names of base tensors that are not to be written). Writes the weight files and, for

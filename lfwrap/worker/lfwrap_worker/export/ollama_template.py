@@ -1,4 +1,4 @@
-"""A template of the engine's as Ollama's Go template; imported by worker scripts.
+"""A template of the engine's as Ollama's Go template; used by workers.
 
 The engine's own has no tools. Ollama reads from the template whether a model has any (``.Tools``) and how it writes
 calls (``.ToolCalls``); it writes JSON without spaces, so tool definitions are tokenised a little otherwise than in

@@ -1,4 +1,4 @@
-"""Upload a folder to a model hub; run by the engine's Python, not imported.
+"""Upload a folder to a model hub: a worker.
 
 Reads one JSON object from stdin: ``{"op": "check", "repository", "private", "replace"}`` asks whose token this is and
 whether the repository may be written to; ``{"op": "push", "repository", "private", "folder"}`` uploads. Writes one JSON

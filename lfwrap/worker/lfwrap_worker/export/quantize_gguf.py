@@ -1,4 +1,4 @@
-"""Quantise a GGUF file with llama-cpp-python; run by the engine's Python, not imported.
+"""Quantise a GGUF file with llama-cpp-python: a worker.
 
 ``quantize_gguf SOURCE OUT TYPE``, the type as llama.cpp spells it in lower case (``q4_k_m``).
 """

@@ -1,4 +1,4 @@
-"""The engine's own export with GPTQ; run by the engine's Python, not imported: ``quantize_gptq SETTINGS.yaml``.
+"""The engine's own export with GPTQ: a worker, ``quantize_gptq SETTINGS.yaml``.
 
 With everything on one device transformers sets no ``hf_device_map`` on the model, and optimum, which packs the weights
 last, asks for it: on a CPU the engine's export fails after all the work is done. The model gets the map it would have.

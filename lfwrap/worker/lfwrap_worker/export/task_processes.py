@@ -1,4 +1,4 @@
-"""Tasks done by several processes, forked from one that knows them all; imported by worker scripts.
+"""Tasks done by several processes, forked from one that knows them all; used by workers.
 
 Threads that call numpy on tiles of a cache's size wait for the interpreter's lock: on two cores sixteen of them took
 10.5 ns an element of a merge (tiles of 64 Ki), as many processes 4.8, and the more cores the worse. Forked processes
@@ -48,18 +48,18 @@ def do_tasks(count: int, processes: int, work: Work, heard: Callable[[Report], N
     with open(os.memfd_create("tasks"), "w+b", buffering=0) as numbers:  # noqa: PTH123 - a file without a name
         numbers.write(b"".join(map(_NUMBER.pack, range(count))))
         numbers.seek(0)
-        crew = _Crew(numbers.fileno(), work)
+        group = _TaskProcesses(numbers.fileno(), work)
         try:
-            crew.start(processes)
-            crew.listen(heard)
+            group.start(processes)
+            group.listen(heard)
         finally:
             numbers.truncate(0)  # nobody finds a number any more
-            crew.wait()
-    if crew.failures:
-        raise TaskFailedError(crew.failures[0])
+            group.wait()
+    if group.failures:
+        raise TaskFailedError(group.failures[0])
 
 
-class _Crew:
+class _TaskProcesses:
     """The processes. They read task numbers from one open file, whose position they share, and report into a pipe."""
 
     def __init__(self, numbers: int, work: Work) -> None:

@@ -1,4 +1,4 @@
-"""The arithmetic of a merge with numpy, in tiles that stay in a core's cache; imported by worker scripts.
+"""The arithmetic of a merge with numpy, in tiles that stay in a core's cache; used by workers.
 
 numpy is there in a tenth of a second, torch in two to four, in which a fast disk writes several gigabytes. Types are
 rounded as torch does, to the nearest, ties to even: those bits are the same everywhere. The products are summed in

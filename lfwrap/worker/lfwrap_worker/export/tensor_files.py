@@ -1,4 +1,4 @@
-"""Files of safetensors as they are read, laid out and written, without torch; imported by worker scripts.
+"""Files of safetensors as they are read, laid out and written, without torch; used by workers.
 
 The format: 8 bytes with the header's length (little endian), the header as JSON, then the tensors' bytes.
 """
@@ -24,7 +24,7 @@ _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 class Tensor(NamedTuple):
-    """One tensor of a file: where its bytes start, and the type it has there and shall have.
+    """One tensor of a file: where its bytes start, and the type it has there and is to have.
 
     Attributes:
         name: its name.

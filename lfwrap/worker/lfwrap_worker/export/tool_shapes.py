@@ -1,4 +1,4 @@
-"""How a template of the engine's writes tools and calls, learnt by letting it write some; imported by worker scripts.
+"""How a template of the engine's writes tools and calls, learnt by letting it write some; used by workers.
 
 The engine has one formatter for each family (Qwen, Llama 3, Mistral …), in Python. Another runtime needs the same text
 from a template of its own. So the formatter is given tools with names that occur nowhere else, and what it wrote is

@@ -1,4 +1,4 @@
-"""What torch sees on this machine, as one JSON line; run by the engine's Python, not imported.
+"""What torch sees on this machine, as one JSON line: a worker.
 
 The package itself is asked for its versions and devices, since its metadata do not say how it was built.
 """

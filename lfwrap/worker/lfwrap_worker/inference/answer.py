@@ -1,4 +1,4 @@
-"""Answer questions with a model of the engine's; run by the engine's Python, not imported.
+"""Answer questions with a model of the engine's: a worker.
 
 Speaks JSON lines: requests on stdin, events on stdout (whatever the engine prints goes to stderr). The first request
 loads: ``{"arguments": {…engine keys…}, "adapters": {name: folder}, "dtype": null}`` → ``{"event": "ready", …}``. Then

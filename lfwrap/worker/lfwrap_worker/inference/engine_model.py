@@ -1,4 +1,4 @@
-"""A model as the engine loads it for chatting, with adapters beside it; used by the worker scripts of this folder.
+"""A model as the engine loads it for chatting, with adapters beside it; used by the workers of this folder.
 
 The base model is loaded once, through the engine's own ChatModel: its tokenizer, its training template, its patches.
 Adapters are attached, not merged: what answers is what was trained, several can share one base, and the base itself can

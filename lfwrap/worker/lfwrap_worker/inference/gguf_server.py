@@ -1,4 +1,4 @@
-"""Serve a GGUF file over HTTP with xllamacpp; run by the engine's Python, not imported.
+"""Serve a GGUF file over HTTP with xllamacpp: a worker.
 
 ``gguf_server FILE CONTEXT_TOKENS`` listens on a free port of 127.0.0.1 and writes one JSON line with its address. It
 ends when its stdin does. The requests are those of llama.cpp's own server.

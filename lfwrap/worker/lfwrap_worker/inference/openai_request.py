@@ -1,4 +1,4 @@
-"""A request of OpenAI's API in the engine's words; imported by `serve_api.py`.
+"""A request of OpenAI's API in the engine's words; used by `serve_api`.
 
 The engine takes turns strictly by two, wants a description with every tool, writes a call's arguments into the prompt
 as a text within the JSON (training has them as an object), takes ``presence_penalty`` for a repetition penalty, and

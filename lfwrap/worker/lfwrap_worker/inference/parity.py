@@ -1,4 +1,4 @@
-"""Compare exported models with what they were made from; run by the engine's Python, not imported.
+"""Compare exported models with what they were made from: a worker.
 
 Reads two JSON objects from stdin. The first has the ``reference`` (``{"arguments": {…engine keys…}, "adapter": folder
 or null}``), ``questions``, ``max_new_tokens`` and ``dtype``, the exported type: the reference is loaded and asked at

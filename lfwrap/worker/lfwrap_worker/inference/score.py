@@ -1,6 +1,6 @@
-"""Losses beside answers, from one loaded model; run by the engine's Python, not imported.
+"""Losses beside answers, from one loaded model: a worker.
 
-Takes all that ``answer.py`` takes, and
+Takes all that `answer` takes, and
 
 - ``{"op": "losses", "adapter": …, "labels": {"cutoff_len", "train_on_prompt", "mask_history"},
   "rows": [{"id", "messages", "system", "tools"}…]}`` → a ``loss`` for each row with its sum over the supervised tokens,

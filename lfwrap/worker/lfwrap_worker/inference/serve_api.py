@@ -1,4 +1,4 @@
-"""The engine's OpenAI-compatible API; run by the engine's Python, not imported.
+"""The engine's OpenAI-compatible API: a worker.
 
 Reads one JSON object from stdin: ``{"arguments": {…engine keys…}, "host", "port", "log_requests"}``. The key is in the
 environment (``API_KEY``), the model's name too (``API_MODEL_NAME``). Writes JSON lines: ``ready`` with the address once

@@ -1,4 +1,4 @@
-"""Compile each decoder layer by itself, where a recipe says ``torch_compile: true``. Imported by train_engine.py.
+"""Compile each decoder layer by itself, where a recipe says ``torch_compile: true``. Used by `train_engine`.
 
 The trainer's own way compiles the model as one: a graph of all layers, each written out, which takes minutes. Decoder
 layers are alike: one graph serves them all, and a second the first of them, whose input needs no gradient. Liger's
@@ -71,17 +71,17 @@ def compile_layers(model: Any) -> int:
     import torch
 
     torch._dynamo.config.optimize_ddp = False  # noqa: SLF001 - it would split each layer's graph, as if it were a model
-    wish, layers = Wish(), list(decoder_layers(model))
+    shapes, layers = CompiledShapes(), list(decoder_layers(model))
     for layer in layers:
-        compile_layer(layer, wish)
+        compile_layer(layer, shapes)
     return len(layers)
 
 
-class Wish:
+class CompiledShapes:
     """Which micro-batches are compiled: those of the first shape, and of one that is larger.
 
     Where nearly all have one shape, that is theirs, whichever comes first after a resume. A shape takes half a minute:
-    others, such as the last of an epoch, run as ever.
+    others, such as the last of an epoch, run as before.
     """
 
     def __init__(self) -> None:
@@ -106,12 +106,12 @@ class Wish:
         print(f"lfwrap: layers run uncompiled: {type(cause).__name__}: {first_line}", flush=True)
 
 
-def compile_layer(layer: Any, wish: Wish) -> None:
-    """Compile a layer's forward pass for the shapes of the wish; other shapes, and evaluation, run as ever.
+def compile_layer(layer: Any, shapes: CompiledShapes) -> None:
+    """Compile a layer's forward pass for these shapes; other shapes, and evaluation, run as before.
 
     Args:
         layer: the layer.
-        wish: shared by all layers, which share their graphs.
+        shapes: shared by all layers, which share their graphs.
     """
     import torch
     from torch._dynamo.exc import TorchDynamoException
@@ -121,11 +121,11 @@ def compile_layer(layer: Any, wish: Wish) -> None:
 
     @functools.wraps(plain)
     def forward(hidden_states: Any, *args: Any, **kwargs: Any) -> Any:
-        if layer.training and wish.covers(hidden_states.shape):
+        if layer.training and shapes.covers(hidden_states.shape):
             try:
                 return compiled(hidden_states, *args, **kwargs)
             except TorchDynamoException as error:
-                wish.give_up(error)
+                shapes.give_up(error)
         return plain(hidden_states, *args, **kwargs)
 
     layer.forward = forward

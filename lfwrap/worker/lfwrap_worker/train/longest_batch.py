@@ -3,7 +3,7 @@
 Before the second update (the optimizer's state is there then) the longest rows go forward and backward once; their
 gradients are thrown away and the random states put back, so order, masks and losses of the training stay the same.
 DeepSpeed reduces and splits gradients while they come, and has nothing to throw them away with: there the loss counts
-nothing, so that zeros are added to what the update's own rows give. Imported by ``train_engine.py``.
+nothing, so that zeros are added to what the update's own rows give. Used by `train_engine`.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from lfwrap_worker.contract import Probe
 
 
 def install_probe(report: Callable[[Probe], None]) -> None:
-    """Wrap the trainer's step; ``report`` is given what the probe came to, or why there was none."""
+    """Wrap the trainer's step; ``report`` is given the result of the probe, or why there was none."""
     from transformers import Trainer
 
     plain_step = Trainer.training_step

@@ -1,6 +1,6 @@
 """What a training took of the GPU's memory, for `lfwrap plan --calibrate`: written after three updates and at the end.
 
-Imported by ``train_engine.py``, and written in every rank that lfwrap keeps a folder for.
+Used by `train_engine`, and written in every rank that lfwrap keeps a folder for.
 """
 
 import time
@@ -35,7 +35,7 @@ def make_memory_callback(report: Callable[[MemoryUse], None]) -> Any:
                 self._report(state.global_step)
 
         def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-            """What it came to."""
+            """The figures of the whole training."""
             self._report(state.global_step)
 
         def _report(self, update: int) -> None:

@@ -1,6 +1,6 @@
 """What one training process leaves in its attempt's folder: its own logs, a heartbeat, stacks on request, its error.
 
-A variable names the folder; files stand under ``ranks/<RANK>``. Imported by `train_engine` in every rank.
+A variable names the folder; files stand under ``ranks/<RANK>``. Used by `train_engine` in every rank.
 """
 
 import faulthandler

@@ -1,4 +1,4 @@
-"""Let transformers' own SwanLab callback start its run; imported by ``train_engine.py`` for ``report_to: swanlab``.
+"""Let transformers' own SwanLab callback start its run; used by `train_engine` for ``report_to: swanlab``.
 
 The callback asks `swanlab.get_run` whether there is a run already and expects None where there is none; since 0.8
 SwanLab raises RuntimeError there, and the training ends before its first update.

@@ -3,9 +3,9 @@
 The trainer's ``enable_jit_checkpoint`` saves before the running update is done: a resumed run repeats that update with
 other dropout masks, and ranks that see their signals in different updates wait for each other forever. Here all ranks
 agree at the end of each update, and the trainer saves an ordinary checkpoint: a resumed run has the very same curve.
-Runs in the engine's Python, in every rank. Beside that it tries the longest batch early (``longest_batch.py``) and
-leaves logs, heartbeats and errors of each rank (``rank_files.py``) when lfwrap has asked for them, and compiles layers
-one by one (``compiled_layers.py``) where the trainer would compile the model.
+Runs in the engine's Python, in every rank. Beside that it tries the longest batch early (`longest_batch`) and
+leaves logs, heartbeats and errors of each rank (`rank_files`) when lfwrap has asked for them, and compiles layers
+one by one (`compiled_layers`) where the trainer would compile the model.
 """
 
 import importlib
@@ -37,17 +37,17 @@ from lfwrap_worker.train import (
 )
 
 
-class StopWish:
+class StopRequest:
     """Whether a SIGTERM to any rank, or somebody else, has asked the training to stop."""
 
     def __init__(self, is_asked: Callable[[], bool]) -> None:
-        """``is_asked``: another source of the wish than a signal to this process."""
+        """``is_asked``: another source of the request than a signal to this process."""
         self._is_asked = is_asked
         self._signalled = False
         self._pid = 0
 
     def listen(self) -> None:
-        """Take a SIGTERM for a wish from now on; before, it just ends the process, as there is nothing to save."""
+        """Take a SIGTERM for a request from now on; before, it just ends the process, as there is nothing to save."""
         self._pid = os.getpid()
         signal.signal(signal.SIGTERM, self._note)
 
@@ -57,41 +57,41 @@ class StopWish:
         self._signalled = True
 
     def is_agreed(self, device: Any) -> bool:
-        """Whether any rank knows of the wish; called by all ranks at the end of the same update."""
+        """Whether any rank knows of the request; called by all ranks at the end of the same update."""
         from torch import distributed, tensor
 
-        wished = self._signalled or self._is_asked()
+        is_asked = self._signalled or self._is_asked()
         if not (distributed.is_available() and distributed.is_initialized()):
-            return wished
-        asked = tensor(int(wished), device=device)
+            return is_asked
+        asked = tensor(int(is_asked), device=device)
         distributed.all_reduce(asked, op=distributed.ReduceOp.MAX)
         return bool(asked.item())
 
 
 def make_stop_callback(is_asked: Callable[[], bool] = lambda: False) -> Any:
-    """A trainer callback that turns a SIGTERM, or another wish to stop, into a checkpoint at the end of an update."""
+    """A trainer callback that turns a SIGTERM, or another request, into a checkpoint at the end of an update."""
     from transformers import TrainerCallback
     from transformers.utils import logging
 
     logger = logging.get_logger("lfwrap.worker.train_engine")
-    wish = StopWish(is_asked)
+    request = StopRequest(is_asked)
 
     class StopOnTerminate(TrainerCallback):  # type: ignore[misc]  # the engine has no types
         """Asked on any rank, all ranks stop at the same update."""
 
         def on_train_begin(self, *_: Any, **__: Any) -> None:
-            wish.listen()
+            request.listen()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             """Agree, then save and stop."""
-            if wish.is_agreed(args.device):
+            if request.is_agreed(args.device):
                 logger.info("SIGTERM received: saving a checkpoint at step %d", state.global_step)
                 control.should_save = True
                 control.should_training_stop = True
 
         def on_train_end(self, *_: Any, **__: Any) -> None:
             """What is left to do is to save the result: let nothing but force stop that."""
-            wish.listen()
+            request.listen()
 
     return StopOnTerminate()
 
@@ -126,7 +126,7 @@ def train_rank(train: Callable[[list[Any]], None], is_asked: Callable[[], bool] 
 
     Args:
         train: the engine's training, given the callbacks.
-        is_asked: whether somebody wishes the training to stop; asked after each update.
+        is_asked: whether somebody wants the training to stop; asked after each update.
     """
     folder = rank_files.open_rank_folder()
     try:

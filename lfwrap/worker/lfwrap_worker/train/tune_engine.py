@@ -44,7 +44,7 @@ def batch_cost(lengths: Sequence[int], *, padded: bool) -> int:
     return len(lengths) * -(-max(lengths) // _MULTIPLE) * _MULTIPLE
 
 
-class Course:
+class TrialRows:
     """What a trial trains on: the longest micro-batch and typical ones of the run's own order."""
 
     def __init__(self, request: TrialRequest) -> None:
@@ -105,20 +105,20 @@ def count_tokens(dataset: Any, lengths: Sequence[int]) -> dict[str, int]:
     return {"tokens": tokens, "supervised_tokens": round(share * supervised)}
 
 
-class Laps:
+class UpdateTimes:
     """The times of a trial's updates, and what they say of the whole epoch.
 
     From the end of one update to the gradients of the next: micro-batches; from there to its end: the update.
     """
 
-    def __init__(self, course: Course, best_epoch_s: float) -> None:
+    def __init__(self, rows: TrialRows, best_epoch_s: float) -> None:
         """Nothing is timed yet.
 
         Args:
-            course: what is trained on.
+            rows: what is trained on.
             best_epoch_s: of the best way so far; 0 for none.
         """
-        self._course, self._best_epoch_s = course, best_epoch_s
+        self._rows, self._best_epoch_s = rows, best_epoch_s
         self._graded_s = self._ended_s = 0.0
         self._micro_s = self._update_s = 0.0
         self.timed_updates = 0
@@ -141,8 +141,8 @@ class Laps:
         Args:
             accumulation: micro-batches of the trial's updates.
         """
-        slots, facts = self.timed_updates * accumulation, self._course.facts
-        typical = self._course.mean_cost * slots / sum(self._course.costs[:slots])
+        slots, facts = self.timed_updates * accumulation, self._rows.facts
+        typical = self._rows.mean_cost * slots / sum(self._rows.costs[:slots])
         micro_s, update_s = typical * self._micro_s / slots, self._update_s / self.timed_updates
         epoch_s = facts["micro_batches"] * micro_s + facts["updates"] * update_s
         return {"micro_s": micro_s, "update_s": update_s, "epoch_s": epoch_s, "timed_updates": self.timed_updates}
@@ -154,21 +154,21 @@ class Laps:
             accumulation: micro-batches of the trial's updates.
             is_alone: whether no other process would wait for this one's next update.
         """
-        times = self.estimate(accumulation)
-        if self.timed_updates * accumulation >= len(self._course.costs):
-            return "ok", times
+        estimate = self.estimate(accumulation)
+        if self.timed_updates * accumulation >= len(self._rows.costs):
+            return "ok", estimate
         factor = SLOWER.get(self.timed_updates, SLOWER[max(SLOWER)])
-        if self._best_epoch_s and is_alone and times["epoch_s"] > factor * self._best_epoch_s:
-            return "slower", times
-        return None, times
+        if self._best_epoch_s and is_alone and estimate["epoch_s"] > factor * self._best_epoch_s:
+            return "slower", estimate
+        return None, estimate
 
 
-def make_stopwatch(laps: Laps, finish: Any) -> Any:
+def make_stopwatch(times: UpdateTimes, finish: Any) -> Any:
     """A trainer callback that times updates, waiting for the GPU twice in each, and ends the trial in time.
 
     Args:
-        laps: takes the times.
-        finish: told the status and the times; does not return.
+        times: takes the times.
+        finish: told the status and the estimate; does not return.
     """
     from transformers import TrainerCallback
 
@@ -176,15 +176,15 @@ def make_stopwatch(laps: Laps, finish: Any) -> Any:
         """Reads the clock when the gradients are there, and at the end of an update."""
 
         def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
-            laps.grade(gpu_idle_s())
+            times.grade(gpu_idle_s())
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
             is_timed = state.global_step > WARM_UPS
-            laps.end(gpu_idle_s(), is_timed=is_timed)
+            times.end(gpu_idle_s(), is_timed=is_timed)
             if is_timed:
-                status, times = laps.judge(args.gradient_accumulation_steps, is_alone=args.world_size == 1)
+                status, estimate = times.judge(args.gradient_accumulation_steps, is_alone=args.world_size == 1)
                 if status is not None:
-                    finish(status, times)
+                    finish(status, estimate)
 
     return Stopwatch()
 
@@ -198,7 +198,7 @@ def gpu_idle_s() -> float:
     return time.monotonic()
 
 
-def install_course(course: Course) -> None:
+def install_rows(trial_rows: TrialRows) -> None:
     """Let the engine's trainers train on the trial's rows."""
     from transformers import Trainer
 
@@ -221,7 +221,7 @@ def install_course(course: Course) -> None:
             def __len__(self) -> int:
                 return len(self._rows)
 
-        self._get_train_sampler = lambda dataset: Rows(course.order_rows(self, make_sampler, dataset))
+        self._get_train_sampler = lambda dataset: Rows(trial_rows.order_rows(self, make_sampler, dataset))
         try:
             return plain(self)
         finally:
@@ -236,10 +236,10 @@ def run_trial(request: TrialRequest, began_s: float) -> None:
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    course = Course(request)
+    trial_rows = TrialRows(request)
 
     def finish(status: str, found: dict[str, Any]) -> None:
-        result = {"status": status, **course.facts, **found, **peaks(), "wall_s": time.monotonic() - began_s}
+        result = {"status": status, **trial_rows.facts, **found, **peaks(), "wall_s": time.monotonic() - began_s}
         Path(request["result"]).write_text(json.dumps(result), encoding="utf-8")
         leave()
 
@@ -252,10 +252,13 @@ def run_trial(request: TrialRequest, began_s: float) -> None:
             from lfwrap_worker import speed
 
             speed.apply()
-        install_course(course)
+        install_rows(trial_rows)
         from llamafactory.train.tuner import run_exp
 
-        values, callbacks = dict(request["values"]), [make_stopwatch(Laps(course, request["best_epoch_s"]), finish)]
+        values, callbacks = (
+            dict(request["values"]),
+            [make_stopwatch(UpdateTimes(trial_rows, request["best_epoch_s"]), finish)],
+        )
         if request["compiled"]:
             values.pop(compiled_layers.ENGINE_KEY, None)
             callbacks.append(compiled_layers.install())

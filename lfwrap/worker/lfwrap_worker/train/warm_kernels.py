@@ -1,4 +1,4 @@
-"""Compile Liger's kernels while the engine reads data and weights. Imported by train_engine.py.
+"""Compile Liger's kernels while the engine reads data and weights. Used by `train_engine`.
 
 Triton compiles a kernel when it is first called, one after another: seconds of the first update wherever its cache is
 empty, as in a fresh container. Here a thread calls them on a few numbers each, before the model is there. A kernel is
