@@ -62,7 +62,7 @@ class MixtureFile:
 
 
 def load_mixture(path: Path, request: Request) -> MixtureFile:
-    """The mixture that a ``sources.yaml`` describes.
+    """Read and check a ``sources.yaml``.
 
     Args:
         path: the file.

@@ -51,17 +51,17 @@ class ConvertOptions:
 
 @dataclass(slots=True)
 class RowNotes:
-    """What happened to one row on its way: repairs by kind, warnings as (rule, message)."""
+    """What happened to one row during its conversion: repairs by kind, warnings as (rule, message)."""
 
     repairs: Counter[str] = field(default_factory=Counter)
     warnings: list[tuple[str, str]] = field(default_factory=list)
 
     def repair(self, kind: str) -> None:
-        """Count one repair of a row."""
+        """Count one repair of this kind in the row."""
         self.repairs[kind] += 1
 
     def warn(self, rule: str, message: str) -> None:
-        """Note one warning about a row."""
+        """Note that the row breaks a rule but may stay."""
         self.warnings.append((rule, message))
 
 
@@ -82,7 +82,7 @@ class SourceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One input format, with its readers.
+    """One input format: how its records are recognised and converted.
 
     Attributes:
         name: its name for ``--format`` and in reports.

@@ -67,7 +67,7 @@ command args`.
 
 
 def render_formats() -> str:
-    """The documentation page of formats, as Markdown."""
+    """The documentation page of all formats, as Markdown."""
     parts = [_INTRODUCTION]
     for known in FORMATS.values():
         example = json.loads(known.example)

@@ -67,7 +67,7 @@ def convert_messages(
 def add_message(
     builder: TurnBuilder, turn: Mapping[str, Any], what: str, notes: RowNotes, *, python: bool = False
 ) -> None:
-    """Add one message to a conversation.
+    """Add one role/content message to a conversation that is being built.
 
     Args:
         builder: takes it.

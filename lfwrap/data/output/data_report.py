@@ -59,7 +59,7 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Where a rule warned."""
+    """One row for which a rule warned, and where it is."""
 
     file: str
     row: int
@@ -120,7 +120,7 @@ class DataReport:
 
     @property
     def repairs(self) -> Counter[str]:
-        """Number of repairs of each kind."""
+        """Repairs of all files, by kind."""
         return sum((file.repairs for file in self.files), Counter())
 
     @property

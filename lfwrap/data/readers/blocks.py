@@ -40,7 +40,7 @@ class Block(Protocol):
 
     @property
     def size(self) -> int:
-        """Number of positions in the block."""
+        """Number of positions: records and blank lines."""
 
     @property
     def blanks(self) -> Sequence[int]:

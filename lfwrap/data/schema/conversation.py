@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Role(StrEnum):
-    """Who speaks. A system prompt is a field of the conversation, not a message."""
+    """Who speaks in a message. A system prompt is a field of the conversation, not a message."""
 
     USER = "user"
     ASSISTANT = "assistant"
@@ -33,7 +33,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation.
+    """One turn of a conversation.
 
     Attributes:
         role: who speaks.

@@ -11,7 +11,7 @@ DOCS_PAGE = "docs/reference/data-rules.md"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule that rows are held to.
+    """One rule for rows of data.
 
     Attributes:
         name: its name in reports, rejects and counts.

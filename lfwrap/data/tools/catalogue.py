@@ -13,7 +13,7 @@ from lfwrap.errors import Finding, Severity
 
 @dataclass(frozen=True, slots=True)
 class ToolCatalogue:
-    """The known tools, by their names.
+    """All known tools by name, without those whose name is ambiguous.
 
     Attributes:
         tools: the tools, in the order in which they were found.

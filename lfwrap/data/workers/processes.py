@@ -78,7 +78,7 @@ class PipeChannel:
 
 
 class ForkedChild(NamedTuple):
-    """A child process that was forked."""
+    """A child process that was forked, by its process id."""
 
     pid: int
 

@@ -95,10 +95,10 @@ class ChunkResult:
 
 
 def run_task(task: Task) -> ChunkResult:
-    """Convert one chunk of a file.
+    """Read and convert one chunk.
 
     Raises:
-        NotUtf8Error: the file isn't what it was taken for.
+        NotUtf8Error: the chunk holds bytes that are not UTF-8.
     """
     block = _load(task.chunk)
     rows = convert_block(block, task.conversion, task.plain_columns)

@@ -15,12 +15,12 @@ from lfwrap.data.schema.conversation import Conversation
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:
-    """The evidence that a record is a JSON-RPC message."""
+    """Whether the record is a JSON-RPC 2.0 message, in words."""
     return "a JSON-RPC 2.0 message" if record.get("jsonrpc") == "2.0" else None
 
 
 def sniff(head: str) -> str | None:
-    """JSON-RPC lines, bare or behind a desktop log's prefix."""
+    """Whether a file begins with JSON-RPC lines, bare or behind a desktop log's prefix, in words."""
     from lfwrap.data.formats.mcp_wire.wire_log import sniff_wire
 
     return sniff_wire(head)

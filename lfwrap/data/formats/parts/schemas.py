@@ -55,7 +55,7 @@ def _parse_text(text: str) -> tuple[tuple[Tool, ...], dict[str, int]]:
 
 
 def unique_tools(tools: Iterable[Tool]) -> tuple[Tool, ...]:
-    """The tools, each name once.
+    """The tools, each of them once, in order.
 
     Raises:
         Reject: ``tool-collision``, two tools of one name differ.

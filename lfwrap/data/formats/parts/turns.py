@@ -32,7 +32,7 @@ class TurnBuilder:
             self._notes.repair("system-merged")
 
     def user(self, text: str) -> None:
-        """What the user says."""
+        """What the user says in one turn."""
         self._close_results()
         if not text.strip():
             raise Reject("empty-turn", "the user says nothing in one turn")
@@ -61,7 +61,7 @@ class TurnBuilder:
         )
 
     def result(self, text: str, *, name: str = "", call_id: str = "", is_error: bool = False) -> None:
-        """Add the result of a tool's call."""
+        """A tool's result, for one of the assistant's last calls."""
         if not self._turns or not self._turns[-1].calls:
             raise Reject("unmatched-result", f"a result{_of(name)} comes where no call was made")
         self._results.append(Message(Role.TOOL, text, name=name, call_id=call_id, is_error=is_error))
