@@ -89,7 +89,7 @@ def resume_run(run: Run, args: ResumeArgs, invocation: Invocation) -> int:
         EngineError: the engine failed; carries the diagnosis.
     """
     from lfwrap.cli.view.following import detach_run, follow_run
-    from lfwrap.run.again.resume import plan_resume
+    from lfwrap.run.again.resume import ResumeRequest, plan_resume
     from lfwrap.run.launch.launch import load_launch
 
     nodes = args.meeting.nodes(load_launch(run.paths).nodes)
@@ -100,15 +100,10 @@ def resume_run(run: Run, args: ResumeArgs, invocation: Invocation) -> int:
         return join_from_resume(
             run, nodes, invocation, show_example=show_example, quiet=args.quiet, as_json=args.as_json
         )
-    plan = plan_resume(
-        run,
-        invocation,
-        gpus=args.gpus,
-        launcher=args.launcher,
-        show_example=show_example,
-        nodes=nodes,
-        take_over=args.take_over,
+    request = ResumeRequest(
+        gpus=args.gpus, launcher=args.launcher, show_example=show_example, nodes=nodes, take_over=args.take_over
     )
+    plan = plan_resume(run, invocation, request)
     _show_plan(plan)
     if args.dry_run:
         command = plan.attempt.command

@@ -14,7 +14,7 @@ from lfwrap.engine.keys import ACCUMULATION_KEY, MICRO_KEY, NO_CHECKPOINTING_KEY
 from lfwrap.files import locked, write_json, write_text
 from lfwrap.invocation import Invocation
 from lfwrap.model.fingerprint import describe_file
-from lfwrap.run.again.resume import plan_resume
+from lfwrap.run.again.resume import ResumeRequest, plan_resume
 from lfwrap.run.folder.monitor import TRAINING
 from lfwrap.run.folder.record import Run, RunState, append_event, save_record
 from lfwrap.run.supervise.attempt import Attempt, Listener, run_attempt
@@ -66,7 +66,7 @@ def run_until_it_fits(
     while attempt.lowers_memory and (fallback := _fallback_of(run)) is not None:
         on_lower(fallback.reason)
         run = _lower(run, fallback)
-        plan = plan_resume(run, invocation, show_example=attempt.show_example)
+        plan = plan_resume(run, invocation, ResumeRequest(show_example=attempt.show_example))
         again = dataclasses.replace(plan.attempt, patience=attempt.patience, stall=attempt.stall, probe=attempt.probe)
         run = run_attempt(run, again, listener, before_start=plan.clear)
     return run

@@ -69,51 +69,57 @@ class ResumePlan:
         }
 
 
-def plan_resume(
-    run: Run,
-    invocation: Invocation,
-    *,
-    gpus: int | None = None,
-    launcher: str = "auto",
-    show_example: bool = False,
-    nodes: Nodes | None = None,
-    take_over: bool = False,
-) -> ResumePlan:
-    """Find out whether and from where a run can go on; changes nothing.
+@dataclass(frozen=True, slots=True)
+class ResumeRequest:
+    """What is asked of a resume.
 
-    Args:
-        run: the run as loaded.
-        invocation: where one stands.
+    Attributes:
         gpus: processes, when they were asked for; must be those of the run.
         launcher: ``auto`` keeps the run's own.
         show_example: keep the training example that the engine prints.
         nodes: the machines at this start; None takes them as the run was started.
         take_over: the machine that the record says the run is on is known to be gone.
+    """
+
+    gpus: int | None = None
+    launcher: str = "auto"
+    show_example: bool = False
+    nodes: Nodes | None = None
+    take_over: bool = False
+
+
+def plan_resume(run: Run, invocation: Invocation, request: ResumeRequest = ResumeRequest()) -> ResumePlan:
+    """Find out whether and from where a run can go on; changes nothing.
+
+    Args:
+        run: the run as loaded.
+        invocation: where lfwrap was called.
+        request: what is asked of the resume.
 
     Raises:
         RunStateError: it has finished, still runs, or its settings or data are no longer the same.
         PreflightError: the engine or the GPUs it needs are not there.
     """
-    run = taken_over(run) if take_over else run
+    run = taken_over(run) if request.take_over else run
     _require_resumable(run)
     invocation = at_its_place(run, invocation)
     values = load_yaml(run.paths.engine_yaml).values
-    _require_unchanged(run, values, invocation.cwd, gpus)
+    _require_unchanged(run, values, invocation.cwd, request.gpus)
     kept = load_launch(run.paths)
-    options = dataclasses.replace(kept, nodes=nodes or kept.nodes)
+    options = dataclasses.replace(kept, nodes=request.nodes or kept.nodes)
     checkpoints = _checkpoints_of(run, options.nodes)
     whole = next((checkpoint for checkpoint in checkpoints if checkpoint.is_whole), None)
     broken = tuple(checkpoint for checkpoint in checkpoints if not checkpoint.is_whole)
     engine = locate_engine(invocation.environ)
-    chosen = choose_launcher(
-        run.record.launcher if launcher == "auto" else launcher,
+    launcher = choose_launcher(
+        run.record.launcher if request.launcher == "auto" else request.launcher,
         world_size=run.record.world_size,
         uses_deepspeed=bool(values.get("deepspeed")),
         nodes=options.nodes,
     )
     arguments = tuple(override_arguments({"resume_from_checkpoint": whole.path}) if whole else ())
-    start = start_of(run, chosen, engine, options, values=values, arguments=arguments)
-    attempt = Attempt(build_command(start, invocation), values, invocation.environ, show_example)
+    start = start_of(run, launcher, engine, options, values=values, arguments=arguments)
+    attempt = Attempt(build_command(start, invocation), values, invocation.environ, request.show_example)
     notes = _version_notes(run.record.versions, installed_versions(engine))
     return ResumePlan(run, attempt, whole, broken, notes, lambda: _clear(run, whole, broken))
 

@@ -20,7 +20,7 @@ from lfwrap.run.folder.record import Run, RunState, append_event, change_state
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.training_environment import attempt_environment
 from lfwrap.run.supervise.follow import Follower, Listener
-from lfwrap.run.supervise.outcome import Outcome, judge
+from lfwrap.run.supervise.outcome import Outcome, Watched, judge
 from lfwrap.run.supervise.stall import StallPolicy
 from lfwrap.run.supervise.supervisor import Ending, Patience, StopRequests, start_training
 
@@ -84,10 +84,8 @@ def run_attempt(
             reason = f"lfwrap itself stopped: {type(error).__name__}: {error}"
             change_state(run, RunState.FAILED, reason=reason, supervisor=None)
             raise
-        kills = oom_kills() - kills
-        outcome = judge(
-            run.paths, folder, ending, attempt.values, since_s=since_s, stalls=follower.stalls, oom_kills=kills
-        )
+        watched = Watched(since_s, follower.stalls, oom_kills() - kills)
+        outcome = judge(run.paths, folder, ending, attempt.values, watched)
         write_notes((run.paths.output, *run.paths.checkpoints()), attempt.values)
         return _record(run, folder, ending, outcome, follower)
 

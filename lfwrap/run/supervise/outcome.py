@@ -70,15 +70,23 @@ def read_steps(paths: RunPaths, since_s: float = 0.0) -> tuple[int, int]:
     return done, wanted
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What was seen of an attempt from outside while it ran.
+
+    Attributes:
+        since_s: when it began, seconds since 1970; older state files do not count.
+        stalls: the stalls that were noticed.
+        oom_kills: processes that the kernel killed meanwhile, as memory was short.
+    """
+
+    since_s: float
+    stalls: Sequence[Stall] = ()
+    oom_kills: int = 0
+
+
 def judge(
-    paths: RunPaths,
-    attempt: AttemptPaths,
-    ending: Ending,
-    values: Mapping[str, Any],
-    *,
-    since_s: float,
-    stalls: Sequence[Stall] = (),
-    oom_kills: int = 0,
+    paths: RunPaths, attempt: AttemptPaths, ending: Ending, values: Mapping[str, Any], watched: Watched
 ) -> Outcome:
     """Say how an attempt came out.
 
@@ -87,20 +95,18 @@ def judge(
         attempt: the attempt that has ended.
         ending: how the engine ended.
         values: the engine's values.
-        since_s: when the attempt began, seconds since 1970; older state files do not count.
-        stalls: the stalls that were noticed.
-        oom_kills: processes that the kernel killed for want of memory meanwhile.
+        watched: what was seen of it while it ran.
     """
-    done, wanted = read_steps(paths, since_s)
+    done, wanted = read_steps(paths, watched.since_s)
     history = load_history(paths.trainer_log)
     losses = (history[0].loss, history[-1].loss) if history else (None, None)
     if _is_whole(paths, values, done, wanted):
         note = f"The engine ended with exit code {ending.exit_code} after the last step." if ending.exit_code else ""
         return Outcome(RunState.SUCCEEDED, note, done, wanted, *losses)
     progress = f"at step {done} of {wanted}" if wanted else "before the first step"
-    state, reason, diagnosis = _decide(attempt, ending, values, progress, stalls)
+    state, reason, diagnosis = _decide(attempt, ending, values, progress, watched.stalls)
     if diagnosis is not None:
-        diagnosis = _correct(diagnosis, paths, oom_kills)
+        diagnosis = _correct(diagnosis, paths, watched.oom_kills)
         reason = diagnosis.message
     return Outcome(state, reason, done, wanted, *losses, diagnosis)
 

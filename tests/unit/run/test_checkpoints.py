@@ -16,7 +16,7 @@ from lfwrap.model.weight_files import check_safetensors, count_parameters
 from lfwrap.run.folder.checkpoints import check_checkpoint, find_checkpoints, set_aside
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import RunState
-from lfwrap.run.supervise.outcome import judge, read_steps
+from lfwrap.run.supervise.outcome import Watched, judge, read_steps
 from lfwrap.run.supervise.supervisor import Ending, StopLevel
 
 
@@ -158,7 +158,7 @@ def test_an_attempt_is_judged_by_its_steps(
     attempt.stderr.write_text(more if isinstance(more, str) else "", encoding="utf-8")
     values = {"do_train": True, **(more if isinstance(more, dict) else {})}
     finished(paths, step)
-    outcome = judge(paths, attempt, dataclasses.replace(ENDING, **ending), values, since_s=0)
+    outcome = judge(paths, attempt, dataclasses.replace(ENDING, **ending), values, Watched(since_s=0))
     assert outcome.state is state
     assert (outcome.global_step, outcome.max_steps) == (step, 10)
     assert (outcome.first_loss, outcome.last_loss) == (2.9, pytest.approx(3 - step / 10))
@@ -170,7 +170,7 @@ def test_all_steps_without_a_result_are_no_success(tmp_path: Path) -> None:
     paths.attempt(0).root.mkdir(parents=True)
     finished(paths, 10)
     (paths.output / "adapter_model.safetensors").write_bytes(b"")
-    outcome = judge(paths, paths.attempt(0), ENDING, {"do_train": True}, since_s=0)
+    outcome = judge(paths, paths.attempt(0), ENDING, {"do_train": True}, Watched(since_s=0))
     assert outcome.state is RunState.FAILED
 
 

@@ -20,7 +20,7 @@ from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.invocation import Invocation
 from lfwrap.recipe.recipe import load_recipe
 from lfwrap.run.again import resume
-from lfwrap.run.again.resume import at_its_place, plan_resume, require_same_recipe
+from lfwrap.run.again.resume import ResumeRequest, at_its_place, plan_resume, require_same_recipe
 from lfwrap.run.folder.paths import create_run_folder
 from lfwrap.run.folder.record import Run, RunRecord, RunState, append_event, prepare_record, save_record, utc_now
 from lfwrap.run.launch import training_environment
@@ -86,7 +86,7 @@ def test_all_differences_come_at_once(stopped: Run, invocation: Invocation, tmp_
     entry = '{"d": {"file_name": "d.jsonl", "columns": {"prompt": "q"}}}'
     (tmp_path / "data/dataset_info.json").write_text(entry, encoding="utf-8")
     with pytest.raises(RunStateError) as caught:
-        plan_resume(stopped, invocation, gpus=4)
+        plan_resume(stopped, invocation, ResumeRequest(gpus=4))
     message = caught.value.message
     assert "--gpus 4, but the run has 1" in message
     assert "is gone" in message

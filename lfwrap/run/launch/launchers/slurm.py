@@ -56,7 +56,9 @@ class SlurmLauncher:
 
 def _exported(request: LaunchRequest) -> Mapping[str, str]:
     """Where lfwrap finds the engine on a node; all else is added by lfwrap there."""
-    return {"LFWRAP_ENGINE_PYTHON": str(request.engine.python)}
+    from lfwrap.engine.locate import ENGINE_PYTHON_VARIABLE
+
+    return {ENGINE_PYTHON_VARIABLE: str(request.engine.python)}
 
 
 def _directives(request: LaunchRequest) -> dict[str, str]:
