@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from lfwrap.engine.locate import SUPPORTED_VERSION, Engine
+from lfwrap.engine.compat import SUPPORTED_VERSION
+from lfwrap.engine.locate import Engine
 
 
 def fake_engine(
