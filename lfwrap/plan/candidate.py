@@ -76,7 +76,7 @@ class Candidate:
 
 
 def device_limit_bytes(hardware: HardwareProfile) -> int:
-    """Bytes of the smallest GPU that a plan may use: what is free, less 5% of all. On a CPU it is the main memory.
+    """Bytes of the smallest GPU that a plan may use: what is free, less 5% of all; on a CPU 95% of the RAM.
 
     Example:
         >>> from lfwrap.hardware.profile import catalog_machine

@@ -171,7 +171,7 @@ def _alternatives(request: PlanRequest) -> list[list[dict[str, Setting]]]:
 
 
 def _loading_setting(request: PlanRequest) -> dict[str, Setting]:
-    """Processes that prepare micro-batches in advance, where each GPU has cores to spare, so that it never waits."""
+    """Processes that prepare micro-batches in advance, where each GPU has cores to spare: it need not wait."""
     on_gpu = request.hardware.kind in {DeviceKind.CUDA, DeviceKind.ROCM}
     cores = request.hardware.cpu_cores // request.world_size
     if request.speed == "none" or request.effective_batch is None or not on_gpu or cores < _CORES_FOR_LOADERS:

@@ -46,7 +46,7 @@ def bf16_hardware(view: View) -> Iterator[Finding]:
 
 
 def quantization_hardware(view: View) -> Iterator[Finding]:
-    """Quantised layers need hardware that runs them, and pays off on a GPU only."""
+    """Quantised layers need hardware that runs them, and pay off only on a GPU."""
     if view.hardware is None or not view.on("quantization_bit"):
         return
     if view.hardware.kind is DeviceKind.MPS:
