@@ -1,201 +1,221 @@
-"""`lfwrap chat`: what it refuses, and how a conversation goes, with a stand-in for the model."""
+"""`lfwrap chat` and `lfwrap export` as typed, with a stand-in for the loaded model."""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator
-from typing import ClassVar
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar, Self
 
 import pytest
 
 from lfwrap.cli.app import run
-from lfwrap.cli.view.talk import Talk
-from lfwrap.cli.view.tool_turns import ToolDesk
-from lfwrap.data.schema.conversation import Tool
-from lfwrap.data.tools.mcp_session import ToolResult
-from lfwrap.errors import EngineError
+from lfwrap.cli.commands import chat, export
+from lfwrap.export import export as exporting
+from lfwrap.inference import session
+from lfwrap.inference.parity import DEFAULT_QUESTIONS, ParityReport, ParityRow
 from lfwrap.inference.session import Answer
 
+ROW = ParityRow("How?", "So.", "So.", True, True, 3, 0.001, 0.002)
 
-class FakeSession:
-    """Answers with the number of the question, and keeps what it was asked."""
 
-    ready: ClassVar = {"context_tokens": 4096}
+class StandIn:
+    """Answers each question with its text in capitals."""
 
-    def __init__(self) -> None:
-        self.asked: list[tuple[list[str], str | None, str | None]] = []
+    made: ClassVar[list[StandIn]] = []
+    finish: ClassVar[str] = "stop"
+    context_tokens: ClassVar[int | None] = 4096
 
-    def default_adapter(self) -> str:
-        return "tuned"
+    def __init__(self, _engine: Any, target: Any, *, adapters: Any, settings: session.GenerationSettings) -> None:
+        self.adapters = tuple(adapters)
+        self.target, self.settings = target, settings
+        facts = {"dtype": "float32", "device": "cpu", "context_tokens": self.context_tokens}
+        self.ready = {"seconds": 1.2, **facts}
+        self.asked: list[tuple[str, str | None, str | None]] = []
+        self.made.append(self)
 
-    def interrupt(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         pass
 
-    def stream(self, question, adapter):
-        self.asked.append(([message["content"] for message in question.messages], question.system, adapter))
-        yield "so "
-        yield "be it"
-        yield Answer(question.id, "so be it", 3, 2, "stop", 0.1)
+    def default_adapter(self) -> str | None:
+        return self.adapters[0] if self.adapters else None
 
-    adapters = ("tuned", "v2")
+    def answer(self, question: Any, adapter: str | None) -> Answer:
+        self.asked.append((question.text, question.system, adapter))
+        return Answer(question.id, question.text.upper(), 7, 2, self.finish, 0.5)
 
-    def attach(self, name, folder):
-        if name == "broken":
-            raise EngineError("it does not fit", hint="Take another.")
-        self.adapters = (*self.adapters, name)
+    def stream(self, question: Any, adapter: str | None):
+        answer = self.answer(question, adapter)
+        yield answer.text[:2]
+        yield answer.text[2:]
+        yield answer
+
+    def answer_all(self, questions: list[Any], adapter: str | None, *, batch_size: int):
+        self.batch_size = batch_size
+        for question in sorted(questions, key=lambda each: -len(each.text)):
+            yield self.answer(question, adapter)
 
 
 @pytest.fixture
-def session() -> FakeSession:
-    return FakeSession()
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[StandIn]:
+    target = SimpleNamespace(model="base/model", adapter=Path("runs/a/output"), template="qwen")
+    monkeypatch.setattr(StandIn, "made", [])
+    monkeypatch.setattr(session, "AnswerSession", StandIn)
+    monkeypatch.setattr(chat, "open_target", lambda *_: ("engine", target))
+    return StandIn.made
 
 
-def test_a_conversation_keeps_its_history_until_it_is_reset(session, capsys):
-    talk = Talk(session, None, "tuned")
-    for line in ("one", "two", "/reset", "three"):
-        assert talk.take(line)
-    assert [asked[0] for asked in session.asked] == [["one"], ["one", "so be it", "two"], ["three"]]
-    assert capsys.readouterr().out == "so be it\n" * 3
+def lfwrap(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = run(list(arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
-def test_system_prompt_and_base_can_be_switched(session):
-    talk = Talk(session, "first", "tuned")
-    for line in ("a", "/system be brief", "b", "/base", "c", "/base", "d", "/system", "e"):
-        talk.take(line)
-    assert [asked[1:] for asked in session.asked] == [
-        ("first", "tuned"), ("be brief", "tuned"), ("be brief", None), ("be brief", "tuned"), (None, "tuned"),
-    ]  # fmt: skip
+def test_one_question_is_answered_on_stdout(sessions, capsys):
+    code, out, err = lfwrap(capsys, "chat", "latest", "--prompt", "why?")
+    assert (code, out) == (0, "WHY?\n")
+    assert "loading base/model + runs/a/output (template qwen)" in err
+    assert "loaded in 1 s: float32 on cpu" in err
+    assert sessions[0].asked == [("why?", None, "tuned")]
 
 
-@pytest.mark.parametrize(("line", "goes_on"), [("/exit", False), ("exit", False), ("/quit", False), ("/nope", True)])
-def test_commands_end_the_conversation_or_say_what_there_is(session, line, goes_on, capsys):
-    assert Talk(session, None, None).take(line) is goes_on
-    assert session.asked == []
-    assert ("/system TEXT" in capsys.readouterr().err) is goes_on
+def test_an_answer_that_is_cut_or_beyond_the_model_s_context_says_so(sessions, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(StandIn, "finish", "length")
+    monkeypatch.setattr(StandIn, "context_tokens", 8)
+    _, out, err = lfwrap(capsys, "chat", "latest", "--ask", "why?")
+    assert out == "WHY?\n"
+    assert "cut after 2 tokens: --max-new-tokens allows more" in err
+    assert "9 tokens with its answer, the model was made for 8" in err
+    (tmp_path / "q.txt").write_text("a\n")
+    _, _, err = lfwrap(capsys, "chat", "latest", "--file", str(tmp_path / "q.txt"))
+    assert "question 1: 9 tokens with its answer, the model was made for 8" in err
+    monkeypatch.setattr(StandIn, "context_tokens", None)
+    assert "made for" not in lfwrap(capsys, "chat", "latest", "--ask", "why?")[2]
 
 
-def test_a_question_may_begin_with_a_slash_path(session):
-    Talk(session, None, None).take("/etc/passwd is what?")
-    assert len(session.asked) == 1
+def test_one_answer_as_json(sessions, capsys):
+    _, out, _ = lfwrap(capsys, "chat", "latest", "--prompt", "why?", "--json")
+    assert json.loads(out) == {
+        "schema": "lfwrap.answer/1",
+        "id": 0,
+        "question": "why?",
+        "answer": "WHY?",
+        "finish": "stop",
+        "prompt_tokens": 7,
+        "answer_tokens": 2,
+        "seconds": 0.5,
+    }
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["x", "--prompt", "a", "--file", "b"], 2, "--ask and --file: give only one of them."),
-        (["x", "--json"], 2, "--json needs --ask or --file."),
-        (["x", "--prompt", " "], 2, "--ask: empty."),
-        (["x", "--web", "--ask", "a"], 2, "--web takes no questions and no tools"),
-        (["x", "--yes"], 2, "--yes needs --mcp-server"),
-        (["x", "--ask", "-", "--mcp-server", "s"], 2, "stdin can't answer"),
-        (["x", "--file", "/no/such/file"], 4, "/no/such/file: can't be read"),
-        (["x", "--prompt", "a", "--temperature", "-1"], 2, "not in the range"),
-        ([], 2, "Missing argument 'RUN'"),
-    ],
-)
-def test_what_makes_no_sense_is_refused_before_anything_loads(arguments, code, message, capsys):
-    assert run(["chat", *arguments]) == code
-    assert message in capsys.readouterr().err
+def test_options_reach_the_model(sessions, capsys):
+    options = (
+        "--max-new-tokens",
+        "9",
+        "--temperature",
+        "0.7",
+        "--top-p",
+        "0.9",
+        "--seed",
+        "1",
+        "--top-k",
+        "5",
+        "--system",
+        "be brief",
+    )
+    _, _, err = lfwrap(capsys, "chat", "latest", "--prompt", "a", "--base", *options)
+    assert sessions[0].settings == session.GenerationSettings(
+        max_new_tokens=9, temperature=0.7, top_p=0.9, seed=1, top_k=5
+    )
+    assert sessions[0].asked == [("a", "be brief", None)]
+    assert "loading base/model (template qwen)" in err
 
 
-def test_an_unknown_run_is_an_error_object_too(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    code = run(["chat", "nope", "--prompt", "a", "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert (found["schema"], found["error"]["exit_code"]) == ("lfwrap.error/1", code)
-    assert code in {6, 8}  # 6 where there is no engine
+def test_the_prompt_may_come_from_stdin(sessions, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("line one\nline two\n"))
+    lfwrap(capsys, "chat", "latest", "--prompt", "-")
+    assert sessions[0].asked[0][0] == "line one\nline two"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("  \n"))
+    code, _, err = lfwrap(capsys, "chat", "latest", "--prompt", "-")
+    assert code == 2
+    assert "--ask: empty" in err
 
 
-def test_adapters_are_switched_listed_and_loaded(session, tmp_path, capsys):
-    for name in ("good", "broken"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "adapter_config.json").write_text("{}")
-    talk = Talk(session, None, "tuned")
-    lines = ["/adapter v2", "a", "/adapter", "/adapter nope", f"/load {tmp_path / 'good'}", "b", "/load /nowhere"]
-    for line in [*lines, f"/load broken={tmp_path / 'broken'}", "c"]:
-        assert talk.take(line)
-    assert [asked[2] for asked in session.asked] == ["v2", "good", "good"]
-    said = capsys.readouterr().err
-    for words in ("Adapters: tuned, v2 *.", "nope: no such adapter.", "no adapter's folder", "it does not fit. Take"):
-        assert words in said
+def test_a_file_is_answered_in_order_as_lines_or_as_one_object(sessions, capsys, tmp_path):
+    rows = [{"instruction": "a", "output": "the reference"}, {"instruction": "longer"}]
+    file = tmp_path / "q.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    _, out, err = lfwrap(capsys, "chat", "latest", "--file", str(file), "--batch-size", "3")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [(line["id"], line["answer"], line.get("reference")) for line in lines] == [
+        (0, "A", "the reference"),
+        (1, "LONGER", None),
+    ]
+    assert sessions[0].batch_size == 3
+    assert "2/2 answered" in err
+    value = json.loads(lfwrap(capsys, "chat", "latest", "--file", str(file), "--json")[1])
+    assert value == {"schema": "lfwrap.answers/1", "answers": lines}
 
 
-CALL = {"name": "clock", "arguments": {"zone": "UTC"}}
+def test_a_conversation_through_a_pipe(sessions, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\n/system be brief\ntwo\n/exit\nthree\n"))
+    code, out, err = lfwrap(capsys, "chat", "latest")
+    assert (code, out) == (0, "ONE\nTWO\n")
+    assert "/system TEXT   sets the system prompt" in err
+    assert [asked[1] for asked in sessions[0].asked] == [None, "be brief"]
 
 
-class CallingSession(FakeSession):
-    """Calls the clock first, and answers when it has been told."""
-
-    def stream(self, question, adapter):
-        self.asked.append(([message["role"] for message in question.messages], question.tools, adapter))
-        if question.messages[-1]["role"] == "observation":
-            yield Answer(question.id, f"It is {question.messages[-1]['content']}.", 3, 2, "stop", 0.1)
-        else:
-            yield "<tool_call>…"
-            yield Answer(question.id, "<tool_call>…", 3, 2, "stop", 0.1, (CALL,))
+def test_a_conversation_ends_with_its_input(sessions, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n"))
+    assert lfwrap(capsys, "chat", "latest")[:2] == (0, "ONE\n")
 
 
-class Server:
-    """Knows the time."""
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Path, exporting.ExportOptions]]:
+    """What `export_model` was asked for; the export it gives is made up."""
+    asked = []
+    target = SimpleNamespace(template="qwen", to_json=lambda: {"model": "base/model"})
 
-    tools = (Tool("clock"),)
+    def stand_in(_engine: Any, _target: Any, out: Path, options: exporting.ExportOptions, say: Any):
+        asked.append((out, options))
+        say("merging")
+        parity = ParityReport(options.dtype, "float32", "cpu", (ROW,), 1.0) if options.parity else None
+        return exporting.Export(out, target, options.dtype, 3 << 20, ("config.json",), parity, ("a note",), 2.04)
 
-    def __init__(self) -> None:
-        self.called: list[tuple[str, dict[str, str]]] = []
-
-    def call(self, name, arguments):
-        self.called.append((name, arguments))
-        return ToolResult("noon")
-
-
-def replies(*texts: str) -> Iterator[str]:
-    """A person that says these things."""
-    return iter(texts)
-
-
-@pytest.mark.parametrize(
-    ("said", "allow_all", "runs"), [("y", False, 1), ("a", False, 1), ("", False, 0), ("no", False, 0), ("", True, 1)]
-)
-def test_a_call_is_run_after_a_yes_and_its_result_goes_back(said, allow_all, runs, capsys):
-    session, server, person = CallingSession(), Server(), replies(said)
-    desk = ToolDesk("qwen", server, lambda _: next(person), allow_all=allow_all)
-    Talk(session, None, None, tools="[{}]", desk=desk).take("What time is it?")
-    assert server.called == [("clock", {"zone": "UTC"})] * runs
-    assert len(session.asked) == 1 + runs
-    if runs:
-        assert session.asked[1][0] == ["user", "function", "observation"]
-    assert 'call clock {"zone": "UTC"}' in capsys.readouterr().err
+    monkeypatch.setattr(export, "open_target", lambda *_: ("engine", target))
+    monkeypatch.setattr(exporting, "export_model", stand_in)
+    return asked
 
 
-def test_always_holds_for_the_tool_and_unknown_tools_are_told_to_the_model(capsys):
-    session, server, person = CallingSession(), Server(), replies("a")
-    talk = Talk(session, None, None, tools="[{}]", desk=ToolDesk("qwen", server, lambda _: next(person)))
-    talk.take("one")
-    talk.take("two")
-    assert len(server.called) == 2
-    server.tools = ()
-    talk.take("three")
-    assert len(server.called) == 2
-    assert "there is no tool clock" in capsys.readouterr().err
+def test_export_gives_the_folder_on_stdout_and_the_comparison_on_stderr(exported, capsys):
+    code, out, err = lfwrap(capsys, "export", "latest", "--out", "models/law")
+    assert (code, out) == (0, "models/law\n")
+    assert "1 of 1 greedy answers are the same token for token" in err
+    assert "3.0 MiB of weights, merged as bfloat16 in 2 s" in err
+    options = exporting.ExportOptions(dtype="bfloat16", shard_gb=5, device="cpu", questions=DEFAULT_QUESTIONS)
+    assert exported == [(Path("models/law"), options)]
 
 
-def test_without_a_server_the_person_gives_the_result(capsys):
-    session = CallingSession()
-    talk = Talk(session, None, None, tools="[{}]", desk=ToolDesk("qwen", None, lambda _: ""))
-    for line in ("/result too early", "What time is it?", "/result 12:00"):
-        talk.take(line)
-    assert "the last answer made no call" in capsys.readouterr().err
-    assert session.asked[-1][0] == ["user", "function", "observation"]
+def test_export_as_json(exported, capsys):
+    value = json.loads(lfwrap(capsys, "export", "latest", "--out", "m", "--json", "--dtype", "fp32")[1])
+    assert value["schema"] == "lfwrap.export/1"
+    assert value["parity"]["passed"] is True
+    expected = {"out": "m", "dtype": "float32", "weights_bytes": 3 << 20, "notes": ["a note"], "seconds": 2.0}
+    assert expected.items() <= value.items()
+    assert value["source"] == {"model": "base/model"}
 
 
-def test_a_model_that_calls_for_ever_is_stopped(capsys):
-    class Endless(CallingSession):
-        def stream(self, question, adapter):
-            self.asked.append(question)
-            yield Answer(question.id, "<tool_call>…", 3, 2, "stop", 0.1, (CALL,))
-
-    session = Endless()
-    desk = ToolDesk("qwen", Server(), lambda _: "y")
-    Talk(session, None, None, tools="[{}]", desk=desk).take("go")
-    assert len(session.asked) == 8
-    assert "no more are run" in capsys.readouterr().err
+def test_export_options_reach_the_export(exported, capsys, tmp_path):
+    questions = tmp_path / "q.txt"
+    questions.write_text("one?\ntwo?\n", encoding="utf-8")
+    options = ("--dtype", "fp16", "--shard-size", "2", "--device", "auto", "--questions", str(questions), "--force")
+    lfwrap(capsys, "export", "latest", "--out", "m", *options)
+    lfwrap(capsys, "export", "latest", "--out", "m", "--no-parity")
+    assert exported[0][1] == exporting.ExportOptions(
+        dtype="float16", shard_gb=2, device="auto", questions=("one?", "two?"), force=True
+    )
+    assert exported[1][1].parity is False
