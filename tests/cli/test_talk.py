@@ -116,7 +116,12 @@ def test_adapters_are_switched_listed_and_loaded(session, tmp_path, capsys):
         assert talk.take(line)
     assert [asked[2] for asked in session.asked] == ["v2", "good", "good"]
     said = capsys.readouterr().err
-    for words in ("Adapters: tuned, v2 *.", "nope: no such adapter.", "no adapter's folder", "it does not fit. Take"):
+    for words in (
+        "Adapters: tuned, v2 *.",
+        "nope: no such adapter.",
+        "not an adapter's folder",
+        "it does not fit. Take",
+    ):
         assert words in said
 
 

@@ -137,7 +137,7 @@ class Demo:
         self.seconds: dict[str, float] = {}
 
     def run(self) -> None:
-        """All steps in order, each with a headline. Raises what the step raises."""
+        """Take all steps in order, each with a headline. Raises what a step raises."""
         from lfwrap.files import write_json
 
         with self._step("model", "SmolLM2-135M-Instruct, as a checkpoint"):
@@ -155,7 +155,7 @@ class Demo:
         write_json(self.out / _NOTE, {"schema": "lfwrap.demo/1", **self.report()})
 
     def report(self) -> dict[str, Any]:
-        """Everything, as plain values."""
+        """Paths, losses, answers, comparison and seconds of each step, as plain values."""
         return {
             "run": str(self.trained.paths.root),
             "adapter": str(self.trained.adapter_dir),

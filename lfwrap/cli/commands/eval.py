@@ -189,7 +189,7 @@ def _runs(args: EvalArgs, named: list[ModelUnderTest]) -> list[Run]:
 def _material(
     args: EvalArgs, engine: Engine, named: list[ModelUnderTest], runs: list[Run]
 ) -> tuple[Material, tuple[str, ...]]:
-    """What is asked, and what there is to say about it."""
+    """The rows and cases to measure on, and notes for the person."""
     from lfwrap.evaluate.evaluate import Material
     from lfwrap.evaluate.tool_calls.cases import seen_tools, tool_cases
     from lfwrap.inference.held_out_rows import load_rows, validation_rows

@@ -315,7 +315,7 @@ def _template(template: str, model: str | None) -> str:
 
 @contextlib.contextmanager
 def _listener() -> Iterator[Listener]:
-    """Detection said aloud, and a bar on a terminal."""
+    """Shows each file's detected format as a line, and on a terminal the progress as a bar."""
     from lfwrap.data.prepare import Listener
 
     if not sys.stderr.isatty():

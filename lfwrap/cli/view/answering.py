@@ -1,4 +1,4 @@
-"""How answering looks: a bar on a terminal, a line now and then elsewhere."""
+"""How answering looks: a bar on a terminal, a line from time to time elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AnswerProgress:
     """Shows who has answered how many questions. Use it as a context: on leaving, the bar is gone."""
 
     def __init__(self) -> None:
-        """Begin; a bar is drawn when stderr is a terminal."""
+        """Know nobody yet; a bar is drawn when stderr is a terminal."""
         self._bar: Progress | None = _make_bar() if sys.stderr.isatty() else None
         self._tasks: dict[str, TaskID] = {}
         self._last: dict[str, int] = {}
@@ -32,33 +32,33 @@ class AnswerProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take it away."""
+        """Take the bar away."""
         if self._bar is not None:
             self._bar.stop()
 
     def listener(self) -> AnsweringListener:
-        """What to hand to `compare`."""
+        """This view as `compare` and `evaluate` take it."""
         from lfwrap.inference.model_pool import AnsweringListener
 
         return AnsweringListener(self.note, self.loading, self.ready, self.advance)
 
     def note(self, text: str) -> None:
-        """A line above the bar."""
+        """Write a line, above the bar where there is one."""
         if self._bar is None:
             output.say(text)
         else:
             self._bar.console.print(text, markup=False)
 
     def loading(self, model: str, names: Sequence[str]) -> None:
-        """A model is loaded now."""
+        """Say that a model begins to load, and for whom."""
         self.note(f"loading {model} for {', '.join(names)} …")
 
     def ready(self, event: Mapping[str, Any]) -> None:
-        """Say that the model is loaded."""
+        """Say how long the load took, and the weights' type and device."""
         self.note(f"loaded in {event['seconds']:.0f} s: {event['dtype']} on {event['device']}")
 
     def advance(self, name: str, done: int, total: int) -> None:
-        """So many of a candidate's answers are there; without a terminal every tenth of them is a line."""
+        """Show how many of a model's answers are there; without a terminal, a line for each tenth of them."""
         if self._bar is not None:
             if name not in self._tasks:
                 self._tasks[name] = self._bar.add_task(name, total=total)

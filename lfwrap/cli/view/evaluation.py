@@ -56,7 +56,7 @@ def _show_calls(models: Sequence[dict[str, Any]], reading: str, title: str) -> N
 
 
 def _show_faults(found: Sequence[tuple[str, dict[str, Any]]]) -> None:
-    """What is off with the answers, and how often no call was right where none was expected."""
+    """What is wrong with the answers, and how often a model made no call where none was expected."""
     silent = any(figures["no_call_cases"] for _, figures in found)
     heads = ("model", "parse failures", "no call", "missing", "extra", "not offered")
     rows = [

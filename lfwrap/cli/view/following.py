@@ -42,7 +42,7 @@ def detach_run(run: Run, invocation: Invocation, arguments: list[str], *, as_jso
 
 
 def submit_run(job: Job, run: Run, *, as_json: bool) -> int:
-    """Hand a prepared run to its scheduler, where that is at hand; else say how.
+    """Hand a prepared run to its scheduler, where its command is installed; else say how.
 
     Raises:
         LfwrapError: the scheduler refuses it.
@@ -69,7 +69,7 @@ def submit_run(job: Job, run: Run, *, as_json: bool) -> int:
 def follow_run(
     run: Run, attempt: Attempt, *, as_json: bool, quiet: bool, before_start: Callable[[], None] | None = None
 ) -> int:
-    """Start the engine, again with less memory in use if need be, show how it goes, say how it came out.
+    """Start the engine, again with less memory in use if that is needed, show its progress, say how it ended.
 
     Returns the exit code.
 
@@ -108,7 +108,7 @@ def follow_run(
 
 
 def show_success(run: Run, *, as_json: bool) -> None:
-    """The result: where it is, and what it came to."""
+    """Say where the result is, how many steps it took and how its loss changed."""
     from lfwrap.units import format_duration
 
     record = run.record

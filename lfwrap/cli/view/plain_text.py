@@ -19,6 +19,6 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def one_line(text: str, characters: int) -> str:
-    """The text on one line, shortened to so many characters."""
+    """The text on one line, shortened to at most this many characters."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= characters else line[: characters - 1] + "…"

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 COMMANDS = """\
 /system TEXT   sets the system prompt and forgets the conversation; without TEXT, the template's own again
 /reset         forgets the conversation
-/adapter NAME  lets this adapter answer; without NAME, lists them
+/adapter NAME  lets this adapter answer; without NAME, lists the adapters
 /load NAME=DIR puts one more adapter beside the base
 /base          switches between base and tuned model
-/result TEXT   tells what the last tool call gave
+/result TEXT   tells what the last tool call returned
 /exit          ends; ^C ends an answer that is being written"""
 _MAX_TOOL_ROUNDS = 8
 
@@ -107,7 +107,7 @@ class Talk:
         tools: str | None = None,
         desk: ToolDesk | None = None,
     ) -> None:
-        """Begin with nothing said."""
+        """Begin an empty conversation in which ``adapter`` answers; None is the base model."""
         self._session = session
         self._system = system
         self._adapter = adapter
@@ -121,7 +121,7 @@ class Talk:
         }  # fmt: skip
 
     def take(self, line: str) -> bool:
-        """One line: a command or a question. Says whether to go on."""
+        """Take a line, a command or a question; returns whether the conversation goes on."""
         name, _, rest = line.partition(" ")
         if name in {"/exit", "/quit", "exit", "quit"} and not rest:
             return False
@@ -147,7 +147,11 @@ class Talk:
     def _set_system(self, text: str) -> None:
         self._system = text or None
         self._history.clear()
-        output.say("The system prompt is set, the conversation forgotten." if text else "Its own again.")
+        output.say(
+            "The system prompt is set, the conversation forgotten."
+            if text
+            else "The system prompt is the template's own again."
+        )
 
     def _choose(self, name: str) -> None:
         if name in self._session.adapters:
@@ -164,7 +168,7 @@ class Talk:
         name, path = split_name(text)
         folder = Path(path).expanduser()
         if not is_adapter(folder):
-            output.say("/load NAME=DIR: DIR is no adapter's folder.")
+            output.say("/load NAME=DIR: DIR is not an adapter's folder.")
             return
         name = name or folder.name
         self._session.attach(name, folder)

@@ -25,7 +25,7 @@ class ToolDesk:
     def __init__(
         self, template: str, session: McpSession | None, ask: Callable[[str], str], *, allow_all: bool = False
     ) -> None:
-        """Calls are run through ``session``; ``ask`` puts a question to the person; ``allow_all`` spares it."""
+        """Calls are run through ``session``; ``ask`` puts a question to the person; ``allow_all`` leaves it out."""
         self._template = template
         self._session = session
         self._ask = ask
@@ -41,7 +41,7 @@ class ToolDesk:
         """The calls and their results as two turns; None where nothing was run."""
         self.show(calls)
         if self._session is None:
-            output.say("  not run: there is no --mcp-server. /result TEXT says what it gave.")
+            output.say("  not run: there is no --mcp-server. /result TEXT says what it returned.")
             return None
         results = [self._run(call) for call in calls]
         return None if any(result is None for result in results) else self.write(calls, [r for r in results if r])
@@ -77,7 +77,7 @@ class ToolDesk:
         if name not in {tool.name for tool in self._session.tools}:
             result = ToolResult(f"Error: there is no tool {name}", is_error=True)
         elif not isinstance(arguments, Mapping):
-            result = ToolResult("Error: the arguments are no JSON object", is_error=True)
+            result = ToolResult("Error: the arguments are not a JSON object", is_error=True)
         elif not self._may_run(name):
             return None
         else:
@@ -86,7 +86,7 @@ class ToolDesk:
         return result
 
     def _may_run(self, name: str) -> bool:
-        """Nothing is run that the person has not said yes to."""
+        """Whether the person allows this call; nothing is run without a yes."""
         if self._allow_all or name in self._allowed:
             return True
         reply = self._ask(f"  run {printable(name)}? [y]es, [a]lways this tool, [N]o ").strip().lower()

@@ -1,10 +1,10 @@
-"""How a running training looks: a bar on a terminal, a line now and then elsewhere."""
+"""How a running training looks: a bar on a terminal, a line from time to time elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lfwrap.cli.view import output
 from lfwrap.units import format_duration
@@ -28,16 +28,16 @@ _STOPPING = {
 
 
 class Pace:
-    """Steps and tokens a second, by our own clock: the engine's figures are wrong after a resume."""
+    """Steps and tokens a second, by the clock here: the engine's figures are wrong after a resume."""
 
     def __init__(self) -> None:
-        """Start the clock."""
+        """Know nothing yet: the clock starts with the first entry."""
         self._first: tuple[float, int, int | None] | None = None
         self._steps_per_s = 0.0
         self._tokens_per_s = 0.0
 
     def note(self, entry: Progress, now_s: float) -> None:
-        """Take an entry of the log in."""
+        """Take in an entry of the log that came at ``now_s``, in seconds of a monotonic clock."""
         if self._first is None:
             self._first = (now_s, entry.step, entry.tokens)
             return
@@ -59,10 +59,10 @@ class Pace:
 
 
 class GpuGauge:
-    """GPU memory and utilisation as text, asked for now and then."""
+    """GPU memory and utilisation as text, asked for every few seconds."""
 
     def __init__(self, devices: str | None) -> None:
-        """Ask nothing yet; ``devices`` as ``CUDA_VISIBLE_DEVICES`` has them, None for our own."""
+        """Ask nothing yet; ``devices`` as ``CUDA_VISIBLE_DEVICES`` has them, None for those of this process."""
         self._devices = devices
         self._meter: GpuMeter | None = None
         self._read_s = float("-inf")
@@ -100,20 +100,20 @@ def describe_progress(entry: Progress, pace: Pace, gpu: str = "") -> str:
     return "  ".join(parts)
 
 
-class View(Protocol):
-    """Something that shows a run."""
+class View:
+    """Shows a run; this one shows nothing."""
 
     def phase(self, text: str) -> None:
-        """What the engine does now."""
+        """The engine begins something: loading, training, saving."""
 
     def progress(self, entry: Progress) -> None:
-        """A new entry of its log."""
+        """There is a new entry in its log."""
 
     def stop(self, level: StopLevel) -> None:
-        """A stop has begun."""
+        """A stop has begun, or a harder one."""
 
     def stall(self, stall: Stall) -> None:
-        """The training does not go on."""
+        """The training makes no progress."""
 
     def tick(self) -> None:
         """Show that time has passed."""
@@ -122,29 +122,7 @@ class View(Protocol):
         """The run has ended."""
 
 
-class QuietView:
-    """A view that shows nothing."""
-
-    def phase(self, text: str) -> None:
-        """Nothing is shown here."""
-
-    def progress(self, entry: Progress) -> None:
-        """Nothing is shown here."""
-
-    def stop(self, level: StopLevel) -> None:
-        """Nothing is shown here."""
-
-    def stall(self, stall: Stall) -> None:
-        """Nothing is shown here."""
-
-    def tick(self) -> None:
-        """Nothing is shown here."""
-
-    def close(self) -> None:
-        """Nothing is shown here."""
-
-
-class LineView:
+class LineView(View):
     """Plain lines: each phase, the first step, a line a minute, the last step."""
 
     def __init__(self, devices: str | None = None) -> None:
@@ -154,11 +132,11 @@ class LineView:
         self._last_s = float("-inf")
 
     def phase(self, text: str) -> None:
-        """One line is printed."""
+        """Write the phase as a line."""
         output.say(f"{text} …")
 
     def progress(self, entry: Progress) -> None:
-        """One line, unless the last one was just now; the last step always gets one."""
+        """Write a line, unless the last one was just now; the last step always gets one."""
         now_s = time.monotonic()
         self._pace.note(entry, now_s)
         if entry.loss is None and entry.eval_loss is None:
@@ -169,21 +147,15 @@ class LineView:
             output.say(f"step {entry.step}/{entry.total_steps}  {figures}")
 
     def stop(self, level: StopLevel) -> None:
-        """One line is printed."""
+        """Write what the stop waits for."""
         output.say(_STOPPING[level])
 
     def stall(self, stall: Stall) -> None:
-        """One line is printed."""
+        """Write the stall as a warning."""
         output.say(f"warning: {stall}")
 
-    def tick(self) -> None:
-        """Nothing is printed here."""
 
-    def close(self) -> None:
-        """Nothing is printed here."""
-
-
-class BarView:
+class BarView(View):
     """A bar with step, loss, learning rate, speed, GPU and time left."""
 
     def __init__(self, devices: str | None = None) -> None:
@@ -207,7 +179,7 @@ class BarView:
         self._task = self._bar.add_task("", total=None, figures="")
 
     def phase(self, text: str) -> None:
-        """The text before the bar."""
+        """Set the text before the bar."""
         self._bar.update(self._task, description=text, refresh=True)
 
     def progress(self, entry: Progress) -> None:
@@ -222,11 +194,11 @@ class BarView:
         )
 
     def stop(self, level: StopLevel) -> None:
-        """A line above the bar."""
+        """Write above the bar what the stop waits for."""
         self._bar.console.print(_STOPPING[level])
 
     def stall(self, stall: Stall) -> None:
-        """A line above the bar."""
+        """Write the stall as a warning above the bar."""
         self._bar.console.print(f"warning: {stall}")
 
     def tick(self) -> None:
@@ -249,14 +221,14 @@ class SafeView:
         try:
             getattr(self._view, name)(*arguments)
         except OSError:
-            self._view = QuietView()
+            self._view = View()
 
     def close(self) -> None:
         """The run has ended."""
         self._call("close")
 
     def listener(self) -> Listener:
-        """What to hand to `run_attempt`."""
+        """This view as `run_attempt` takes it."""
         from lfwrap.run.supervise.attempt import Listener
 
         return Listener(
@@ -273,8 +245,8 @@ def choose_view(*, quiet: bool, devices: str | None = None) -> SafeView:
 
     Args:
         quiet: show nothing.
-        devices: the GPUs to look at, as ``CUDA_VISIBLE_DEVICES`` has them; None for our own.
+        devices: the GPUs to look at, as ``CUDA_VISIBLE_DEVICES`` has them; None for those of this process.
     """
     if quiet:
-        return SafeView(QuietView())
+        return SafeView(View())
     return SafeView(BarView(devices) if sys.stderr.isatty() else LineView(devices))
