@@ -59,12 +59,11 @@ def run_worker(
         EngineError: the worker failed, has gone, or has not answered in time.
     """
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-    with WorkerProcess(python, name, arguments, environment=environment, text=text) as worker:
+    with WorkerProcess(python, name, arguments, environment=environment, holds=holds, text=text) as worker:
         try:
             if job is not None:
                 worker.send(job, deadline_s)
-            while holds not in (event := worker.receive(deadline_s)):
-                pass
+            event = worker.receive(deadline_s)
         except TimeoutError as error:
             raise timeout_failure(text.what or f"The engine's worker {name}", timeout_s or 0.0, text) from error
         worker.wait()
@@ -83,6 +82,7 @@ class WorkerProcess:
         environment: Mapping[str, str],
         cwd: Path | None = None,
         log: Path | None = None,
+        holds: str = "event",
         text: FailureText = PLAIN_FAILURE,
     ) -> None:
         """Start a worker, such as ``answer``, with the engine's Python.
@@ -94,6 +94,7 @@ class WorkerProcess:
             environment: its whole environment.
             cwd: its working directory; None is ours.
             log: the file to which its stderr is appended, and which stays; None for one that goes away.
+            holds: a field by which its events are known.
             text: what to say when it fails.
 
         Raises:
@@ -101,6 +102,7 @@ class WorkerProcess:
         """
         self._script = script
         self._text = text
+        self._holds = holds
         self._lines = _Lines()
         self._noise = ""
         self._started_s = time.monotonic()
@@ -173,8 +175,8 @@ class WorkerProcess:
         """
         while True:
             line = self._lines.next(self._stdout.fileno(), deadline_s)
-            event = _event(line)
-            if event is not None:
+            event = _json_object(line)
+            if self._holds in event or event.get("event") == EVENT_ERROR:
                 break
             self._noise = line.decode(errors="replace").strip()[:_SHOWN_NOISE] or self._noise
             if not line.endswith(b"\n"):
@@ -229,13 +231,13 @@ class WorkerProcess:
         return engine_failure(what, f"{self._noise}\n{self.log()}", code, self._text)
 
 
-def _event(line: bytes) -> dict[str, Any] | None:
-    """The JSON object on a line; None for anything else."""
+def _json_object(line: bytes) -> dict[str, Any]:
+    """The JSON object on a line; empty for anything else."""
     try:
-        event = orjson.loads(line)
+        value = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return None
-    return event if isinstance(event, dict) else None
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 class _Lines:

@@ -180,7 +180,7 @@ def test_a_log_that_stays_is_appended_to(tmp_path):
 
 
 def test_a_log_is_read_while_the_worker_writes_it(start):
-    code = "print('x' * 9, file=sys.stderr, flush=True)\nprint('{}', flush=True)\n"
+    code = "print('x' * 9, file=sys.stderr, flush=True)\nprint('{\"event\": 1}', flush=True)\n"
     with start(code * 3 + "time.sleep(60)\n") as worker:
         for _ in range(3):
             worker.receive()
