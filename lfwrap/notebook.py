@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lfwrap.engine.contract import GenerationSettings
     from lfwrap.engine.locate import Engine
     from lfwrap.export.export import Export
-    from lfwrap.inference.question_rows import Question
+    from lfwrap.inference.questions import Question
     from lfwrap.inference.session import Answer, AnswerSession
     from lfwrap.inference.target import Target
     from lfwrap.run.folder.record import Run
@@ -211,7 +211,7 @@ def load_run(
 
 
 def _question(number: int, asked: str | Sequence[Mapping[str, str]], system: str | None, tools: str | None) -> Question:
-    from lfwrap.inference.question_rows import Question, ask
+    from lfwrap.inference.questions import Question, ask
 
     if isinstance(asked, str):
         return ask(asked, number=number, system=system, tools=tools)

@@ -17,7 +17,7 @@ from lfwrap.evaluate.text_scores import TextScorer
 from lfwrap.files import canonical_json, locked, sha256_bytes
 from lfwrap.inference.candidates import ModelUnderTest, require_distinct
 from lfwrap.inference.model_pool import AnsweringListener, LoadedModel, ModelLoad, for_each_model
-from lfwrap.inference.question_rows import Question
+from lfwrap.inference.questions import Question
 from lfwrap.inference.result_journal import ResultJournal
 from lfwrap.inference.session import Answer, AnswerSession, beyond_context
 

@@ -14,7 +14,7 @@ from lfwrap.evaluate.text_scores import TextScorer, TextScores, mean, missing_ke
 from lfwrap.files import canonical_json, sha256_bytes
 from lfwrap.inference.candidates import ModelUnderTest
 from lfwrap.inference.model_pool import ModelLoad
-from lfwrap.inference.question_rows import Question
+from lfwrap.inference.questions import Question
 from lfwrap.inference.session import DEFAULT_BATCH_SIZE, Answer
 
 

@@ -10,17 +10,18 @@ from lfwrap.engine.locate import Engine
 from lfwrap.errors import EngineError
 from lfwrap.export.checks import check_formats, check_out, check_space, publish, staged
 from lfwrap.export.files import FilesJob
-from lfwrap.export.formats.table import FORMATS, chosen_formats, written_formats
-from lfwrap.export.hub import push_folder
+from lfwrap.export.formats.gguf import parse_kinds
+from lfwrap.export.formats.table import chosen_formats, written_formats
+from lfwrap.export.hub import Push, push_folder
 from lfwrap.export.job import ExportJob, ExportOrder, ExportRecord, Say
 from lfwrap.export.merge_check import check_merge
-from lfwrap.export.options import DTYPES, ExportOptions
+from lfwrap.export.options import DEFAULT_GGUF, DTYPES, ExportOptions
 from lfwrap.export.parity_check import check_parity, early_reference
 from lfwrap.export.result import Export, write_result
 from lfwrap.inference.parity import ParityReport
 from lfwrap.inference.target import Target, check_base
 
-__all__ = ["DTYPES", "FORMATS", "Export", "ExportOptions", "export_model"]
+__all__ = ["DEFAULT_GGUF", "DTYPES", "Export", "ExportOptions", "Push", "export_model", "parse_kinds"]
 
 
 def export_model(engine: Engine, target: Target, out: Path, options: ExportOptions, say: Say) -> Export:

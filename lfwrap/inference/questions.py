@@ -14,13 +14,30 @@ import orjson
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.readers.sources import CSV_SUFFIXES, open_text, suffix_of
 from lfwrap.errors import DataError, Finding
-from lfwrap.inference.question_rows import AskOptions, Message, Question, ask, question_of_messages, read_question
+from lfwrap.inference.question_rows import (
+    AskOptions,
+    Message,
+    Question,
+    ask,
+    question_of_messages,
+    read_question,
+    write_tools,
+)
 
 if TYPE_CHECKING:
     from lfwrap.engine.locate import Engine
     from lfwrap.run.folder.record import Run
 
-__all__ = ["AskOptions", "Message", "Question", "ask", "load_questions", "read_tools", "validation_questions"]
+__all__ = [
+    "AskOptions",
+    "Message",
+    "Question",
+    "ask",
+    "load_questions",
+    "read_tools",
+    "validation_questions",
+    "write_tools",
+]
 
 _SHAPES = 'Give text, {"question": …}, {"instruction": …, "input": …} or {"messages": [{"role", "content"}…]}.'
 _ROW_SUFFIXES = (".json", ".jsonl", ".ndjson")

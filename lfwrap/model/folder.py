@@ -15,7 +15,7 @@ import orjson
 
 from lfwrap.errors import PreflightError
 from lfwrap.model.hf_config import find_config
-from lfwrap.model.weight_files import check_weights, read_shapes
+from lfwrap.model.weight_files import check_weights, count_parameters, read_shapes
 
 MODEL_CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -121,6 +121,10 @@ class ModelFolder:
         for path in sorted(self.path.glob("*.safetensors")):
             shapes |= read_shapes(path)
         return shapes
+
+    def parameters(self) -> int:
+        """The number of elements in all safetensors files; one that can't be read counts as none."""
+        return sum(count_parameters(path) for path in self.path.glob("*.safetensors"))
 
     def lacking(self) -> list[str]:
         """Which of ``config.json``, ``weights`` and ``tokenizer`` are not there, or only as empty files."""

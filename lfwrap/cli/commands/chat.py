@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lfwrap.data.tools.mcp_session import McpSession
     from lfwrap.engine.contract import GenerationSettings
     from lfwrap.engine.locate import Engine
-    from lfwrap.inference.question_rows import Question
+    from lfwrap.inference.questions import Question
     from lfwrap.inference.session import Answer, AnswerSession
     from lfwrap.inference.target import Target
 
@@ -186,7 +186,7 @@ def _server(command_line: str | None) -> Iterator[McpSession | None]:
 
 def _tools(args: ChatArgs, server: McpSession | None, target: Target) -> str | None:
     from lfwrap.data.tools.catalogue import load_catalogue
-    from lfwrap.inference.question_rows import write_tools
+    from lfwrap.inference.questions import write_tools
 
     known = dict(load_catalogue(args.tools).tools) if args.tools else {}
     known |= {tool.name: tool for tool in server.tools} if server else {}

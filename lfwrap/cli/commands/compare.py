@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lfwrap.evaluate.comparison import CompareRequest, Comparison
     from lfwrap.evaluate.judge import JudgeAddress
     from lfwrap.inference.candidates import ModelUnderTest
-    from lfwrap.inference.question_rows import Question
+    from lfwrap.inference.questions import Question
     from lfwrap.run.folder.record import Run
 
 _PATH = click.Path(path_type=Path)

@@ -153,10 +153,7 @@ def command(args: ExportArgs) -> None:
 
 def _options(args: ExportArgs) -> ExportOptions:
     """The command line as `ExportOptions`. Raises UsageError for what does not go together."""
-    from lfwrap.export.export import DTYPES, ExportOptions
-    from lfwrap.export.formats.gguf import parse_kinds
-    from lfwrap.export.hub import Push
-    from lfwrap.export.options import DEFAULT_GGUF
+    from lfwrap.export.export import DEFAULT_GGUF, DTYPES, ExportOptions, Push, parse_kinds
     from lfwrap.inference.parity import DEFAULT_QUESTIONS
     from lfwrap.inference.questions import load_questions
 

@@ -17,7 +17,7 @@ from lfwrap.errors import LfwrapError
 
 if TYPE_CHECKING:
     from lfwrap.cli.view.tool_turns import ToolDesk
-    from lfwrap.inference.question_rows import Question
+    from lfwrap.inference.questions import Question
     from lfwrap.inference.session import Answer, AnswerSession
 
 COMMANDS = """\
@@ -190,7 +190,7 @@ class Talk:
 
     def _answer(self, turn: dict[str, str]) -> None:
         from lfwrap.cli.view.tool_turns import ToolDesk
-        from lfwrap.inference.question_rows import Question
+        from lfwrap.inference.questions import Question
 
         messages = (*self._history, turn)
         question = Question(0, messages, self._system, self._tools)

@@ -1,1 +1,1 @@
-"""A model behind an address: the engine's API, its web chat, llama.cpp."""
+"""A model behind an address: the engine's API (`serve`, with `backends`), its web chat, llama.cpp's server."""

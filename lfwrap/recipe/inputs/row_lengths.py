@@ -18,7 +18,7 @@ from lfwrap.dirs import row_lengths_dir
 from lfwrap.engine.chat_templates import chat_template, chat_template_names
 from lfwrap.errors import LfwrapError
 from lfwrap.files import write_bytes
-from lfwrap.model.hf_config import find_config
+from lfwrap.model.folder import ModelFolder
 from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.recipe.recipe import Recipe, split_names
 
@@ -90,8 +90,8 @@ def _trained_rows(count: int, val_size: Any) -> int:
 
 def _find_tokenizer(model: str | None) -> Path | None:
     """The tokenizer.json of a local model, or of a model in the hub's cache."""
-    config = find_config(model) if model else None
-    path = config.parent / _TOKENIZER if config else None
+    folder = ModelFolder.find(model) if model else None
+    path = folder.path / _TOKENIZER if folder else None
     return path if path is not None and path.is_file() else None
 
 

@@ -11,10 +11,8 @@ import orjson
 from lfwrap.engine.keys import MODEL_KEY
 from lfwrap.errors import Finding, LfwrapError, Severity
 from lfwrap.model.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TOKENIZERS, AdapterFolder, ModelFolder
-from lfwrap.model.hf_config import find_config
 from lfwrap.model.hub import has_hub_form
 from lfwrap.model.load import load_model_facts
-from lfwrap.model.weight_files import count_parameters
 from lfwrap.recipe.recipe import split_names
 from lfwrap.run.preflight.context import PreflightContext
 from lfwrap.units import format_count
@@ -75,7 +73,7 @@ def _check_hub_id(context: PreflightContext, model: str) -> Iterator[Finding]:
         )
         return
     revision = context.values.get("model_revision")
-    if context.is_dry or find_config(model, revision=revision if isinstance(revision, str) else None):
+    if context.is_dry or ModelFolder.find(model, revision=revision if isinstance(revision, str) else None):
         return
     offline = next((name for name in _OFFLINE if context.environ.get(name, "").lower() in {"1", "true", "yes"}), None)
     if offline:
@@ -118,7 +116,7 @@ def model_parameters(model: str, folder: Path) -> int:
         facts = None
     if facts is not None:
         return facts.parameters
-    return sum(count_parameters(path) for path in folder.glob("*.safetensors")) if folder.is_dir() else 0
+    return ModelFolder(folder).parameters()
 
 
 def _check_adapter(context: PreflightContext, name: str) -> Iterator[Finding]:
