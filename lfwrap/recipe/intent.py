@@ -1,4 +1,4 @@
-"""The ``lfwrap:`` block of a recipe: what one wants, whatever the machine."""
+"""The ``lfwrap:`` block of a recipe: what the user wants, independent of the machine."""
 
 from __future__ import annotations
 

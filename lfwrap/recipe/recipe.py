@@ -112,8 +112,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), environ: Mappin
         environ: where ``MODEL_PATH`` is looked up.
 
     Raises:
-        RecipeError: no such file, nothing in it, or no valid YAML mapping.
-        UsageError: an override is no ``key=value``.
+        RecipeError: no such file, nothing in it, or not a valid YAML mapping.
+        UsageError: an override is not of the form ``key=value``.
     """
     found = find_recipe(path)
     document = load_yaml(found)
@@ -143,8 +143,8 @@ def build_recipe(
     """A recipe from a parsed document; see `load_recipe`.
 
     Raises:
-        UsageError: an override is no ``key=value``.
-        RecipeError: an override's value is no YAML.
+        UsageError: an override is not of the form ``key=value``.
+        RecipeError: an override's value is not valid YAML.
     """
     parsed = parse_overrides(overrides)
     values = dict(document.values)

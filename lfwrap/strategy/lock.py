@@ -1,4 +1,4 @@
-"""A recipe's lock file: which of its ways was measured to be the fastest, on which machine, with which versions.
+"""A recipe's lock file: which strategy was measured to be the fastest, on which machine, with which versions.
 
 It lies beside the recipe (``my.yaml`` → ``my.lock.yaml``); that of a bundled recipe, or of one in a folder that can't
 be written, in the user's state folder. It holds one entry for each kind of machine and each content of the recipe.
@@ -43,7 +43,7 @@ _WITHOUT_WEIGHT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class LockKey:
-    """What a measurement holds for: it is followed where all of it is as it was.
+    """What a measurement holds for: it is followed where none of it has changed.
 
     Attributes:
         machine: the GPUs (or the CPU) and the number of processes.
@@ -64,10 +64,10 @@ class LockKey:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What became of one way.
+    """What became of one candidate.
 
     Attributes:
-        way: its settings, in a few words.
+        way: the candidate's settings, in a few words.
         speed: ``auto``, or ``max`` with lfwrap's extension of the engine.
         values: engine key → value.
         status: ``ok``, ``oom``, ``slower`` (given up), ``failed``, ``skipped``.
@@ -130,7 +130,7 @@ class LockEntry:
 
 
 def lock_paths(recipe: Path, environ: Mapping[str, str] = os.environ) -> tuple[Path, Path]:
-    """Where a recipe's lock may lie: beside it; in the state folder, under a name that the recipe's place makes."""
+    """Where a recipe's lock may lie: beside it; in the state folder, under a name made from the recipe's path."""
     place = sha256_bytes(str(recipe.resolve()).encode())[:8]
     state = locks_dir(environ) / f"{recipe.stem}-{place}.lock.yaml"
     return recipe.with_suffix(".lock.yaml"), state
@@ -223,7 +223,7 @@ def _data_state(recipe: Recipe, machine: Machine, cwd: Path) -> dict[str, Any]:
 
 
 def _extension_digest() -> str:
-    """Of the extension's source: another one has another speed."""
+    """A hash of the extension's source: another one has another speed."""
     content = b"".join(path.read_bytes() for path in sorted(EXTENSION_FOLDER.glob("*.py")))
     return sha256_bytes(content)[:8]
 

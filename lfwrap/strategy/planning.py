@@ -48,7 +48,7 @@ class Machine:
     Attributes:
         hardware: the machine.
         world_size: processes.
-        unavailable: keys that need a package or shared memory which is not there; they are no way to go.
+        unavailable: keys that need a package or shared memory which is not there; no plan sets them.
         dataset_dir: where the recipe's data sets are registered; None where they can't be read here.
         measured: what the user's own runs measured on this kind of GPU.
         engine: the engine that would train there; None where there is none.
@@ -65,14 +65,14 @@ class Machine:
 def find_machine(
     hardware: HardwareProfile, world_size: int, engine: Engine | None, dataset_dir: Path | None, *, is_here: bool
 ) -> Machine:
-    """A machine with all that is known of it.
+    """A machine with everything that is known of it.
 
     Args:
         hardware: its profile.
         world_size: processes.
         engine: the engine that would train there; None where there is none.
         dataset_dir: where the recipe's data sets are registered.
-        is_here: whether it is this one, whose engine lacks what is not installed; of others nothing is known to lack.
+        is_here: whether it is this machine; nothing is known to be missing on others.
 
     Raises:
         PreflightError: the file of the user's own measurements can't be read.
@@ -118,7 +118,7 @@ def may_change(request: PlanRequest) -> bool:
 
 
 def plan_request(values: ResolvedValues, machine: Machine, rows: RowLengths | None = None) -> PlanRequest:
-    """What the planner is asked.
+    """The planner's question: what the recipe says, and what may be changed about it.
 
     Args:
         values: the recipe's values on the machine.

@@ -21,7 +21,7 @@ from lfwrap.yaml_files import dump_yaml
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What a recipe becomes on a machine.
+    """What the engine is given for a recipe on a machine.
 
     Attributes:
         engine: the engine's keys and values.
@@ -56,7 +56,7 @@ def render(
     run_values: Mapping[str, Setting] | None = None,
     deepspeed_path: str = "deepspeed.json",
 ) -> Rendered:
-    """What the engine is given.
+    """The engine's YAML and the DeepSpeed configuration of a recipe.
 
     Of the strategy's settings, micro-batch, accumulation and cutoff replace the recipe's; all others give way to it.
 

@@ -27,7 +27,7 @@ FREE_SPEEDS = frozenset({"auto", "max"})
 
 
 class StrategySource(StrEnum):
-    """What a strategy comes from."""
+    """What decided on a strategy: recipe, plan or lock file."""
 
     RECIPE = "recipe"
     PLAN = "plan"
@@ -115,7 +115,7 @@ def _tell(strategy: Strategy) -> None:
 
 
 def plan_strategy(values: ResolvedValues, machine: Machine, rows: RowLengths | None = None) -> Strategy:
-    """The strategy that a plan makes.
+    """The strategy of a new plan, or the recipe as it is written where none can be made.
 
     A recipe without the ``lfwrap:`` block, or with ``speed: none``, is left as it is: only a warning where it would not
     fit. So is one whose model is unknown, or a training of a kind that is not modelled.

@@ -1,1 +1,1 @@
-"""Ways of running a recipe, measured: trials on this machine, and plans corrected by runs."""
+"""Strategies, measured: trials on this machine, and plans corrected by runs."""

@@ -75,7 +75,7 @@ class TrialTeam:
         return in_time
 
     def close(self) -> None:
-        """End them, and whatever came of them."""
+        """End the processes and their children."""
         for member in self._members:
             member.close()
         self._members = []

@@ -1,4 +1,4 @@
-"""What a trial of `lfwrap tune` is asked for, and what its answer comes to. Pure."""
+"""What a trial of `lfwrap tune` is asked for, and how its answer is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WARM_UP_UPDATES = 2
 """Updates of a trial that are not timed; its worker counts as many."""
 TRIAL_ACCUMULATION = 4
 TIMED_SLOTS = 8
-# A way that is less than this much faster than `speed: auto`'s own may just have been lucky.
+# A candidate that is less than this much faster than `speed: auto`'s own may just have been lucky.
 _NOISE = 0.01
 # What a trial has no use for: saving, evaluating, watching, going on.
 _LEFT_OUT = frozenset(
@@ -28,7 +28,7 @@ _LEFT_OUT = frozenset(
 
 
 def describe_strategy(strategy: Strategy) -> str:
-    """Its settings in words: ``Liger, packs of 1024, 4 × 6 × 1``."""
+    """The settings of a strategy in words: ``Liger, packs of 1024, 4 × 6 × 1``."""
     plan = strategy.plan
     if plan is None:
         return "as it is"
@@ -115,7 +115,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def choose_winner(trials: Sequence[Trial]) -> int | None:
-    """The number of the fastest; the first, ``speed: auto``'s own, where no other is clearly faster. None of none."""
+    """The fastest one's number; 0, ``speed: auto``'s own, where none is clearly faster; None if none was measured."""
     measured = [
         (trial.epoch_s, number) for number, trial in enumerate(trials) if trial.status == "ok" and trial.epoch_s
     ]

@@ -1,4 +1,4 @@
-"""Measure a recipe's ways on this machine: short real trainings of the plan's best, the fastest into its lock.
+"""Measure strategies of a recipe on this machine: short real trainings of the plan's best, the fastest into its lock.
 
 The first is always what ``speed: auto`` chooses by itself, so that the winner is never slower than that.
 """
@@ -74,7 +74,7 @@ Listener = Callable[[int, int, str, Trial | None], None]
 
 
 def prepare_tuning(request: TrainRequest, invocation: Invocation, count: int) -> Tuning:
-    """Find the ways that are worth a trial, and check everything; starts nothing.
+    """Find the strategies that are worth a trial, and check everything; starts nothing.
 
     Raises:
         UsageError: the recipe leaves nothing to choose, or the machine is another one.
@@ -82,7 +82,7 @@ def prepare_tuning(request: TrainRequest, invocation: Invocation, count: int) ->
     """
     if request.hardware not in {"auto", "cpu"}:
         raise UsageError(
-            f"--hardware {request.hardware}: trials are made on the machine that one is at.",
+            f"--hardware {request.hardware}: trials are made on this machine.",
             hint="Leave --hardware out; lfwrap plan answers for other machines.",
         )
     recipe = load_request(request, invocation)
@@ -102,10 +102,10 @@ def prepare_tuning(request: TrainRequest, invocation: Invocation, count: int) ->
 
 
 def tune(tuning: Tuning, invocation: Invocation, budget_s: float, listener: Listener) -> LockEntry:
-    """Try the ways one after another until the time is up; the result stands in the lock.
+    """Try the strategies one after another until the time is up; the result stands in the lock.
 
     Raises:
-        EngineError: none of them could be trained; with the first one's fault.
+        EngineError: none of them could be trained; with the fault of the first.
         PreflightError: the engine can't be started, or the lock can't be written.
     """
     with tempfile.TemporaryDirectory(prefix="lfwrap-tune-") as scratch:
@@ -141,7 +141,7 @@ class _Trials:
         self._longest_s = 0.0
 
     def run(self, listener: Listener) -> list[Trial]:
-        """All that there is time for."""
+        """Make as many trials as there is time for."""
         trials: list[Trial] = []
         count = len(self._tuning.jobs)
         for number, job in enumerate(self._tuning.jobs):
@@ -248,7 +248,7 @@ class _Trials:
         return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, **meeting}
 
     def failure(self, trials: list[Trial]) -> EngineError:
-        """Why there is no result: the first way's fault, from its log."""
+        """Why there is no result: the first strategy's fault, from its log."""
         texts = []
         for path in (self._scratch / "0" / "log-0.txt", self._log):
             with contextlib.suppress(OSError):

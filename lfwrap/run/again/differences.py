@@ -1,4 +1,4 @@
-"""What is not as it was when a run was made: versions, hardware, data, model, code, settings, variables."""
+"""What has changed since a run was made: versions, hardware, data, model, code, settings, variables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HARDWARE = ("kind", "driver", "interconnect", "cpu_cores")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as it was when the run was made.
+    """One thing that has changed since the run was made.
 
     Attributes:
         kind: ``version``, ``hardware``, ``data``, ``model``, ``code``, ``setting`` or ``variable``.

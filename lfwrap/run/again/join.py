@@ -1,4 +1,4 @@
-"""A further node of a run: it finds what node 0 has started, starts its own processes, and leaves the record alone.
+"""A further node of a run: it finds what node 0 has started, starts its own processes, and never changes the record.
 
 Node 0 makes the run's folder, chooses the checkpoint and writes the record. The other nodes see the same folder (a
 shared file system); each writes ``attempts/N/nodes/K`` and nothing else, its training processes what they always write.

@@ -1,4 +1,4 @@
-"""Start the engine, and again with less memory in use when it ran out, until it fits or nothing is left to try."""
+"""Start the engine, and again with less memory in use after an out-of-memory error, until it fits."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run_until_it_fits(
         run: a run that may be started.
         attempt: the first command and its settings.
         listener: told of every step of all attempts.
-        invocation: where one stands.
+        invocation: where lfwrap was called.
         before_start: called under the run's lock before the first start.
         on_lower: called with what is changed, before each further attempt.
 

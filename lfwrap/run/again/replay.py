@@ -26,7 +26,7 @@ class ReplayPlan:
         request: that of the new one.
         invocation: where it is prepared.
         job: what would be started; its findings may forbid it.
-        differences: everything that is not as it was.
+        differences: everything that has changed since.
     """
 
     run: Run
@@ -41,7 +41,7 @@ def plan_replay(run: Run, runs_dir: Path, invocation: Invocation) -> ReplayPlan:
 
     Raises:
         RunStateError: the run's folder lacks what says how it was made, or it needs several machines.
-        LfwrapError: the recipe can't be rendered here, such as for want of an engine or of GPUs.
+        LfwrapError: the recipe can't be rendered here, such as where an engine or GPUs are missing.
     """
     _require_one_node(run)
     home = at_its_place(run, invocation)
@@ -74,7 +74,7 @@ def _require_one_node(run: Run) -> None:
 
 
 def _hardware(run: Run) -> str:
-    """A run of the CPU stays there."""
+    """The machine to replay on: a run that was trained on the CPU stays there."""
     return "cpu" if run.record.device == DeviceKind.CPU and load_hardware("auto").gpus else "auto"
 
 

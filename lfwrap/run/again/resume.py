@@ -59,7 +59,7 @@ class ResumePlan:
     clear: Callable[[], None]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: where from, what is left out, and the command."""
+        """The plan as ``--json`` prints it: the checkpoint, what is left out, and the command."""
         return {
             "path": str(self.run.paths.root),
             "checkpoint": str(self.checkpoint.path) if self.checkpoint else None,
@@ -211,7 +211,7 @@ def at_its_place(run: Run, invocation: Invocation) -> Invocation:
 
 
 def require_same_recipe(run: Run, recipe: Recipe) -> None:
-    """See to it that a recipe, with its overrides, is the one that the run was made of.
+    """Require that a recipe, with its overrides, is the one that the run was made from.
 
     Raises:
         RunStateError: it is another; every key that differs is named.

@@ -93,7 +93,7 @@ def find_checkpoints(paths: RunPaths, *, world_size: int, finetuning_type: str) 
 
 
 def set_aside(paths: RunPaths, checkpoint: Checkpoint, attempt: int) -> Path:
-    """Move a broken checkpoint out of the way (the engine's rotation would delete whole ones first); says whereto."""
+    """Move a broken checkpoint out of the way (the engine's rotation would delete whole ones first)."""
     folder = paths.set_aside(attempt)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / checkpoint.path.name

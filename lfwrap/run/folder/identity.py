@@ -53,7 +53,7 @@ def probe_process(pid: int | None = None) -> ProcessIdentity:
     """The identity of a living process, by default our own.
 
     Raises:
-        psutil.NoSuchProcess: there is none.
+        psutil.NoSuchProcess: there is no such process.
     """
     import psutil
 

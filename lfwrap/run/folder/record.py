@@ -145,7 +145,7 @@ class RunRecord:
         """The record of a ``record.json``; keys of later versions are passed over.
 
         Raises:
-            KeyError, TypeError, ValueError: it is no such record.
+            KeyError, TypeError, ValueError: it is not such a record.
         """
         known = {entry.name for entry in dataclasses.fields(cls)}
         values = {key: item for key, item in value.items() if key in known}
@@ -237,7 +237,7 @@ def load_run(path_or_name: str | Path, runs_dir: Path = DEFAULT_RUNS_DIR) -> Run
     """The run of a folder, of a name under ``runs_dir``, of an unambiguous part of one, or ``latest``.
 
     Raises:
-        RunStateError: there is none, several are called so, or its record can't be read.
+        RunStateError: there is no such run, several match, or its record can't be read.
     """
     text = str(path_or_name)
     if text == "latest":

@@ -17,7 +17,7 @@ _EXTRAS = {"deepspeed": "lfwrap[deepspeed]", "ray": "lfwrap[ray]"}
 
 
 def require_nodes(nodes: Nodes, launcher: Launcher) -> None:
-    """See to it that a node knows which one it is and where the others are.
+    """Require that a node knows which one it is and where the others are.
 
     Raises:
         UsageError: it does not.
@@ -34,7 +34,7 @@ def require_nodes(nodes: Nodes, launcher: Launcher) -> None:
 
 
 def require_exact_batches(nodes: Nodes, node_processes: int, batch: BatchPlan | None) -> None:
-    """See to it that an elastic run can keep its effective batch with every number of nodes.
+    """Require that an elastic run can keep its effective batch with every number of nodes.
 
     Raises:
         PlanError: it can't; names the numbers with which it could.

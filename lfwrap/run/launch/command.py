@@ -1,4 +1,4 @@
-"""The command that starts the engine, and what it adds to the environment. Pure: no clock, no environment, no I/O."""
+"""The command that starts the engine, and what it adds to the environment; nothing here reads the machine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Command:
         return " ".join(f"{name}={shlex.quote(value)}" for name, value in mask_secrets(self.environment).items())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``command.json``, secrets masked."""
+        """The command as ``command.json`` keeps it, secrets masked."""
         return {
             "argv": list(self.argv),
             "quoted": self.quoted,

@@ -16,7 +16,7 @@ from lfwrap.units import plural
 
 @dataclass(frozen=True, slots=True)
 class PreflightContext:
-    """One run to be.
+    """A run that is to be started, as the checks see it.
 
     Attributes:
         recipe: the recipe, for the places of its keys.

@@ -49,7 +49,7 @@ def find_adapter(name: str, runs_dir: Path) -> AdapterSource:
     """The adapter of a run (its result, else its newest whole checkpoint), or that of a folder.
 
     Raises:
-        RunStateError: no such run or folder, it still trains, it trains no LoRA adapter, or none of its is whole.
+        RunStateError: no such run or folder, it still trains, it trains no LoRA adapter, or has no whole one.
     """
     folder = Path(name).expanduser()
     if is_adapter(folder):

@@ -59,7 +59,7 @@ def describe_environment(
 
 
 def _git_state(cwd: Path) -> dict[str, Any] | None:
-    """The commit of the folder one stands in and whether tracked files differ from it; None outside of a repository."""
+    """The commit of the working directory and whether tracked files differ from it; None outside of a repository."""
     commit = _git(cwd, "rev-parse", "HEAD")
     if not commit:
         return None

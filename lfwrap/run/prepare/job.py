@@ -93,7 +93,7 @@ class Job:
         hardware: the machine.
         launcher: the way of starting.
         report: all that preflight found.
-        engine: the engine, None when there is none (shown only, never started).
+        engine: the engine; None when none was found: the job is only shown.
         strategy: how the recipe is run here.
         launch: the nodes, and what a scheduler is told.
     """
@@ -141,7 +141,7 @@ class _Survey:
         request: what the person asked for.
         recipe: the recipe.
         invocation: where it is prepared.
-        missing: what is to be said of a missing engine.
+        missing: the finding that the engine is missing.
         facts: the engine's keys.
         node_processes: processes on each node.
         data: where the data sets are registered.
@@ -290,7 +290,7 @@ def load_request(request: TrainRequest, invocation: Invocation) -> Recipe:
     """The recipe of a request.
 
     Raises:
-        RecipeError, UsageError: it can't be read, or an override is none.
+        RecipeError, UsageError: it can't be read, or an override is malformed.
     """
     return load_recipe(request.recipe, request.overrides, invocation.environ)
 

@@ -16,7 +16,7 @@ from lfwrap.run.supervise.stall import OnStall, Stall, StallPolicy, StallWatch
 from lfwrap.run.supervise.supervisor import Ending, Patience, StopLevel, StopRequests, supervise
 
 _LOOK_EVERY_S = 0.25
-"""Between two looks at the logs; the child itself and wishes to stop are looked at more often."""
+"""Between two looks at the logs; the child itself and requests to stop are looked at more often."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How an attempt came out: told from the steps done and the files left, not from the exit code alone.
+"""How an attempt came out: judged by the steps done and the files left, not from the exit code alone.
 
 With its checkpoint on SIGTERM the engine exits 0 and leaves ``all_results.json`` like a finished run.
 """
@@ -32,7 +32,7 @@ _SOFT_SIGNALS = frozenset({-signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP, 128 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attempt came to.
+    """How an attempt came out.
 
     Attributes:
         state: succeeded, failed or interrupted.
@@ -127,7 +127,7 @@ def _decide(
 
 
 def _correct(diagnosis: Diagnosis, paths: RunPaths, oom_kills: int) -> Diagnosis:
-    """What the host knows better than the logs, where these tell of no cause: on a full disk they end too early."""
+    """What the host knows better than the logs, where these name no cause: on a full disk they end too early."""
     if diagnosis.rule in {UNKNOWN, KILLED, CRASHED} and is_disk_full(paths.root):
         return from_rule("disk-full", f"There is no room left on the disk of {paths.root}.")
     if oom_kills > 0 and diagnosis.rule in CONSEQUENCES | {UNKNOWN, KILLED}:

@@ -57,7 +57,7 @@ class Stall:
     stacks: Path
 
     def __str__(self) -> str:
-        """One sentence."""
+        """The stall in one sentence."""
         who = f" (rank {', '.join(map(str, self.last_ranks))} fell silent first)" if self.last_ranks else ""
         return f"no progress for {self.quiet_s:.0f} s at step {self.step}{who}; stacks: {self.stacks}"
 

@@ -1,4 +1,4 @@
-"""The policy for the engine as a child: follow it, pass wishes to stop on, harder each time, leave nothing behind."""
+"""The policy for the engine as a child: follow it, pass requests to stop on, harder each time, leave nothing behind."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class StopRequests:
 
     @property
     def level(self) -> StopLevel:
-        """How hard a stop is wished for."""
+        """How hard a stop is asked for."""
         return max(self.demanded, StopLevel(min(len(self.received), StopLevel.KILLED)))
 
     def demand(self, level: StopLevel) -> None:
@@ -105,7 +105,7 @@ class Ending:
     was_demanded: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``exit.json``."""
+        """The ending as ``exit.json`` keeps it."""
         return {**asdict(self), "stop_level": self.stop_level.name.lower()}
 
 
@@ -142,15 +142,15 @@ class _Stopper:
         self._deadline = float("inf")
         self.level = StopLevel.NONE
 
-    def advance(self, wished: StopLevel) -> None:
+    def advance(self, asked: StopLevel) -> None:
         if self.level is not StopLevel.NONE and time.monotonic() > self._deadline:
-            wished = max(wished, StopLevel(self.level + 1))
-        if wished <= self.level:
+            asked = max(asked, StopLevel(self.level + 1))
+        if asked <= self.level:
             return
-        self.level = wished
-        self._deadline = time.monotonic() + self._limits_s.get(wished, float("inf"))
-        self._announce(wished)
-        self._signal(wished)
+        self.level = asked
+        self._deadline = time.monotonic() + self._limits_s.get(asked, float("inf"))
+        self._announce(asked)
+        self._signal(asked)
 
     def _signal(self, level: StopLevel) -> None:
         processes = self._child.processes()
@@ -176,7 +176,7 @@ def supervise(
 
     Args:
         child: the running engine.
-        requests: wishes to stop, filled by signal handlers while this runs.
+        requests: requests to stop, filled by signal handlers while this runs.
         on_tick: called at every look at the child; for progress.
         on_stop: called when a level of stopping begins.
         patience: how long each level may take.

@@ -76,7 +76,7 @@ class Nodes:
         return range(self.least, self.count + 1)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for the run's files."""
+        """The nodes as the run's files keep them."""
         return asdict(self)
 
     @classmethod

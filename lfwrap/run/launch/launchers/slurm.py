@@ -32,7 +32,7 @@ class SlurmLauncher:
         """The submission, and the script it submits.
 
         Raises:
-            UsageError: an option is none of sbatch's, or the script sets it itself.
+            UsageError: sbatch has no such option, or the script sets it itself.
         """
         nodes = request.nodes
         if nodes.is_elastic or nodes.hosts:
