@@ -52,11 +52,15 @@ def test_the_folder_on_the_path_holds_one_package():
     assert names == {"__main__.py", "lfwrap_worker"}
 
 
-def test_every_worker_is_a_module_with_a_main():
-    for folder, names in start.WORKERS.items():
-        for name in names:
-            tree = ast.parse((PACKAGE / folder / f"{name}.py").read_bytes())
-            assert "main" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
+def test_every_module_with_a_main_is_a_worker_and_no_other():
+    listed = {f"{folder}/{name}.py" for folder, names in start.WORKERS.items() for name in names}
+    alone = {LOG_FILTER.relative_to(PACKAGE).as_posix(), "start.py"}
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        functions = {node.name for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.FunctionDef)}
+        if "main" in functions:
+            found.add(path.relative_to(PACKAGE).as_posix())
+    assert found - alone == listed
 
 
 def test_no_name_and_a_wrong_one_are_answered_with_those_that_there_are():
