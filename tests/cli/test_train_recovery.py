@@ -117,7 +117,7 @@ def test_a_resume_of_a_lowered_run_is_the_same_run(folder, capsys, endings):
     assert only_run(folder).record.micro_batch_size == 2
 
 
-def test_the_next_attempt_goes_on_from_the_newest_checkpoint_with_the_same_wishes(folder, capsys, endings):
+def test_the_next_attempt_goes_on_from_the_newest_checkpoint_with_the_same_options(folder, capsys, endings):
     asked = endings(OOM, None, checkpoint=3)
     assert train(capsys, "--on-stall", "stop", "--stall-minutes", "3", "--no-probe")[0] == 0
     assert any("checkpoint-3" in part for part in asked[1].command.argv)
