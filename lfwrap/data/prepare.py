@@ -1,4 +1,4 @@
-"""The whole way from source files to an engine data set: detect, convert side by side, gather, split, register."""
+"""The whole way from source files to an engine data set: detect, convert in processes, write, split, register."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def _items(block: ArrayBlock, columns: PlainColumns, records: RecordPath) -> Non
 
 
 def _check_keys(block: ArrayBlock, columns: PlainColumns, rows: ConvertedRows) -> None:
-    """Find keys that appear twice in an array's objects, of which a quick parser keeps the last and says nothing.
+    """Find keys that appear twice in an array's objects, of which a fast parser keeps the last and says nothing.
 
     Escaped quotation marks go from input to output one for one; what else the input has more than its rows need
     belongs to a key that was lost. Then, or when that can't be counted, everything is read again, exactly.

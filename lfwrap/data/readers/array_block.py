@@ -1,4 +1,4 @@
-"""Blocks of a JSON array: items by a quick parser where all are well, one by one past broken ones where not."""
+"""Blocks of a JSON array: by a fast parser where all items are valid, else one by one past the broken ones."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _NEAR_THE_END = 16
 
 
 class ArrayBlock:
-    """Items of a JSON array; ``items`` holds them as a quick parser gave them, or is empty when it could not."""
+    """Items of a JSON array; ``items`` holds them as a fast parser gave them, or is empty when it could not."""
 
     def __init__(self, content: bytes, chunk: Chunk) -> None:
         self.content = content
-        items = self.items = _quick_items(content, chunk)
+        items = self.items = _fast_items(content, chunk)
         self.blanks: list[int] = []
         self.trailing_comma = False
         self._final = chunk.final
@@ -77,8 +77,8 @@ class ArrayBlock:
         return self._exact
 
 
-def _quick_items(content: bytes, chunk: Chunk) -> list[Any]:
-    """The items of an array by a quick parser; none where it stumbles, over a broken row or a wrong cut."""
+def _fast_items(content: bytes, chunk: Chunk) -> list[Any]:
+    """The items of an array by a fast parser; none where it fails, because of a broken row or a wrong cut."""
     body = content if chunk.final else content.rstrip().removesuffix(b",")
     before, after = (b'{"k":[', b"") if chunk.plan.key and chunk.final else (b"[", b"" if chunk.final else b"]")
     try:
