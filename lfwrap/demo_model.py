@@ -93,7 +93,6 @@ def convert_gguf(engine: Engine, gguf: Path, out: Path) -> dict[str, int | float
         "checkpoint",
         arguments=[str(gguf), str(out), _EOS, _PAD],
         environment=environment,
-        holds="parameters",
     )
 
 

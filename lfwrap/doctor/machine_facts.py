@@ -89,7 +89,7 @@ def probe_torch(python: Path, timeout_s: float = _TORCH_TIMEOUT_S) -> dict[str, 
     """What the engine's torch says; ``error`` is set when it can't be imported or does not answer in time."""
     environment = engine_environment(model_is_local=True, runs_model=False)
     try:
-        return run_worker(python, "torch_facts", environment=environment, holds="error", timeout_s=timeout_s)
+        return run_worker(python, "torch_facts", environment=environment, timeout_s=timeout_s)
     except LfwrapError as error:
         return {"error": error.message}
 

@@ -38,11 +38,10 @@ def run_worker(
     *,
     arguments: Sequence[str] = (),
     environment: Mapping[str, str],
-    holds: str,
     timeout_s: float | None = None,
     text: FailureText = PLAIN_FAILURE,
 ) -> dict[str, Any]:
-    """One job for a worker, one event as its result; nothing of the worker is left afterwards.
+    """One job for a worker, the fields of one event as its result; nothing of the worker is left afterwards.
 
     Args:
         python: the engine's Python.
@@ -50,7 +49,6 @@ def run_worker(
         job: what it reads from stdin; None for a worker that reads nothing.
         arguments: the worker's own arguments.
         environment: its whole environment.
-        holds: a field by which the result is known; other events are skipped.
         timeout_s: the time for all of it; None for any.
         text: what to say when it fails.
 
@@ -59,7 +57,7 @@ def run_worker(
         EngineError: the worker failed, has gone, or has not answered in time.
     """
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-    with WorkerProcess(python, name, arguments, environment=environment, holds=holds, text=text) as worker:
+    with WorkerProcess(python, name, arguments, environment=environment, text=text) as worker:
         try:
             if job is not None:
                 worker.send(job, deadline_s)
@@ -67,7 +65,7 @@ def run_worker(
         except TimeoutError as error:
             raise timeout_failure(text.what or f"The engine's worker {name}", timeout_s or 0.0, text) from error
         worker.wait()
-    return event
+    return {name: value for name, value in event.items() if name != "event"}
 
 
 class WorkerProcess:
@@ -82,7 +80,6 @@ class WorkerProcess:
         environment: Mapping[str, str],
         cwd: Path | None = None,
         log: Path | None = None,
-        holds: str = "event",
         text: FailureText = PLAIN_FAILURE,
     ) -> None:
         """Start a worker, such as ``answer``, with the engine's Python.
@@ -94,7 +91,6 @@ class WorkerProcess:
             environment: its whole environment.
             cwd: its working directory; None is ours.
             log: the file to which its stderr is appended, and which stays; None for one that goes away.
-            holds: a field by which its events are known.
             text: what to say when it fails.
 
         Raises:
@@ -102,7 +98,6 @@ class WorkerProcess:
         """
         self._script = script
         self._text = text
-        self._holds = holds
         self._lines = _Lines()
         self._noise = ""
         self._started_s = time.monotonic()
@@ -176,12 +171,12 @@ class WorkerProcess:
         while True:
             line = self._lines.next(self._stdout.fileno(), deadline_s)
             event = _json_object(line)
-            if self._holds in event or event.get("event") == EVENT_ERROR:
+            if "event" in event:
                 break
             self._noise = line.decode(errors="replace").strip()[:_SHOWN_NOISE] or self._noise
             if not line.endswith(b"\n"):
                 raise self._failure()
-        if event.get("event") == EVENT_ERROR:
+        if event["event"] == EVENT_ERROR:
             raise engine_failure(self._text.what or "The engine failed", str(event.get("message")), 1, self._text)
         return event
 

@@ -80,7 +80,7 @@ def _ask(engine: Engine, job: PushJob) -> dict[str, Any]:
     environment = engine_environment(
         model_is_local=False, runs_model=False, added={"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     )
-    found = run_worker(engine.python, "push_model", job, environment=environment, holds="event")
+    found = run_worker(engine.python, "push_model", job, environment=environment)
     if found.get("refused"):
         raise PreflightError(
             f"{endpoint()}: {found['refused']}",

@@ -188,7 +188,6 @@ def _split_rows(settings: Mapping[str, Any], folder: Path, engine: Engine) -> li
         "validation_split",
         job,
         environment=engine_environment(model_is_local=True, runs_model=False, added={"HF_HUB_OFFLINE": "1"}),
-        holds="rows",
         timeout_s=_SPLIT_TIMEOUT_S,
         text=FailureText("The engine can't split the run's data"),
     )

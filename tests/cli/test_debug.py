@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 MASKED = "hf_verymasked"
-TORCH = '{"error": "ImportError: no torch"}'
+TORCH = '{"event": "done", "error": "ImportError: no torch"}'
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from lfwrap.engine.server_process import ServerProcess
 from lfwrap.engine.worker_process import run_worker
 
 MASKED = "hf_verymasked"
-PRINTS = "print('{\"done\": 1}')"
+PRINTS = 'print(\'{"event": "done"}\')'
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def _run_all(tmp_path, *, code: str = PRINTS) -> None:
     python.write_text(f"#!{sys.executable}\n{code}\n")
     python.chmod(0o755)
     secrets = [f"hf_hub_token={MASKED}", "--api-key", MASKED]
-    run_worker(python, "encode", {"token": MASKED}, arguments=secrets, environment=environment, holds="done")
+    run_worker(python, "encode", {"token": MASKED}, arguments=secrets, environment=environment)
     run_logged([str(python), *secrets], tmp_path, environment=environment, what="a command")
     run_shown([str(python), *secrets], environment=environment)
     captured_output([str(python), *secrets], environment=environment, timeout_s=20, what="a command")

@@ -67,9 +67,7 @@ def run_encoder(check: EngineCheck, folder: Path, names: Sequence[str], *, rende
         hint="--no-engine-check writes the data set all the same.",
         log_lines=_TAIL_LINES,
     )
-    found = run_worker(
-        check.engine.python, "encode", job, environment=environment, holds="sets", timeout_s=_TIMEOUT_S, text=text
-    )
+    found = run_worker(check.engine.python, "encode", job, environment=environment, timeout_s=_TIMEOUT_S, text=text)
     sets: list[dict[str, Any]] = found["sets"]
     return sets
 

@@ -20,7 +20,8 @@ def _python(tmp_path: Path, code: str) -> Path:
 
 
 def test_torch_facts_come_from_the_child(tmp_path):
-    assert probe_torch(_python(tmp_path, 'print(\'{"torch": "2.9.1", "error": null}\')'))["torch"] == "2.9.1"
+    facts = probe_torch(_python(tmp_path, 'print(\'{"event": "done", "torch": "2.9.1", "error": null}\')'))
+    assert facts == {"torch": "2.9.1", "error": None}
 
 
 @pytest.mark.parametrize(

@@ -115,14 +115,15 @@ def python(tmp_path):
 
 
 def _answer(python: Path, job=None, **settings):
-    return run_worker(python, "encode", job, environment=ENVIRONMENT, holds="rows", **settings)
+    return run_worker(python, "encode", job, environment=ENVIRONMENT, **settings)
 
 
 def test_one_job_gives_one_event_and_nothing_is_left(python):
     code = (
         "job = json.loads(sys.stdin.readline())\n"
-        "print('a library says hello'); print([1]); print(json.dumps({'event': 'progress', 'share': 0.5}))\n"
-        "print(json.dumps({'rows': job['rows'], 'pid': os.getpid(), 'arguments': sys.argv[-1]}), flush=True)\n"
+        "print('a library says hello'); print([1]); print(json.dumps({'level': 'warning'}))\n"
+        "answer = {'rows': job['rows'], 'pid': os.getpid(), 'arguments': sys.argv[-1]}\n"
+        "print(json.dumps({'event': 'done', **answer}), flush=True)\n"
         "time.sleep(60)\n"
     )
     answer = _answer(python(code), {"rows": ["狗\u2028"]}, arguments=["last"], timeout_s=30)
@@ -131,13 +132,13 @@ def test_one_job_gives_one_event_and_nothing_is_left(python):
 
 
 def test_a_job_and_an_answer_may_be_long(python):
-    code = "rows = json.loads(sys.stdin.readline())['rows']; print(json.dumps({'rows': rows + rows}))"
+    code = "rows = json.loads(sys.stdin.readline())['rows']; print(json.dumps({'event': 'done', 'rows': rows + rows}))"
     assert len(_answer(python(code), {"rows": ["x" * 999] * 3000}, timeout_s=60)["rows"]) == 6000
     assert len(_answer(python(code), {"rows": ["x" * 999] * 3000})["rows"]) == 6000
 
 
 @pytest.mark.parametrize(
-    "code", ["time.sleep(60)", "print(json.dumps({'rows': 1}), end='', flush=True); time.sleep(60)"]
+    "code", ["time.sleep(60)", "print(json.dumps({'event': 'done'}), end='', flush=True); time.sleep(60)"]
 )
 def test_a_worker_that_takes_too_long_is_ended(python, code):
     started_s = time.monotonic()

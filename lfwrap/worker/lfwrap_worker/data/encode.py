@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lfwrap_worker.channel import take_stdout, write_event
-from lfwrap_worker.contract import EncodeJob
+from lfwrap_worker.contract import EVENT_DONE, EncodeJob
 
 ROLES = {"human": "user", "gpt": "assistant", "observation": "observation", "function_call": "function"}
 CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
@@ -176,4 +176,4 @@ def main() -> None:
         template = TEMPLATES[job["template"]]
     with tempfile.TemporaryDirectory() as cache:
         sets = [check_set(job, name, encoder, template, cache) for name in job["names"]]
-    write_event(channel, {"sets": sets})
+    write_event(channel, {"event": EVENT_DONE, "sets": sets})

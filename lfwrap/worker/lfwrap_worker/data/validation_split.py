@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lfwrap_worker.channel import take_stdout, write_event
-from lfwrap_worker.contract import SplitJob
+from lfwrap_worker.contract import EVENT_DONE, SplitJob
 
 
 def validation_rows(arguments: Mapping[str, Any], seed: int, cache: str) -> list[dict[str, Any]]:
@@ -41,4 +41,4 @@ def main() -> None:
     job: SplitJob = json.loads(sys.stdin.readline())
     with tempfile.TemporaryDirectory() as cache:
         rows = validation_rows(job["arguments"], job["seed"], cache)
-    write_event(channel, {"rows": rows})
+    write_event(channel, {"event": EVENT_DONE, "rows": rows})

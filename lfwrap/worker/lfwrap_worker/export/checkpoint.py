@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from lfwrap_worker.channel import take_stdout, write_event
+from lfwrap_worker.contract import EVENT_DONE
 
 _ARGUMENT_COUNT = 4
 
@@ -56,5 +57,6 @@ def main() -> int:
         return 2
     gguf, out, eos_token, pad_token = sys.argv[1:]
     with take_stdout() as channel:
-        write_event(channel, write_checkpoint(Path(gguf), Path(out), eos_token, pad_token))
+        report = write_checkpoint(Path(gguf), Path(out), eos_token, pad_token)
+        write_event(channel, {"event": EVENT_DONE, **report})
     return 0

@@ -7,6 +7,7 @@ import platform
 from typing import Any
 
 from lfwrap_worker.channel import take_stdout, write_event
+from lfwrap_worker.contract import EVENT_DONE
 
 
 def main() -> int:
@@ -29,5 +30,5 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
         facts["error"] = f"{type(error).__name__}: {error}"
     with channel:
-        write_event(channel, facts)
+        write_event(channel, {"event": EVENT_DONE, **facts})
     return 0
