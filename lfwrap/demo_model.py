@@ -51,38 +51,40 @@ def ensure_demo_model(engine: Engine, say: Say, cache: Path | None = None) -> Pa
         PreflightError: the package can't be had, its file is not the expected one, or the disk is too small.
         EngineError: the conversion failed.
     """
-    place = demo_model_path(cache)
-    if (place / _MARK).is_file():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with locked(place.with_suffix(".lock"), timeout_s=_LOCK_TIMEOUT_S):
-        if not (place / _MARK).is_file():
-            _make(engine, say, place)
-    return place
+    destination = demo_model_path(cache)
+    if (destination / _MARK).is_file():
+        return destination
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with locked(destination.with_suffix(".lock"), timeout_s=_LOCK_TIMEOUT_S):
+        if not (destination / _MARK).is_file():
+            _make(engine, say, destination)
+    return destination
 
 
-def _make(engine: Engine, say: Say, place: Path) -> None:
+def _make(engine: Engine, say: Say, destination: Path) -> None:
     if package_version(engine, "gguf") is None:
         raise PreflightError(
             "gguf is not installed: the engine's Python can't read GGUF files without it",
             hint=f"{engine.python} -m pip install 'gguf==0.19.0', or 'lfwrap[demo]' with everything.",
         )
-    free_bytes = shutil.disk_usage(place.parent).free
+    free_bytes = shutil.disk_usage(destination.parent).free
     if free_bytes < _NEEDED_BYTES:
         raise PreflightError(
-            f"{place.parent}: {format_bytes(free_bytes)} free, {format_bytes(_NEEDED_BYTES)} needed",
+            f"{destination.parent}: {format_bytes(free_bytes)} free, {format_bytes(_NEEDED_BYTES)} needed",
             hint="Free some space, or name another folder: LFWRAP_CACHE=DIR.",
         )
-    with tempfile.TemporaryDirectory(prefix=f".{place.name}.", suffix=".partial", dir=place.parent) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent
+    ) as folder:
         gguf = _find_gguf(engine, say, Path(folder))
         verify_gguf(gguf)
         say(f"converting {gguf.name} to a checkpoint: half a minute, once")
-        staged = Path(folder) / place.name
+        staged = Path(folder) / destination.name
         staged.mkdir()
         report = convert_gguf(engine, gguf, staged)
         write_json(staged / _MARK, {"source": PACKAGE, "sha256": GGUF_SHA256, "template": DEMO_TEMPLATE, **report})
-        shutil.rmtree(place, ignore_errors=True)  # what a kill may have left half moved has no mark
-        staged.rename(place)
+        shutil.rmtree(destination, ignore_errors=True)  # what a kill may have left half moved has no mark
+        staged.rename(destination)
 
 
 def convert_gguf(engine: Engine, gguf: Path, out: Path) -> dict[str, int | float]:

@@ -96,10 +96,10 @@ class TunedRun:
     ) -> list[str]:
         """The answers to many questions, in their order."""
         session = self._open()
-        asked = [_question(number, question, system, None) for number, question in enumerate(questions)]
+        numbered = [_question(number, question, system, None) for number, question in enumerate(questions)]
         adapter = self._adapter(session, base=base)
-        found = {answer.id: answer.text for answer in session.answer_all(asked, adapter, batch_size=batch_size)}
-        return [found[number] for number in range(len(asked))]
+        found = {answer.id: answer.text for answer in session.answer_all(numbered, adapter, batch_size=batch_size)}
+        return [found[number] for number in range(len(numbered))]
 
     def stream(self, text: str, *, system: str | None = None, base: bool = False) -> Iterator[str]:
         """The answer in pieces, as it is written."""
@@ -210,9 +210,11 @@ def load_run(
     return TunedRun(engine, target, run_of(target, folder), settings)
 
 
-def _question(number: int, asked: str | Sequence[Mapping[str, str]], system: str | None, tools: str | None) -> Question:
+def _question(
+    number: int, question: str | Sequence[Mapping[str, str]], system: str | None, tools: str | None
+) -> Question:
     from lfwrap.inference.questions import Question, ask
 
-    if isinstance(asked, str):
-        return ask(asked, number=number, system=system, tools=tools)
-    return Question(number, tuple(dict(turn) for turn in asked), system, tools)
+    if isinstance(question, str):
+        return ask(question, number=number, system=system, tools=tools)
+    return Question(number, tuple(dict(turn) for turn in question), system, tools)

@@ -28,9 +28,9 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 
 def default_folder(stem: str, questions: Sequence[Question], settings: GenerationSettings, model: str) -> Path:
     """Where answers go when the user names no folder: the same questions, put in the same way, give the same one."""
-    asked = [[question.to_request() for question in questions], settings.to_json(), model]
+    request = [[question.to_request() for question in questions], settings.to_json(), model]
     name = _UNSAFE.sub("-", stem).strip("-.") or "questions"
-    return DEFAULT_FOLDER / f"{name}-{sha256_bytes(canonical_json(asked))[:_DIGEST_DIGITS]}"
+    return DEFAULT_FOLDER / f"{name}-{sha256_bytes(canonical_json(request))[:_DIGEST_DIGITS]}"
 
 
 def compare(engine: Engine, request: CompareRequest, listener: AnsweringListener | None = None) -> Comparison:
@@ -55,7 +55,7 @@ def compare(engine: Engine, request: CompareRequest, listener: AnsweringListener
         Column(
             each,
             {number: _kept_answer(entry) for number, entry in journals[each.name].results.items()},
-            _place(journals[each.name]),
+            _computed_in(journals[each.name]),
             verdicts.get(each.name, {}),
         )
         for each in request.candidates
@@ -89,7 +89,7 @@ def _kept_answer(entry: Mapping[str, Any]) -> Answer:
     return Answer.from_event({key: value for key, value in entry.items() if key not in {"device", "dtype"}})
 
 
-def _place(journal: ResultJournal) -> dict[str, Any]:
+def _computed_in(journal: ResultJournal) -> dict[str, Any]:
     """Where the answers were given; of several places the last."""
     entry = next(reversed(journal.results.values()), {})
     return {"device": entry.get("device"), "dtype": entry.get("dtype")}

@@ -25,13 +25,13 @@ class Column:
     Attributes:
         candidate: who.
         answers: question → answer.
-        place: device and type of the weights when it answered.
+        computed_in: device and type of the weights when it answered.
         verdicts: question → the judge's verdict, the baseline being first; empty without a judge.
     """
 
     candidate: ModelUnderTest
     answers: Mapping[int, Answer]
-    place: Mapping[str, Any] = field(default_factory=dict)
+    computed_in: Mapping[str, Any] = field(default_factory=dict)
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
 
 
@@ -97,7 +97,7 @@ class Comparison:
             "judge": {"model": judge.model, "url": judge.shown_url} if judge else None,
             "baseline": self.columns[0].candidate.name,
             "targets": [
-                {**column.candidate.to_json(), **column.place, "summary": self._summary(column, rows)}
+                {**column.candidate.to_json(), **column.computed_in, "summary": self._summary(column, rows)}
                 for column in self.columns
             ],
             "rows": rows,
@@ -170,13 +170,13 @@ class Comparison:
 
 def count_verdicts(verdicts: Any) -> dict[str, int]:
     """Wins, losses and ties against the baseline; how many both orders agreed on, and how many were unclear."""
-    given = list(verdicts)
-    by_winner = {winner: sum(verdict.winner is winner for verdict in given) for winner in Winner}
+    judged = list(verdicts)
+    by_winner = {winner: sum(verdict.winner is winner for verdict in judged) for winner in Winner}
     return {
         "wins": by_winner[Winner.SECOND],
         "losses": by_winner[Winner.FIRST],
         "ties": by_winner[Winner.TIE],
         "unclear": by_winner[Winner.UNCLEAR],
-        "consistent": sum(verdict.is_consistent for verdict in given),
-        "judged": len(given),
+        "consistent": sum(verdict.is_consistent for verdict in judged),
+        "judged": len(judged),
     }

@@ -21,7 +21,7 @@ def load_answers(path: Path) -> dict[str, str]:
     """Case → answer as text; calls that stand as JSON become text again, to be read as any answer is.
 
     Raises:
-        DataError: the file can't be read, or lines that are no answer: all of them, each with its line.
+        DataError: the file can't be read, or has lines that are not answers; each is a finding.
     """
     answers: dict[str, str] = {}
     findings: list[Finding] = []
@@ -34,7 +34,7 @@ def load_answers(path: Path) -> dict[str, str]:
             continue
         found = _answer(line)
         if found is None:
-            findings.append(Finding("unusable-answer", "is no answer.", file=str(path), line=number, hint=_SHAPES))
+            findings.append(Finding("unusable-answer", "is not an answer.", file=str(path), line=number, hint=_SHAPES))
         else:
             answers[found[0]] = found[1]
     if findings:

@@ -113,7 +113,7 @@ class Verdict:
         id: the question's.
         winner: the result of both orders: a tie where they contradict each other.
         in_order: with ``first`` shown first.
-        swapped: with ``second`` shown first, told in the same terms.
+        swapped: with ``second`` shown first; the names are the same.
         reasons: its sentences, in these two orders.
     """
 

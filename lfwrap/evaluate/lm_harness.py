@@ -1,6 +1,6 @@
 """lm-evaluation-harness through its own command, for the same targets: ``lm_eval --model hf --model_args …``.
 
-It is no part of lfwrap's own installation: the ``lm_eval`` beside the engine's Python is taken, else the one on PATH.
+It is not installed with lfwrap: the ``lm_eval`` beside the engine's Python is taken, else the one on PATH.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def check_out(out: Path, *, force: bool) -> None:
     """See that the folder may be written.
 
     Raises:
-        UsageError: it is a file, or holds something; with ``force``, something that is no exported model.
+        UsageError: it is a file, or holds something; with ``force``, something that is not an exported model.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: a file", hint="Name a folder.")
@@ -85,7 +85,10 @@ def staged(out: Path) -> Iterator[Path]:
 def check_space(target: Target, out: Path, options: ExportOptions) -> None:
     """See that the disk has room for all that is to be written.
 
-    That is told from the base's files; where they are not on this machine, nothing is checked. Raises PreflightError.
+    The size follows from the base's files; where they are not on this machine, nothing is checked.
+
+    Raises:
+        PreflightError: there is too little room.
     """
     size = target.base.weight_bytes() if target.base else 0
     if target.base is None or size == 0:

@@ -42,7 +42,7 @@ def check_push(engine: Engine, push: Push, environ: Mapping[str, str] = os.envir
     """See that an upload can work: name, package, network not switched off, token.
 
     Raises:
-        UsageError: the name is none of a hub's.
+        UsageError: the name can't be that of a repository.
         PreflightError: the package or a token is missing, the hub refuses the token, the repository holds files, or is
             public where a private one was wanted.
     """

@@ -41,7 +41,7 @@ def render_card(
 
     Args:
         target: what was exported.
-        out: the folder as it stands, whose files are listed.
+        out: the folder whose files are listed.
         name: the model's name.
         base: the base's name for others.
         products: what was made, as in ``export.json``.
@@ -50,7 +50,7 @@ def render_card(
         evaluation: a report of `lfwrap eval`.
 
     Raises:
-        DataError: the evaluation is none.
+        DataError: the evaluation is not a report of `lfwrap eval`.
     """
     paths = _run_paths(target)
     is_adapter = [product["format"] for product in products] == ["adapter"]

@@ -68,7 +68,7 @@ class TargetOptions:
 
 
 def split_name(text: str) -> tuple[str | None, str]:
-    """``NAME=PATH`` as its parts; a path that is there as it stands has no name.
+    """``NAME=PATH`` as its parts; a text that is itself an existing path has no name.
 
     >>> split_name("law=runs/law/output"), split_name("runs/law")
     (('law', 'runs/law/output'), (None, 'runs/law'))
@@ -80,10 +80,10 @@ def split_name(text: str) -> tuple[str | None, str]:
 
 
 def resolve_candidates(texts: Sequence[str], facts: EngineFacts, options: TargetOptions) -> list[ModelUnderTest]:
-    """The targets that the user typed, in that order, each with a name of its own.
+    """The targets that the user typed, in that order, each with a different name.
 
     Raises:
-        UsageError: two have the same name or become the same file, or a template can't be told.
+        UsageError: two have the same name or become the same file, or the template of one is not known.
         RunStateError, PreflightError: as `resolve_target` does.
     """
     named = [split_name(text) for text in texts]
@@ -91,7 +91,7 @@ def resolve_candidates(texts: Sequence[str], facts: EngineFacts, options: Target
         resolve_target(path, facts, runs_dir=options.runs_dir, base_model=options.base_model, template=options.template)
         for _, path in named
     ]
-    names = [given or "" for given, _ in named]
+    names = [name or "" for name, _ in named]
     for index, short in _short_names([(index, targets[index]) for index, name in enumerate(names) if not name]):
         names[index] = short
     candidates = [ModelUnderTest(name, target) for name, target in zip(names, targets, strict=True)]
@@ -140,7 +140,7 @@ def _named_bases(bases: Sequence[Target]) -> Iterator[ModelUnderTest]:
 def load_key(target: Target) -> bytes:
     """What tells one load of a model from another: model, template and all that shapes both.
 
-    An adapter that no other can stand beside has a load of its own.
+    An adapter that no other can stand beside is loaded alone.
     """
     adapter = target.adapter_folder
     alone = str(adapter.path) if adapter and adapter.changes_the_base() else None
@@ -167,16 +167,16 @@ def _short_names(targets: Sequence[tuple[int, Target]]) -> Iterator[tuple[int, s
     """
     recipes = {index: _recipe_of(target) for index, target in targets}
     parts = {index: _name_parts(target) for index, target in targets}
-    for index, own in parts.items():
+    for index, path in parts.items():
         if recipes[index] and list(recipes.values()).count(recipes[index]) == 1:
             yield index, recipes[index]
             continue
-        names = ("/".join(own[-count:]) for count in range(1, len(own) + 1))
+        names = ("/".join(path[-count:]) for count in range(1, len(path) + 1))
         others = [other for key, other in parts.items() if key != index]
         yield (
             index,
             next(
-                (name for name in names if not any("/".join(other).endswith(name) for other in others)), "/".join(own)
+                (name for name in names if not any("/".join(other).endswith(name) for other in others)), "/".join(path)
             ),
         )
 

@@ -64,7 +64,7 @@ class LabelSettings:
 
     @classmethod
     def of_run(cls, run: Run | None, cutoff_len: int | None) -> LabelSettings:
-        """Those of a run's training; ``cutoff_len`` goes before its own."""
+        """The settings of a run's training; ``cutoff_len`` replaces the run's."""
         settings = engine_settings(run) if run else {}
         return cls(
             cutoff_len or int(settings.get(CUTOFF_KEY) or DEFAULT_CUTOFF),

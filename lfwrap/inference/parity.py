@@ -219,7 +219,7 @@ class Side:
     Attributes:
         arguments: the engine's keys that load it.
         adapter: an adapter to attach.
-        quantized: whether it computes in types of its own.
+        quantized: whether it computes in types other than the reference's.
     """
 
     arguments: Mapping[str, Any]

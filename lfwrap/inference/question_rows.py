@@ -168,14 +168,14 @@ def _from_format(number: int, row: Mapping[str, Any], options: AskOptions) -> Qu
 
 
 def _tools(row: Mapping[str, Any], options: AskOptions) -> str | None:
-    """The row's own tools in the template's way; text is taken as it stands."""
+    """The row's tools as the template writes them; text is taken unchanged."""
     tools = row.get("tools")
     if isinstance(tools, str):
         return tools if tools.strip() else None
     if not tools:
         return None
     if not isinstance(tools, list):
-        raise Reject("tools", "its tools are no list")
+        raise Reject("tools", "its tools are not a list")
     return write_tools([parse_tool(tool, RowNotes()) for tool in tools], options.template)
 
 

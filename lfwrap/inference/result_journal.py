@@ -72,7 +72,7 @@ class ResultJournal:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file up to the first that is no whole JSON object; none where there is no file."""
+    """The lines of a file up to the first that is not a whole JSON object; empty where there is no file."""
     lines: list[dict[str, Any]] = []
     if not path.is_file():
         return lines

@@ -156,7 +156,7 @@ def resolve_target(
     Raises:
         RunStateError: no such run, or it has not finished.
         PreflightError: a folder is incomplete, or the base model is not where the adapter says.
-        UsageError: no template can be told, or there is no template of that name.
+        UsageError: the template is not known from anywhere, or there is no template of that name.
     """
     if template is not None:
         check_template(template, facts)
@@ -197,7 +197,7 @@ def check_base(target: Target) -> None:
     base = ModelFolder(folder)
     problems = [f"{_MISSING[part]} missing" for part in base.lacking()] or base.weight_problems()
     if problems:
-        raise PreflightError(f"{folder}: no whole model: {'; '.join(problems)}", hint="Fetch or export it again.")
+        raise PreflightError(f"{folder}: not a whole model: {'; '.join(problems)}", hint="Fetch or export it again.")
 
 
 def _is_hub_id(name: str, runs_dir: Path) -> bool:
@@ -289,7 +289,7 @@ def _adapter_target(name: str, folder: Path, options: _Options) -> Target:
 
 
 def _located(model: str) -> str:
-    """A folder's whole path, since children work in other folders; a hub id as it stands."""
+    """A folder's absolute path, since children work in other folders; a hub id unchanged."""
     folder = Path(model).expanduser()
     return str(folder.absolute()) if folder.is_dir() else model
 
@@ -321,7 +321,7 @@ def _template_of(model: str, options: _Options, *folders: Path) -> str:
     found = find_model_template(_names(model), options.facts, stated=options.template, noted=noted)
     if found is None:
         raise UsageError(
-            f"{model}: which of the engine's templates it was trained with can't be told",
+            f"{model}: which of the engine's templates it was trained with is not known",
             hint="Say it: --template NAME; `lfwrap recipe schema` lists all templates.",
         )
     return found.name

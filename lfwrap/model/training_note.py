@@ -59,7 +59,7 @@ def write_notes(folders: Iterable[Path], values: Mapping[str, Any]) -> None:
 
 
 def read_note(folder: Path) -> dict[str, Any]:
-    """The values that are noted in a folder; none where there is no note, or one of something else."""
+    """The values that are noted in a folder; empty where there is no note, or something else in its file."""
     try:
         settings = orjson.loads((folder / NOTE).read_bytes())["settings"]
         return {key: settings[key] for key in _NOTED if key in settings}

@@ -151,8 +151,8 @@ def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def changed_settings(described: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """The engine's keys in which several runs differ, each with the value of every run; paths of their own left out."""
-    own = {"output_dir", "deepspeed", "run_name"}
-    keys = sorted({key for run in described for key in run["settings"]} - own)
+    unlike_by_nature = {"output_dir", "deepspeed", "run_name"}
+    keys = sorted({key for run in described for key in run["settings"]} - unlike_by_nature)
     rows = [
         (key, ["–" if key not in run["settings"] else str(run["settings"][key]) for run in described]) for key in keys
     ]

@@ -133,7 +133,7 @@ def _started_at(events: list[dict[str, Any]], number: int) -> str | None:
 
 
 def _read_events(run: Run) -> list[dict[str, Any]]:
-    """What happened to the run, oldest first; lines that are no objects are passed over."""
+    """What happened to the run, oldest first; lines that are not objects are passed over."""
     try:
         lines = run.paths.events.read_bytes().splitlines()
     except OSError:

@@ -87,7 +87,7 @@ def _value_fault(key: str, value: Any, schema: Mapping[str, Any], accepted: Sequ
     fits, is_variable = _type_fits(value, declared, nested, accepted)
     if not fits:
         return f"wrong-type: {key}"
-    if is_variable:  # the name of a variable, or another type that the answers allow: as it stands
+    if is_variable:  # the name of a variable, or another type that the answers allow: unchanged
         right = any(type(value) is type(item) and value == item for item in accepted)
     elif nested is dict:
         right = any(isinstance(item, list) and _rows_match(value, item) for item in accepted)

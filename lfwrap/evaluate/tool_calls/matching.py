@@ -31,7 +31,7 @@ class ReadAnswer:
     """An answer as it was read.
 
     Attributes:
-        reading: calls; text without any; or something that has the marks of a call and is none: a parse failure.
+        reading: calls; text without any; or something that has the marks of a call but is not one: a parse failure.
         calls: the calls, in order.
     """
 

@@ -29,7 +29,7 @@ _FUNCTION = re.compile(
 _PARAMETER = re.compile(r"<parameter(?:=| name=)\"?(?P<key>[^\s<>\"]+)\"?>(?P<value>.*?)</parameter>", re.DOTALL)
 _ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
 _DECODER = json.JSONDecoder(strict=False)
-# A model that repeats an opening bracket for ever must not cost for ever.
+# A model that repeats an opening bracket forever must not cost forever.
 _MAX_FAILURES = 50
 _MAX_CHARS = 20_000
 _CLOSING = {"{": "}", "[": "]"}

@@ -25,7 +25,7 @@ def check_adapter(target: Target) -> None:
     """See that the adapter says everything by itself.
 
     Raises:
-        PreflightError: there is none, or others are folded in below it.
+        PreflightError: the target has no adapter, or others are folded in below it.
     """
     if target.adapter is None:
         raise PreflightError(f"{target.name}: has no adapter", hint="--format merged rewrites a whole model.")

@@ -64,7 +64,7 @@ def check_address(options: ServeOptions) -> None:
     """See that the address can be listened on, before a model is loaded for it.
 
     Raises:
-        PreflightError: another program has it, or it is none of this machine's.
+        PreflightError: another program has it, or it is not an address of this machine.
     """
     try:
         family, *_, address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]

@@ -82,7 +82,7 @@ def web_settings(target: Target, *, base: bool) -> dict[str, Any]:
 
 
 def web_environment(target: Target, port: int, *, browser: bool) -> Mapping[str, str]:
-    """Bound to this machine, shared with nobody, no calls home, no local files for whoever asks."""
+    """Bound to this machine, shared with nobody, no calls home, no local files for those who ask."""
     added = {
         "GRADIO_SERVER_NAME": HOST,
         "GRADIO_SERVER_PORT": str(port),
