@@ -158,6 +158,15 @@ class WorkerProcess:
             self.close()
             raise
 
+    def begin_and_wait(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the child its first request, as `begin` does, and wait for its first event, as `receive` does."""
+        self.begin(job)
+        try:
+            return self.receive()
+        except BaseException:
+            self.close()
+            raise
+
     def receive(self, deadline_s: float | None = None) -> dict[str, Any]:
         """The child's next event; lines that are not one, as something that the engine imports may print, are skipped.
 

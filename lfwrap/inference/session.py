@@ -110,12 +110,7 @@ class AnswerSession:
 
     def __enter__(self) -> Self:
         """Wait until the model is loaded. Raises EngineError when it can't be."""
-        try:
-            self._worker.send(self._load)
-            self.ready = self._worker.receive()
-        except BaseException:
-            self._worker.close()
-            raise
+        self.ready = self._worker.begin_and_wait(self._load)
         return self
 
     def __exit__(

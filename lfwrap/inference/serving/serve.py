@@ -112,12 +112,7 @@ class Server:
 
     def __enter__(self) -> Self:
         """Wait until it answers. Raises EngineError when it can't load, or the port is taken."""
-        try:
-            self._worker.send(self._job)
-            self.ready = self._worker.receive()
-        except BaseException:
-            self._worker.close()
-            raise
+        self.ready = self._worker.begin_and_wait(self._job)
         return self
 
     def __exit__(self, *_: object) -> None:
