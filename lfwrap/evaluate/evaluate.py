@@ -146,12 +146,12 @@ class _Journals:
 
     @property
     def rows_left(self) -> list[EvalRow]:
-        """Rows without a loss."""
+        """Rows whose loss is still to be measured."""
         return [row for row in self.material.rows if row.number not in self.losses.results]
 
     @property
     def cases_left(self) -> list[Case]:
-        """Cases without an answer."""
+        """Cases that are still to be answered."""
         return [case for case in self.material.cases if case.question.id not in self.answers.results]
 
 

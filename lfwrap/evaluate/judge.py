@@ -36,7 +36,7 @@ _LONGEST_WAIT_S = 60.0
 
 
 class Winner(StrEnum):
-    """Whose answer is better."""
+    """Which of two answers a judge prefers."""
 
     FIRST = "first"
     SECOND = "second"
@@ -46,7 +46,7 @@ class Winner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JudgeAddress:
-    """Where the judge is.
+    """How the judge is reached, a model behind OpenAI's API.
 
     Attributes:
         url: the API's root (``http://127.0.0.1:8000/v1``).
@@ -204,7 +204,12 @@ class Judge:
 
 
 def read_verdict(reply: str) -> tuple[Winner, str]:
-    """The winner in a judge's reply and its reason; `Winner.UNCLEAR` where it named none. The last word counts."""
+    """The winner in a judge's reply and its reason; `Winner.UNCLEAR` where it names nobody. The last verdict counts.
+
+    >>> winner, reason = read_verdict('{"reason": "B is wrong.", "winner": "A"}')
+    >>> winner.value, reason
+    ('first', 'B is wrong.')
+    """
     found = _VERDICT.findall(reply)
     reason = ""
     start, end = reply.find("{"), reply.rfind("}")

@@ -41,7 +41,11 @@ class TextScores:
 
 
 def split_words(text: str) -> list[str]:
-    """Lower-case words; each character of a script without spaces is one."""
+    """Lower-case words; each character of a script without spaces is a word.
+
+    >>> split_words("Two words, 两个")
+    ['two', 'words', '两', '个']
+    """
     return _WORD.findall(text.lower())
 
 

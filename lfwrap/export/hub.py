@@ -25,7 +25,7 @@ _REPOSITORY = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """Where an export goes.
+    """The hub's repository that an export is uploaded to.
 
     Attributes:
         repository: ``ORG/NAME``.

@@ -116,7 +116,7 @@ class ExportJob:
         self._merged: MergedModel | None = None
 
     def folder(self, format_name: str) -> Path:
-        """Where a format goes."""
+        """The folder that a format is written into."""
         return self.stage if format_name == self.order.main_format else self.stage / format_name
 
     def relative(self, folder: Path) -> str:

@@ -34,7 +34,7 @@ class AnswerFigures(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Of several questions together.
+    """How nearly two models say the same, over several questions.
 
     Attributes:
         same_answers: questions that both answered with the same tokens.

@@ -83,7 +83,7 @@ class LabelSettings:
 
 @dataclass(frozen=True, slots=True)
 class EvalRows:
-    """Rows to evaluate on.
+    """The rows of an evaluation and where they come from.
 
     Attributes:
         name: the data set, or what it is of a run.

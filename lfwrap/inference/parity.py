@@ -47,7 +47,7 @@ TOLERANCES = {
 
 @dataclass(frozen=True, slots=True)
 class TokenDifference:
-    """Where two answers part.
+    """The first token at which two answers differ.
 
     Attributes:
         position: token of the answer, from 0.
@@ -88,7 +88,7 @@ class ParityRow:
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """What a comparison found.
+    """The figures of one model beside the reference, question by question.
 
     Attributes:
         dtype: the exported type.
@@ -206,7 +206,7 @@ class ReferenceAnswer:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ReferenceAnswer:
-        """From the worker's event."""
+        """An answer as the worker's event has it."""
         lists = {name: tuple(value[name]) for name in ("prompt_ids", "answer_ids", "text_ends", "logprobs")}
         gaps = tuple({int(token): gap for token, gap in position} for position in value["gaps"])
         return cls(**{**value, **lists, "gaps": gaps})
@@ -233,7 +233,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class ParityComparison:
-    """What a comparison found.
+    """The reference's answers and the reports on all models that were held to it.
 
     Attributes:
         reference: the reference's answers.

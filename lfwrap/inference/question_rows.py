@@ -36,7 +36,7 @@ _TURN_KEYS = ("messages", "conversations")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One thing to answer.
+    """One question to a model, with the turns before it and its tools.
 
     Attributes:
         id: given back with the answer: the number of the question in its file, from 0.
@@ -80,12 +80,19 @@ class AskOptions:
 
 
 def ask(text: str, *, number: int = 0, system: str | None = None, tools: str | None = None) -> Question:
-    """A question without history."""
+    """A question without earlier turns.
+
+    >>> ask("Who wrote it?", system="Be brief.").messages
+    ({'role': 'user', 'content': 'Who wrote it?'},)
+    """
     return Question(number, ({"role": "user", "content": text},), system, tools)
 
 
 def read_question(number: int, row: Any, options: AskOptions) -> Question:
-    """A row as a question.
+    r"""A row as a question: a text, a row of questions, or a row of a format that data can be prepared from.
+
+    >>> read_question(3, {"instruction": "Sum up:", "input": "Long text."}, AskOptions()).text
+    'Sum up:\nLong text.'
 
     Raises:
         Reject: it asks nothing that can be understood; the reason says why.

@@ -55,7 +55,11 @@ def load_entries(trainer_log: Path) -> list[dict[str, Any]]:
 
 
 def read_curves(entries: Sequence[Mapping[str, Any]]) -> dict[str, Points]:
-    """Curve → (step, value) by ascending step; of a step that was done twice the later entry counts."""
+    """Curve → (step, value) by ascending step; of a step that was done twice the later entry counts.
+
+    >>> read_curves([{"current_steps": 1, "loss": 2.5}, {"current_steps": 1, "loss": 2.0}])["loss"]
+    [(1, 2.0)]
+    """
     curves = {}
     for name, key in _CURVES.items():
         by_step = {entry["current_steps"]: float(entry[key]) for entry in entries if _is_number(entry.get(key))}

@@ -110,7 +110,7 @@ class JudgedAnswer:
     lenient: Judgement
 
     def to_json(self) -> dict[str, Any]:
-        """For looking at failures."""
+        """Question, expected calls, answer and verdicts as plain values, to look at failures."""
         question = self.case.question
         expected = [{"name": call.name, "arguments": call.arguments} for call in self.case.expected]
         return {

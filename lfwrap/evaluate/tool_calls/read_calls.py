@@ -36,11 +36,14 @@ _CLOSING = {"{": "}", "[": "]"}
 
 
 def read_calls(text: str, names: Collection[str] = ()) -> tuple[ToolCall, ...]:
-    """The calls in a text, in order; empty where there is none.
+    """The calls in a text, in order, whatever format they are written in; empty where it makes no call.
 
     Args:
         text: a model's answer; thoughts are passed over.
         names: the tools that were offered: ``name {…}`` and ``name(key=value)`` are calls only of one of them.
+
+    >>> read_calls('<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>')
+    (ToolCall(name='add', arguments={'a': 1}, id=''),)
     """
     text = _THOUGHT.sub("", text)
     for reader in (_tagged_calls, _json_calls, _action_calls):

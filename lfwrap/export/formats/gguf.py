@@ -41,7 +41,7 @@ _PACKAGE = "llama-cpp-python"
 
 @dataclass(frozen=True, slots=True)
 class GgufTools:
-    """What makes the files.
+    """The programs that make and run GGUF files here.
 
     Attributes:
         engine: whose Python has the packages.
