@@ -214,8 +214,10 @@ def follow_lock(values: ResolvedValues, machine: Machine, invocation: Invocation
     recipe = values.recipe
     if machine.engine is None or recipe.intent.speed not in FREE_SPEEDS:
         return None, ""
-    path = next((path for path in lock_paths(recipe.path, invocation.environ) if path.is_file()), None)
+    paths = lock_paths(recipe.path, invocation.environ)
+    path = next((path for path in paths if path.is_file()), None)
     if path is None:
+        note("strategy", "no lock: neither %s nor %s is there", *paths)
         return None, ""
     try:
         entries = load_lock(path)

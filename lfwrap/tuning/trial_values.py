@@ -44,7 +44,11 @@ def trial_accumulation(accumulation: int) -> int:
 
 
 def timed_slots(accumulation: int) -> int:
-    """Micro-batches that a trial times: about eight, in whole updates, two at least."""
+    """Micro-batches that a trial times: about eight, in whole updates, two at least.
+
+    >>> timed_slots(1), timed_slots(3), timed_slots(64)
+    (8, 9, 8)
+    """
     each = trial_accumulation(accumulation)
     return each * max(2, -(-TIMED_SLOTS // each))
 

@@ -36,7 +36,11 @@ class Checkpoint:
 
 
 def step_of(path: Path) -> int | None:
-    """The step of a ``checkpoint-<step>`` folder; None for another folder."""
+    """The step of a ``checkpoint-<step>`` folder; None for another folder.
+
+    >>> step_of(Path("output/checkpoint-120")), step_of(Path("output"))
+    (120, None)
+    """
     text = path.name.removeprefix("checkpoint-")
     return int(text) if text != path.name and text.isdigit() else None
 

@@ -271,7 +271,11 @@ class RunPaths:
 
 
 def run_name(recipe_name: str, canonical_recipe: bytes, now: datetime) -> str:
-    """``<UTC>-<recipe>-<8 hex of the canonical recipe>``, free of white space: torchrun's arguments are split at it."""
+    """``<UTC>-<recipe>-<8 hex of the canonical recipe>``, free of white space: torchrun's arguments are split at it.
+
+    >>> run_name("my recipe", b"{}", datetime(2026, 3, 1, 12, tzinfo=UTC))
+    '20260301T120000Z-my-recipe-44136fa3'
+    """
     stem = _UNSAFE.sub("-", recipe_name).strip("-.") or "recipe"
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{stem}-{sha256_bytes(canonical_recipe)[:_DIGEST_DIGITS]}"
 

@@ -54,7 +54,11 @@ class Command:
 
 
 def override_arguments(overrides: Mapping[str, object]) -> Sequence[str]:
-    """``key=value`` arguments after the YAML, as the engine takes them."""
+    """``key=value`` arguments after the YAML, as the engine takes them.
+
+    >>> override_arguments({"do_eval": False, "output_dir": "/my runs"})
+    ['do_eval=false', "output_dir='/my runs'"]
+    """
     return [f"{key}={_spell(value)}" for key, value in overrides.items()]
 
 

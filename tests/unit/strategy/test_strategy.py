@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import pytest
 from fake_engine import fake_engine
@@ -105,6 +106,19 @@ def test_speed_max_means_the_extension_whatever_decides(tmp_path):
     assert place.choose().extension
     place.measure(CHOICES, speed="auto")
     assert not place.choose().extension  # it was slower with it
+
+
+def test_debugging_shows_why_a_strategy_was_chosen(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG, "lfwrap.strategy")
+    place = Place(tmp_path)
+    place.choose()
+    assert caplog.messages[0].startswith("no lock: neither ")
+    assert caplog.messages[1].startswith("from the plan: ")
+    caplog.clear()
+    place.measure(CHOICES)
+    place.choose()
+    assert caplog.messages[0].startswith("from the lock: lfwrap.zero_stage=2, torch_compile=True, ")
+    assert caplog.messages[1].startswith("Measured by `lfwrap tune`")
 
 
 def test_what_does_not_fit_is_tried_by_force_only(tmp_path):
