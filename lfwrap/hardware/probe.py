@@ -23,7 +23,7 @@ def probe_hardware() -> HardwareProfile:
 
     GPUs that ``CUDA_VISIBLE_DEVICES`` hides are left out, as the engine would not see them either.
     """
-    machine = HardwareProfile(name="auto", kind=DeviceKind.CPU, cpu_cores=_cpu_cores(), ram_bytes=_ram_bytes())
+    machine = HardwareProfile(name="auto", kind=DeviceKind.CPU, cpu_cores=_cpu_cores(), ram_bytes=ram_bytes())
     with _nvml() as nvml:
         if nvml is not None:
             handles = visible_handles(nvml)
@@ -139,7 +139,7 @@ def _cpu_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _ram_bytes() -> int:
+def ram_bytes() -> int:
     """Main memory, or the container's limit where that is smaller."""
     import psutil
 

@@ -8,24 +8,24 @@ import sys
 import pytest
 
 from lfwrap.cli.app import run
-from lfwrap.cli.commands.demo import Pair, _show_pairs, _take_folder
+from lfwrap.cli.commands.demo import Pair, show_pairs, take_folder
 from lfwrap.errors import LfwrapError, PreflightError, UsageError
 from lfwrap.inference.questions import ask
 from lfwrap.inference.session import Answer
 
 
 def test_an_empty_or_new_folder_is_taken(tmp_path):
-    _take_folder(tmp_path / "a" / "b", force=False)
+    take_folder(tmp_path / "a" / "b", force=False)
     assert (tmp_path / "a" / "b" / "demo.json").is_file()
 
 
 def test_an_earlier_demo_is_replaced_only_with_force(tmp_path):
-    _take_folder(tmp_path, force=False)
+    take_folder(tmp_path, force=False)
     (tmp_path / "runs").mkdir()
     with pytest.raises(UsageError, match="an earlier demo") as caught:
-        _take_folder(tmp_path, force=False)
+        take_folder(tmp_path, force=False)
     assert "--force" in caught.value.hint
-    _take_folder(tmp_path, force=True)
+    take_folder(tmp_path, force=True)
     assert [path.name for path in tmp_path.iterdir()] == ["demo.json"]
 
 
@@ -33,7 +33,7 @@ def test_an_earlier_demo_is_replaced_only_with_force(tmp_path):
 def test_nothing_else_is_ever_removed(tmp_path, force):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UsageError, match="not an earlier demo"):
-        _take_folder(tmp_path, force=force)
+        take_folder(tmp_path, force=force)
     assert (tmp_path / "thesis.tex").exists()
 
 
@@ -41,7 +41,7 @@ def test_places_that_do_not_work(tmp_path):
     (tmp_path / "file").write_text("")
     for place, kind in ((tmp_path / "file", UsageError), (tmp_path / "file" / "below", LfwrapError)):
         with pytest.raises(kind):
-            _take_folder(place, force=False)
+            take_folder(place, force=False)
 
 
 def test_too_small_a_disk(tmp_path, monkeypatch):
@@ -49,7 +49,7 @@ def test_too_small_a_disk(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(PreflightError, match="2 GiB needed"):
-        _take_folder(tmp_path / "x", force=False)
+        take_folder(tmp_path / "x", force=False)
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -57,7 +57,7 @@ def test_answers_stand_side_by_side(terminal, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     cut = Answer(0, "long [bold]\n\nanswer", 1, 1, "length", 0.1)
     whole = Answer(0, "short", 1, 1, "stop", 0.1)
-    _show_pairs((Pair(ask("Why?"), cut, whole),))
+    show_pairs((Pair(ask("Why?"), cut, whole),))
     shown = capsys.readouterr().err
     for text in ("Why?", "long [bold] answer …", "short"):
         assert text in shown

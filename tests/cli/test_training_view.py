@@ -103,7 +103,10 @@ def test_gpu_memory_and_utilisation_of_the_runs_devices_are_shown(
 
 
 def test_a_closed_terminal_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(_: str = "") -> None:
+    said: list[str] = []
+
+    def closed(text: str = "") -> None:
+        said.append(text)
         raise OSError(5, "Input/output error")
 
     view = SafeView(LineView())
@@ -113,6 +116,7 @@ def test_a_closed_terminal_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch)
     listener.on_progress(entry(100))
     listener.on_stop(StopLevel.ASKED)
     view.close()
+    assert len(said) == 1, "nothing is tried again"
 
 
 def test_a_terminal_gets_a_bar_and_quiet_nothing(

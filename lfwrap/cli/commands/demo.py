@@ -79,7 +79,7 @@ def command(args: DemoArgs) -> None:
             output.result(str(place))
         return
     out = args.out.expanduser().resolve()
-    _take_folder(out, force=args.force)
+    take_folder(out, force=args.force)
     demo = Demo(engine, out)
     demo.run()
     if args.as_json:
@@ -88,7 +88,7 @@ def command(args: DemoArgs) -> None:
         _show_summary(demo)
 
 
-def _take_folder(out: Path, *, force: bool) -> None:
+def take_folder(out: Path, *, force: bool) -> None:
     """Make the demo's folder; an earlier demo goes away with ``--force``, and nothing else does."""
     import shutil
 
@@ -149,7 +149,7 @@ class Demo:
         target = self._target()
         with self._step("answers", "base and tuned model, on questions that neither has seen"):
             self.pairs = self._answer(target)
-            _show_pairs(self.pairs)
+            show_pairs(self.pairs)
         with self._step("export", "the merged model, compared with base + adapter"):
             self.export = self._export(target)
         write_json(self.out / _NOTE, {"schema": "lfwrap.demo/1", **self.report()})
@@ -248,7 +248,7 @@ class Demo:
         return export
 
 
-def _show_pairs(pairs: tuple[Pair, ...]) -> None:
+def show_pairs(pairs: tuple[Pair, ...]) -> None:
     """A table on a terminal, blocks of lines elsewhere; answers that were cut at the limit end in an ellipsis."""
     import sys
 

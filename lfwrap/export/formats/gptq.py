@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,8 @@ from lfwrap.engine.compat import GPTQ_DEPENDENCIES, GPTQ_PACKAGES
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.worker_scripts import worker_argv
-from lfwrap.errors import DataError, PreflightError
+from lfwrap.errors import PreflightError
+from lfwrap.export.calibration_text import SAMPLES, calibration_samples
 from lfwrap.export.job import ExportFormat, ExportJob
 from lfwrap.export.options import ExportOptions
 from lfwrap.files import write_bytes, write_json, write_text
@@ -28,10 +27,7 @@ _INSTALL = "BUILD_CUDA_EXT=0 {python} -m pip install --no-deps --no-build-isolat
     (*_PINNED, *GPTQ_DEPENDENCIES)
 )
 _IMPORT_TIMEOUT_S = 300.0
-_SAMPLES = 128
-_SAMPLE_CHARACTERS = 6000
 _MAX_TOKENS = 512
-_SEED = 42
 
 
 def check_gptq(engine: Engine, calibration: Path | None) -> None:
@@ -80,7 +76,7 @@ def write_gptq(
         EngineError: the engine failed.
     """
     samples = scratch / "calibration.jsonl"
-    write_bytes(samples, b"".join(orjson.dumps({"text": text}) + b"\n" for text in _samples(calibration)))
+    write_bytes(samples, b"".join(orjson.dumps({"text": text}) + b"\n" for text in calibration_samples(calibration)))
     arguments = target.engine_arguments(quantized=False, adapters=()) | {
         "model_name_or_path": str(model),
         "export_dir": str(folder),
@@ -88,7 +84,7 @@ def write_gptq(
         "export_quantization_bit": bits,
         "export_quantization_dataset": str(samples),
         "export_quantization_maxlen": _MAX_TOKENS,
-        "export_quantization_nsamples": _SAMPLES,
+        "export_quantization_nsamples": SAMPLES,
     }
     recipe = scratch / "gptq.yaml"
     write_text(recipe, dump_yaml(arguments))
@@ -148,51 +144,6 @@ def readable_on_cpu(folder: Path, scratch: Path) -> Path:
     values["quantization_config"] = {**values.get("quantization_config", {}), "backend": "torch"}
     write_json(scratch / "config.json", values)
     return scratch
-
-
-def _samples(path: Path) -> Iterator[str]:
-    """Texts long enough to be cut to what one sample takes: the file's own, joined until they are."""
-    texts = list(_texts(path))
-    if not texts:
-        raise DataError(f"{path}: no text to calibrate on", hint="Text, or JSON rows whose values are texts.")
-    chosen = random.Random(_SEED)  # noqa: S311 - a sample, not a secret
-    for _ in range(_SAMPLES):
-        pieces: list[str] = []
-        while sum(map(len, pieces)) < _SAMPLE_CHARACTERS:
-            pieces.append(chosen.choice(texts))
-        yield "\n\n".join(pieces)
-
-
-def _texts(path: Path) -> Iterator[str]:
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise DataError(f"{path}: can't be read: {reason}", hint="Name a text or JSONL file in UTF-8.") from error
-    try:
-        if path.suffix == ".jsonl":
-            rows = [orjson.loads(line) for line in content.splitlines() if line.strip()]
-        elif path.suffix == ".json":
-            rows = orjson.loads(content)
-        else:
-            rows = [part for part in content.split("\n\n") if part.strip()]
-    except orjson.JSONDecodeError as error:
-        raise DataError(f"{path}: no valid JSON: {error}", hint="One JSON row a line, or plain text.") from error
-    for row in rows if isinstance(rows, list) else [rows]:
-        text = "\n".join(_strings(row))
-        if text.strip():
-            yield text
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, Sequence):
-        for item in value:
-            yield from _strings(item)
 
 
 def _forget_calibration(config: Path) -> None:

@@ -10,9 +10,9 @@ from lfwrap.engine.environment import ENGINE_VARIABLES, PARALLEL_TOKENIZER, engi
 
 @pytest.fixture(autouse=True)
 def _fresh_look():
-    environment._is_busy.cache_clear()
+    environment.machine_was_busy.cache_clear()
     yield
-    environment._is_busy.cache_clear()
+    environment.machine_was_busy.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def install(prefix: Path, version: str = "0.9.5", *, shebang: bool = False) -> P
 
 @pytest.fixture
 def no_engine_here(monkeypatch):
-    monkeypatch.setattr(locate, "_engine_here", lambda: None)
+    monkeypatch.setattr(locate.importlib.util, "find_spec", lambda _: None)
 
 
 @pytest.mark.usefixtures("no_engine_here")

@@ -11,8 +11,8 @@ import pytest
 from fake_engine import fake_engine
 
 from lfwrap.engine.locate import Engine
-from lfwrap.errors import DataError, PreflightError
-from lfwrap.export.formats.gptq import _samples, check_gptq, readable_on_cpu
+from lfwrap.errors import PreflightError
+from lfwrap.export.formats.gptq import check_gptq, readable_on_cpu
 
 SET = {"gptqmodel": "5.8.0", "optimum": "2.1.0", "torchao": "0.16.0", "device-smi": "1", "tokenicer": "1",
        "logbar": "1", "defuser": "1", "threadpoolctl": "3", "random_word": "1", "pypcre": "1"}  # fmt: skip
@@ -75,23 +75,3 @@ def test_a_cpu_reads_it_with_its_own_kernels_and_what_ships_stays(tmp_path):
     assert json.loads((copy / "config.json").read_text())["quantization_config"] == {"bits": 4, "backend": "torch"}
     assert (copy / "model.safetensors").read_bytes() == b"weights"
     assert json.loads((shipped / "config.json").read_text()) == config
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [("a.txt", "one\n\ntwo"), ("a.jsonl", '{"x": "one", "y": ["two"]}\n'), ("a.json", '[{"messages": ["one two"]}]')],
-)
-def test_short_texts_are_joined_until_a_sample_is_long_enough(tmp_path, name, content):
-    path = tmp_path / name
-    path.write_text(content)
-    samples = list(_samples(path))
-    assert len(samples) == 128
-    assert min(map(len, samples)) >= 6000
-
-
-@pytest.mark.parametrize("content", ["", "  \n"])
-def test_a_file_without_text_is_refused(tmp_path, content):
-    path = tmp_path / "a.txt"
-    path.write_text(content)
-    with pytest.raises(DataError, match="no text to calibrate on"):
-        list(_samples(path))

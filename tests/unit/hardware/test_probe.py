@@ -159,7 +159,7 @@ def test_hidden_gpus_are_left_out(machine, visible, names):
 def test_apple(monkeypatch, machine, *, brand, ram_gib, memory_gib, bf16):
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
-    monkeypatch.setattr(probe, "_ram_bytes", lambda: ram_gib * GIB)
+    monkeypatch.setattr(probe, "ram_bytes", lambda: ram_gib * GIB)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=f"{brand}\n"))
     found = machine(driver=False)
     assert (found.kind, found.interconnect) == (DeviceKind.MPS, "unified")

@@ -45,7 +45,7 @@ def test_threads_sleep_at_barriers_when_others_are_busy(  # noqa: PLR0917 - a ta
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(environment, "_is_busy", lambda: busy)
+    monkeypatch.setattr(environment, "machine_was_busy", lambda: busy)
     assert policy(hardware, tmp_path, environ) == expected
 
 
