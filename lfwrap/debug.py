@@ -12,15 +12,7 @@ from collections.abc import Mapping
 
 from lfwrap.masking import mask_login, mask_secrets
 
-DEBUG_VARIABLE = "LFWRAP_DEBUG"
-"""Set to anything but 0, it does what ``lfwrap --debug`` does, in every lfwrap that is started."""
-
 _ROOT = "lfwrap"
-
-
-def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the environment asks for it."""
-    return environ.get(DEBUG_VARIABLE, "") not in {"", "0"}
 
 
 def show() -> None:

@@ -82,6 +82,7 @@ def _keep_line_breaks(command: click.Command) -> None:
     "--debug",
     "debugs",
     is_flag=True,
+    envvar="LFWRAP_DEBUG",
     help="Tell on stderr what is decided and which processes are started, secrets masked; LFWRAP_DEBUG=1 does it, too.",
 )
 def app(debugs: bool) -> None:
@@ -92,10 +93,10 @@ def app(debugs: bool) -> None:
       lfwrap prepare-data questions.csv --out data/law --name law
       lfwrap train recipes/paper.yaml dataset=law dataset_dir=data/law
     """
-    from lfwrap import debug
+    if debugs:
+        from lfwrap.debug import show
 
-    if debugs or debug.is_wanted():
-        debug.show()
+        show()
 
 
 _keep_line_breaks(app)

@@ -12,9 +12,10 @@ import orjson
 from lfwrap import files
 from lfwrap.data.formats.base import ConvertOptions
 from lfwrap.data.output.data_report import DataReport
-from lfwrap.data.output.mix import Part, Shaping
+from lfwrap.data.output.mix import Shaping
 from lfwrap.data.output.split import parse_share, parse_val_size
 from lfwrap.data.prepare import files_of
+from lfwrap.data.readers.sources import Part
 from lfwrap.data.request import Request
 from lfwrap.data.schema.columns import FIELDS
 from lfwrap.data.tools.catalogue import ToolCatalogue, load_catalogue

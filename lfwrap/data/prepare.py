@@ -14,16 +14,14 @@ import orjson
 from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import ConvertOptions
 from lfwrap.data.output.data_report import DataReport, FileReport
-from lfwrap.data.output.mix import Part
 from lfwrap.data.output.registry import LOCK_NAME, check_name, dataset_entry, read_registry
 from lfwrap.data.output.sink import RowSink, split_lines
 from lfwrap.data.output.staging import commit, staging_folder
 from lfwrap.data.readers.blocks import NotUtf8Error
 from lfwrap.data.readers.detect import DetectedFile, detect_file, detect_table
-from lfwrap.data.readers.sources import TABLE_SUFFIXES, expand_sources, open_text, suffix_of
+from lfwrap.data.readers.sources import TABLE_SUFFIXES, Part, expand_sources, open_text, suffix_of
 from lfwrap.data.request import Request
-from lfwrap.data.workers.file_chunks import FileChunks
-from lfwrap.data.workers.parallel import Workers, usable_cpus
+from lfwrap.data.workers.parallel import FileChunks, Workers, usable_cpus
 from lfwrap.engine.chat_templates import chat_template
 from lfwrap.errors import DataError, Finding, PreflightError
 from lfwrap.files import locked

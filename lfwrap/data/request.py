@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lfwrap.data.formats.base import ConvertOptions
-from lfwrap.data.output.mix import Part, Shaping, parse_part
+from lfwrap.data.output.mix import Shaping
 from lfwrap.data.output.split import ValSize, parse_share, parse_val_size
 from lfwrap.data.readers.chunk_plan import CHUNK_BYTES
+from lfwrap.data.readers.sources import Part, parse_part
 from lfwrap.data.schema.columns import parse_mapping
 from lfwrap.errors import UsageError
 

@@ -37,10 +37,12 @@ def doctor(tmp_path):
 
 
 def test_it_is_silent_without_the_flag(doctor):
-    assert doctor().stderr == doctor(LFWRAP_DEBUG="0").stderr == ""
+    assert doctor().stderr == doctor(LFWRAP_DEBUG="0").stderr == doctor(LFWRAP_DEBUG="").stderr == ""
 
 
-@pytest.mark.parametrize(("options", "variables"), [(["--debug"], {}), ([], {"LFWRAP_DEBUG": "1"})])
+@pytest.mark.parametrize(
+    ("options", "variables"), [(["--debug"], {}), ([], {"LFWRAP_DEBUG": "1"}), ([], {"LFWRAP_DEBUG": "yes"})]
+)
 def test_children_are_shown_and_stdout_stays_one_json_value(doctor, options, variables, tmp_path):
     done = doctor(*options, **variables)
     assert json.loads(done.stdout)

@@ -77,8 +77,3 @@ def test_a_program_that_uses_lfwrap_decides_by_itself(caplog):
 def test_logging_is_not_imported_for_nothing():
     code = "import sys, lfwrap.debug as debug; debug.note('engine', 'x'); sys.exit('logging' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.parametrize(("value", "wanted"), [(None, False), ("", False), ("0", False), ("1", True), ("yes", True)])
-def test_the_variable_asks_for_it(value, wanted):
-    assert debug.is_wanted({} if value is None else {"LFWRAP_DEBUG": value}) is wanted

@@ -8,33 +8,9 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-from lfwrap.errors import UsageError
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One source of a mixture.
-
-    Attributes:
-        path: a file, folder or glob.
-        rows: take this many rows, or None for all.
-        weight: take rows in this proportion to the other sources that have a weight, or None.
-        format: the input format, or None.
-        columns: field → column, beside those given for all.
-        encoding: text encoding, or None.
-        delimiter: CSV delimiter, or None.
-    """
-
-    path: str
-    rows: int | None = None
-    weight: float | None = None
-    format: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    encoding: str | None = None
-    delimiter: str | None = None
+from lfwrap.data.readers.sources import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +26,6 @@ class Shaping:
     near_duplicates: float | None = None
     test_files: tuple[str, ...] = ()
     last_exchange: bool = False
-
-
-def parse_part(text: str) -> Part:
-    """``data.jsonl#500`` as 500 rows of it; a file of that very name comes first.
-
-    Raises:
-        UsageError: no number after ``#``.
-
-    >>> parse_part("data.jsonl#500")
-    Part(path='data.jsonl', rows=500, weight=None, format=None, columns={}, encoding=None, delimiter=None)
-    """
-    path, mark, count = text.rpartition("#")
-    if not mark or Path(text).exists():
-        return Part(text)
-    if not count.isdigit() or not int(count):
-        raise UsageError(f"{text}: expected a number of rows after '#'", hint="For example: data.jsonl#500")
-    return Part(path, rows=int(count))
 
 
 def quotas(parts: Sequence[Part], available: Mapping[int, int]) -> dict[int, int]:

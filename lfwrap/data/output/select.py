@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lfwrap.data.output.mix import Part, chosen_ranks, quotas
+from lfwrap.data.output.mix import chosen_ranks, quotas
 from lfwrap.data.output.near_duplicates import NearDuplicates
 from lfwrap.data.output.sink import RowSink
 from lfwrap.data.output.split import ValSize
+from lfwrap.data.readers.sources import Part
 from lfwrap.errors import DataError
 
 SAMPLED_OUT = "not sampled"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from lfwrap.data.readers.encoding import bom_of, check_encoding_name, decide_encoding, looks_like_utf8, transcode
-from lfwrap.errors import DataError, PreflightError
+from lfwrap.errors import DataError, PreflightError, UsageError
 
 TABLE_SUFFIXES = {".xlsx", ".xlsm", ".parquet"}
 CSV_SUFFIXES = {".csv", ".tsv", ".tab"}
@@ -18,6 +18,29 @@ _OUR_OWN = ("dataset_info.json", ".report.json", ".rejects.jsonl")
 _HEAD_BYTES = 1 << 18
 _COPIED_BYTES = 1 << 20
 _ZEROS_WITHIN_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One source of a mixture.
+
+    Attributes:
+        path: a file, folder or glob.
+        rows: take this many rows, or None for all.
+        weight: take rows in this proportion to the other sources that have a weight, or None.
+        format: the input format, or None.
+        columns: field → column, beside those given for all.
+        encoding: text encoding, or None.
+        delimiter: CSV delimiter, or None.
+    """
+
+    path: str
+    rows: int | None = None
+    weight: float | None = None
+    format: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    encoding: str | None = None
+    delimiter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +62,23 @@ class TextFile:
     start: int
     encoding: str
     repairs: tuple[str, ...] = ()
+
+
+def parse_part(text: str) -> Part:
+    """``data.jsonl#500`` as 500 rows of it; a file of that very name comes first.
+
+    Raises:
+        UsageError: no number after ``#``.
+
+    >>> parse_part("data.jsonl#500")
+    Part(path='data.jsonl', rows=500, weight=None, format=None, columns={}, encoding=None, delimiter=None)
+    """
+    path, mark, count = text.rpartition("#")
+    if not mark or Path(text).exists():
+        return Part(text)
+    if not count.isdigit() or not int(count):
+        raise UsageError(f"{text}: expected a number of rows after '#'", hint="For example: data.jsonl#500")
+    return Part(path, rows=int(count))
 
 
 def expand_sources(sources: Sequence[str]) -> list[str]:

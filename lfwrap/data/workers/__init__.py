@@ -2,8 +2,8 @@
 
 From the top down, each module uses only those below it:
 
-- `file_chunks`: one file's chunks through the workers, in the file's order.
-- `parallel`: tasks in, results in order out, with the lines in shared memory; with one job there is no process.
+- `parallel`: one file's chunks through the workers, in the file's order: tasks in, results in order out, with the lines
+  in shared memory; with one job there is no process.
 - `task`: what is done with one chunk, in whichever process.
 - `pool`: any calls in several processes, their results in order.
 - `processes`: a child process, and messages to and from it.

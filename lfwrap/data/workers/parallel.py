@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import mmap
 import os
 from collections import deque
@@ -17,12 +18,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 
+from lfwrap.data.convert.record_path import Conversion
+from lfwrap.data.formats.base import SourceRecord
+from lfwrap.data.readers.chunk_plan import LARGEST_CHUNK_BYTES, Chunk, Layout, cut
+from lfwrap.data.readers.detect import DetectedFile
 from lfwrap.data.schema.conversation import Tool
 from lfwrap.data.workers.pool import Pool, calls_in_hand
 from lfwrap.data.workers.processes import quickest_method
 from lfwrap.data.workers.task import ChunkResult, Task, run_task
+from lfwrap.errors import DataError
 
 _SLOT_BYTES = 4 << 20
+_BATCH_ROWS = 512
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -218,3 +225,55 @@ def take_from_file(path: Path) -> bytes:
     content = path.read_bytes()
     path.unlink()
     return content
+
+
+class FileChunks:
+    """One file, chunk by chunk through the workers, in order; after a wrong cut it goes on where a record ended."""
+
+    def __init__(self, detected: DetectedFile, conversion: Conversion, workers: Workers, chunk_bytes: int) -> None:
+        self.detected = detected
+        self.conversion = conversion
+        self.workers = workers
+        self.chunk_bytes = chunk_bytes
+
+    def results(self) -> Iterator[ChunkResult]:
+        """The chunks' results in order, each with the rows and lines of the file before it."""
+        plan, rows, lines = self.detected.plan, 0, self.detected.plan.first_line
+        if plan.layout is Layout.RECORDS:
+            for _, result in self.workers.ordered(self._batches()):
+                result.rows_before = rows
+                yield result
+                rows += result.rows
+            return
+        start, chunk_bytes = plan.start, self.chunk_bytes
+        while start < plan.size:
+            for task, result in self.workers.ordered(self._tasks(start, chunk_bytes)):
+                result.rows_before, result.lines_before = rows, lines
+                yield result
+                rows += result.rows
+                lines += result.line_count
+                start = task.chunk.start + result.consumed_bytes
+                if start < task.chunk.end:
+                    break
+            else:
+                return
+            chunk_bytes = self._next_chunk_bytes(chunk_bytes, task.chunk, result.consumed_bytes)
+
+    def _next_chunk_bytes(self, chunk_bytes: int, chunk: Chunk, consumed_bytes: int) -> int:
+        if consumed_bytes:
+            return self.chunk_bytes
+        if chunk_bytes > LARGEST_CHUNK_BYTES:
+            raise DataError(
+                f"{chunk.plan.path}: no record ends within {chunk_bytes:,} bytes from byte {chunk.start:,} on",
+                hint="Look for a quote or a bracket there that is never closed.",
+            )
+        return 2 * chunk_bytes
+
+    def _tasks(self, start: int, chunk_bytes: int) -> Iterator[Task]:
+        for chunk in cut(self.detected.plan, start, chunk_bytes):
+            yield Task(chunk, self.conversion, self.detected.plain_columns)
+
+    def _batches(self) -> Iterator[Task]:
+        records: Iterator[SourceRecord] = self.detected.records or iter(())
+        while batch := tuple(itertools.islice(records, _BATCH_ROWS)):
+            yield Task(Chunk(self.detected.plan, 0, 0, batch), self.conversion, None)

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from lfwrap.cli import app
 from lfwrap.data.output.data_report import DataReport
-from lfwrap.data.output.mix import Part, Shaping, parse_part, quotas
+from lfwrap.data.output.mix import Shaping, quotas
 from lfwrap.data.output.near_duplicates import normalise
 from lfwrap.data.output.split import ValSize
 from lfwrap.data.prepare import prepare
+from lfwrap.data.readers.sources import Part, parse_part
 from lfwrap.data.request import Request
 from lfwrap.errors import DataError, UsageError
 
