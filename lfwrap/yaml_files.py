@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
 import yaml
 
 from lfwrap.errors import Finding, RecipeError
@@ -144,6 +145,8 @@ def parse_yaml(text: str, name: str) -> Document:
         raise _syntax_error(error, name, text) from error
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{name}: not valid YAML: {error}", hint="Correct the value.") from error
+    if problem := _problem(values):
+        raise RecipeError(f"{name}: not a valid value: {problem}", hint="Correct the value.")
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise RecipeError(
             f"{name}:1:1  expected `key: value` lines at the top", hint="See recipes/paper.yaml for an example."
@@ -154,6 +157,19 @@ def parse_yaml(text: str, name: str) -> Document:
     if collector.findings:
         raise RecipeError(f"{name}: duplicate keys", findings=collector.findings)
     return Document(values, name, collector.keys, collector.places)
+
+
+def _problem(value: object) -> str | None:
+    """Why a value can't stand in a recipe, a record and the engine's file alike; None when it can.
+
+    >>> _problem({"a": [1, None]}), _problem([2**70])
+    (None, 'Integer exceeds 64-bit range')
+    """
+    try:
+        orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError as error:  # by an alias, a list can hold itself: that is too deep as well
+        return str(error)
+    return None
 
 
 def _syntax_error(error: yaml.YAMLError, name: str, text: str) -> RecipeError:
@@ -202,10 +218,15 @@ def parse_scalar(text: str) -> Any:
         (0.0001, True, ['a', 'b'], '2024-01-01')
     """
     try:
-        return yaml.load(text, Loader=_EngineLoader)  # noqa: S506 - a subclass of the safe loader
+        value = yaml.load(text, Loader=_EngineLoader)  # noqa: S506 - a subclass of the safe loader
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or str(error)
         raise RecipeError(f"{text!r}: not a valid value: {problem}", hint="Quote the text.") from error
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"{text!r}: not a valid value: {error}", hint="Correct the value.") from error
+    if problem := _problem(value):
+        raise RecipeError(f"{text!r}: not a valid value: {problem}", hint="Correct the value.")
+    return value
 
 
 class _AgreedDumper(yaml.SafeDumper):

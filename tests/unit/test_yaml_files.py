@@ -97,8 +97,30 @@ def test_python_objects_are_not_made():
         parse_yaml("a: !!python/object/apply:os.system ['true']\n", "r.yaml")
 
 
+_NOT_PLAIN = [
+    "!!int x",
+    "!!timestamp 2001-99-99",
+    "!!set {a}",
+    "9" * 5000,
+    "9" * 20,
+    "[" * 300 + "]" * 300,
+    "[" * 3000 + "]" * 3000,
+    "&x [*x]",
+    "&x {a: *x, b: *x}",
+    r'"\ud800"',
+]
+
+
+@pytest.mark.parametrize("text", _NOT_PLAIN, ids=lambda text: text[:24])
+def test_a_value_that_no_file_of_a_run_can_hold_is_refused(text):
+    with pytest.raises(RecipeError):
+        parse_scalar(text)
+    with pytest.raises(RecipeError):
+        parse_yaml(f"lora_target: {text}\n", "r.yaml")
+
+
 _VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=30),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=30),
     lambda inner: st.lists(inner, max_size=3),
     max_leaves=6,
 )
