@@ -42,7 +42,7 @@ from lfwrap.data.datasets.rendered import rendered_lengths
 from lfwrap.engine.locate import locate_engine
 from lfwrap.files import write_json
 from lfwrap.hardware.load import load_hardware
-from lfwrap.model.load import load_model_facts
+from lfwrap.model.hf_config import load_model_facts
 from lfwrap.recipe.recipe import split_names
 from lfwrap.yaml_files import load_yaml
 

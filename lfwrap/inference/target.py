@@ -21,7 +21,7 @@ from lfwrap.model.folder import (
     is_checkpoint,
     read_json_object,
 )
-from lfwrap.model.hub import has_hub_form
+from lfwrap.model.hf_config import has_hub_form
 from lfwrap.model.training_note import CARRIED_KEYS, QUANTIZATION_KEYS, read_note
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import DEFAULT_RUNS_DIR, Run, RunState, is_run_folder, load_run

@@ -1,7 +1,8 @@
-"""config.json → `ModelFacts`, and where a model's config.json lies."""
+"""What is known of a model by its name: its config.json, in a folder or the hub's cache, or the shipped catalogue."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import orjson
 
 from lfwrap.dirs import hub_cache
 from lfwrap.errors import PreflightError
-from lfwrap.model.shapes import ModelFacts
+from lfwrap.model.shapes import ModelFacts, catalog_model
 from lfwrap.model.weight_files import BrokenWeightsError, read_header
 
 # model_type → what its code does that config.json does not say.
@@ -31,7 +32,37 @@ _FAMILIES: dict[str, dict[str, Any]] = {
 _TIED_BY_DEFAULT = {"gemma", "gemma2", "gemma3_text"}
 # safetensors' names of floating types.
 _STORED = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/\w[\w.-]*$")
 _EXPERT_COUNT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+
+def load_model_facts(name_or_path: str, *, revision: str | None = None) -> ModelFacts | None:
+    """What is known of a model, without the network.
+
+    Looks at a local folder's config.json, then into the Hugging Face cache, then into the shipped catalogue. Returns
+    None when none of them knows it.
+
+    Args:
+        name_or_path: a folder, or a hub id such as ``Qwen/Qwen2.5-7B-Instruct``.
+        revision: the hub revision to look for in the cache; by default ``main``.
+
+    Raises:
+        PreflightError: there is a config.json, but it can't be read.
+    """
+    path = find_config(name_or_path, revision=revision)
+    known = catalog_model(name_or_path)
+    if path is None:
+        return known
+    return load_config(path, name_or_path, template=known.template if known else None) or known
+
+
+def has_hub_form(name: str) -> bool:
+    """Whether a name could be a hub id, ``OWNER/NAME``; a folder's relative path may look the same.
+
+    >>> has_hub_form("Qwen/Qwen2.5-7B-Instruct"), has_hub_form("models/law/v2"), has_hub_form("./law")
+    (True, False, False)
+    """
+    return _HUB_ID.match(name) is not None
 
 
 def find_config(name_or_path: str, *, revision: str | None = None) -> Path | None:

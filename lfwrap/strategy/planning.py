@@ -21,7 +21,7 @@ from lfwrap.engine.keys import (
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import PlanError, PreflightError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
-from lfwrap.model.load import load_model_facts
+from lfwrap.model.hf_config import load_model_facts
 from lfwrap.model.shapes import ModelFacts
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import RowLengths

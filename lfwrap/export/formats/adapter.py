@@ -13,7 +13,7 @@ from lfwrap.export.options import ExportOptions
 from lfwrap.files import sha256_file, write_json
 from lfwrap.inference.target import Target
 from lfwrap.model.folder import AdapterFolder
-from lfwrap.model.hub import has_hub_form
+from lfwrap.model.hf_config import has_hub_form
 from lfwrap.model.training_note import write_note
 
 _SIZE_BYTES = 512 << 20  # more than LoRA matrices of a high rank take

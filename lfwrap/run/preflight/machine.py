@@ -14,7 +14,7 @@ from lfwrap.engine.versions import refused_versions
 from lfwrap.errors import Finding, LfwrapError, Severity
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.masking import is_secret
-from lfwrap.model.load import load_model_facts
+from lfwrap.model.hf_config import load_model_facts
 from lfwrap.model.shapes import ModelFacts
 from lfwrap.run.preflight.context import PreflightContext
 from lfwrap.run.preflight.trackers import check_trackers

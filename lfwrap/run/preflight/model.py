@@ -11,8 +11,7 @@ import orjson
 from lfwrap.engine.keys import MODEL_KEY
 from lfwrap.errors import Finding, LfwrapError, Severity
 from lfwrap.model.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TOKENIZERS, AdapterFolder, ModelFolder
-from lfwrap.model.hub import has_hub_form
-from lfwrap.model.load import load_model_facts
+from lfwrap.model.hf_config import has_hub_form, load_model_facts
 from lfwrap.recipe.recipe import split_names
 from lfwrap.run.preflight.context import PreflightContext
 from lfwrap.units import format_count

@@ -11,7 +11,7 @@ from lfwrap.engine.keys import MODEL_KEY
 from lfwrap.errors import Finding, PreflightError, RecipeError, RunStateError
 from lfwrap.model.fingerprint import describe_model
 from lfwrap.model.folder import AdapterFolder, is_adapter
-from lfwrap.model.load import load_model_facts
+from lfwrap.model.hf_config import load_model_facts
 from lfwrap.recipe.recipe import Recipe, split_names
 from lfwrap.run.folder.checkpoints import step_of
 from lfwrap.run.folder.record import Run, RunState, load_run

@@ -7,8 +7,7 @@ import json
 import pytest
 
 from lfwrap.errors import PreflightError
-from lfwrap.model.hf_config import find_config, parse_config
-from lfwrap.model.load import load_model_facts
+from lfwrap.model.hf_config import find_config, load_model_facts, parse_config
 from lfwrap.model.shapes import catalog_model
 
 QWEN = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lfwrap.engine.facts import load_engine_facts
-from lfwrap.model.load import load_model_facts
+from lfwrap.model.hf_config import load_model_facts
 from lfwrap.model.shapes import catalog_model, catalog_models, published_parameters
 
 
