@@ -10,6 +10,7 @@ from fake_engine import fake_engine
 
 from lfwrap.doctor.doctor import CheckState, can_train, diagnose_machine
 from lfwrap.doctor.machine_facts import OPTIONAL_PACKAGES, MachineFacts
+from lfwrap.engine.compat import SUPPORTED_VERSION
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.units import GIB
 
@@ -52,7 +53,7 @@ def test_a_good_machine_has_nothing_to_remedy():
     [
         (NO_ENGINE, "LLaMA-Factory", "missing", ("not installed", "lfwrap[train]", "train")),
         (NO_ENGINE, "torch", "missing", ("no engine", "", "train")),
-        (OLDER, "LLaMA-Factory", "problem", ("0.9.4", "llamafactory==0.9.5", "")),
+        (OLDER, "LLaMA-Factory", "problem", ("0.9.4", f"llamafactory=={SUPPORTED_VERSION}", "")),
         (replace(GOOD, refused=("trl 0.9 (0.18 to 0.24)",)), "trl", "problem", ("trl 0.9", "pip install", "train")),
         (BROKEN_TORCH, "torch", "problem", ("libcudnn", "torch==2.9.1", "train")),
         (replace(GOOD, torch=CPU_TORCH), "CUDA", "problem", ("cuda False", "--force-reinstall torch==2.9.1", "GPU")),

@@ -60,6 +60,21 @@ def test_that_version_has_its_tables():
         "template_tokens.json",
         "tool_templates.json",
     ]
+    assert [folder.name for folder in TABLES.parent.iterdir()] == [SUPPORTED_VERSION], "nobody reads the others"
+
+
+PAGES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/how-to/*.md"), *ROOT.glob("docs/reference/*.md")])
+
+
+def test_pages_speak_of_that_version():
+    """What was measured (docs/explanation) keeps the version that it was measured with."""
+    found = [
+        (path.name, version)
+        for path in PAGES
+        for version in re.findall(r"LLaMA-Factory +(\d+\.\d+\.\d+)", path.read_text(encoding="utf-8"))
+    ]
+    assert len(found) > 5
+    assert [(name, version) for name, version in found if version != SUPPORTED_VERSION] == []
 
 
 def sets_of_architectures():
