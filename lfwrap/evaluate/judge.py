@@ -179,7 +179,7 @@ class Judge:
                 reason = f"{status} {error.reason}"
                 if status not in _RETRIED or attempt == self._address.attempts:
                     raise self._failure(reason) from error
-            except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            except (OSError, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
                 wait_s = _wait_s(None, attempt)
                 if attempt == self._address.attempts:
                     raise self._failure(str(getattr(error, "reason", error))) from error
@@ -216,7 +216,7 @@ def read_verdict(reply: str) -> tuple[Winner, str]:
     if 0 <= start < end:
         try:
             reason = str(json.loads(reply[start : end + 1]).get("reason", ""))
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             reason = ""
     if not found:
         return Winner.UNCLEAR, reason or reply.strip()[:500]

@@ -105,6 +105,8 @@ def load_config(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         place = f"{path}:{error.lineno}:{error.colno}"
         raise RecipeError(f"{place}  not valid JSON: {error.msg}", hint="Correct it there.") from error
+    except RecursionError as error:
+        raise RecipeError(f"{path}: not usable JSON: nested too deeply", hint="Name another file.") from error
     if not isinstance(value, dict):
         raise RecipeError(f"{path}: expected a JSON object, found {type(value).__name__}.", hint="Name another file.")
     return value

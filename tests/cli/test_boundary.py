@@ -64,3 +64,43 @@ def test_the_console_script_turns_signals_into_an_unwinding(monkeypatch):
             signal.signal(number, handler)
     assert ended.value.code == 143
     assert seen == {"arguments": ["runs", "list"], "signal": signal.SIGHUP}
+
+
+_DEEP = "[" * 3000 + "]" * 3000
+_DEEP_FILES = {
+    "list.json": _DEEP,
+    "object.json": f'{{\n"messages": {_DEEP}\n}}\n',
+    "lines.jsonl": f'{{"a": {_DEEP}}}\n',
+    "history.jsonl": f'{{"instruction": "a", "output": "b", "history": "{_DEEP}"}}\n',
+    "tools.jsonl": f'{{"conversations": [{{"from": "human", "value": "x"}}], "tools": "{_DEEP}"}}\n',
+    "good.csv": "instruction,output\na,b\n",
+    "known/dataset_info.json": _DEEP,
+    "recipe.yaml": "model_name_or_path: Qwen/Qwen2.5-0.5B\ndataset: x\ndataset_dir: known\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("recipe import list.json", 3),
+        ("recipe check recipe.yaml", 3),
+        ("prepare-data list.json --out out --name x", 4),
+        ("prepare-data list.json --out out --name x --format mcpflow-trajectories", 4),
+        ("prepare-data object.json --out out --name x", 4),
+        ("prepare-data history.jsonl --out out --name x --format alpaca", 4),
+        ("prepare-data good.csv --out out --name x --tools list.json", 4),
+        ("prepare-data good.csv --out known --name x", 4),
+        ("data tools list.json", 4),
+        ("data tools lines.jsonl", 4),
+        ("data stats x --dataset-dir known", 4),
+        ("data stats tools.jsonl", 0),
+        ("data show tools.jsonl", 0),
+    ],
+)
+def test_json_that_is_nested_too_deeply_is_the_files_fault(monkeypatch, tmp_path, capsys, command, code):
+    for name, text in _DEEP_FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    check = ["--no-engine-check"] if command.startswith("prepare-data") else []
+    assert cli.run([*command.split(), *check]) == code, capsys.readouterr().err

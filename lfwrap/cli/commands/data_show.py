@@ -110,5 +110,5 @@ def _tool_names(text: str) -> str:
     """The names alone: whole schemas hide the rest; ``--json`` has them."""
     try:
         return ", ".join(str(tool.get("function", tool).get("name")) for tool in json.loads(text))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return text

@@ -201,7 +201,7 @@ def _tool_names(text: str) -> tuple[str, ...]:
     """The names in a row's tools; none where they can't be read, which is the engine's business to say."""
     try:
         tools = json.loads(text) if text else []
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()
     named = [tool.get("function", tool) for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
     return tuple(str(tool["name"]) for tool in named if isinstance(tool, dict) and "name" in tool)

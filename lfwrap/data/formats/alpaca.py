@@ -106,7 +106,7 @@ def _parse_history(text: str, notes: RowNotes) -> Any:
         return None
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Reject("bad-history", "history is text that is not a JSON list of [question, answer] pairs") from error
     notes.repair("history-text-to-list")
     return value

@@ -43,7 +43,7 @@ def read(path: Path, options: ConvertOptions) -> Iterator[SourceRecord]:  # noqa
     text = path.read_text(encoding="utf-8-sig")
     try:
         rows: list[tuple[int | None, Any]] = [(None, row) for row in _rows_of(json.loads(text))]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         if not lines or load_line(lines[0][1]) is lines[0][1]:
             raise DataError(f"{path}: is not JSON: {error}", hint="Repair the file, or leave it out.") from error

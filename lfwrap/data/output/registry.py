@@ -66,7 +66,7 @@ def read_registry(folder: Path) -> dict[str, Any]:
             f"{path}:{error.lineno}:{error.colno}  not valid JSON: {error.msg}",
             hint="Correct it or move it away: it won't be overwritten.",
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: can't be read: {error}", hint="Move it away: it won't be overwritten.") from error
     if not isinstance(entries, dict):
         raise DataError(

@@ -119,6 +119,9 @@ class _ArrayWalk:
                 line = self.text.count("\n", offset, error.pos)
                 reason = f"not valid JSON: {error.msg} ({line} lines on, column {error.colno})"
                 self.items.append(_Item(offset, reject=Reject("not-json", reason)))
+            except RecursionError:
+                end = self._next_item(offset)
+                self.items.append(_Item(offset, reject=Reject("not-json", "not usable JSON: nested too deeply")))
             else:
                 self.items.append(_Item(offset, value, duplicate_key(value)))
             offset = self._skip(end)

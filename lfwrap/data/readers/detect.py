@@ -205,6 +205,8 @@ def _detect_document(text: TextFile, plan: ChunkPlan) -> tuple[DetectedFile, lis
             f"{text.name}:{error.lineno}:{error.colno}  not valid JSON: {error.msg}",
             hint="Correct it there; a list of records, or one record a line, is also read past broken rows.",
         ) from error
+    except RecursionError as error:
+        raise DataError(f"{text.name}: not usable JSON: nested too deeply", hint="Name another file.") from error
     lists = [key for key, value in document.items() if isinstance(value, list) and _is_records(value)]
     key = lists[0] if len(lists) == 1 and _evidence_of(document) is None else None
     if key is not None and not isinstance(exact, dict):

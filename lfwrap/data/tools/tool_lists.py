@@ -131,7 +131,7 @@ def _lists_of(path: Path, text: str) -> Iterator[tuple[Mapping[str, Any], list[A
         return
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         document = _json_lines(text)
         if document is None:
             raise DataError(f"{path}: is not JSON: {error}", hint="Name tools/list results or tools files.") from error
@@ -146,7 +146,7 @@ def _lists_of(path: Path, text: str) -> Iterator[tuple[Mapping[str, Any], list[A
 def _json_lines(text: str) -> list[Any] | None:
     try:
         return [json.loads(line) for line in text.splitlines() if line.strip()] or None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -89,6 +89,6 @@ def _registered(folder: Path) -> list[str]:
     """The names that a folder registers; none when its registry is missing or unreadable."""
     try:
         registry = json.loads((folder / REGISTRY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     return [str(name) for name in registry] if isinstance(registry, dict) else []

@@ -50,7 +50,7 @@ def load_instructions(path: Path) -> list[Instruction]:
         if text.strip():
             try:
                 instructions.append(_instruction(json.loads(text), number))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 findings.append(Finding("instructions", str(error), file=str(path), line=number))
     if findings:
         raise DataError(f"{path}: {len(findings)} instructions can't be used", findings=findings)
