@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PLACE = Path(__file__).resolve().parents[2] / "benchmarks" / "compare_chance.py"
+PLACE = Path(__file__).resolve().parents[3] / "benchmarks" / "compare_chance.py"
 STEPS, QUESTIONS, VOCABULARY = 4, 2, 8
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 pytest.importorskip("scipy")
-PLACE = Path(__file__).resolve().parents[2] / "benchmarks"
+PLACE = Path(__file__).resolve().parents[3] / "benchmarks"
 sys.path.insert(0, str(PLACE))
 try:
     import throughput

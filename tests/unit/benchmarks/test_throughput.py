@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("scipy")
-PLACE = Path(__file__).resolve().parents[2] / "benchmarks"
+PLACE = Path(__file__).resolve().parents[3] / "benchmarks"
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from lfwrap.data.schema.rules import RULES
 from lfwrap.engine.chat_templates import chat_template
 from lfwrap.errors import Severity, UsageError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 TOKEN = "ghp_" + "a1B2" * 9
 SCHEMA = {
     "type": "object",

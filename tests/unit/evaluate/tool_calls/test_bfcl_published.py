@@ -11,7 +11,7 @@ from lfwrap.data.formats.bfcl import answers_file
 from lfwrap.evaluate.evaluate import Material, score_answers
 from lfwrap.evaluate.tool_calls.bfcl import load_bfcl
 
-SAMPLES = Path(__file__).resolve().parents[4] / "shared" / "samples" / "bfcl"
+SAMPLES = Path(__file__).resolve().parents[5] / "shared" / "samples" / "bfcl"
 pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not beside the checkout")
 
 

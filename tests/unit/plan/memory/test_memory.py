@@ -18,7 +18,7 @@ from lfwrap.plan.memory.activations import layer_bytes
 from lfwrap.plan.memory.peak import estimate_memory
 from lfwrap.plan.memory.persistent import adapter_bytes, persistent_terms, weights_bytes
 
-CHECK = Path(__file__).resolve().parents[3] / "benchmarks" / "memory" / "check.py"
+CHECK = Path(__file__).resolve().parents[4] / "benchmarks" / "memory" / "check.py"
 GB = 1e9
 
 

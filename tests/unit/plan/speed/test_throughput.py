@@ -15,7 +15,7 @@ from lfwrap.model.shapes import catalog_model
 from lfwrap.plan.inputs.train_settings import TrainSettings
 from lfwrap.plan.speed.throughput import estimate_speed, micro_step_s
 
-CHECK = Path(__file__).resolve().parents[3] / "benchmarks" / "memory" / "check.py"
+CHECK = Path(__file__).resolve().parents[4] / "benchmarks" / "memory" / "check.py"
 H100 = load_hardware("h100-80gb").smallest_gpu
 QWEN_7B = catalog_model("qwen2.5-7b")
 LONG = TrainSettings("lora", 4, 4096, accumulation=4, rank=64, liger=True)
