@@ -1,8 +1,13 @@
-"""The place of the files that ship with lfwrap: the top of a checkout, or the package when it is installed."""
+"""The files that ship with lfwrap: where they are, in a checkout or in the package, and the templates, rendered."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -28,3 +33,26 @@ def find_file(path: str | Path) -> Path:
         return own
     shipped = bundled_path(str(path))
     return shipped if shipped.exists() else own
+
+
+@functools.cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(bundled_path("templates")),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - YAML and JSON, not HTML
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def render_template(name: str, **values: Any) -> str:
+    """Render one of the bundled templates.
+
+    Raises:
+        UndefinedError: the template uses a name that is not among ``values``, which is a bug.
+    """
+    return _environment().get_template(name).render(**values)

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from lfwrap.engine import facts, locate, worker_scripts
+from lfwrap.engine import arguments, facts, locate
 from lfwrap.engine.locate import Engine
 
 # Stands for lfwrap/worker: runs the file of a worker's name.
@@ -73,7 +73,7 @@ def fake_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
 
     def write(name: str, script: str) -> Path:
         (tmp_path / "__main__.py").write_text(START, encoding="utf-8")
-        monkeypatch.setattr(worker_scripts, "FOLDER", tmp_path)
+        monkeypatch.setattr(arguments, "FOLDER", tmp_path)
         path = tmp_path / f"{name}.py"
         path.write_text(script, encoding="utf-8")
         return path

@@ -21,16 +21,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from lfwrap import debug
+from lfwrap.engine.arguments import LOG_FILTER
 from lfwrap.engine.contract import RUN_VARIABLE
 from lfwrap.engine.failure import ending, start_failure
-from lfwrap.engine.worker_scripts import LOG_FILTER
 from lfwrap.masking import mask_arguments
 
 if TYPE_CHECKING:
     import psutil
-
-MARKER = RUN_VARIABLE
-"""The environment variable, set to the run's folder, by which the processes of a run are found."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -155,7 +152,7 @@ class Child:
     Attributes:
         engine: the process that was started.
         log_filter: copies stdout into its file; ends by itself when all writers have closed the pipe.
-        marker: the value of `MARKER` in the environment of every process of the run.
+        marker: the value of `RUN_VARIABLE` in the environment of every process of the run.
         started_s: `time.monotonic` at the start.
     """
 
@@ -199,7 +196,7 @@ def start_child(
     Args:
         argv: the command.
         cwd: its working directory.
-        environment: its whole environment; must hold `MARKER`.
+        environment: its whole environment; must hold `RUN_VARIABLE`.
         stdout: file that stdout is appended to.
         stderr: file that stderr is appended to.
         show_example: keep the printed training example in ``stdout``.
@@ -224,7 +221,7 @@ def start_child(
     finally:
         os.close(reader)
         os.close(writer)
-    return Child(engine, log_filter, environment[MARKER], time.monotonic())
+    return Child(engine, log_filter, environment[RUN_VARIABLE], time.monotonic())
 
 
 def run_processes(marker: str, *, but: Iterable[int] = ()) -> list[psutil.Process]:
@@ -237,7 +234,7 @@ def run_processes(marker: str, *, but: Iterable[int] = ()) -> list[psutil.Proces
         if process.pid in left_out:
             continue
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(MARKER) == marker and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get(RUN_VARIABLE) == marker and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 

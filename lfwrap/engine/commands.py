@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lfwrap.engine.child_process import MARKER, end_group, note_end, note_start, start_child, start_process, sweep
+from lfwrap.engine.child_process import end_group, note_end, note_start, start_child, start_process, sweep
+from lfwrap.engine.contract import RUN_VARIABLE
 from lfwrap.engine.diagnose import read_tail
 from lfwrap.engine.failure import ending, engine_failure, start_failure, timeout_failure
 
@@ -32,7 +33,7 @@ def run_logged(argv: Sequence[str], scratch: Path, *, environment: Mapping[str, 
     stdout, stderr = scratch / "stdout.log", scratch / "stderr.log"
     for log in (stdout, stderr):
         log.unlink(missing_ok=True)
-    marked = {**environment, MARKER: str(scratch)}
+    marked = {**environment, RUN_VARIABLE: str(scratch)}
     child = start_child(argv, cwd=scratch, environment=marked, stdout=stdout, stderr=stderr, show_example=False)
     try:
         while child.poll() is None:

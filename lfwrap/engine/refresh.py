@@ -7,13 +7,13 @@ from pathlib import Path
 
 import orjson
 
+from lfwrap.engine.arguments import worker_argv
 from lfwrap.engine.commands import captured_output
 from lfwrap.engine.compat import SUPPORTED_VERSION, TABLES
 from lfwrap.engine.contract import Worker
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.facts import FACTS_TABLE, read_engine_facts
 from lfwrap.engine.locate import Engine, locate_engine
-from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import LfwrapError
 from lfwrap.files import write_bytes
 

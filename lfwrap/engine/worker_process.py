@@ -19,10 +19,10 @@ from typing import IO, Any, Self
 
 import orjson
 
+from lfwrap.engine.arguments import worker_argv
 from lfwrap.engine.child_process import end_group, note_end, start_process
 from lfwrap.engine.contract import EVENT_ERROR, Worker
 from lfwrap.engine.failure import PLAIN_FAILURE, FailureText, ending, engine_failure, timeout_failure
-from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import EngineError
 
 _TAIL_BYTES = 16_384

@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 
 from lfwrap import __version__
+from lfwrap.bundled import render_template
 from lfwrap.errors import DataError
 from lfwrap.inference.target import Target
 from lfwrap.masking import mask_secrets
 from lfwrap.model.folder import read_json_object
-from lfwrap.recipe.jinja_templates import render_template
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import load_run
 from lfwrap.units import format_bytes

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap import __version__
+from lfwrap.bundled import render_template
 from lfwrap.export.files import ExportFiles
 from lfwrap.files import write_text
 from lfwrap.model.folder import ModelFolder, read_json_object
-from lfwrap.recipe.jinja_templates import render_template
 
 _DEFAULT_CONTEXT_TOKENS = 4096
 _MAX_CONTEXT_TOKENS = 32_768

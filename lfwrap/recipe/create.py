@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lfwrap.bundled import render_template
 from lfwrap.engine.facts import EngineFacts
-from lfwrap.recipe.jinja_templates import render_template
 from lfwrap.recipe.keys import show
 
 METHODS = ("lora", "qlora", "qlora8", "full")

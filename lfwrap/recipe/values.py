@@ -11,9 +11,18 @@ from lfwrap.engine.keys import ACCUMULATION_KEY, BATCH_KEYS, CUTOFF_KEY, MICRO_K
 from lfwrap.hardware.profile import HardwareProfile
 from lfwrap.plan.inputs.batch import DEFAULT_MAX_MICRO_BATCH, BatchPlan, solve_batch
 from lfwrap.plan.request import Setting
-from lfwrap.recipe import machine_layers
 from lfwrap.recipe.intent import BLOCK
-from lfwrap.recipe.layers import Layers, Value
+from lfwrap.recipe.layers import (
+    Layers,
+    Value,
+    change_notes,
+    checkpoint_layer,
+    hardware_layer,
+    hardware_notes,
+    limit_layer,
+    needs_deepspeed,
+    template_layer,
+)
 from lfwrap.recipe.recipe import Recipe, Source
 
 # What a strategy replaces even where the recipe sets it: how an update is made up, and the length of packs.
@@ -99,7 +108,7 @@ class ResolvedValues:
 
     def stage_of(self, layers: Layers, stage: int | None) -> int | None:
         """The stage where DeepSpeed is used with it, which a recipe without the block never asks for."""
-        is_used = machine_layers.needs_deepspeed(stage, layers, self.world_size, self.hardware)
+        is_used = needs_deepspeed(stage, layers, self.world_size, self.hardware)
         return stage if is_used and self.recipe.has_intent else None
 
     @property
@@ -117,8 +126,8 @@ class ResolvedValues:
         about_machine: list[str] = []
         if self.recipe.has_intent:
             uses_deepspeed = self.stage_of(layers, stage) is not None
-            about_machine = machine_layers.hardware_notes(layers, self.hardware, stage, uses_deepspeed=uses_deepspeed)
-        return (*about_machine, *machine_layers.change_notes(self.ordered(layers)))
+            about_machine = hardware_notes(layers, self.hardware, stage, uses_deepspeed=uses_deepspeed)
+        return (*about_machine, *change_notes(self.ordered(layers)))
 
 
 def resolve_values(
@@ -142,8 +151,8 @@ def resolve_values(
     layers = _own_layers(recipe, facts, hardware)
     batch: dict[str, Setting] = {}
     if recipe.has_intent:
-        layers = layers.with_layer(Source.LIMIT, machine_layers.limit_layer(layers, hardware))
-        layers = layers.with_layer(Source.INTENT, machine_layers.checkpoint_layer(recipe.intent, layers))
+        layers = layers.with_layer(Source.LIMIT, limit_layer(layers, hardware))
+        layers = layers.with_layer(Source.INTENT, checkpoint_layer(recipe.intent, layers))
         batch = _batch_settings(recipe, layers, processes)
     return ResolvedValues(recipe, facts, hardware, processes, layers, batch)
 
@@ -152,8 +161,8 @@ def _own_layers(recipe: Recipe, facts: EngineFacts, hardware: HardwareProfile) -
     """The recipe's values on top of what lfwrap proposes where it says nothing."""
     layers: list[tuple[Source, Mapping[str, Setting]]] = []
     if recipe.has_intent:
-        layers.append((Source.TEMPLATE, machine_layers.template_layer(recipe, facts)))
-        layers.append((Source.HARDWARE, machine_layers.hardware_layer(recipe, hardware)))
+        layers.append((Source.TEMPLATE, template_layer(recipe, facts)))
+        layers.append((Source.HARDWARE, hardware_layer(recipe, hardware)))
     sources = (Source.RECIPE, Source.MODEL_PATH, Source.COMMAND_LINE)
     return Layers([*layers, *((source, _own_layer(recipe, source)) for source in sources)])
 

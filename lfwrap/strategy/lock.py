@@ -16,14 +16,13 @@ from typing import Any
 from lfwrap import __version__
 from lfwrap.bundled import bundled_root
 from lfwrap.dirs import locks_dir
+from lfwrap.engine.arguments import EXTENSION_FOLDER
 from lfwrap.engine.locate import Engine
-from lfwrap.engine.worker_scripts import EXTENSION_FOLDER
 from lfwrap.errors import RecipeError
 from lfwrap.files import canonical_json, locked, sha256_bytes, write_text
 from lfwrap.recipe.inputs.files import dataset_entries, hash_inputs
 from lfwrap.recipe.recipe import Recipe
-from lfwrap.strategy.measured import engine_versions
-from lfwrap.strategy.planning import Machine
+from lfwrap.strategy.planning import Machine, engine_versions
 from lfwrap.units import format_bytes
 from lfwrap.yaml_files import dump_yaml, load_yaml
 

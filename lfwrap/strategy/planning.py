@@ -1,11 +1,15 @@
-"""The machine that a recipe is planned for, and what the planner is asked of it."""
+"""What the planner is asked: the machine, what may be changed, and the measurements that correct its answer."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
+from lfwrap.dirs import state_dir
 from lfwrap.engine.keys import (
     ACCUMULATION_KEY,
     CUTOFF_KEY,
@@ -20,6 +24,7 @@ from lfwrap.engine.keys import (
 )
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.errors import PlanError, PreflightError
+from lfwrap.files import locked, write_json
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
 from lfwrap.model.hf_config import load_model_facts
 from lfwrap.model.shapes import ModelFacts
@@ -28,11 +33,11 @@ from lfwrap.plan.inputs.row_lengths import RowLengths
 from lfwrap.plan.inputs.train_settings import TrainSettings, read_target
 from lfwrap.plan.request import STAGE_KEY, PlanRequest
 from lfwrap.plan.speed.calibration import Measurement
-from lfwrap.recipe.inputs.datasets import find_dataset_dir
-from lfwrap.recipe.inputs.row_lengths import measure_rows
+from lfwrap.recipe.inputs.datasets import find_dataset_dir, measure_rows
 from lfwrap.recipe.recipe import Recipe, Source
 from lfwrap.recipe.values import ResolvedValues
-from lfwrap.strategy.measured import load_measurements
+
+_VERSIONED = ("torch", "transformers", "peft", "bitsandbytes", "liger-kernel", "deepspeed")
 
 _STAGES = frozenset({"sft", "pt"})
 _METHODS = frozenset({"lora", "full"})
@@ -224,3 +229,52 @@ def load_planned_model(recipe: Recipe) -> ModelFacts:
             hint="Plan with its 16-bit original and quantization_bit=4.",
         )
     return facts
+
+
+def measurements_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the user's measurements are kept, in lfwrap's state."""
+    return state_dir(environ) / "measurements.json"
+
+
+def engine_versions(engine: Engine) -> str:
+    """The versions that decide memory and pace, as one text."""
+    found = {name: package_version(engine, name) for name in _VERSIONED}
+    return " ".join([f"llamafactory {engine.version}", *(f"{name} {version}" for name, version in found.items())])
+
+
+def load_measurements(
+    device: str | None, engine: Engine | None, environ: Mapping[str, str] = os.environ
+) -> tuple[Measurement, ...]:
+    """What was measured on this kind of GPU with this engine, oldest first; nothing where there is no such file.
+
+    Raises:
+        PreflightError: the file can't be read.
+    """
+    path = measurements_file(environ)
+    if device is None or engine is None or not path.is_file():
+        return ()
+    versions = engine_versions(engine)
+    return tuple(each for each in _read(path) if each.device == device and each.versions == versions)
+
+
+def add_measurement(measurement: Measurement, environ: Mapping[str, str] = os.environ) -> Path:
+    """Put a measurement on file, in place of an earlier one of the same run; returns the file.
+
+    Raises:
+        PreflightError: the file that is there can't be read.
+    """
+    path = measurements_file(environ)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_suffix(".lock")):
+        kept = [each for each in (_read(path) if path.is_file() else []) if each.run != measurement.run]
+        write_json(path, {"schema": "lfwrap.measurements/1", "runs": [each.to_json() for each in (*kept, measurement)]})
+    return path
+
+
+def _read(path: Path) -> list[Measurement]:
+    try:
+        return [Measurement(**run) for run in orjson.loads(path.read_bytes())["runs"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PreflightError(
+            f"{path}: can't be read: {error}", hint="Delete it, and calibrate again with `lfwrap plan --calibrate RUN`."
+        ) from error

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lfwrap.bundled import render_template
 from lfwrap.engine.keys import COMPILE_KEY
 from lfwrap.plan.compiling import why_left_to_trainer
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.request import Setting
-from lfwrap.recipe.jinja_templates import render_template
 from lfwrap.recipe.layers import Layers, Value
 from lfwrap.recipe.recipe import Source
 from lfwrap.recipe.values import SECTIONS, ResolvedValues

@@ -22,8 +22,7 @@ from lfwrap.recipe.values import resolve_values
 from lfwrap.run.folder.paths import AttemptPaths
 from lfwrap.run.folder.record import Run
 from lfwrap.run.launch.launch import load_launch
-from lfwrap.strategy.measured import engine_versions
-from lfwrap.strategy.planning import Machine, plan_request
+from lfwrap.strategy.planning import Machine, engine_versions, plan_request
 
 _HINT = "Calibrate with a run of `lfwrap train` on a CUDA GPU that made at least three updates."
 

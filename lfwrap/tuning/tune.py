@@ -16,13 +16,12 @@ from typing import Any
 
 import orjson
 
-from lfwrap.engine.child_process import MARKER
-from lfwrap.engine.contract import SPEED_VARIABLE, TrialRequest
+from lfwrap.engine.arguments import free_port
+from lfwrap.engine.contract import RUN_VARIABLE, SPEED_VARIABLE, TrialRequest
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.failure import engine_failure
 from lfwrap.engine.keys import ACCUMULATION_KEY
 from lfwrap.engine.locate import Engine, locate_engine
-from lfwrap.engine.ports import free_port
 from lfwrap.errors import EngineError, UsageError
 from lfwrap.files import write_json
 from lfwrap.hardware.load import load_hardware
@@ -131,7 +130,9 @@ class _Trials:
     def __init__(self, tuning: Tuning, invocation: Invocation, scratch: Path, deadline_s: float) -> None:
         self._tuning, self._scratch, self._deadline_s = tuning, scratch, deadline_s
         job = tuning.jobs[0]
-        added = {name: value for name, value in job.command.environment.items() if name not in {MARKER, SPEED_VARIABLE}}
+        added = {
+            name: value for name, value in job.command.environment.items() if name not in {RUN_VARIABLE, SPEED_VARIABLE}
+        }
         self._size = job.rendered.world_size
         environment = {**invocation.environ, **added}
         self._log = scratch / "engine.log"

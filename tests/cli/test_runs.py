@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from lfwrap.cli.app import run
-from lfwrap.engine.child_process import MARKER
+from lfwrap.engine.contract import RUN_VARIABLE
 from lfwrap.run.folder.identity import ProcessIdentity, probe_process
 from lfwrap.run.folder.paths import create_run_folder
 from lfwrap.run.folder.record import Run, RunRecord, RunState, change_state, load_run, prepare_record, utc_now
@@ -59,7 +59,7 @@ def runs(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 @pytest.fixture
 def process(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that carries the marker of the run `one`, and ends on SIGTERM."""
-    environment = {**os.environ, MARKER: str(folder / "runs/one")}
+    environment = {**os.environ, RUN_VARIABLE: str(folder / "runs/one")}
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment)
     yield child
     child.kill()

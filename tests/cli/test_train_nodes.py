@@ -12,7 +12,7 @@ import pytest
 
 from lfwrap.cli.app import run
 from lfwrap.run.folder.record import RunState, load_run
-from lfwrap.run.launch import checks, training_environment
+from lfwrap.run.launch import build, checks
 from lfwrap.run.launch.launch import load_launch
 from lfwrap.run.prepare import job
 
@@ -32,7 +32,7 @@ H100 = ("--hardware", "8x-h100-80gb")
 @pytest.fixture
 def folder(train_folder: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe, a data set and an engine that is never started."""
-    monkeypatch.setattr(training_environment, "refused_versions", lambda _: ())
+    monkeypatch.setattr(build, "refused_versions", lambda _: ())
     monkeypatch.setattr(checks, "package_version", lambda *_: "1.0")
     monkeypatch.setattr(checks.shutil, "which", lambda name: f"/usr/bin/{name}" if name == "pdsh" else None)
     return train_folder("r.yaml", RECIPE)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lfwrap import load_run
-from lfwrap.engine import worker_scripts
+from lfwrap.engine import arguments
 from lfwrap.engine.contract import GenerationSettings
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
@@ -73,7 +73,7 @@ def test_compare_loads_once_and_goes_on_where_it_was_broken_off(adapters, tmp_pa
 def test_an_adapter_answers_to_the_last_bit_as_alone_whatever_stands_beside_it(tiny_model, tmp_path):
     """On a bf16 base, as a GPU has it: other ranks and layers, DoRA, whole layers saved, in any order."""
     script = Path(__file__).with_name("neighbours_worker.py")
-    worker = worker_scripts.FOLDER
+    worker = arguments.FOLDER
     done = subprocess.run(
         [sys.executable, script, worker, tiny_model, tmp_path], capture_output=True, text=True, check=True, timeout=120
     )
@@ -136,7 +136,7 @@ def test_calls_are_read_in_the_templates_own_format(tiny_model):
         "llama3": '{"name": "add", "parameters": {"a": 1}}',
         "mistral": "no call at all",
     }  # fmt: skip
-    worker = worker_scripts.FOLDER
+    worker = arguments.FOLDER
     command = [sys.executable, "-c", script, str(worker), str(tiny_model), json.dumps(texts)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     call = [{"name": "add", "arguments": {"a": 1}}]

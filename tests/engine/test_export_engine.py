@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from lfwrap.engine.arguments import FOLDER, worker_argv
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
-from lfwrap.engine.worker_scripts import FOLDER, worker_argv
 from lfwrap.errors import EngineError, PreflightError
 from lfwrap.export.export import ExportOptions, export_model
 from lfwrap.export.merging import write_merged

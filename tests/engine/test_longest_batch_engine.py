@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.engine import worker_scripts
-from lfwrap.recipe.jinja_templates import render_template
+from lfwrap.bundled import render_template
+from lfwrap.engine import arguments
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 
@@ -53,7 +53,7 @@ def test_the_losses_are_the_same_with_and_without(tmp_path: Path, tiny_model: Pa
         check=False,
         env={
             **os.environ,
-            "PYTHONPATH": str(worker_scripts.FOLDER),
+            "PYTHONPATH": str(arguments.FOLDER),
             "MASTER_PORT": str(free_port()),
             "OMP_NUM_THREADS": "1",
         },

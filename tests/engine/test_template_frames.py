@@ -10,7 +10,7 @@ from lfwrap.bundled import bundled_path
 from lfwrap.data.datasets.dataset import find_dataset
 from lfwrap.data.datasets.rendered import rendered_lengths
 from lfwrap.engine.locate import locate_engine
-from lfwrap.recipe.inputs.row_lengths import measure_rows
+from lfwrap.recipe.inputs.datasets import measure_rows
 from lfwrap.recipe.recipe import build_recipe
 from lfwrap.yaml_files import parse_yaml
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.engine.child_process import MARKER, run_processes
+from lfwrap.engine.child_process import run_processes
+from lfwrap.engine.contract import RUN_VARIABLE
 from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.run.folder.monitor import Progress
 from lfwrap.run.folder.paths import create_run_folder
@@ -61,7 +62,7 @@ def attempt_for(
 ) -> Attempt:
     arguments = (str(run.paths.output), str(steps), str(seconds), str(exit_code))
     command = Command(
-        (sys.executable, "-c", textwrap.dedent(script), *arguments), run.paths.root, {MARKER: str(run.paths.root)}
+        (sys.executable, "-c", textwrap.dedent(script), *arguments), run.paths.root, {RUN_VARIABLE: str(run.paths.root)}
     )
     return Attempt(command, {"do_train": True, "finetuning_type": "lora"}, dict(os.environ), patience=QUICK)
 
@@ -79,7 +80,7 @@ def test_a_finished_attempt_succeeds_and_everything_is_on_disk(run: Run) -> None
     assert phases == ["starting the engine", "training"]
     folder = run.paths.attempt(0)
     assert json.loads(folder.command.read_bytes())["environment"] == {
-        MARKER: str(run.paths.root),
+        RUN_VARIABLE: str(run.paths.root),
         "LFWRAP_ATTEMPT": str(folder.root),
     }
     assert json.loads(folder.exit.read_bytes())["state"] == "succeeded"
@@ -117,7 +118,9 @@ def test_a_signal_interrupts_and_a_second_attempt_finishes(run: Run, number: sig
 
 
 def test_a_command_that_can_not_start_fails_the_run(run: Run) -> None:
-    broken = dataclasses.replace(attempt_for(run), command=Command(("/no/engine",), run.paths.root, {MARKER: "x"}))
+    broken = dataclasses.replace(
+        attempt_for(run), command=Command(("/no/engine",), run.paths.root, {RUN_VARIABLE: "x"})
+    )
     with pytest.raises(PreflightError):
         run_attempt(run, broken, Listener())
     assert load_run(run.paths.root).record.state is RunState.FAILED

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.engine.worker_scripts import LOG_FILTER
+from lfwrap.engine.arguments import LOG_FILTER
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.engine import worker_scripts
-from lfwrap.engine.child_process import MARKER
+from lfwrap.engine import arguments
+from lfwrap.engine.contract import RUN_VARIABLE
 from lfwrap.run.folder.monitor import Progress
 from lfwrap.run.folder.paths import create_run_folder
 from lfwrap.run.folder.record import Run, RunRecord, RunState, prepare_record, utc_now
@@ -25,7 +25,7 @@ from lfwrap.run.supervise.supervisor import Patience
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="stacks are asked for by /proc")
 
-WORKER = worker_scripts.FOLDER
+WORKER = arguments.FOLDER
 # One of two ranks, with the worker's own rank files; rank 1 hangs after two updates as argv says.
 RANK = """
 import json, os, signal, sys, time
@@ -70,7 +70,7 @@ def run(tmp_path: Path) -> Run:
 
 def attempt_for(run: Run, how: str, action: OnStall) -> Attempt:
     arguments = (RANK, str(WORKER), str(run.paths.output), how)
-    command = Command((sys.executable, "-c", LAUNCHER, *arguments), run.paths.root, {MARKER: str(run.paths.root)})
+    command = Command((sys.executable, "-c", LAUNCHER, *arguments), run.paths.root, {RUN_VARIABLE: str(run.paths.root)})
     policy = StallPolicy(limit_s=2.0, action=action)
     return Attempt(command, {"do_train": True}, dict(os.environ), patience=QUICK, stall=policy)
 

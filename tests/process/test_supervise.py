@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.engine.child_process import MARKER, Child, become_subreaper, run_processes, start_child, training_ranks
+from lfwrap.engine.child_process import Child, become_subreaper, run_processes, start_child, training_ranks
+from lfwrap.engine.contract import RUN_VARIABLE
 from lfwrap.errors import PreflightError
 from lfwrap.run.supervise.supervisor import Ending, Patience, StopLevel, StopRequests, supervise
 
@@ -69,7 +70,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Child]]:
         child = start_child(
             [sys.executable, "-c", textwrap.dedent(script)],
             cwd=tmp_path,
-            environment={**os.environ, MARKER: str(tmp_path)},
+            environment={**os.environ, RUN_VARIABLE: str(tmp_path)},
             stdout=tmp_path / "stdout.log",
             stderr=tmp_path / "stderr.log",
             show_example=show_example,
@@ -117,7 +118,7 @@ def test_an_unknown_command_is_a_preflight_error(tmp_path: Path) -> None:
         start_child(
             ["/no/such/engine"],
             cwd=tmp_path,
-            environment={MARKER: str(tmp_path)},
+            environment={RUN_VARIABLE: str(tmp_path)},
             stdout=tmp_path / "o",
             stderr=tmp_path / "e",
             show_example=False,
@@ -218,12 +219,13 @@ def test_the_printed_training_example_stays_out_of_the_log(
 SUPERVISOR = """
     import os, sys
     from pathlib import Path
-    from lfwrap.engine.child_process import MARKER, become_subreaper, start_child
+    from lfwrap.engine.child_process import become_subreaper, start_child
+    from lfwrap.engine.contract import RUN_VARIABLE
     from lfwrap.run.supervise.supervisor import StopRequests, supervise
     folder = Path(sys.argv[1])
     become_subreaper()
     child = start_child(
-        [sys.executable, "-c", sys.argv[2]], cwd=folder, environment={**os.environ, MARKER: str(folder)},
+        [sys.executable, "-c", sys.argv[2]], cwd=folder, environment={**os.environ, RUN_VARIABLE: str(folder)},
         stdout=folder / "stdout.log", stderr=folder / "stderr.log", show_example=False,
     )
     supervise(child, StopRequests())

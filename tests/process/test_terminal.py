@@ -25,11 +25,11 @@ SCRIPT = """
     from lfwrap.cli.view.following import follow_run
     from lfwrap.run.supervise.attempt import Attempt
     from lfwrap.run.launch.command import Command
-    from lfwrap.engine.child_process import MARKER
+    from lfwrap.engine.contract import RUN_VARIABLE
     from lfwrap.run.folder.record import load_run
     run = load_run(sys.argv[1])
     argv = (sys.executable, "-c", textwrap.dedent(sys.argv[2]), str(run.paths.output))
-    command = Command(argv, run.paths.root, {MARKER: str(run.paths.root)})
+    command = Command(argv, run.paths.root, {RUN_VARIABLE: str(run.paths.root)})
     attempt = Attempt(command, {"do_train": True}, dict(os.environ))
     for name in ("SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), app._raise_terminated)

@@ -93,7 +93,7 @@ def _calibrate(name: str, runs_dir: Path, *, as_json: bool) -> None:
     """Put what a run measured on file."""
     from lfwrap.engine.locate import locate_engine
     from lfwrap.run.folder.record import load_run
-    from lfwrap.strategy.measured import add_measurement
+    from lfwrap.strategy.planning import add_measurement
     from lfwrap.tuning.calibrate import measure_run
     from lfwrap.units import format_bytes
 

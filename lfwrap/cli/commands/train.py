@@ -127,7 +127,7 @@ def command(args: TrainArgs) -> int:
         request = _continue_from_adapter(request, args.continue_from_adapter, invocation)
     if args.dry_run:
         from lfwrap.cli.view.job import show_job
-        from lfwrap.run.prepare.start import preview_job
+        from lfwrap.run.prepare.job import preview_job
 
         return show_job(preview_job(request, invocation), as_json=args.as_json, verbose=args.verbose)
     if request.launch.nodes.rank > 0:

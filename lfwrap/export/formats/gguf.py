@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lfwrap.engine.arguments import worker_argv
 from lfwrap.engine.commands import run_logged
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
-from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import EngineError, PreflightError, UsageError
 from lfwrap.export.formats.gguf_parity import measure_gguf, require_gguf
 from lfwrap.export.job import ExportFormat, ExportJob

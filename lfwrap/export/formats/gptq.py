@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.arguments import worker_argv
 from lfwrap.engine.commands import import_problem, run_logged
 from lfwrap.engine.compat import GPTQ_DEPENDENCIES, GPTQ_PACKAGES
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
-from lfwrap.engine.worker_scripts import worker_argv
 from lfwrap.errors import PreflightError
 from lfwrap.export.calibration_text import SAMPLES, calibration_samples
 from lfwrap.export.job import ExportFormat, ExportJob

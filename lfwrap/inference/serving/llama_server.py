@@ -14,9 +14,9 @@ from typing import Any
 
 import orjson
 
+from lfwrap.engine.arguments import LOCALHOST, free_port
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine, package_version
-from lfwrap.engine.ports import LOCALHOST, free_port
 from lfwrap.engine.server_process import ServerProcess
 from lfwrap.engine.worker_process import WorkerProcess
 from lfwrap.errors import EngineError

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from lfwrap.engine.child_process import MARKER
+from lfwrap.engine.contract import RUN_VARIABLE
 from lfwrap.invocation import Invocation
 from lfwrap.masking import MASK, is_secret
 from lfwrap.recipe.inputs.files import changed_inputs, dataset_entries
@@ -89,7 +89,7 @@ def _without_place(variables: Mapping[str, str], paths: RunPaths) -> dict[str, s
     return {
         name: value.replace(str(paths.root), "RUN").replace(paths.name, "RUN")
         for name, value in variables.items()
-        if name != MARKER
+        if name != RUN_VARIABLE
     }
 
 

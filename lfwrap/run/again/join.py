@@ -25,11 +25,11 @@ from lfwrap.run.again.resume import at_its_place, start_of
 from lfwrap.run.folder.monitor import Progress, RunMonitor
 from lfwrap.run.folder.paths import AttemptPaths
 from lfwrap.run.folder.record import Run, RunState, list_runs, load_run
+from lfwrap.run.launch.build import build_command
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launch import load_launch
 from lfwrap.run.launch.launchers.nodes import Nodes
 from lfwrap.run.launch.launchers.registry import LAUNCHERS
-from lfwrap.run.launch.request import build_command
 from lfwrap.run.supervise.attempt import Listener
 from lfwrap.run.supervise.supervisor import Patience, StopRequests, start_training, supervise
 

@@ -13,8 +13,7 @@ from lfwrap.run.again.differences import Difference, find_differences
 from lfwrap.run.again.resume import at_its_place
 from lfwrap.run.folder.record import Run
 from lfwrap.run.launch.launch import load_launch
-from lfwrap.run.prepare.job import Job, TrainRequest
-from lfwrap.run.prepare.start import preview_job
+from lfwrap.run.prepare.job import Job, TrainRequest, preview_job
 
 
 @dataclass(frozen=True, slots=True)

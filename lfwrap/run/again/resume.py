@@ -25,12 +25,12 @@ from lfwrap.recipe.inputs.files import changed_inputs, dataset_entries
 from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.run.folder.checkpoints import Checkpoint, find_checkpoints, set_aside
 from lfwrap.run.folder.record import Run, RunState, append_event, save_record
+from lfwrap.run.launch.build import build_command
 from lfwrap.run.launch.command import override_arguments
 from lfwrap.run.launch.launch import LaunchOptions, TrainingStart, load_launch
 from lfwrap.run.launch.launchers.base import Launcher
 from lfwrap.run.launch.launchers.nodes import Nodes
 from lfwrap.run.launch.launchers.registry import choose_launcher
-from lfwrap.run.launch.request import build_command
 from lfwrap.run.supervise.attempt import Attempt
 from lfwrap.units import plural
 from lfwrap.yaml_files import load_yaml

@@ -23,12 +23,12 @@ from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.recipe.values import ResolvedValues, resolve_values
 from lfwrap.run.folder.paths import RunPaths, run_name
 from lfwrap.run.folder.record import DEFAULT_RUNS_DIR
+from lfwrap.run.launch.build import build_command
 from lfwrap.run.launch.checks import check_launch, require_exact_batches, require_nodes
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launch import LaunchOptions, TrainingStart, count_processes
 from lfwrap.run.launch.launchers.base import Launcher
 from lfwrap.run.launch.launchers.registry import choose_launcher
-from lfwrap.run.launch.request import build_command
 from lfwrap.run.launch.trackers import tracker_values
 from lfwrap.run.preflight.context import PreflightContext, PreflightReport
 from lfwrap.run.preflight.preflight import check_preflight
@@ -174,6 +174,22 @@ def _survey(request: TrainRequest, recipe: Recipe, invocation: Invocation) -> _S
     if request.launch.by_engine:  # layers are compiled one by one by lfwrap's own start of the engine alone
         machine = dataclasses.replace(machine, unavailable=machine.unavailable | {COMPILE_KEY})
     return _Survey(request, recipe, invocation, missing, load_engine_facts(engine), node_processes, data, machine)
+
+
+def preview_job(request: TrainRequest, invocation: Invocation) -> Job:
+    """What would be run, with the folder it would get; writes nothing.
+
+    Raises:
+        LfwrapError: the recipe can't be read, an option makes no sense, or the effective batch can't be made.
+    """
+    recipe = load_request(request, invocation)
+    name = propose_name(recipe, request, invocation.now)
+    return prepare_job(request, recipe, runs_folder(request, invocation) / name, invocation)
+
+
+def runs_folder(request: TrainRequest, invocation: Invocation) -> Path:
+    """The folder of runs that was asked for, absolute."""
+    return (invocation.cwd / request.runs_dir.expanduser()).resolve()
 
 
 def prepare_job(

@@ -19,19 +19,8 @@ from lfwrap.recipe.recipe import split_names
 from lfwrap.run.folder.paths import RunPaths, create_run_folder
 from lfwrap.run.folder.record import Run, RunRecord, RunState, prepare_record, utc_now
 from lfwrap.run.prepare.environment import describe_environment, hub_commits, seeds
-from lfwrap.run.prepare.job import Job, TrainRequest, load_request, prepare_job, propose_name
+from lfwrap.run.prepare.job import Job, TrainRequest, load_request, prepare_job, propose_name, runs_folder
 from lfwrap.strategy.lock import lock_paths, write_entries
-
-
-def preview_job(request: TrainRequest, invocation: Invocation) -> Job:
-    """What would be run, with the folder it would get; writes nothing.
-
-    Raises:
-        LfwrapError: the recipe can't be read, an option makes no sense, or the effective batch can't be made.
-    """
-    recipe = load_request(request, invocation)
-    name = propose_name(recipe, request, invocation.now)
-    return prepare_job(request, recipe, _absolute(request.runs_dir, invocation.cwd) / name, invocation)
 
 
 def create_run(request: TrainRequest, invocation: Invocation) -> tuple[Job, Run]:
@@ -42,7 +31,7 @@ def create_run(request: TrainRequest, invocation: Invocation) -> tuple[Job, Run]
         LfwrapError: as `preview_job`.
     """
     recipe = load_request(request, invocation)
-    runs_dir = _absolute(request.runs_dir, invocation.cwd)
+    runs_dir = runs_folder(request, invocation)
     was_there = runs_dir.is_dir()
     paths = create_run_folder(runs_dir, propose_name(recipe, request, invocation.now))
     try:
@@ -55,10 +44,6 @@ def create_run(request: TrainRequest, invocation: Invocation) -> tuple[Job, Run]
             with contextlib.suppress(OSError):
                 runs_dir.rmdir()
         raise
-
-
-def _absolute(runs_dir: Path, cwd: Path) -> Path:
-    return (cwd / runs_dir.expanduser()).resolve()
 
 
 def _write_run(job: Job, invocation: Invocation) -> Run:

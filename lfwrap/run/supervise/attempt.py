@@ -17,8 +17,8 @@ from lfwrap.run.folder.identity import probe_process
 from lfwrap.run.folder.paths import AttemptPaths
 from lfwrap.run.folder.rank_logs import relevant_logs
 from lfwrap.run.folder.record import Run, RunState, append_event, change_state
+from lfwrap.run.launch.build import attempt_environment
 from lfwrap.run.launch.command import Command
-from lfwrap.run.launch.training_environment import attempt_environment
 from lfwrap.run.supervise.follow import Follower, Listener
 from lfwrap.run.supervise.outcome import Outcome, Watched, judge
 from lfwrap.run.supervise.stall import StallPolicy

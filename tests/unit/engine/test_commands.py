@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lfwrap.engine.arguments import ALL_ADDRESSES, free_port
 from lfwrap.engine.commands import captured_output, import_problem, run_logged, run_shown
 from lfwrap.engine.failure import FailureText
-from lfwrap.engine.ports import ALL_ADDRESSES, free_port
 from lfwrap.engine.server_process import ServerProcess
 from lfwrap.errors import EngineError, PreflightError
 

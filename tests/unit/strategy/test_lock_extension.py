@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 
-from lfwrap.engine.worker_scripts import EXTENSION_FOLDER
+from lfwrap.engine.arguments import EXTENSION_FOLDER
 from lfwrap.strategy import lock
 
 

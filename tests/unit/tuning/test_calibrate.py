@@ -12,7 +12,7 @@ from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.run.folder.paths import create_run_folder
 from lfwrap.run.folder.record import RunRecord, RunState, prepare_record
 from lfwrap.run.launch.launch import LaunchOptions
-from lfwrap.strategy.measured import add_measurement, load_measurements, measurements_file
+from lfwrap.strategy.planning import add_measurement, load_measurements, measurements_file
 from lfwrap.tuning.calibrate import measure_run
 
 DEVICE = "NVIDIA H100 80GB HBM3"
@@ -93,7 +93,7 @@ def test_measurements_belong_to_a_device_and_to_versions(trained, monkeypatch):
     add_measurement(found)
     assert load_measurements(DEVICE, locate_engine()) == (found,)
     assert load_measurements("another", locate_engine()) == load_measurements(DEVICE, None) == ()
-    monkeypatch.setattr("lfwrap.strategy.measured.package_version", lambda *_: "0")
+    monkeypatch.setattr("lfwrap.strategy.planning.package_version", lambda *_: "0")
     assert load_measurements(DEVICE, locate_engine()) == ()
 
 

@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 
 import lfwrap
-from lfwrap.engine import contract, worker_scripts
+from lfwrap.engine import arguments, contract
 from lfwrap.evaluate.metrics import RowLoss
 from lfwrap.inference import parity
 from lfwrap.inference.held_out_rows import LabelSettings
@@ -22,7 +22,7 @@ from lfwrap_worker import contract as workers_contract
 from lfwrap_worker import start
 
 PACKAGE = Path(lfwrap.__file__).parent
-WORKERS = worker_scripts.FOLDER / "lfwrap_worker"
+WORKERS = arguments.FOLDER / "lfwrap_worker"
 SIDES = {Path(contract.__file__), Path(workers_contract.__file__)}
 VARIABLES = {value for name, value in vars(contract).items() if name.endswith("_VARIABLE") and isinstance(value, str)}
 # What a person sets for lfwrap itself; each stands in one module.

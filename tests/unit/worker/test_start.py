@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.engine import worker_scripts
-from lfwrap.engine.worker_scripts import LOG_FILTER, worker_argv
+from lfwrap.engine import arguments
+from lfwrap.engine.arguments import LOG_FILTER, worker_argv
 from lfwrap_worker import start
 
-PACKAGE = worker_scripts.FOLDER / "lfwrap_worker"
+PACKAGE = arguments.FOLDER / "lfwrap_worker"
 # What the engine's Python has: the engine, what it stands on, and the extras that lfwrap installs there.
 ENGINES = {
     "bitsandbytes",
@@ -35,7 +35,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def test_workers_import_the_engine_the_standard_library_and_each_other():
-    modules = [worker_scripts.FOLDER / "__main__.py", *PACKAGE.rglob("*.py")]
+    modules = [arguments.FOLDER / "__main__.py", *PACKAGE.rglob("*.py")]
     assert len(modules) > 40
     found = {name: path for path in modules for name in imported(path)}
     assert found.keys() - sys.stdlib_module_names - ENGINES == {"lfwrap_worker"}, found
@@ -48,7 +48,7 @@ def test_the_log_filter_imports_the_standard_library_alone():
 
 def test_the_folder_on_the_path_holds_one_package():
     """Whatever else lay there could stand in for a module of the engine's."""
-    names = {path.relative_to(worker_scripts.FOLDER).parts[0] for path in worker_scripts.FOLDER.rglob("*.py")}
+    names = {path.relative_to(arguments.FOLDER).parts[0] for path in arguments.FOLDER.rglob("*.py")}
     assert names == {"__main__.py", "lfwrap_worker"}
 
 
@@ -78,9 +78,9 @@ def test_a_worker_sees_a_command_line_of_its_own(monkeypatch):
     seen = []
     module.main = lambda: seen.append(list(sys.argv))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(sys, "argv", [str(worker_scripts.FOLDER), "train_engine", "engine.yaml", "a=b"])
+    monkeypatch.setattr(sys, "argv", [str(arguments.FOLDER), "train_engine", "engine.yaml", "a=b"])
     assert start.main() is None
-    assert seen == [[str(worker_scripts.FOLDER / "__main__.py"), "engine.yaml", "a=b"]]
+    assert seen == [[str(arguments.FOLDER / "__main__.py"), "engine.yaml", "a=b"]]
     assert start.worker_command("encode")[1:] == [*worker_argv("encode")]
 
 
@@ -97,10 +97,10 @@ def main():
 def test_processes_of_a_worker_find_the_package_and_start_no_second_worker(tmp_path, method):
     """Loaders of data are such processes: however they are started, they don't run ``__main__.py`` again."""
     for path in PACKAGE.rglob("*.py"):
-        copy = tmp_path / path.relative_to(worker_scripts.FOLDER)
+        copy = tmp_path / path.relative_to(arguments.FOLDER)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
-    (tmp_path / "__main__.py").write_bytes((worker_scripts.FOLDER / "__main__.py").read_bytes())
+    (tmp_path / "__main__.py").write_bytes((arguments.FOLDER / "__main__.py").read_bytes())
     (tmp_path / "lfwrap_worker" / "data" / "encode.py").write_text(SPAWNS)
     command = [sys.executable, str(tmp_path), "encode", method]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -1,4 +1,4 @@
-"""What a launcher is given and what it gives back."""
+"""What a launcher is given and gives back, and the simplest one: a single process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lfwrap.engine.worker_scripts import worker_argv
+from lfwrap.engine.arguments import worker_argv
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launchers.nodes import DEFAULT_PORT, Nodes
 
@@ -108,3 +108,22 @@ def launch_facts(request: LaunchRequest) -> dict[str, Any]:
 def training_command(request: LaunchRequest) -> tuple[str, ...]:
     """The script, the YAML and what replaces values of it."""
     return (*worker_argv("train_engine"), str(request.paths.engine_yaml), *request.arguments)
+
+
+class ProcessLauncher:
+    """``python lfwrap/worker train_engine engine.yaml``; by the engine: ``llamafactory-cli train engine.yaml``."""
+
+    name = "process"
+    splits_at_spaces = False
+    is_scheduler = False
+    reaches_nodes = False
+    starts_several = False
+    package = None
+
+    def build(self, request: LaunchRequest) -> Command:
+        """The training script in the engine's Python; one device is shown, as the engine refuses to see more alone."""
+        if request.by_engine:
+            argv = (str(request.engine.cli), "train", str(request.paths.engine_yaml), *request.arguments)
+        else:
+            argv = (str(request.engine.python), *training_command(request))
+        return Command(argv, request.cwd, request.environment)

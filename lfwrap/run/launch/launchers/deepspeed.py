@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lfwrap.engine.worker_scripts import worker_argv
+from lfwrap.engine.arguments import worker_argv
 from lfwrap.errors import UsageError
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launchers.base import (

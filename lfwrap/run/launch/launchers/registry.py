@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # name → class; the modules stay unloaded until used, so that `lfwrap train --help` names them at no cost.
 _CLASSES = {
-    "process": "process.ProcessLauncher",
+    "process": "base.ProcessLauncher",
     "torchrun": "torchrun.TorchrunLauncher",
     "deepspeed": "deepspeed.DeepspeedLauncher",
     "ray": "ray.RayLauncher",

@@ -7,8 +7,8 @@ import shlex
 from typing import Any
 
 from lfwrap import __version__
+from lfwrap.bundled import render_template
 from lfwrap.errors import UsageError
-from lfwrap.recipe.jinja_templates import render_template
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launchers.base import LaunchRequest
 

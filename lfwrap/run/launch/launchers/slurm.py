@@ -6,8 +6,8 @@ import re
 import shlex
 from collections.abc import Mapping
 
+from lfwrap.bundled import render_template
 from lfwrap.errors import UsageError
-from lfwrap.recipe.jinja_templates import render_template
 from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launchers.base import LaunchRequest
 

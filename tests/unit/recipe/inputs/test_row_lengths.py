@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lfwrap.dirs import row_lengths_dir
-from lfwrap.recipe.inputs import row_lengths
-from lfwrap.recipe.inputs.row_lengths import measure_rows
+from lfwrap.recipe.inputs import datasets
+from lfwrap.recipe.inputs.datasets import measure_rows
 from lfwrap.recipe.recipe import build_recipe
 from lfwrap.yaml_files import parse_yaml
 
@@ -54,7 +54,7 @@ def test_counts_are_kept_until_the_data_changes(places, monkeypatch):
     first = measure(places)
     assert len(list(row_lengths_dir().iterdir())) == 1
     with monkeypatch.context() as patched:
-        patched.setattr(row_lengths, "TextTokens", None)  # would be called to count
+        patched.setattr(datasets, "TextTokens", None)  # would be called to count
         assert measure(places) == first
     (places[1] / "d.json").write_text(json.dumps(ROWS[:5]), encoding="utf-8")
     assert measure(places).count == 5
@@ -98,8 +98,8 @@ def test_a_cache_that_cannot_be_written_is_done_without(places, monkeypatch):
 
 
 def test_of_more_than_can_be_counted_the_longest_is_not_known(places, monkeypatch):
-    monkeypatch.setattr(row_lengths, "_MOST_CHARACTERS", 10)
-    monkeypatch.setattr(row_lengths, "_CHUNK_ROWS", 4)
+    monkeypatch.setattr(datasets, "_MOST_CHARACTERS", 10)
+    monkeypatch.setattr(datasets, "_CHUNK_ROWS", 4)
     rows = measure(places)
     assert (len(rows.lengths), rows.count) == (4, 20)
     assert rows.cut(4096).longest_tokens == 4096

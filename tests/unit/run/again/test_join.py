@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.engine.child_process import MARKER
+from lfwrap.engine.contract import RUN_VARIABLE
 from lfwrap.errors import RunStateError
 from lfwrap.files import write_json
 from lfwrap.invocation import Invocation
@@ -93,7 +93,7 @@ def test_a_node_joins_an_attempt_once(tmp_path: Path) -> None:
     assert "--node_rank 1" in written["quoted"]
     assert written["quoted"].endswith("engine.yaml a=b")
     assert written["environment"]["LFWRAP_ATTEMPT"] == str(run.paths.attempt(0).root)
-    assert written["environment"][MARKER] == f"{run.paths.root}#1"
+    assert written["environment"][RUN_VARIABLE] == f"{run.paths.root}#1"
     assert not is_joinable(run, PAIR)
     with pytest.raises(RunStateError, match="has joined already"):
         join_run(run, PAIR, here)
@@ -123,7 +123,9 @@ def test_a_node_leaves_its_logs_and_node_0_the_outcome(tmp_path: Path) -> None:
         "import json, pathlib, sys; print('hello'); path = pathlib.Path(sys.argv[1]);"
         "path.write_text(json.dumps({**json.loads(path.read_text()), 'state': 'succeeded'}))"
     )
-    command = Command((sys.executable, "-c", script, str(run.paths.record)), tmp_path, {MARKER: f"{run.paths.root}#1"})
+    command = Command(
+        (sys.executable, "-c", script, str(run.paths.record)), tmp_path, {RUN_VARIABLE: f"{run.paths.root}#1"}
+    )
     ended = follow_joined(Joined(run, folder, command), {}, Listener())
     assert ended.record.state is RunState.SUCCEEDED
     assert folder.stdout.read_text(encoding="utf-8") == "hello\n"

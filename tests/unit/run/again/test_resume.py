@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fake_engine import fake_engine
 
-from lfwrap.engine.child_process import MARKER
+from lfwrap.engine.contract import RUN_VARIABLE
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import PreflightError, RunStateError
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
@@ -23,7 +23,7 @@ from lfwrap.run.again import resume
 from lfwrap.run.again.resume import ResumeRequest, at_its_place, plan_resume, require_same_recipe
 from lfwrap.run.folder.paths import create_run_folder
 from lfwrap.run.folder.record import Run, RunRecord, RunState, append_event, prepare_record, save_record, utc_now
-from lfwrap.run.launch import training_environment
+from lfwrap.run.launch import build
 from lfwrap.run.prepare.start import describe_inputs
 from lfwrap.yaml_files import load_yaml
 
@@ -37,7 +37,7 @@ def invocation(
     use_engine(ENGINE)
     monkeypatch.setattr(resume, "load_hardware", lambda _: HardwareProfile("auto", DeviceKind.CPU))
     monkeypatch.setattr(resume, "installed_versions", lambda _: {"torch": "2.9.1"})
-    monkeypatch.setattr(training_environment, "refused_versions", lambda _: [])
+    monkeypatch.setattr(build, "refused_versions", lambda _: [])
     return Invocation(tmp_path, {})
 
 
@@ -114,7 +114,7 @@ def test_only_stopped_runs_go_on(stopped: Run, invocation: Invocation, state: Ru
 
 @pytest.fixture
 def leftover(stopped: Run) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {**os.environ, MARKER: str(stopped.paths.root)}
+    environment = {**os.environ, RUN_VARIABLE: str(stopped.paths.root)}
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment)
     yield process
     process.kill()

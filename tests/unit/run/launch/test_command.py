@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_engine import fake_engine
 
-from lfwrap.engine.worker_scripts import worker_argv
+from lfwrap.engine.arguments import worker_argv
 from lfwrap.errors import UsageError
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile, choose_world_size
 from lfwrap.masking import is_secret, mask_override, mask_secrets

@@ -10,10 +10,10 @@ import pytest
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.run.folder.paths import AttemptPaths, RunPaths
+from lfwrap.run.launch.build import attempt_environment, training_environment
 from lfwrap.run.launch.launch import LaunchOptions, TrainingStart
 from lfwrap.run.launch.launchers.nodes import Nodes
 from lfwrap.run.launch.launchers.registry import LAUNCHERS
-from lfwrap.run.launch.training_environment import attempt_environment, training_environment
 from lfwrap.units import GIB
 
 CPU = HardwareProfile("auto", DeviceKind.CPU, cpu_cores=8)

@@ -6,10 +6,10 @@ from fake_engine import fake_engine
 from lfwrap.hardware.load import load_hardware
 from lfwrap.invocation import Invocation
 from lfwrap.run.folder.paths import RunPaths
-from lfwrap.run.launch import training_environment
+from lfwrap.run.launch import build
+from lfwrap.run.launch.build import build_command
 from lfwrap.run.launch.launch import TrainingStart
 from lfwrap.run.launch.launchers.registry import LAUNCHERS
-from lfwrap.run.launch.request import build_command
 
 NAME = "PYTORCH_CUDA_ALLOC_CONF"
 
@@ -25,8 +25,8 @@ def environment(folder, environ, machine="h100-80gb", launcher="process", world_
 
 
 def on_linux(monkeypatch, release="6.1.0-18-amd64"):
-    monkeypatch.setattr(training_environment.sys, "platform", "linux")
-    monkeypatch.setattr(training_environment.platform, "release", lambda: release)
+    monkeypatch.setattr(build.sys, "platform", "linux")
+    monkeypatch.setattr(build.platform, "release", lambda: release)
 
 
 @pytest.mark.parametrize(("launcher", "world_size"), WAYS)
@@ -47,7 +47,7 @@ def test_what_the_person_has_set_stays(tmp_path, monkeypatch, name, launcher, wo
 def test_no_setting_where_the_driver_has_no_virtual_memory(tmp_path, monkeypatch):
     on_linux(monkeypatch, "5.15.90.1-microsoft-standard-WSL2")
     assert NAME not in environment(tmp_path, {})
-    monkeypatch.setattr(training_environment.sys, "platform", "win32")
+    monkeypatch.setattr(build.sys, "platform", "win32")
     assert NAME not in environment(tmp_path, {})
 
 

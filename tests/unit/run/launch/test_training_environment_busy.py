@@ -14,9 +14,9 @@ from lfwrap.engine import environment
 from lfwrap.hardware import host_facts
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.launch.build import training_environment
 from lfwrap.run.launch.launch import TrainingStart
 from lfwrap.run.launch.launchers.registry import LAUNCHERS
-from lfwrap.run.launch.training_environment import training_environment
 from lfwrap.units import GIB
 
 CPU = HardwareProfile("auto", DeviceKind.CPU, cpu_cores=8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lfwrap.run.preflight.rows import RowCheck, check_file
+from lfwrap.run.preflight.data import RowCheck, check_file
 
 CHECK = RowCheck(("q", "a"), prompt="q", response="a")
 GOOD = '{"q": "x", "a": "y"}'

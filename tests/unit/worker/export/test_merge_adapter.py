@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lfwrap.engine.worker_scripts import worker_argv
+from lfwrap.engine.arguments import worker_argv
 
 np = pytest.importorskip("numpy")
 from lfwrap_worker.export.tensor_arithmetic import Scratch, Share, from_float32, merge_rows  # noqa: E402 - needs numpy

@@ -13,12 +13,11 @@ from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.invocation import Invocation
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.run.folder.paths import RunPaths
+from lfwrap.run.launch.build import launch_request, node_marker
 from lfwrap.run.launch.checks import check_launch, require_exact_batches, require_nodes
 from lfwrap.run.launch.launch import LaunchOptions, TrainingStart, count_processes, load_launch
 from lfwrap.run.launch.launchers.nodes import Host, Nodes, load_hostfile, parse_node_count
 from lfwrap.run.launch.launchers.registry import LAUNCHERS
-from lfwrap.run.launch.request import launch_request
-from lfwrap.run.launch.training_environment import node_marker
 from lfwrap.units import GIB
 
 CPU = HardwareProfile("auto", DeviceKind.CPU, cpu_cores=8)

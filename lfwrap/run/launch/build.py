@@ -1,4 +1,4 @@
-"""The environment of a training's processes: all that lfwrap adds to its own, but what a launcher adds for itself."""
+"""From a decided start of a training to its command: a launcher's arguments, and what is added to the environment."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from lfwrap.engine.child_process import MARKER
+from lfwrap.debug import note
+from lfwrap.engine.arguments import ALL_ADDRESSES, free_port
+from lfwrap.engine.compat import SUPPORTED_VERSION
 from lfwrap.engine.contract import (
     ATTEMPT_VARIABLE,
     COMPILE_LAYERS,
@@ -15,6 +19,7 @@ from lfwrap.engine.contract import (
     DEEPSPEED_ON_CPU_VARIABLE,
     NO_PROBE_VARIABLE,
     RESTART_VARIABLE,
+    RUN_VARIABLE,
     SET,
     SHOW_EXAMPLE_VARIABLE,
     SPEED_MAX,
@@ -22,10 +27,17 @@ from lfwrap.engine.contract import (
     Restart,
 )
 from lfwrap.engine.environment import ENGINE_VARIABLES, waiting_policy
+from lfwrap.engine.keys import MODEL_KEY
+from lfwrap.engine.locate import Engine
 from lfwrap.engine.versions import refused_versions
+from lfwrap.invocation import Invocation
 from lfwrap.run.folder.paths import AttemptPaths, RunPaths
+from lfwrap.run.launch.command import Command
 from lfwrap.run.launch.launch import TrainingStart
+from lfwrap.run.launch.launchers.base import LaunchRequest
 from lfwrap.run.launch.trackers import tracker_environment
+
+_NO_ENGINE = Engine(Path("python"), Path("llamafactory-cli"), Path("llamafactory"), SUPPORTED_VERSION)
 
 # The second is torch's newer name for the first.
 _ALLOCATOR_VARIABLES = {"PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"}
@@ -42,7 +54,7 @@ def training_environment(start: TrainingStart, environ: Mapping[str, str]) -> di
     """
     added = {
         **ENGINE_VARIABLES,
-        MARKER: node_marker(start.paths, start.options.nodes.rank),
+        RUN_VARIABLE: node_marker(start.paths, start.options.nodes.rank),
         **_engine_variables(start, environ),
         **_device_variables(start, environ),
         **tracker_environment(start.values, start.paths, environ),
@@ -133,3 +145,44 @@ def _shared_variables(start: TrainingStart) -> dict[str, str]:
     if start.on_gpu:
         return {"TORCH_NCCL_AVOID_RECORD_STREAMS": "1"}
     return {"OMP_NUM_THREADS": str(max(1, start.hardware.cpu_cores // start.node_processes))}
+
+
+def build_command(start: TrainingStart, invocation: Invocation) -> Command:
+    """The command that starts a training, with what it adds to the environment.
+
+    Args:
+        start: what is started.
+        invocation: the folder that relative paths count from, and lfwrap's environment.
+
+    Raises:
+        UsageError: the launcher can't do that.
+    """
+    launcher, nodes = start.launcher, start.options.nodes
+    note("strategy", "launcher %s: %s processes on %s nodes", launcher.name, start.world_size, nodes.count)
+    return launcher.build(launch_request(start, invocation))
+
+
+def launch_request(start: TrainingStart, invocation: Invocation) -> LaunchRequest:
+    """What a launcher is asked for; without an engine, names stand for its programs."""
+    return LaunchRequest(
+        engine=start.engine or _NO_ENGINE,
+        paths=start.paths,
+        cwd=invocation.cwd,
+        world_size=start.world_size,
+        port=free_port(ALL_ADDRESSES),
+        nodes=start.options.nodes,
+        on_gpu=start.on_gpu,
+        devices=start.devices(invocation.environ),
+        arguments=start.arguments,
+        environment=training_environment(start, invocation.environ),
+        by_engine=start.options.by_engine,
+        options=start.options.job,
+        lfwrap=(sys.executable, "-m", "lfwrap"),
+        uploads=_folders(start.values, invocation.cwd),
+    )
+
+
+def _folders(values: Mapping[str, Any], cwd: Path) -> dict[str, Path]:
+    """The folders that the values name, by key; they are on this machine only."""
+    found = {key: cwd / Path(str(values[key])).expanduser() for key in ("dataset_dir", MODEL_KEY) if values.get(key)}
+    return {key: path.resolve() for key, path in found.items() if path.is_dir()}
