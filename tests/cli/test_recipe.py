@@ -107,6 +107,15 @@ def test_explain_says_value_source_and_reason(capsys):
     assert "recipe" in lines["lora_alpha"]
 
 
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_explain_shows_no_secret(capsys, as_json):
+    override = "hub_token=hf_abcdefgh"
+    code, out, err = answer(capsys, "explain", "recipes/paper.yaml", override, "--hardware", "cpu", *as_json)
+    assert code == 0
+    assert "***" in out
+    assert "hf_abcdefgh" not in out + err
+
+
 def test_explain_names_model_path(capsys, monkeypatch):
     monkeypatch.setenv("MODEL_PATH", "/models/Qwen2.5-7B-Instruct")
     _, out, _ = answer(capsys, "explain", "recipes/paper.yaml", "--hardware", "cpu")

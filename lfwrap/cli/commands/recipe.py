@@ -189,7 +189,8 @@ def explain(args: ExplainArgs) -> None:
     resolved = resolve_values(loaded, facts, profile, processes)
     strategy = choose_strategy(resolved, machine, Invocation(Path.cwd(), os.environ))
     rendered = render(resolved, strategy, output_dir="RUN/output", dataset_dir=str(folder) if folder else None)
-    values = [*rendered.values, *(_defaults(rendered, facts) if args.show_all else [])]
+    defaults = _defaults(rendered, facts) if args.show_all else []
+    values = [value.without_secret() for value in (*rendered.values, *defaults)]
     if args.as_json:
         output.print_json("recipe-explain", _explain_json(loaded, profile, rendered, values))
         return

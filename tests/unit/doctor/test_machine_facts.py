@@ -33,9 +33,11 @@ def test_a_python_that_says_nothing_is_a_finding(tmp_path, code, error):
 
 def test_a_machine_without_engine_can_be_looked_at(monkeypatch):
     monkeypatch.setattr(machine_facts, "find_engine", lambda _: None)
-    facts = probe_machine(ask_hub=False, environ={"PATH": "", "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "https://mirror"})
+    facts = probe_machine(
+        ask_hub=False, environ={"PATH": "", "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "https://me:pw@mirror"}
+    )
     assert (facts.engine, facts.torch, facts.refused) == (None, None, ())
-    assert (facts.offline, facts.endpoint, facts.hub_error) == (True, "https://mirror", None)
+    assert (facts.offline, facts.endpoint, facts.hub_error) == (True, "https://***@mirror", None)
     assert facts.hardware.ram_bytes > 0
 
 
