@@ -13,9 +13,10 @@ from typing import Any
 
 import orjson
 
-from lfwrap.engine.compat import TABLES
+from lfwrap.engine.compat import SUPPORTED_VERSION, TABLES
 from lfwrap.engine.locate import Engine, package_version
 from lfwrap.engine.source import SourceField, SourceModules
+from lfwrap.errors import PreflightError
 
 FACTS_TABLE = TABLES / "facts.json"
 
@@ -122,7 +123,21 @@ def load_engine_facts(engine: Engine | None = None) -> EngineFacts:
 
 
 def read_engine_facts(engine: Engine) -> EngineFacts:
-    """Read the facts from the source of an installed engine (0.5 s)."""
+    """Read the facts from the source of an installed engine (0.5 s).
+
+    Raises:
+        PreflightError: the engine or its transformers is not there as a whole, or is built in another way.
+    """
+    try:
+        return _read_source(engine)
+    except (OSError, SyntaxError, UnicodeDecodeError, KeyError) as error:
+        raise PreflightError(
+            f"LLaMA-Factory {engine.version} in {engine.package} can't be read: {error}",
+            hint=f"{engine.python} -m pip install 'llamafactory=={SUPPORTED_VERSION}' installs it with what it needs.",
+        ) from error
+
+
+def _read_source(engine: Engine) -> EngineFacts:
     transformers = engine.site_packages / "transformers"
     modules = SourceModules(
         [

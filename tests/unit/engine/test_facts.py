@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from fake_engine import fake_engine
 
 from lfwrap.engine.compat import SUPPORTED_VERSION
 from lfwrap.engine.facts import facts_from_json, load_engine_facts
+from lfwrap.errors import PreflightError
 
 FACTS = load_engine_facts()
 
@@ -62,3 +64,20 @@ def test_every_key_has_a_group_a_type_and_a_default_of_it():
         assert fact.group in {"model", "data", "train", "method", "generate"}
         if fact.choices and fact.default is not None and fact.types != ("list",):
             assert fact.default in fact.choices, name
+
+
+def test_an_engine_whose_source_is_gone_is_named(tmp_path):
+    with pytest.raises(PreflightError) as caught:
+        load_engine_facts(fake_engine(tmp_path))
+    assert str(tmp_path / "llamafactory") in caught.value.message
+
+
+def test_an_engine_that_is_built_in_another_way_is_named(tmp_path):
+    engine = fake_engine(tmp_path)
+    for name in ("trainer_utils", "debug_utils", "training_args", "training_args_seq2seq"):
+        (tmp_path / "transformers").mkdir(exist_ok=True)
+        (tmp_path / f"transformers/{name}.py").touch()
+    (engine.package / "extras").mkdir(parents=True)
+    (engine.package / "extras/constants.py").touch()
+    with pytest.raises(PreflightError, match="TrainingArguments"):
+        load_engine_facts(engine)
