@@ -91,6 +91,7 @@ class _Collector:
         self.findings: list[Finding] = []
 
     def walk(self, node: yaml.Node, path: KeyPath = ()) -> None:
+        """Note the place of a node and of all that it holds."""
         self.places[path] = _position(node)
         if isinstance(node, yaml.MappingNode):
             for key_node, value_node in node.value:

@@ -62,6 +62,7 @@ def _die_with_parent() -> Callable[[], None] | None:
 
     def bind() -> None:
         # Between fork and exec: only the system call, the library is loaded already.
+        """Let the kernel end this process when its parent dies."""
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             os._exit(1)

@@ -78,6 +78,7 @@ def template_tokens(template: str, count: Callable[[str], int]) -> TemplateToken
         return None
 
     def size(piece: Mapping[str, Any]) -> int:
+        """The tokens of one piece of a template, estimated."""
         marks = -(-int(piece.get("extra_characters", 0)) // _MARK_CHARACTERS_PER_TOKEN)
         return sum(map(count, piece["texts"])) + int(piece.get("tokens", 0)) + marks
 

@@ -105,6 +105,7 @@ def _answer(
             listener.on_note(f"{name}: {len(journal.results)} of {total} answers were there already")
 
     def work(loaded: LoadedModel[AnswerSession]) -> None:
+        """Ask one loaded model all the questions that have no answer yet."""
         name, session = loaded.candidate.name, loaded.session
         where = {"device": session.ready.get("device"), "dtype": session.ready.get("dtype")}
         known = set(journals[name].results)

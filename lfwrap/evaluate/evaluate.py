@@ -103,6 +103,7 @@ def evaluate(
         waiting = [each for each in candidates if journals[each.name].rows_left or journals[each.name].cases_left]
 
         def work(loaded: LoadedModel[EvalSession]) -> None:
+            """Measure one loaded model, and write its results into its journal."""
             journal = journals[loaded.candidate.name]
             _measure_losses(loaded, journal, settings, listener)
             _collect_answers(loaded, journal, settings, listener)

@@ -208,6 +208,7 @@ def _lora(imported: Imported, value: Any) -> None:
 
 def _quantized(bits: int) -> Callable[[Imported, Any], None]:
     def handle(imported: Imported, value: Any) -> None:
+        """Take loading in so many bits as a LoRA over quantised weights."""
         if value:
             imported.values["finetuning_type"] = "lora"
             imported.values.setdefault("quantization_bit", bits)

@@ -109,6 +109,7 @@ def command(args: TuneArgs) -> None:
         return
 
     def tell(number: int, count: int, way: str, trial: Trial | None) -> None:
+        """Say how a trial came out, or that it begins."""
         if not args.quiet:
             output.say(f"[{number + 1}/{count}] {way}" if trial is None else f"      {_outcome(trial)}")
 

@@ -25,8 +25,11 @@ def takes(kind: type[_Args]) -> Callable[[Callable[[_Args], _Result]], Callable[
     """Let a command take one object of this dataclass, instead of click's values by their names."""
 
     def decorate(command: Callable[[_Args], _Result]) -> Callable[..., _Result]:
+        """Make a function of one arguments object a function of click's values."""
+
         @functools.wraps(command)
         def called_by_click(**values: Any) -> _Result:
+            """Run the command with click's values, read."""
             return command(read_args(kind, values))
 
         return called_by_click

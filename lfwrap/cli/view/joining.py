@@ -49,6 +49,7 @@ def join_from_resume(
     output.say(f"node {nodes.rank}: waiting for node 0 to go on with {run.paths.name} …")
 
     def find() -> Run | None:
+        """The run, once its training has been started again; None before."""
         now = load_run(run.paths.root)
         return now if is_joinable(now, nodes) else None
 

@@ -142,6 +142,7 @@ class _Tally:
     unreadable: list[tuple[int, str]] = field(default_factory=list)
 
     def take(self, row: Mapping[str, Any]) -> None:
+        """Count one row of the data set."""
         turns: list[dict[str, str]] = row["conversations"]
         kinds = Counter(turn["from"] for turn in turns)
         self.turns.update(kinds)
@@ -178,6 +179,7 @@ class _Tally:
         self.characters.trained.append(sum(len(turn["value"]) for turn in turns if turn["from"] in TRAINED))
 
     def to_json(self) -> dict[str, Any]:
+        """The figures as ``--json`` prints them."""
         kinds = ("with_system", "with_tools", "with_calls", "with_parallel_calls", "with_thoughts",
                  "with_further_questions")  # fmt: skip
         first = [{"row": number, "reason": reason} for number, reason in self.unreadable[:_LISTED_ROWS]]

@@ -102,6 +102,7 @@ def _with_near_duplicates(looked_at: Iterator[tuple[bytes, str]], choice: Choice
     waiting: deque[list[str]] = deque()
 
     def batches() -> Iterator[list[bytes]]:
+        """The rows' lines, some hundreds at a time."""
         while batch := list(itertools.islice(looked_at, _BATCH_LINES)):
             waiting.append([reason for _, reason in batch])
             yield [line for line, reason in batch if not reason]

@@ -223,6 +223,7 @@ class _Tally:
     first: dict[str, int] = field(default_factory=dict)
 
     def note(self, kind: str, line: int) -> None:
+        """Count one row of this kind, and keep the line of the first."""
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self.first.setdefault(kind, line)
 

@@ -143,6 +143,7 @@ class _Stopper:
         self.level = StopLevel.NONE
 
     def advance(self, asked: StopLevel) -> None:
+        """Stop harder where that is asked for, or where the time of the gentler way is over."""
         if self.level is not StopLevel.NONE and time.monotonic() > self._deadline:
             asked = max(asked, StopLevel(self.level + 1))
         if asked <= self.level:

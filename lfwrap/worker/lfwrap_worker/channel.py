@@ -25,6 +25,7 @@ def read_requests(source: IO[str]) -> Iterator[Any]:
     waiting: queue.Queue[str] = queue.Queue()
 
     def pump() -> None:
+        """Put each line into the queue; at the end of the source, which is lfwrap's, end this process."""
         for line in source:
             waiting.put(line)
         os._exit(0)

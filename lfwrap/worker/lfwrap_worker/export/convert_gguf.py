@@ -67,6 +67,7 @@ def convert(model: Path, out: Path, kind: str, name: str | None) -> None:
     known = TextModel.get_vocab_base_pre
 
     def named(self: Any, tokenizer: Any) -> str:
+        """The name that the converter knows for the tokenizer, else the one that was given."""
         try:
             return str(known(self, tokenizer))
         except NotImplementedError:

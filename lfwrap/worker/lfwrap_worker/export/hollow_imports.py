@@ -58,13 +58,16 @@ class _HollowFinder(MetaPathFinder, Loader):
         self._names = frozenset(names)
 
     def holds(self, name: str) -> bool:
+        """Whether a module belongs to a package that is left out."""
         return any(name == left_out or name.startswith(f"{left_out}.") for left_out in self._names)
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """A hollow module's spec for a package that is left out."""
         del path, target
         return ModuleSpec(fullname, self, is_package=True) if self.holds(fullname) else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The hollow module itself, empty."""
         return _HollowModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
@@ -77,6 +80,7 @@ def leave_out(names: Sequence[str] = MODEL_PACKAGES) -> None:
     find_spec = importlib.util.find_spec
 
     def find_others(name: str, package: str | None = None) -> ModuleSpec | None:
+        """As `importlib.util.find_spec`, which finds none of the packages left out."""
         return None if finder.holds(name) else find_spec(name, package)
 
     sys.meta_path.insert(0, finder)

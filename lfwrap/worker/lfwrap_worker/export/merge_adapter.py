@@ -250,12 +250,14 @@ def run_tasks(
     seconds: collections.Counter[str] = collections.Counter()
 
     def hear(report: dict[str, Any]) -> None:
+        """Add up what a process reports: bytes written, or its times."""
         if "seconds" in report:
             seconds.update(report["seconds"])
         else:
             files[report["file"]].written(report["bytes"])
 
     def work(numbers: Iterator[int], tell: Callable[[dict[str, Any]], None]) -> None:
+        """Merge the tasks of these numbers in this process."""
         Merger(sources, adapter).run(tasks, numbers, tell)
 
     processes = min(process_count(), len(tasks))

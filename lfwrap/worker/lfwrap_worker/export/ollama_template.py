@@ -59,6 +59,7 @@ def calls_text(shape: CallsShape) -> str:
     values = {NAME: "{{ .Function.Name }}", ARGUMENTS: "{{ .Function.Arguments }}"}
 
     def fill(text: str) -> str:
+        """Put the values in the place of their marks."""
         return re.sub("|".join(map(re.escape, values)), lambda mark: values[mark.group()], text)
 
     loop = "{{ range $number, $call := .ToolCalls }}"

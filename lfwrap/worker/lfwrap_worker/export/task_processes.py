@@ -69,6 +69,7 @@ class _TaskProcesses:
         self.failures: list[str] = []
 
     def start(self, processes: int) -> None:
+        """Fork the processes that take tasks."""
         for _ in range(processes):
             child = os.fork()
             if child == 0:

@@ -44,6 +44,7 @@ class Guard:
         started_s, status = time.monotonic(), 0
 
         async def watch(message: dict[str, Any]) -> None:
+            """Pass a message of the answer on, and keep its status."""
             nonlocal status
             status = message.get("status", status)
             await send(message)
@@ -86,6 +87,7 @@ def build_app(chat_model: Any) -> Any:
     app = create_app(chat_model)
 
     async def complete(request: Request) -> Any:
+        """Answer one chat completion, whole or as a stream."""
         try:
             body = engine_request(await request.json(), chat_model.engine.template)
             wanted = ChatCompletionRequest(**body)
@@ -101,6 +103,7 @@ def build_app(chat_model: Any) -> Any:
         return EventSourceResponse(pieces, media_type="text/event-stream", sep="\n")
 
     async def health() -> dict[str, str]:
+        """Say that the server is up."""
         return {"status": "ok"}
 
     # As real types: FastAPI reads them, and this module's annotations are text.
@@ -136,6 +139,8 @@ def serve(job: ServeJob, emit: Emit) -> None:
     app = Guard(build_app(chat_model), os.environ.get("API_KEY"), emit if job["log_requests"] else None)
 
     class Server(uvicorn.Server):
+        """A server that reports its address once it listens."""
+
         async def startup(self, sockets: Any = None) -> None:
             """Listen, and say so."""
             await super().startup(sockets)
@@ -171,6 +176,7 @@ def _serve_job(channel: IO[str]) -> int:
     lock = threading.Lock()
 
     def emit(event: str, **fields: Any) -> None:
+        """Write one event to lfwrap, as a line of JSON."""
         with lock:
             write_event(channel, {"event": event, **fields})
 

@@ -41,6 +41,7 @@ def install() -> Any:
         """Compiles nothing yet: a layer is compiled when the first micro-batch passes through it."""
 
         def on_train_begin(self, *_: Any, model: Any, **__: Any) -> None:
+            """Compile the layers of the model that is trained."""
             print(f"lfwrap: {compile_layers(model)} layers are compiled in the first update", flush=True)
 
     return CompileLayers()
@@ -121,6 +122,7 @@ def compile_layer(layer: Any, shapes: CompiledShapes) -> None:
 
     @functools.wraps(plain)
     def forward(hidden_states: Any, *args: Any, **kwargs: Any) -> Any:
+        """The compiled layer for shapes that it was compiled for, else the layer as it is."""
         if layer.training and shapes.covers(hidden_states.shape):
             try:
                 return compiled(hidden_states, *args, **kwargs)

@@ -23,6 +23,7 @@ def install_probe(report: Callable[[Probe], None]) -> None:
     done = False
 
     def training_step(self: Any, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """The trainer's own step; before it, once after the first update, the longest batch is tried."""
         nonlocal done
         if not done and self.state.global_step >= 1:
             done = True
@@ -100,6 +101,7 @@ def weightless(accelerator: Any) -> Iterator[None]:
     plain, ends_update = accelerator.backward, accelerator.sync_gradients
 
     def backward(loss: Any, **options: Any) -> None:
+        """A backward pass that takes all its memory and leaves every gradient as it was."""
         if _is_finite_everywhere(loss):
             plain(loss * 0.0, **options)
 

@@ -12,6 +12,7 @@ def allow_no_run(swanlab: Any) -> None:
     plain = swanlab.get_run
 
     def get_run() -> Any:
+        """The run that goes on, or None where there is none."""
         try:
             return plain()
         except RuntimeError:

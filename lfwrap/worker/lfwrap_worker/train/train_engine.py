@@ -80,6 +80,7 @@ def make_stop_callback(is_asked: Callable[[], bool] = lambda: False) -> Any:
         """Asked on any rank, all ranks stop at the same update."""
 
         def on_train_begin(self, *_: Any, **__: Any) -> None:
+            """Listen for SIGTERM while there is something to save."""
             request.listen()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -116,6 +117,7 @@ def read_cpu_checkpoints() -> None:
     from torch import serialization
 
     def restore(storage: Any, location: str) -> Any:
+        """A storage that was saved from a numbered CPU stays on the CPU; None leaves others to torch."""
         return storage if location.startswith("cpu:") else None
 
     serialization.register_package(5, lambda _: None, restore)

@@ -58,6 +58,7 @@ def place_workers(tuner: Any, workers: int) -> None:
     configure = tuner.get_ray_remote_config_for_worker
 
     def configure_worker(**options: Any) -> dict[str, Any]:
+        """The engine's options of a process, with its fair share of the CPUs."""
         return {**configure(**options), "num_cpus": bundle["CPU"]}
 
     tuner.get_placement_group = lambda _: (placement_group([bundle] * workers, strategy="PACK"), bundle)
@@ -69,13 +70,17 @@ def start_flag(name: str) -> Any:
     import ray
 
     class StopFlag:
+        """A flag in the cluster that asks all processes to stop."""
+
         def __init__(self) -> None:
             self._asked = False
 
         def ask(self) -> None:
+            """Ask the training to stop."""
             self._asked = True
 
         def is_asked(self) -> bool:
+            """Whether the training was asked to stop."""
             return self._asked
 
     flag = ray.remote(num_cpus=0)(StopFlag).options(name=name).remote()
@@ -88,6 +93,8 @@ def make_worker(base: Any, flag_name: str) -> Any:
     here = str(FOLDER)
 
     class Worker(base):  # type: ignore[misc]  # the engine has no types
+        """The engine's actor, which trains with lfwrap's callbacks."""
+
         def _training_function(self, config: dict[str, Any]) -> None:
             import ray
 
@@ -113,6 +120,7 @@ def pass_on_sigterm(flag: Any) -> None:
     asked = threading.Event()
 
     def tell() -> None:
+        """Set the flag once SIGTERM has arrived."""
         asked.wait()
         ray.get(flag.ask.remote())
 

@@ -176,9 +176,11 @@ def make_stopwatch(times: UpdateTimes, finish: Any) -> Any:
         """Reads the clock when the gradients are there, and at the end of an update."""
 
         def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+            """Note how long the GPU stood idle before the optimizer."""
             times.grade(gpu_idle_s())
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            """Note an update's time, and stop after the last one."""
             is_timed = state.global_step > WARM_UPS
             times.end(gpu_idle_s(), is_timed=is_timed)
             if is_timed:
@@ -205,6 +207,7 @@ def install_rows(trial_rows: TrialRows) -> None:
     plain = Trainer.get_train_dataloader
 
     def get_train_dataloader(self: Any) -> Any:
+        """A loader of the rows that this trial trains on."""
         from torch.utils.data import Sampler
 
         make_sampler = self._get_train_sampler
@@ -239,6 +242,7 @@ def run_trial(request: TrialRequest, began_s: float) -> None:
     trial_rows = TrialRows(request)
 
     def finish(status: str, found: dict[str, Any]) -> None:
+        """Write the trial's result down and end it."""
         result = {"status": status, **trial_rows.facts, **found, **peaks(), "wall_s": time.monotonic() - began_s}
         Path(request["result"]).write_text(json.dumps(result), encoding="utf-8")
         leave()

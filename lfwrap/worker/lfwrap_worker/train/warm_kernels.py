@@ -93,6 +93,7 @@ def losses(shapes: Shapes, device: Any, dtype: Any) -> Iterator[Any]:
     from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
 
     def numbers(*shape: int) -> Any:
+        """A tensor of zeros of this shape that takes a gradient."""
         return torch.zeros(shape, device=device, dtype=dtype, requires_grad=True)  # no random state is touched
 
     target = torch.zeros(_MULTIPLE, device=device, dtype=torch.long)
@@ -186,6 +187,7 @@ def make_callback(values: Mapping[str, Any], device_index: int, *, within_layers
         """Waits once, when all else is loaded."""
 
         def on_train_begin(self, *_: Any, **__: Any) -> None:
+            """Wait until the kernels are compiled."""
             wait()
 
     return WaitForKernels()
