@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from fake_engine import fake_engine
 
+from lfwrap.engine import environment
+from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
+from lfwrap.invocation import Invocation
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.run.folder.paths import AttemptPaths, RunPaths
-from lfwrap.run.launch.build import attempt_environment, training_environment
+from lfwrap.run.launch import build
+from lfwrap.run.launch.build import attempt_environment, build_command, training_environment
 from lfwrap.run.launch.launch import LaunchOptions, TrainingStart
 from lfwrap.run.launch.launchers.nodes import Nodes
 from lfwrap.run.launch.launchers.registry import LAUNCHERS
@@ -84,3 +90,66 @@ def test_each_start_names_its_folder() -> None:
         "LFWRAP_SHOW_EXAMPLE": "1",
         "LFWRAP_NO_PROBE": "1",
     }
+
+
+@pytest.mark.parametrize(
+    ("hardware", "busy", "environ", "expected"),
+    [
+        (CPU, False, {}, None),
+        (CPU, True, {}, "PASSIVE"),
+        (CPU, True, {"OMP_WAIT_POLICY": "ACTIVE"}, None),
+        (THREE_GPUS, True, {}, None),
+    ],
+)
+def test_threads_sleep_at_barriers_when_others_are_busy(
+    hardware: HardwareProfile,
+    busy: bool,
+    environ: Mapping[str, str],
+    expected: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(environment, "machine_was_busy", lambda: busy)
+    assert added("process", hardware, 1, environ=environ).get("OMP_WAIT_POLICY") == expected
+
+
+ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
+WAYS = [("process", 1), ("torchrun", 2), ("deepspeed", 2), ("ray", 2)]
+
+
+def of_command(folder, environ, machine="h100-80gb", launcher="process", world_size=1):
+    """What the launcher's command adds."""
+    hardware, engine = load_hardware(machine), fake_engine()
+    start = TrainingStart(RunPaths(folder), LAUNCHERS[launcher], engine, hardware, world_size)
+    return build_command(start, Invocation(folder, environ)).environment
+
+
+def on_linux(monkeypatch, release="6.1.0-18-amd64"):
+    monkeypatch.setattr(build.sys, "platform", "linux")
+    monkeypatch.setattr(build.platform, "release", lambda: release)
+
+
+@pytest.mark.parametrize(("launcher", "world_size"), WAYS)
+def test_segments_grow(tmp_path, monkeypatch, launcher, world_size):
+    on_linux(monkeypatch)
+    added = of_command(tmp_path, {}, launcher=launcher, world_size=world_size)
+    assert added[ALLOCATOR] == "expandable_segments:True"
+
+
+@pytest.mark.parametrize(("launcher", "world_size"), WAYS)
+@pytest.mark.parametrize("name", [ALLOCATOR, "PYTORCH_ALLOC_CONF"])
+def test_what_the_person_has_set_stays(tmp_path, monkeypatch, name, launcher, world_size):
+    on_linux(monkeypatch)
+    environ = {name: "max_split_size_mb:512"}
+    assert ALLOCATOR not in of_command(tmp_path, environ, launcher=launcher, world_size=world_size)
+
+
+def test_no_setting_where_the_driver_has_no_virtual_memory(tmp_path, monkeypatch):
+    on_linux(monkeypatch, "5.15.90.1-microsoft-standard-WSL2")
+    assert ALLOCATOR not in of_command(tmp_path, {})
+    monkeypatch.setattr(build.sys, "platform", "win32")
+    assert ALLOCATOR not in of_command(tmp_path, {})
+
+
+def test_no_setting_without_a_gpu(tmp_path, monkeypatch):
+    on_linux(monkeypatch)
+    assert ALLOCATOR not in of_command(tmp_path, {}, "cpu")
