@@ -4,12 +4,14 @@ Everything follows from the arguments: nothing here reads a file, the clock, the
 ensures; only `sample` looks up the catalogues, for the examples. Each module uses only those before it: ``inputs``,
 ``memory``, ``speed``, ``request``, ``packing``, ``candidate``, ``compiling``, ``search``, ``explain``, ``plan``.
 
-What other packages import:
-    plan: plans as `make_plan` and `predict_plan` make them.
-    request: what is to be planned, and the engine's keys that a plan may set.
-    inputs: the effective batch, the lengths of rows, the settings of a training.
-    search: the recipe as it stands as a candidate, with its memory and speed.
-    explain: a plan's changes in words, and what would fit where nothing does.
-    compiling: whether layers are compiled one by one.
-    speed.calibration: what runs measured, as plans are corrected by it.
+Other packages may import:
+
+- `plan`: plans as `make_plan` and `predict_plan` make them.
+- `request`: what is to be planned, and the engine's keys that a plan may set.
+- `inputs.batch`, `inputs.row_lengths`, `inputs.train_settings`: the effective batch, the lengths of rows, the settings
+  of a training.
+- `search`: the recipe as it stands as a candidate, with its memory and speed.
+- `explain`: a plan's changes in words, and what would fit where nothing does.
+- `compiling`: whether layers are compiled one by one.
+- `speed.calibration`: what runs measured, as plans are corrected by it.
 """

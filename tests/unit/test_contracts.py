@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,21 @@ def test_a_door_is_used_and_what_is_used_is_a_door(package):
     inside = {name for name in MODULES if name == package or name.startswith(f"{package}.")}
     used = {one for name in MODULES.keys() - inside for one in IMPORTS[name] & inside}
     assert doors == [f"lfwrap.** -> {name}" for name in sorted(used)]
+
+
+SAYS_DOORS = re.compile(r"(?:Other packages may|other packages) import(.*?)(?:\n\n(?!-)|\Z)", re.DOTALL)
+
+
+def said_doors(package: str) -> str | None:
+    """What a package's docstring says of its doors."""
+    text = ast.get_docstring(ast.parse(MODULES[package].read_bytes())) or ""
+    found = SAYS_DOORS.search(text)
+    return found.group(1) if found else None
+
+
+@pytest.mark.parametrize("package", sorted(name for name in WITH_ROOMS if said_doors(name)))
+def test_a_package_that_names_its_doors_names_all_of_them(package):
+    (contract,) = (one for one in contracts("protected") if one["protected_modules"] == [package])
+    doors = {line.partition(" -> ")[2] for line in contract["ignore_imports"]}
+    named = {f"{package}.{name}" for name in re.findall(r"`([\w.]+)`", said_doors(package) or "")}
+    assert named & MODULES.keys() == doors
