@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import signal
 import sys
 from typing import Any
@@ -11,7 +13,7 @@ import click
 
 from lfwrap import __version__
 from lfwrap.cli.view import output
-from lfwrap.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, LfwrapError, UsageError
+from lfwrap.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, LfwrapError, PreflightError, UsageError
 from lfwrap.suggest import did_you_mean
 
 # command → (module, one line of help); the modules stay unloaded until used, so that help is quick.
@@ -32,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "hardware": ("hardware", "List known machines, show one, look at this one."),
     "runs": ("runs", "List, show, watch, stop, resume, repeat runs, and report on them."),
 }
+
+
+_NO_DEBUG = {"", "0", "false", "no", "off"}
+"""The values of LFWRAP_DEBUG that do not ask for anything, in small letters."""
 
 
 class LazyGroup(click.Group):
@@ -82,7 +88,6 @@ def _keep_line_breaks(command: click.Command) -> None:
     "--debug",
     "debugs",
     is_flag=True,
-    envvar="LFWRAP_DEBUG",
     help="Tell on stderr what is decided and which processes are started, secrets masked; LFWRAP_DEBUG=1 does it, too.",
 )
 def app(debugs: bool) -> None:
@@ -93,7 +98,7 @@ def app(debugs: bool) -> None:
       lfwrap prepare-data questions.csv --out data/law --name law
       lfwrap train recipes/paper.yaml dataset=law dataset_dir=data/law
     """
-    if debugs:
+    if debugs or os.environ.get("LFWRAP_DEBUG", "").lower() not in _NO_DEBUG:
         from lfwrap.debug import show
 
         show()
@@ -112,7 +117,20 @@ def _raise_terminated(signum: int, _frame: Any) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; returns the exit code. Errors go to stderr, with ``--json`` also to stdout."""
-    as_json = "--json" in arguments
+    try:
+        return _run(arguments, as_json="--json" in arguments)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # stdout itself may lie on the full disk
+        full = PreflightError("no space is left on the device", hint="Free some space.")
+        return output.show_error(full, as_json=False)
+
+
+def _run(arguments: list[str], *, as_json: bool) -> int:
     try:
         result = app.main(args=arguments, prog_name="lfwrap", standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -127,10 +145,10 @@ def run(arguments: list[str]) -> int:
     except _Terminated:
         output.say("terminated")
         return EXIT_TERMINATED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except Exception as error:  # noqa: BLE001 - the last boundary: our bug, kept in a file
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) or getattr(error, "errno", None) == errno.ENOSPC:
+            raise
+        # the last boundary: our bug, kept in a file
         return output.show_bug(error, EXIT_BUG, as_json=as_json)
     return result if isinstance(result, int) else 0
 

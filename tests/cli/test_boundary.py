@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 
 from lfwrap.cli import app as cli
+from lfwrap.errors import PreflightError
 
 
 def run_raising(monkeypatch, error):
@@ -40,6 +43,17 @@ def test_each_way_to_end_has_its_code_and_word(monkeypatch, capsys, error, code,
 def test_a_reader_that_has_gone_is_no_error(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert run_raising(monkeypatch, BrokenPipeError()) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("command", ["--help", "recipe list", "recipe list --json", "recipe check nothing.yaml --json"])
+def test_a_full_disk_is_not_a_bug(command):
+    argv = [sys.executable, "-m", "lfwrap", *command.split()]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == PreflightError.exit_code
+    assert "no space is left" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_console_script_turns_signals_into_an_unwinding(monkeypatch):

@@ -41,7 +41,8 @@ def test_it_is_silent_without_the_flag(doctor):
 
 
 @pytest.mark.parametrize(
-    ("options", "variables"), [(["--debug"], {}), ([], {"LFWRAP_DEBUG": "1"}), ([], {"LFWRAP_DEBUG": "yes"})]
+    ("options", "variables"),
+    [(["--debug"], {}), ([], {"LFWRAP_DEBUG": "1"}), ([], {"LFWRAP_DEBUG": "yes"}), ([], {"LFWRAP_DEBUG": "2"})],
 )
 def test_children_are_shown_and_stdout_stays_one_json_value(doctor, options, variables, tmp_path):
     done = doctor(*options, **variables)
