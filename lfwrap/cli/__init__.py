@@ -1,1 +1,6 @@
-"""The command line: one module for each command, imported only when it is asked for."""
+"""The command line: one module for each command, imported only when it is asked for.
+
+Other packages may import:
+
+- `app`: the command line as a function, for ``python -m lfwrap``.
+"""
