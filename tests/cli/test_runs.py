@@ -223,7 +223,7 @@ def test_a_run_of_another_machine_is_left_alone(folder, capsys):
 def test_an_unknown_run_is_refused_alike_by_all(folder, capsys, command):
     make_run(folder, "one-law")
     make_run(folder, "two-law")
-    for name, words in (("nothing", "no run of that name"), ("law", "several runs are called so: one-law, two-law")):
+    for name, words in (("nothing", "no run of that name"), ("law", "several runs match this name: one-law, two-law")):
         code, out, err = runs(capsys, *command, name)
         assert (code, out) == (8, "")
         assert words in err

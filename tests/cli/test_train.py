@@ -211,7 +211,7 @@ def test_runs_are_listed_and_shown(folder: Path, capsys: pytest.CaptureFixture[s
     [
         (["show", "nosuch"], None, "no run"),
         (["resume", "one"], RunState.SUCCEEDED, "a succeeded run can't be resumed"),
-        (["stop", "one"], RunState.FAILED, "nothing of it runs"),
+        (["stop", "one"], RunState.FAILED, "none of its processes runs"),
     ],
 )
 def test_what_can_not_be_done_with_a_run(

@@ -89,7 +89,7 @@ def test_a_hostfile_decides_the_number_of_processes(folder: Path, capsys: pytest
     ("arguments", "code", "message"),
     [
         (("--nnodes", "2"), 2, "where do the nodes meet"),
-        (("--nnodes", "x"), 2, "no number of nodes"),
+        (("--nnodes", "x"), 2, "not a number of nodes"),
         (("--nnodes", "2", "--node-rank", "2", "--master-addr", "a"), 2, "--node-rank 2"),
         (("--nnodes", "2:4", "--master-addr", "a"), 5, "can't be kept on 3 nodes of 8 processes"),
         (("--nnodes", "3", "--master-addr", "a"), 5, "128 can't be made exactly"),

@@ -54,7 +54,7 @@ def run_until_it_fits(
     Args:
         run: a run that may be started.
         attempt: the first command and its settings.
-        listener: told of every step of all attempts.
+        listener: receives every step of all attempts.
         invocation: where lfwrap was called.
         before_start: called under the run's lock before the first start.
         on_lower: called with what is changed, before each further attempt.

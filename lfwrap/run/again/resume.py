@@ -71,7 +71,7 @@ class ResumePlan:
 
 @dataclass(frozen=True, slots=True)
 class ResumeRequest:
-    """What is asked of a resume.
+    """The options of a resume.
 
     Attributes:
         gpus: processes, when they were asked for; must be those of the run.

@@ -1,4 +1,4 @@
-"""What the training processes of an attempt have left to tell why it failed, the cause before its consequences."""
+"""Why an attempt failed, from the files of its training processes: the cause before its consequences."""
 
 from __future__ import annotations
 

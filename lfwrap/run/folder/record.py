@@ -259,7 +259,7 @@ def _unambiguous(text: str, runs_dir: Path) -> Path:
         return matches[0]
     if matches:
         names = ", ".join(root.name for root in matches[:5])
-        raise RunStateError(f"{text}: several runs are called so: {names}", hint="Give more of the name.")
+        raise RunStateError(f"{text}: several runs match this name: {names}", hint="Give more of the name.")
     raise RunStateError(
         f"{text}: no run folder, and no run of that name in {runs_dir}",
         hint="`lfwrap runs list` names the runs; --runs-dir says where they are.",

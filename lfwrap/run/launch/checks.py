@@ -1,4 +1,4 @@
-"""What can't be started together, and what a launcher needs that is not there."""
+"""Checks before a start: options that exclude each other, and what a launcher needs that is missing."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class LaunchOptions:
     Attributes:
         nodes: the machines.
         by_engine: by the engine's own command, ``llamafactory-cli train``.
-        job: what a scheduler is told.
+        job: the options of a scheduler.
         extended: with the extension of the engine that ``speed: max`` asks for.
         compiled: with compiled layers.
     """
@@ -66,7 +66,7 @@ class TrainingStart:
         hardware: this node's machine.
         world_size: processes on all nodes together.
         batch: how an update is made up; None when the recipe's own numbers make no sense.
-        options: the nodes, and what a scheduler is told.
+        options: the nodes, and the options of a scheduler.
         values: the engine's values; of them the folders count that another machine would need, and the trackers.
         arguments: ``key=value`` arguments after the YAML.
     """

@@ -56,13 +56,13 @@ def _load_registry(context: PreflightContext, folder: Path) -> Mapping[str, Any]
         registry = orjson.loads(path.read_bytes())
         if isinstance(registry, dict):
             return registry
-        problem = "is no JSON object"
+        problem = "is not a JSON object"
     except FileNotFoundError:
         problem = "does not exist"
     except OSError as error:
         problem = f"can't be read: {error.strerror}"
     except ValueError as error:
-        problem = f"is no valid JSON: {error}"
+        problem = f"is not valid JSON: {error}"
     key = "dataset_dir" if "dataset_dir" in context.recipe.engine_values else "dataset"
     return context.finding("dataset-info", key, f"{path}: {problem}.", f"Set dataset_dir to its folder; {_PREPARE}")
 
@@ -131,7 +131,7 @@ def expected_columns(entry: Mapping[str, Any], stage: str) -> RowCheck | str:
     extra = [columns[key] for key in ("system", "tools", "images", "videos", "audios") if columns.get(key)]
     if entry.get("ranking"):
         if not columns.get("chosen") or not columns.get("rejected"):
-            return "ranking data need the columns chosen and rejected."
+            return "ranking data needs the columns chosen and rejected."
         extra += [columns["chosen"], columns["rejected"]]
     if formatting != "alpaca":
         messages = columns.get("messages")
@@ -174,7 +174,7 @@ class RowCheck:
         columns: those that must exist.
         prompt: the column of the question, in Alpaca data.
         query: the column of its input.
-        response: the column of the answer; a row where it is no text is dropped without a word.
+        response: the column of the answer; a row where it is not text is dropped without a word.
         messages: the column of the turns, in ShareGPT and OpenAI data.
     """
 
@@ -334,9 +334,9 @@ def _has_text(value: Any) -> bool:
 
 
 _SILENT = (
-    ("no-object", "{rows} no JSON object; the engine stops there.", True),
+    ("no-object", "{rows} without a JSON object; the engine stops there.", True),
     ("no-messages", "{rows} without turns; the engine stops there.", True),
-    ("dropped", "{rows} whose {response} is no text: the engine drops them without a word.", False),
+    ("dropped", "{rows} whose {response} is not text: the engine drops them without a word.", False),
     ("empty-response", "{rows} with an empty {response}: the engine trains on the end token alone.", False),
     ("empty-prompt", "{rows} with an empty question: the engine trains on them all the same.", False),
 )

@@ -39,7 +39,9 @@ def _check_folder(context: PreflightContext, model: str, folder: Path) -> Iterat
     problems: list[str] = []
     config = _read_config(folder / "config.json")
     if config is None:
-        problems.append("config.json is missing" if not (folder / "config.json").exists() else "config.json is no JSON")
+        problems.append(
+            "config.json is missing" if not (folder / "config.json").exists() else "config.json is not JSON"
+        )
     problems += ModelFolder(folder).weight_problems()
     if not ModelFolder(folder).has_tokenizer():
         problems.append(f"there is no tokenizer ({', '.join(TOKENIZERS[:3])} …)")
@@ -67,7 +69,7 @@ def _check_hub_id(context: PreflightContext, model: str) -> Iterator[Finding]:
         yield context.finding(
             "model-not-found",
             MODEL_KEY,
-            f"{model}: no such folder, and no hub id (owner/name) either.",
+            f"{model}: neither a folder that exists nor a hub id (owner/name).",
             "Give a folder with config.json, or a hub id such as Qwen/Qwen2.5-7B-Instruct.",
         )
         return
@@ -79,7 +81,7 @@ def _check_hub_id(context: PreflightContext, model: str) -> Iterator[Finding]:
         yield context.finding(
             "model-offline",
             MODEL_KEY,
-            f"{model}: not in the local hub cache, and {offline} forbids to download it.",
+            f"{model}: not in the local hub cache, and {offline} forbids downloading it.",
             f"Download it where there is a network (`hf download {model}`), or give a folder, or unset {offline}.",
         )
     else:

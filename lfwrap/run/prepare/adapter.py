@@ -58,7 +58,7 @@ def find_adapter(name: str, runs_dir: Path) -> AdapterSource:
     if run.record.finetuning_type != "lora":
         raise RunStateError(
             f"{run.paths.name}: trains no LoRA adapter (finetuning_type: {run.record.finetuning_type})",
-            hint="A fully tuned model is gone on from by its folder: model_name_or_path=RUN/output.",
+            hint="To go on from a fully tuned model, name its folder: model_name_or_path=RUN/output.",
         )
     if run.record.state is RunState.RUNNING:
         raise RunStateError(

@@ -62,7 +62,7 @@ class TrainRequest:
         hardware: ``auto``, a catalogue name or a profile file.
         gpus: processes to train with on each node; None takes all GPUs.
         launcher: ``auto`` or a launcher's name.
-        launch: the nodes, and what a scheduler is told.
+        launch: the nodes, and the options of a scheduler.
         force: train a large model on a CPU all the same.
         is_dry: only show what would be run.
         use_lock: take what `lfwrap tune` has measured, where it holds.
@@ -95,7 +95,7 @@ class Job:
         report: all that preflight found.
         engine: the engine; None when none was found: the job is only shown.
         strategy: how the recipe is run here.
-        launch: the nodes, and what a scheduler is told.
+        launch: the nodes, and the options of a scheduler.
     """
 
     recipe: Recipe
@@ -135,7 +135,7 @@ def propose_name(recipe: Recipe, request: TrainRequest, now: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Survey:
-    """What is wanted and where it will run, as far as it is known before a strategy is chosen.
+    """The recipe and the machine of a job, as far as both are known before a strategy is chosen.
 
     Attributes:
         request: what the person asked for.

@@ -60,7 +60,7 @@ def run_attempt(
     Args:
         run: a run that may be started.
         attempt: the command and its settings.
-        listener: told of every step.
+        listener: receives every step.
         before_start: called under the run's lock, before the engine starts.
 
     Returns:

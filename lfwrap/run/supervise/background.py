@@ -93,7 +93,7 @@ def submit(command: Command, paths: RunPaths) -> str:
 
 
 def _again(command: Command) -> str:
-    return f"The run is prepared; once that is mended: {command.quoted}"
+    return f"The run is prepared; once this is fixed, run: {command.quoted}"
 
 
 def request_stop(run: Run) -> int:
@@ -112,7 +112,9 @@ def request_stop(run: Run) -> int:
         return 1
     left = run_processes(str(run.paths.root))
     if not left:
-        raise RunStateError(f"{record.name}: is {record.state}, nothing of it runs", hint="See `lfwrap runs list`.")
+        raise RunStateError(
+            f"{record.name}: is {record.state}, none of its processes runs", hint="See `lfwrap runs list`."
+        )
     send(training_ranks(left) or left, signal.SIGTERM)
     return len(left)
 
@@ -125,7 +127,7 @@ def kill_run(run: Run) -> int:
 
 
 def wait_until_stopped(root: Path, timeout_s: float) -> Run | None:
-    """The run once nothing of it runs any more; None when it still does after ``timeout_s``."""
+    """The run once none of its processes runs any more; None when it still does after ``timeout_s``."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         run = load_run(root)

@@ -21,7 +21,7 @@ _LOOK_EVERY_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who wants to know how a run goes on.
+    """The receiver of a run's progress.
 
     Attributes:
         on_phase: called with what the engine is doing now.

@@ -1,4 +1,4 @@
-"""How an attempt came out: judged by the steps done and the files left, not from the exit code alone.
+"""The outcome of an attempt: judged by the steps done and the files left, not from the exit code alone.
 
 With its checkpoint on SIGTERM the engine exits 0 and leaves ``all_results.json`` like a finished run.
 """
@@ -32,7 +32,7 @@ _SOFT_SIGNALS = frozenset({-signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP, 128 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt came out.
+    """The outcome of an attempt.
 
     Attributes:
         state: succeeded, failed or interrupted.
@@ -120,7 +120,7 @@ def _decide(
         return RunState.FAILED, "", Diagnosis(STALLED, *OTHERS[STALLED], evidence=str(stalls[-1]))
     logs = relevant_logs(attempt)
     if ending.exit_code in _SOFT_SIGNALS or any(_ASKED_TO_STOP.search(read_tail(log)) for log in logs):
-        return RunState.INTERRUPTED, f"Something else than lfwrap stopped the engine {progress}.", None
+        return RunState.INTERRUPTED, f"Something other than lfwrap stopped the engine {progress}.", None
     if ending.exit_code == 0 and (not values.get("do_train") or values.get("early_stopping_steps")):
         return RunState.SUCCEEDED, f"Stopped early {progress}." if values.get("do_train") else "", None
     return RunState.FAILED, "", diagnose_attempt(attempt, ending.exit_code)

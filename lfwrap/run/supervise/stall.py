@@ -1,4 +1,4 @@
-"""Notice that a training no longer gets anywhere, as told by the ranks' heartbeats and the engine's log."""
+"""Notice that a training no longer gets anywhere, judged by the ranks' heartbeats and the engine's log."""
 
 from __future__ import annotations
 

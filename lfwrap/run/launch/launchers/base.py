@@ -1,4 +1,4 @@
-"""What a launcher is given and gives back, and the simplest one: a single process."""
+"""The interface of launchers (a request in, a command out), and the simplest one: a single process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LaunchRequest:
         arguments: ``key=value`` arguments after the YAML.
         environment: the variables that are added, whatever the launcher.
         by_engine: start by the engine's own command, ``llamafactory-cli train``.
-        options: what a scheduler is told (``--job KEY=VALUE``).
+        options: the options of a scheduler (``--job KEY=VALUE``).
         lfwrap: the command that starts lfwrap on another machine.
         uploads: keys of the recipe that name a folder here, for a machine that has none of them.
     """

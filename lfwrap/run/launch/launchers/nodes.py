@@ -102,7 +102,7 @@ def parse_node_count(text: str) -> tuple[int, int]:
     least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= least <= most:
         raise UsageError(
-            f"--nnodes {text}: no number of nodes.", hint="Give a number from 1, or LEAST:MOST such as 2:4."
+            f"--nnodes {text}: not a number of nodes.", hint="Give a number from 1, or LEAST:MOST such as 2:4."
         )
     return least, most
 
@@ -133,7 +133,7 @@ def load_hostfile(path: Path) -> tuple[Host, ...]:
         findings.append(Finding("hostfile", "names no host.", file=str(path)))
     if findings:
         raise UsageError(
-            f"--hostfile {path}: not as DeepSpeed reads it.",
+            f"--hostfile {path}: not in DeepSpeed's format.",
             hint="One host a line: NAME slots=GPUS, such as node-1 slots=8.",
             findings=tuple(findings),
         )
@@ -145,4 +145,4 @@ def _host_problem(text: str, found: re.Match[str] | None, hosts: dict[str, Host]
         return f"{text!r}: expected NAME slots=N."
     if int(found[2]) < 1:
         return f"{found[1]}: has no slots."
-    return f"{found[1]}: stands here twice." if found[1] in hosts else ""
+    return f"{found[1]}: is named twice." if found[1] in hosts else ""

@@ -84,7 +84,7 @@ def _resources(request: LaunchRequest, options: dict[str, str]) -> dict[str, Any
     resources = own | given
     if request.on_gpu and "accelerators" not in resources:
         raise UsageError(
-            "--launcher skypilot: which GPU?",
+            "--launcher skypilot: no GPU is named.",
             hint=f"Name it as SkyPilot does: --job accelerators=H100:{request.node_processes}.",
         )
     if not resources["use_spot"]:

@@ -80,7 +80,8 @@ def _directives(request: LaunchRequest) -> dict[str, str]:
     for name, value in request.options.items():
         if not _NAME.match(name) or not _PLAIN.match(value):
             raise UsageError(
-                f"--job {name}={value}: no option of sbatch.", hint="Such as --job partition=gpu --job time=08:00:00."
+                f"--job {name}={value}: not an option of sbatch.",
+                hint="For example --job partition=gpu --job time=08:00:00.",
             )
         if name in fixed:
             raise UsageError(f"--job {name}: lfwrap sets it.", hint="--nnodes, --gpus and --runs-dir decide it.")

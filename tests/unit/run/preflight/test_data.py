@@ -55,5 +55,5 @@ def test_all_rows_without_an_answer_stop_the_run(tmp_path):
     path.write_text('[{"q": "x", "a": 1}, {"q": "x", "a": 2}]', encoding="utf-8")
     [problem] = check_file(path, CHECK)
     assert (problem.rule, problem.stops) == ("data-dropped", True)
-    assert "2 rows whose a is no text" in problem.message
+    assert "2 rows whose a is not text" in problem.message
     assert "The first is row 1." in problem.message

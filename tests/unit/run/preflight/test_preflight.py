@@ -173,7 +173,7 @@ def test_a_data_set_that_is_not_registered(good: Path, name: str, hint: str) -> 
 def test_a_folder_without_a_registry_and_a_broken_one(good: Path) -> None:
     info = good / "data" / "dataset_info.json"
     info.write_text("{", encoding="utf-8")
-    assert "no valid JSON" in check_preflight(context(good)).data[0].message
+    assert "not valid JSON" in check_preflight(context(good)).data[0].message
     info.unlink()
     assert "does not exist" in check_preflight(context(good)).data[0].message
 
@@ -187,7 +187,7 @@ def test_data_on_a_hub_are_left_to_the_engine(good: Path, dataset_dir: str) -> N
     ("damage", "words"),
     [
         (lambda m: (m / "config.json").unlink(), "config.json is missing"),
-        (lambda m: (m / "config.json").write_text("{", encoding="utf-8"), "config.json is no JSON"),
+        (lambda m: (m / "config.json").write_text("{", encoding="utf-8"), "config.json is not JSON"),
         (lambda m: (m / "tokenizer.json").unlink(), "no tokenizer"),
         (lambda m: (m / "model.safetensors").unlink(), "model.safetensors is missing"),
         (lambda m: (m / "model.safetensors").write_bytes(b"\x10"), "cut off"),
