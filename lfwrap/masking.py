@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 MASK = "***"
 _SECRET = re.compile(r"token(?:_|$)|secret|passw|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
-_LOGIN = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+_LOGIN = re.compile(r"(?<=://)[^/?#\s]+(?=@)")
 
 
 def is_secret(name: str) -> bool:
@@ -27,11 +27,11 @@ def mask_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 def mask_override(argument: str) -> str:
     """A ``key=value`` argument with the value masked when its key is named like a secret; anything else as it is.
 
-    >>> mask_override("hf_hub_token=abc")
-    'hf_hub_token=***'
+    >>> mask_override("hf_hub_token=abc"), mask_override("--api-key=abc")
+    ('hf_hub_token=***', '--api-key=***')
     """
     key, equals, _ = argument.partition("=")
-    return f"{key}={MASK}" if equals and is_secret(key) else argument
+    return f"{key}={MASK}" if equals and is_secret(key.lstrip("-").replace("-", "_")) else argument
 
 
 def mask_arguments(arguments: Iterable[str]) -> list[str]:
@@ -52,7 +52,7 @@ def mask_arguments(arguments: Iterable[str]) -> list[str]:
 def mask_login(text: str) -> str:
     """A text with the name and password in its addresses masked.
 
-    >>> mask_login("http://me:secret@proxy:80")
-    'http://***@proxy:80'
+    >>> mask_login("http://me:secret@proxy:80"), mask_login("https://me:with@sign@mirror/x@1")
+    ('http://***@proxy:80', 'https://***@mirror/x@1')
     """
     return _LOGIN.sub(MASK, text)

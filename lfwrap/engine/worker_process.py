@@ -148,7 +148,7 @@ class WorkerProcess:
         try:
             _write(self._stdin.fileno(), orjson.dumps(request) + b"\n", deadline_s)
         except BrokenPipeError as error:
-            raise self._failure() from error
+            raise self._last_words() from error
 
     def begin(self, job: Mapping[str, Any]) -> None:
         """Give the child its first request; one that can't take it is ended. Raises EngineError when it is gone."""
@@ -227,6 +227,17 @@ class WorkerProcess:
     def _stdout(self) -> IO[bytes]:
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
         return self._process.stdout
+
+    def _last_words(self) -> EngineError:
+        """The error of a child that reads no more: what it still reported, else how it ended."""
+        deadline_s = time.monotonic() + _GRACE_S
+        try:
+            while True:
+                self.receive(deadline_s)
+        except EngineError as error:
+            return error
+        except TimeoutError:
+            return self._failure()
 
     def _failure(self) -> EngineError:
         self.wait()

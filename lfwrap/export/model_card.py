@@ -12,6 +12,7 @@ import orjson
 from lfwrap import __version__
 from lfwrap.bundled import render_template
 from lfwrap.errors import DataError
+from lfwrap.export.job import ExportOrder
 from lfwrap.inference.target import Target
 from lfwrap.masking import mask_secrets
 from lfwrap.model.folder import read_json_object
@@ -27,36 +28,33 @@ _LOCAL_PATH = re.compile(r"(?:~|\.{0,2})?/(?:[^\s/,]+/)+(?=[^\s/,]+)")
 
 
 def render_card(
-    target: Target,
+    order: ExportOrder,
     out: Path,
     *,
-    name: str,
     base: str,
     products: Sequence[Mapping[str, Any]],
     parity: Sequence[str],
     notes: Sequence[str],
-    evaluation: Path | None,
 ) -> str:
     """The card as Markdown; folders of this machine are left out.
 
     Args:
-        target: what was exported.
+        order: what was to be exported, under which name, and the report of `lfwrap eval` to quote.
         out: the folder whose files are listed.
-        name: the model's name.
         base: the base's name for others.
         products: what was made, as in ``export.json``.
         parity: what the comparisons found, one line each.
         notes: what one should know.
-        evaluation: a report of `lfwrap eval`.
 
     Raises:
         DataError: the evaluation is not a report of `lfwrap eval`.
     """
+    target, evaluation = order.target, order.options.evaluation
     paths = _run_paths(target)
     is_adapter = [product["format"] for product in products] == ["adapter"]
     return render_template(
         "model_card.md.j2",
-        title=name,
+        title=order.name,
         what=_what(target, base, is_adapter=is_adapter),
         base_model=base if "/" in base and not Path(base).exists() else "",
         library="peft" if is_adapter else "transformers",

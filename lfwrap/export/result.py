@@ -77,10 +77,13 @@ def write_result(job: ExportJob, parity: ParityReport | None, comparisons: dict[
     template = job.files().chat_template
     compared = [] if order.options.parity else ["the weights were not compared (`--no-parity`)"]
     card = render_card(
-        order.target, job.stage, name=order.name, base=name_base(order.target, order.options.base_name),
-        products=record.products, parity=[*record.summary, *compared, template.summary()], notes=record.notes,
-        evaluation=order.options.evaluation,
-    )  # fmt: skip
+        order,
+        job.stage,
+        base=name_base(order.target, order.options.base_name),
+        products=record.products,
+        parity=[*record.summary, *compared, template.summary()],
+        notes=record.notes,
+    )
     write_text(job.stage / _CARD, card)
     paths = [path for path in job.stage.rglob("*") if path.is_file()]
     details = {

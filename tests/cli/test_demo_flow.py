@@ -61,7 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_engine: Callable
 def train_to(monkeypatch: pytest.MonkeyPatch, state: RunState, reason: str = "") -> list[Any]:
     requests = []
 
-    def create_run(request: Any, _surroundings: Any):
+    def create_run(request: Any, _invocation: Any):
         requests.append(request)
         paths = create_run_folder(request.runs_dir, "demo")
         record = RunRecord("demo", RunState.PREPARED, "demo", utc_now(), "", "m", "lora", "sft", "qwen")

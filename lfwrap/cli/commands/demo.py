@@ -200,13 +200,13 @@ class Demo:
         from lfwrap.run.supervise.attempt import Attempt, run_attempt
 
         overrides = (f"model_name_or_path={model}", f"dataset_dir={self.out / 'data'}")
-        surroundings = Invocation(Path.cwd(), dict(os.environ))
+        invocation = Invocation(Path.cwd(), dict(os.environ))
         request = TrainRequest("recipes/demo.yaml", overrides, self.out / "runs", gpus=1, hardware="auto")
-        job, run = create_run(request, surroundings)
+        job, run = create_run(request, invocation)
         show_start(job, verbose=False)
         view = choose_view(quiet=False)
         try:
-            run = run_attempt(run, Attempt(job.command, job.rendered.engine, surroundings.environ), view.listener())
+            run = run_attempt(run, Attempt(job.command, job.rendered.engine, invocation.environ), view.listener())
         finally:
             view.close()
         if run.record.state is RunState.FAILED:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lfwrap import debug
 from lfwrap.engine.child_process import note_start, run_processes, send, training_ranks
 from lfwrap.engine.diagnose import log_tail, read_tail
 from lfwrap.errors import PreflightError, RunStateError
@@ -36,7 +37,8 @@ def start_detached(run: Run, arguments: Sequence[str], *, cwd: Path, environ: Ma
     Raises:
         RunStateError: the background process has ended before the engine was started.
     """
-    argv = [sys.executable, "-m", "lfwrap", "runs", "resume", str(run.paths.root), *arguments]
+    shown = ["--debug"] if debug.is_shown("engine") else []
+    argv = [sys.executable, "-m", "lfwrap", *shown, "runs", "resume", str(run.paths.root), *arguments]
     note_start(argv, environ, cwd)
     with run.paths.supervisor_log.open("ab") as log:
         supervisor = subprocess.Popen(

@@ -71,6 +71,14 @@ def test_a_request_to_a_dead_child_is_an_engine_error(start):
             worker.send({"text": "x" * 1_000_000})
 
 
+def test_a_child_that_says_why_before_it_reads_is_heard(start):
+    body = "print(json.dumps({'event': 'error', 'message': 'OSError: bad model'}), flush=True)"
+    with start(body) as worker:
+        assert _is_gone(worker.pid)
+        with pytest.raises(EngineError, match="OSError: bad model"):
+            worker.send({"text": "x" * 1_000_000})
+
+
 def test_a_child_that_ignores_signals_is_ended_with_its_children(start):
     body = (
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -155,6 +163,7 @@ def test_a_worker_that_does_not_read_a_long_job_is_ended_in_time(python):
 
 def test_a_worker_that_stops_reading_is_gone_though_it_lives(python, monkeypatch):
     monkeypatch.setattr(WorkerProcess.wait, "__defaults__", (0.2,))
+    monkeypatch.setattr("lfwrap.engine.worker_process._GRACE_S", 0.2)
     with pytest.raises(EngineError, match="no longer answers"):
         _answer(python("os.close(0); time.sleep(60)"), {"rows": "x" * 1_000_000})
 
