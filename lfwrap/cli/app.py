@@ -88,7 +88,7 @@ def _keep_line_breaks(command: click.Command) -> None:
     "--debug",
     "debugs",
     is_flag=True,
-    help="Tell on stderr what is decided and which processes are started, secrets masked; LFWRAP_DEBUG=1 does it, too.",
+    help="Show decisions and started processes on stderr, with secrets masked; LFWRAP_DEBUG=1 does the same.",
 )
 def app(debugs: bool) -> None:
     r"""Data, recipes, training and export for LLaMA-Factory.

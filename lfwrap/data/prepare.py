@@ -1,4 +1,4 @@
-"""The whole way from source files to an engine data set: detect, convert in processes, write, split, register."""
+"""A preparation from source files to an engine data set: detect, convert in processes, write, split, register."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SHOWN_REJECTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What is called as a preparation goes on.
+    """The receiver of a preparation's progress.
 
     Attributes:
         detected: called with the account of each file once its kind is known.

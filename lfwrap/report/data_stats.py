@@ -1,4 +1,4 @@
-"""The account of a data set as lines of text."""
+"""The statistics of a data set as lines of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trial of `lfwrap tune` is asked for, and how its answer is read."""
+"""The request for a trial of `lfwrap tune`, and the reading of its result."""
 
 from __future__ import annotations
 

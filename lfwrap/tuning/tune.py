@@ -51,7 +51,7 @@ _LOG_BYTES = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Everything that is going to be tried.
+    """The strategies of a recipe that are going to be tried.
 
     Attributes:
         jobs: the strategies as they would be trained, ``speed: auto``'s own first.
@@ -69,7 +69,7 @@ class Tuning:
 
 
 Listener = Callable[[int, int, str, Trial | None], None]
-"""Told the trial's number, how many there are, its way, and what became of it (None: it begins)."""
+"""Receives the trial's number, how many there are, its strategy, and its result (None: it begins)."""
 
 
 def prepare_tuning(request: TrainRequest, invocation: Invocation, count: int) -> Tuning:
@@ -125,7 +125,7 @@ def tune(tuning: Tuning, invocation: Invocation, budget_s: float, listener: List
 
 
 class _Trials:
-    """The trials at work: one team of processes makes one, the next team imports the engine meanwhile."""
+    """Runs the trials: one team of processes makes one, the next team imports the engine meanwhile."""
 
     def __init__(self, tuning: Tuning, invocation: Invocation, scratch: Path, deadline_s: float) -> None:
         self._tuning, self._scratch, self._deadline_s = tuning, scratch, deadline_s
@@ -254,7 +254,7 @@ class _Trials:
         for path in (self._scratch / "0" / "log-0.txt", self._log):
             with contextlib.suppress(OSError):
                 texts.append(path.read_bytes()[-_LOG_BYTES:].decode(errors="replace"))
-        error = engine_failure(f"None of the {len(trials)} ways could be trained", "\n".join(reversed(texts)), 1)
+        error = engine_failure(f"None of the {len(trials)} strategies could be trained", "\n".join(reversed(texts)), 1)
         if trials[0].status == "oom":
             hint = "`lfwrap plan` says what would fit; a smaller cutoff_len or quantization_bit=4 need less."
             return EngineError(f"{error.message} ({trials[0].why})", hint=hint)

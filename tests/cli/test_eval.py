@@ -170,7 +170,7 @@ def test_answers_that_are_none_are_named_by_line(place, capsys):
     ("arguments", "said"),
     [
         ((), "name what is to be measured"),
-        (("adapter",), "no run is known"),
+        (("adapter",), "not the result of a run"),
         (("adapter", "--suite", "mmlu"), "no such suite"),
         (("adapter", "--suite", "lm-eval:"), "no such suite"),
         (("adapter", "--suite", "bfcl-simple"), "needs --bfcl-dir"),

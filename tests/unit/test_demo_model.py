@@ -36,7 +36,7 @@ def test_a_checkpoint_that_is_there_is_taken(engine, tmp_path):
 
 
 def test_another_file_is_refused_and_nothing_is_made(engine, tmp_path):
-    with pytest.raises(PreflightError, match="not the file expected: SHA-256"):
+    with pytest.raises(PreflightError, match="not the expected file: SHA-256"):
         ensure_demo_model(engine, lambda _: None, tmp_path / "cache")
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["SmolLM2-135M-Instruct.lock"]
 

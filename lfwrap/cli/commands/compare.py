@@ -175,7 +175,9 @@ def _checkpoints(models: TargetsArgs) -> list[str]:
             continue
         found += [str(path) for path in reversed(run.paths.checkpoints())]
     if not found:
-        raise UsageError("--checkpoints: no run with checkpoints among the targets", hint="`lfwrap runs list`.")
+        raise UsageError(
+            "--checkpoints: no run with checkpoints among the targets", hint="`lfwrap runs list` names the runs."
+        )
     return found
 
 

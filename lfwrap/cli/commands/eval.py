@@ -1,4 +1,4 @@
-"""`lfwrap eval`: what a tuned model is worth, in figures, beside its base."""
+"""`lfwrap eval`: figures of a tuned model beside those of its base."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class EvalArgs:
         with_loss: measure losses.
         with_calls: ask for tool calls.
         limit: the most rows or cases.
-        seed: draws the rows of ``limit``.
+        seed: of the choice that ``limit`` makes.
         cutoff_len: tokens that rows are cut to; None as in training.
         batch_size: questions that are answered at once.
         max_new_tokens: tokens of the longest answer.
@@ -86,7 +86,7 @@ class EvalArgs:
 @click.option("--loss/--no-loss", "with_loss", default=True, help="Measure losses, or not.")
 @click.option("--calls/--no-calls", "with_calls", default=True, help="Ask for tool calls, or not.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only N rows or cases, drawn with --seed.")
-@click.option("--seed", type=int, default=42, show_default=True, help="Draws the rows of --limit.")
+@click.option("--seed", type=int, default=42, show_default=True, help="Seed of the choice that --limit makes.")
 @click.option("--cutoff-len", type=click.IntRange(2), help="Cut rows to this many tokens; by default as in training.")
 @click.option(
     "--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Questions that are answered at once."
@@ -203,7 +203,7 @@ def _material(
         rows = validation_rows(runs[0], engine)
     else:
         raise UsageError(
-            f"{named[0].target.name}: no run is known, so no validation split either",
+            f"{named[0].target.name}: not the result of a run, so it has no validation split",
             hint="Name the rows: --data NAME|FILE.",
         )
     notes = (f"{rows.unreadable} rows of {rows.name} can't be read and are left out.",) if rows.unreadable else ()

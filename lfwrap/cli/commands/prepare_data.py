@@ -182,7 +182,7 @@ def command(args: PrepareArgs) -> None:
         raise UsageError("--distractors: there are no tools to choose from", hint="Name them: --tools FILE")
     if args.frozen:
         if mixture is None:
-            raise click.UsageError("--frozen goes with a sources.yaml")
+            raise click.UsageError("--frozen needs a sources.yaml")
         from lfwrap.data.mixture_file import check_frozen
 
         check_frozen(mixture)

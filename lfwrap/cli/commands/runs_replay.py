@@ -45,7 +45,7 @@ class ReplayArgs:
 @click.command("replay")
 @click.argument("run", default="latest")
 @RUNS_DIR
-@click.option("--strict", is_flag=True, help="Refuse when anything differs, and fail when the losses do.")
+@click.option("--strict", is_flag=True, help="Refuse when anything differs, and fail when the losses differ.")
 @click.option("--dry-run", is_flag=True, help="Only say what differs; start nothing.")
 @AS_JSON
 @QUIET
@@ -127,5 +127,5 @@ def _compare(plan: ReplayPlan, again: Run, args: ReplayArgs) -> int:
     if args.as_json:
         output.print_json("replay", {**_described(plan), "path": str(again.paths.root), "losses": losses.to_json()})
     if args.strict and not losses.is_same:
-        raise RunStateError(f"{again.paths.name}: {losses}", hint="What else differs is not on record.")
+        raise RunStateError(f"{again.paths.name}: {losses}", hint="The record shows no other difference.")
     return 0

@@ -52,15 +52,13 @@ class ResumeArgs:
 @click.command("resume")
 @click.argument("run", default="latest")
 @RUNS_DIR
-@click.option(
-    "--gpus", type=click.IntRange(min=1), help="A safeguard: refused when the run has another number of them."
-)
+@click.option("--gpus", type=click.IntRange(min=1), help="A safeguard: fail when the run has another number of GPUs.")
 @launcher_option("How to start the processes; auto keeps the way in which the run was started.")
 @meeting_options
 @click.option(
     "--take-over",
     is_flag=True,
-    help="Go on although, by its record, the run goes on elsewhere: you know that its machine is gone.",
+    help="Resume although the record says that another machine has the run: you know that it is gone.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the checkpoint and the command; start nothing.")
 @supervision_options

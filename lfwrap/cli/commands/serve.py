@@ -28,7 +28,7 @@ class ServeArgs:
         port: its port; 0 for any that is free.
         backend: what generates.
         name: what the model is called; None takes the run's or folder's name.
-        no_api_key: let everybody in.
+        no_api_key: serve without a key.
         parity: compare the served answers with those of base + adapter first.
         log_requests: a line on stderr for each request.
         as_json: the ready line as one JSON object.
@@ -151,7 +151,9 @@ def _show_ready(
         output.print_json("serve", value)
     else:
         if found is not None:
-            output.say(f"{found['same_answers']} of {found['questions']} answers over HTTP are those of base + adapter")
+            output.say(
+                f"{found['same_answers']} of {found['questions']} answers over HTTP are the same as with base + adapter"
+            )
         if is_new:
             output.say(f"API key: {options.api_key}")
         output.say(f"model: {options.name}; ^C ends it")

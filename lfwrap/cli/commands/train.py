@@ -34,7 +34,7 @@ class TrainArgs:
         hardware: ``auto``, a machine's name or a profile file.
         gpus: GPUs (on a CPU, processes) to use on each node.
         launcher: ``auto`` or a launcher's name.
-        nodes: the nodes, and what a scheduler is told.
+        nodes: the nodes, and the options of a scheduler.
         dry_run: only show what would be run.
         force: train a large model on a CPU.
         no_lock: plan without what `lfwrap tune` has measured.
@@ -223,11 +223,12 @@ def _continue_from_adapter(request: TrainRequest, name: str, invocation: Invocat
     if not request.recipe:
         if source.run is None:
             raise UsageError(
-                f"--continue-from-adapter {name}: a folder says nothing of data and batch.", hint="Name a recipe, too."
+                f"--continue-from-adapter {name}: a folder does not say which data and batch to train with.",
+                hint="Name a recipe, too.",
             )
         request = replace(request, recipe=str(source.run.paths.recipe), name=request.name or source.run.record.recipe)
     added = adapter_overrides(source, load_request(request, invocation), invocation.cwd)
-    output.say(f"training on from {source.name}: its weights; optimizer and schedule begin anew")
+    output.say(f"starting from the weights of {source.name}; optimizer and schedule begin anew")
     return replace(request, overrides=(*request.overrides, *added))
 
 

@@ -45,8 +45,8 @@ class TuneArgs:
         hardware: ``auto`` or ``cpu``.
         gpus: GPUs to use; None for all.
         budget: seconds; no trial begins that would end later.
-        candidates: the most ways to try.
-        dry_run: only show the ways.
+        candidates: the most strategies to try.
+        dry_run: only show the strategies.
         force: try a large model on a CPU.
         as_json: print one JSON object.
         quiet: show no progress.
@@ -75,9 +75,9 @@ class TuneArgs:
     "--budget", type=Duration(), default="5m", show_default=True, help="Begin no trial that would end after this time."
 )
 @click.option(
-    "--candidates", type=click.IntRange(2, 20), default=6, show_default=True, help="Number of ways to try, at most."
+    "--candidates", type=click.IntRange(2, 20), default=6, show_default=True, help="The most strategies to try."
 )
-@click.option("--dry-run", is_flag=True, help="Show the ways that would be tried; start nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the strategies that would be tried; start nothing.")
 @click.option("--force", is_flag=True, help="Try even a model of more than 1 B parameters on a CPU.")
 @AS_JSON
 @QUIET
@@ -85,9 +85,9 @@ class TuneArgs:
 def command(args: TuneArgs) -> None:
     r"""Measure which way of running a recipe is the fastest here, and let `lfwrap train` follow it.
 
-    The plan's best ways are trained for a few updates each, on the longest rows and on typical ones; out of memory is
-    an answer. `speed: auto`'s own choice is always among them, so the result is never slower. It goes into the
-    recipe's lock file, for this machine, these versions and this data; `lfwrap train --no-lock` leaves it alone.
+    The plan's best strategies are trained for a few updates each, on the longest rows and on typical ones; a strategy
+    may run out of memory. The choice of `speed: auto` is always among them, so the result is never slower. It goes
+    into the recipe's lock file, for this machine, these versions and this data; `lfwrap train --no-lock` ignores it.
 
     \b
     Example:

@@ -62,7 +62,7 @@ def _fill(kind: type[_Args], left: dict[str, Any]) -> _Args:
 
 
 class OptionGroup:
-    """Options that several commands share; as a decorator it adds them to a command, in the order given."""
+    """Options that several commands share; as a decorator it adds them to a command, in their order."""
 
     def __init__(self, *options: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Take decorators of click: `click.option(…)` and `click.argument(…)`."""

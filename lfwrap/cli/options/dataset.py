@@ -1,4 +1,4 @@
-"""How a command is told which stored data set, and what renders its rows."""
+"""The options that name a stored data set, and what its rows are rendered with."""
 
 from __future__ import annotations
 

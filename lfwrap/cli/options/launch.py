@@ -50,7 +50,7 @@ class MeetingArgs:
 
 @dataclass(frozen=True, slots=True)
 class NodeArgs:
-    """The nodes of a new run, and what its scheduler is told.
+    """The nodes of a new run, and the options of its scheduler.
 
     Attributes:
         nnodes: how many nodes, as typed.
@@ -107,7 +107,7 @@ def _parse_job(texts: tuple[str, ...]) -> dict[str, str]:
 
     for text in texts:
         if "=" not in text.strip("="):
-            raise UsageError(f"--job {text}: expected KEY=VALUE.", hint="Such as --job partition=gpu.")
+            raise UsageError(f"--job {text}: expected KEY=VALUE.", hint="For example --job partition=gpu.")
     return {key: value for key, _, value in (text.partition("=") for text in texts)}
 
 

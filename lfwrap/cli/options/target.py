@@ -1,4 +1,4 @@
-"""How a command is told which run or model: the options, and how they become an engine and targets."""
+"""The options that name a run or a model, and how they become an engine and targets."""
 
 from __future__ import annotations
 

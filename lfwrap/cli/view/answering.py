@@ -1,4 +1,4 @@
-"""How answering looks: a bar on a terminal, a line from time to time elsewhere."""
+"""The progress of answering: a bar on a terminal, a line from time to time elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an evaluation looks: the tables, the answers that were wrong."""
+"""An evaluation on the terminal: its tables, and the answers that were wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that was made: followed on the terminal, left in the background or handed to a scheduler; how it ended."""
+"""A new run: followed on the terminal, left in the background or handed to a scheduler; and how it ended."""
 
 from __future__ import annotations
 

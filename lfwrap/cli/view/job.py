@@ -1,4 +1,4 @@
-"""How a job looks before it starts: what is going to happen, or with a dry run all of its files and its command."""
+"""A job, shown before it starts: what is going to happen, or with a dry run all of its files and its command."""
 
 from __future__ import annotations
 

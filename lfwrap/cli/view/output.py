@@ -1,4 +1,4 @@
-"""What goes where: results on stdout, everything else on stderr; one JSON object with ``--json``."""
+"""Output: results on stdout, everything else on stderr; one JSON object with ``--json``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def console(*, stderr: bool = True) -> Console:
-    """A rich console on stderr (or stdout); obeys ``NO_COLOR`` and wraps nothing when it is no terminal."""
+    """A rich console on stderr (or stdout); obeys ``NO_COLOR`` and wraps nothing when it is not a terminal."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout

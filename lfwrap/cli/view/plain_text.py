@@ -1,4 +1,4 @@
-"""Text of others that is safe to print: nothing in it moves the cursor, colours, or turns the reading direction."""
+"""Text from outside, made safe to print: nothing in it moves the cursor, colours, or turns the reading direction."""
 
 from __future__ import annotations
 

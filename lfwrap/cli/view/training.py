@@ -1,4 +1,4 @@
-"""How a running training looks: a bar on a terminal, a line from time to time elsewhere."""
+"""The progress of a training: a bar on a terminal, a line from time to time elsewhere."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def describe_progress(entry: Progress, pace: Pace, gpu: str = "") -> str:
 
 
 class View:
-    """Shows a run; this one shows nothing."""
+    """Shows a run; the base of all views, which shows nothing."""
 
     def phase(self, text: str) -> None:
         """The engine begins something: loading, training, saving."""

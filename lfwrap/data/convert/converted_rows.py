@@ -10,7 +10,7 @@ from lfwrap.data.formats.base import Reject, RowNotes
 
 @dataclass(slots=True)
 class ConvertedRows:
-    """What became of the positions of a block.
+    """The results of a block, by the positions of its records.
 
     Attributes:
         output: output lines, in order, each with its line break.

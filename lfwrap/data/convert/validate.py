@@ -99,7 +99,10 @@ def _texts(conversation: Conversation, template: ChatTemplate) -> Iterator[tuple
         if "{{idx}}" in text and role is Role.USER:
             yield "placeholder", f"{where} holds '{{{{idx}}}}', which the engine replaces"
         if template.media and (found := _MEDIA.search(text)) and found.group(1) in template.media:
-            yield "media-placeholder", f"{where} holds {found.group()!r}, which {template.name} takes for a medium"
+            yield (
+                "media-placeholder",
+                f"{where} holds {found.group()!r}, which {template.name} takes for an image, a video or sound",
+            )
         for secret in find_secrets(text):
             yield "secret", f"{where} holds something that looks like a secret ({secret.kind})"
 

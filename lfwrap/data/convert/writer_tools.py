@@ -1,4 +1,4 @@
-"""Conversations with tools, calls, results or thoughts as the engine's rows, in the way of the template at hand."""
+"""Conversations with tools, calls, results or thoughts as the engine's rows, as the chosen template writes them."""
 
 from __future__ import annotations
 

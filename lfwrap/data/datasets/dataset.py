@@ -112,9 +112,12 @@ def find_dataset(name: str, dataset_dir: Path | None = None) -> Dataset:
 def _of_entry(name: str, entry: Any, folder: Path) -> Dataset:
     file_name = entry.get("file_name") if isinstance(entry, Mapping) else None
     if not isinstance(file_name, str):
-        raise DataError(f"{name}: {folder / FILE_NAME} names no file for it", hint="Data sets of a hub aren't read.")
+        raise DataError(
+            f"{name}: {folder / FILE_NAME} names no file for it",
+            hint="Name a data set with files: lfwrap reads none from a hub.",
+        )
     if entry.get("ranking") or (entry.get("columns") or {}).get("kto_tag"):
-        raise DataError(f"{name}: a data set of preferences", hint="Data sets of instructions are read.")
+        raise DataError(f"{name}: a data set of preferences", hint="Name a data set of instructions.")
     place = folder / file_name
     files = sorted(place.iterdir()) if place.is_dir() else [place]
     found = tuple(_checked(file) for file in files)
@@ -132,7 +135,7 @@ def _of_file(path: Path) -> Dataset:
     detectable = [known for known in FORMATS.values() if known.read is None]
     found = next((known.name for record in head for known in detectable if known.evidence(record)), None)
     if found is None:
-        raise DataError(f"{path}: no rows that are a data set's", hint=_PREPARE)
+        raise DataError(f"{path}: holds no rows of a data set", hint=_PREPARE)
     return Dataset(str(path), (path,), found)
 
 
@@ -140,7 +143,7 @@ def _checked(path: Path) -> Path:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file", hint=f"Correct {FILE_NAME}, or prepare the data again.")
     if path.suffix.lower() not in _SUFFIXES:
-        raise DataError(f"{path}: {path.suffix or 'such'} files aren't read here", hint=_PREPARE)
+        raise DataError(f"{path}: {path.suffix or 'such'} files can't be read here", hint=_PREPARE)
     return path
 
 

@@ -1,4 +1,4 @@
-"""The last step: the engine's own loader, converter and template over what was written, in a process of its own."""
+"""The check of a new data set: the engine's own loader, converter and template read it, in a separate process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TAIL_LINES = 12
 
 @dataclass(frozen=True, slots=True)
 class EngineCheck:
-    """What to check with.
+    """The engine that checks a data set, and its settings.
 
     Attributes:
         engine: the engine.

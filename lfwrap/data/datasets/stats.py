@@ -129,7 +129,7 @@ def _chunks(rows: Iterable[DatasetRow]) -> Iterator[list[DatasetRow]]:
 
 @dataclass(slots=True)
 class _Tally:
-    """Counts row by row."""
+    """Running counts over the rows of a data set."""
 
     rows: Counter[str] = field(default_factory=Counter)
     turns: Counter[str] = field(default_factory=Counter)

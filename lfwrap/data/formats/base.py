@@ -26,7 +26,7 @@ class Reject(Exception):  # noqa: N818 - not an error of the program: one row ca
 
 @dataclass(frozen=True, slots=True)
 class ConvertOptions:
-    """What the user said about the conversion.
+    """The user's options for the conversion.
 
     Attributes:
         columns: target field → source column (``{"output": "reply"}`` from ``--map output=reply``).

@@ -1,4 +1,4 @@
-"""The account of a preparation: where every row went."""
+"""The report of a preparation: what became of every row."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from lfwrap.data.readers.sources import Part
 
 @dataclass(frozen=True, slots=True)
 class Shaping:
-    """What to leave out of the rows that are good.
+    """Which of the valid rows to leave out.
 
     Attributes:
         near_duplicates: Jaccard similarity from which a row is a near-duplicate of an earlier one, or None.

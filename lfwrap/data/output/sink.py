@@ -1,4 +1,4 @@
-"""What the workers hand back becomes files: duplicates out, every row counted, rejects listed."""
+"""Writes the workers' results to files: leaves out duplicates, counts every row, lists rejects."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def open_text(name: str, scratch: Path, *, encoding: str | None, checked: bool) 
 def _encoding_without_bom(path: Path, name: str, head: bytes, *, checked: bool) -> str:
     if b"\0" in head[:_ZEROS_WITHIN_BYTES]:
         raise DataError(
-            f"{name}: zero bytes: this is UTF-16 without a byte order mark, or no text at all",
+            f"{name}: zero bytes: this is UTF-16 without a byte order mark, or not text at all",
             hint="If it is text: --encoding utf-16-le (or utf-16-be).",
         )
     return "utf-8" if not checked and looks_like_utf8(head) else decide_encoding(path, name)

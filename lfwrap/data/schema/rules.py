@@ -1,4 +1,4 @@
-"""The rules that rows are checked against: a lasting name, how much it weighs, and what to do about it."""
+"""The rules that rows are checked against: a stable name, its severity, and what to do about it."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ _RULES = (
     _error(
         "user-after-result",
         "The user speaks right after a tool's result: the engine has no place for that.",
-        "Put the assistant's answer to the result in between, or end the row before the user speaks; of Anthropic's"
+        "Put the assistant's answer to the result in between, or end the row before the user speaks; in Anthropic's"
         " messages, text beside a tool_result is such a turn.",
     ),
     # Tools and calls
@@ -161,7 +161,7 @@ _RULES = (
     ),
     _error(
         "media-placeholder",
-        "A text holds `<image>`, `<video>` or `<audio>`: with this template the whole load would end.",
+        "A text holds `<image>`, `<video>` or `<audio>`: with this template the engine stops loading.",
         "Write it in another way, or use a template for text.",
     ),
     _warning(
@@ -206,7 +206,7 @@ _RULES = (
     _warning(
         "secret",
         "A text looks as if it held a key, a token or a password.",
-        "Replace it: what is trained can be said again.",
+        "Replace it: a model may repeat what it was trained on.",
     ),
 )
 

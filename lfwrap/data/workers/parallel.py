@@ -141,7 +141,7 @@ class _Call(NamedTuple):
 
 
 class _Belongings(NamedTuple):
-    """What a worker is given once: it would go with every task otherwise."""
+    """Values that a worker gets once, at its start, so that not every task carries them."""
 
     scratch: Path
     tools: Mapping[str, Tool]

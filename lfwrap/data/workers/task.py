@@ -67,7 +67,7 @@ class Warned:
 
 @dataclass(slots=True)
 class ChunkResult:
-    """What came of a chunk.
+    """The result of one chunk.
 
     Attributes:
         consumed_bytes: how much of the chunk was whole records; the rest is to be read again.

@@ -1,4 +1,4 @@
-"""Who speaks, under all the names in use."""
+"""The roles of turns, under all names in use for them."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_rows_that_cant_be_read_keep_their_number_and_say_why(tmp_path):
     [
         ({"hf_hub_url": "someone/something"}, "names no file"),
         ({"file_name": "gone.jsonl"}, "no such file"),
-        ({"file_name": "x.parquet"}, ".parquet files aren't read here"),
+        ({"file_name": "x.parquet"}, ".parquet files can't be read here"),
         ({"file_name": "x.json", "ranking": True}, "preferences"),
         ("text", "names no file"),
     ],
@@ -119,7 +119,7 @@ def test_names_that_are_not_there(tmp_path, monkeypatch):
         find_dataset("harbor_en")
     assert caught.value.hint == "Did you mean 'harbour_en'?"
     (tmp_path / "log.jsonl").write_text('{"some": "thing"}', encoding="utf-8")
-    with pytest.raises(DataError, match="no rows that are a data set's"):
+    with pytest.raises(DataError, match="holds no rows of a data set"):
         find_dataset("log.jsonl")
 
 
