@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 MASK = "***"
 _SECRET = re.compile(r"token(?:_|$)|secret|passw|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
-_LOGIN = re.compile(r"(?<=://)[^/?#\s]+(?=@)")
+_LOGIN = re.compile(r'(?<=://)[^/?#\s"<>]+(?=@)')
 
 
 def is_secret(name: str) -> bool:

@@ -33,6 +33,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_S = 0.05
 _GRACE_S = 3.0
+_TAIL_BYTES = 16_384
 
 Stream = int | IO[Any] | None
 """Where a stream of a child leads: a file, its descriptor, or one of `subprocess`'s constants."""
@@ -125,6 +126,12 @@ def note_start(argv: Sequence[str], environment: Mapping[str, str], cwd: Path | 
 def note_end(pid: int | None, exit_code: int | None, seconds: float) -> None:
     """For --debug: how a child ended, and after how long."""
     debug.note("engine", "%s %s after %.2f s", pid or "it", ending(exit_code), seconds)
+
+
+def end_of_log(log: IO[bytes]) -> str:
+    """The end of what a child wrote into a file that it shares with us, read without moving its place there."""
+    size = os.fstat(log.fileno()).st_size
+    return os.pread(log.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode(errors="replace")
 
 
 def end_group(process: subprocess.Popen[Any]) -> None:

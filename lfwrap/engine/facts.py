@@ -130,7 +130,7 @@ def read_engine_facts(engine: Engine) -> EngineFacts:
     """
     try:
         return _read_source(engine)
-    except (OSError, SyntaxError, UnicodeDecodeError, KeyError) as error:
+    except (OSError, SyntaxError, ValueError, KeyError) as error:
         raise PreflightError(
             f"LLaMA-Factory {engine.version} in {engine.package} can't be read: {error}",
             hint=f"{engine.python} -m pip install 'llamafactory=={SUPPORTED_VERSION}' installs it with what it needs.",

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from lfwrap.engine.child_process import end_group, note_end, start_process
+from lfwrap.engine.child_process import end_group, end_of_log, note_end, start_process
 from lfwrap.engine.failure import PLAIN_FAILURE, FailureText, ending, engine_failure, timeout_failure
 from lfwrap.errors import EngineError
-
-_TAIL_BYTES = 16_384
 
 
 class ServerProcess:
@@ -89,7 +86,5 @@ class ServerProcess:
             raise self._failure()
 
     def _failure(self) -> EngineError:
-        size = os.fstat(self._log.fileno()).st_size
-        tail = os.pread(self._log.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode(errors="replace")
         code = self._process.returncode
-        return engine_failure(f"{self._what} {ending(code)}", tail, code, self._text)
+        return engine_failure(f"{self._what} {ending(code)}", end_of_log(self._log), code, self._text)

@@ -20,12 +20,11 @@ from typing import IO, Any, Self
 import orjson
 
 from lfwrap.engine.arguments import worker_argv
-from lfwrap.engine.child_process import end_group, note_end, start_process
+from lfwrap.engine.child_process import end_group, end_of_log, note_end, start_process
 from lfwrap.engine.contract import EVENT_ERROR, Worker
 from lfwrap.engine.failure import PLAIN_FAILURE, FailureText, ending, engine_failure, timeout_failure
 from lfwrap.errors import EngineError
 
-_TAIL_BYTES = 16_384
 _GRACE_S = 3.0
 _READ_BYTES = 1 << 16
 _SHOWN_NOISE = 200
@@ -201,9 +200,7 @@ class WorkerProcess:
 
     def log(self) -> str:
         """The end of what the child wrote to stderr."""
-        # The child writes at the same offset of the same file: it is read without being moved.
-        size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode(errors="replace")
+        return end_of_log(self._log)
 
     def wait(self, limit_s: float = _GRACE_S) -> None:
         """Give the child the time to end by itself, as one does that has done its only job."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lfwrap.data.schema.redaction import redact
-from lfwrap.masking import MASK, is_secret
+from lfwrap.masking import MASK, is_secret, mask_login
 
-_LOGIN = re.compile(r"(?<=://)[^/\s:@]+(?::[^/\s@]*)?(?=@)")
 _SHORTEST = 4
 
 
@@ -49,4 +47,4 @@ def _scrub_item(key: str, item: Any, secrets: frozenset[str]) -> Any:
 def _scrub_text(text: str, secrets: frozenset[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, MASK)
-    return redact(_LOGIN.sub(MASK, text))
+    return redact(mask_login(text))

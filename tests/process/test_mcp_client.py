@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lfwrap.data.tools.mcp_client import fetch_tools
+from lfwrap.data.tools.mcp_client import ask_server
 from lfwrap.errors import PreflightError
 
 pytest.importorskip("mcp", reason="the extra 'mcp' is not installed")
@@ -18,7 +18,7 @@ COMMAND = shlex.join([sys.executable, str(SERVER)])
 
 
 def test_all_pages_of_a_live_server():
-    tools = fetch_tools(COMMAND)
+    tools = ask_server(COMMAND).tools
     assert [tool.name for tool in tools] == ["weather.get", "clock-now", "third"]
     assert tools[0].description == "查询天气"
     assert tools[0].parameters == {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -36,11 +36,11 @@ def test_all_pages_of_a_live_server():
 )
 def test_servers_that_fail_are_said_to(command, said):
     with pytest.raises(PreflightError) as caught:
-        fetch_tools(command, timeout_s=20)
+        ask_server(command, timeout_s=20)
     assert said in caught.value.message
     assert caught.value.hint
 
 
 def test_a_silent_server_is_given_up():
     with pytest.raises(PreflightError, match="no answer within 1 s"):
-        fetch_tools(shlex.join([sys.executable, "-c", "import time; time.sleep(60)"]), timeout_s=1)
+        ask_server(shlex.join([sys.executable, "-c", "import time; time.sleep(60)"]), timeout_s=1)

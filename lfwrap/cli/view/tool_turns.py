@@ -32,11 +32,6 @@ class ToolDesk:
         self._allow_all = allow_all
         self._allowed: set[str] = set()
 
-    @property
-    def can_run(self) -> bool:
-        """Whether there is a server."""
-        return self._session is not None
-
     def turns(self, calls: Sequence[Mapping[str, Any]]) -> list[Turn] | None:
         """The calls and their results as two turns; None where nothing was run."""
         self.show(calls)

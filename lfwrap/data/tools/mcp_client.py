@@ -32,11 +32,6 @@ class LiveServer:
     tools: tuple[Tool, ...]
 
 
-def fetch_tools(command: str, *, timeout_s: float = 60.0) -> list[Tool]:
-    """The tools of a live server. Takes and raises what `ask_server` does."""
-    return list(ask_server(command, timeout_s=timeout_s).tools)
-
-
 def find_server(command: str) -> tuple[Any, Any, str]:
     """The client's package, the parameters it starts the server with, and the program's name as it may be shown.
 

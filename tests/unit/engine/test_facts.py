@@ -72,12 +72,13 @@ def test_an_engine_whose_source_is_gone_is_named(tmp_path):
     assert str(tmp_path / "llamafactory") in caught.value.message
 
 
-def test_an_engine_that_is_built_in_another_way_is_named(tmp_path):
+@pytest.mark.parametrize(("content", "said"), [(b"", "TrainingArguments"), (b"\0", "null byte"), (b"\xff", "utf-8")])
+def test_an_engine_that_is_built_in_another_way_is_named(tmp_path, content, said):
     engine = fake_engine(tmp_path)
     for name in ("trainer_utils", "debug_utils", "training_args", "training_args_seq2seq"):
         (tmp_path / "transformers").mkdir(exist_ok=True)
-        (tmp_path / f"transformers/{name}.py").touch()
+        (tmp_path / f"transformers/{name}.py").write_bytes(content)
     (engine.package / "extras").mkdir(parents=True)
     (engine.package / "extras/constants.py").touch()
-    with pytest.raises(PreflightError, match="TrainingArguments"):
+    with pytest.raises(PreflightError, match=said):
         load_engine_facts(engine)
