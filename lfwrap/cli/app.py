@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -125,7 +126,9 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        # stdout itself may lie on the full disk
+        # stdout itself may lie on the full disk: what it holds back would fail again when Python ends
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         full = PreflightError("no space is left on the device", hint="Free some space.")
         return output.show_error(full, as_json=False)
 

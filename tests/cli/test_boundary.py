@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -49,8 +50,9 @@ def test_a_reader_that_has_gone_is_no_error(monkeypatch):
 @pytest.mark.parametrize("command", ["--help", "recipe list", "recipe list --json", "recipe check nothing.yaml --json"])
 def test_a_full_disk_is_not_a_bug(command):
     argv = [sys.executable, "-m", "lfwrap", *command.split()]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w", encoding="utf-8") as full:
-        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(argv, env=buffered, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == PreflightError.exit_code
     assert "no space is left" in done.stderr
     assert "Traceback" not in done.stderr
