@@ -48,6 +48,13 @@ class ResumeArgs:
     as_json: bool
     quiet: bool
 
+    @property
+    def words(self) -> list[str]:
+        """What was asked for as words of a command line, for the process in the background; it finds the run itself."""
+        launcher = [] if self.launcher == "auto" else [f"--launcher={self.launcher}"]
+        take_over = ["--take-over"] if self.take_over else []
+        return [*launcher, *meeting_options.spell(self.meeting), *take_over, *self.supervision.words]
+
 
 @click.command("resume")
 @click.argument("run", default="latest")
@@ -111,7 +118,7 @@ def resume_run(run: Run, args: ResumeArgs, invocation: Invocation) -> int:
             output.result(f"{command.quoted_environment} \\\n  {command.quoted}")
         return 0
     if args.supervision.detach:
-        return detach_run(plan.run, invocation, args.supervision.words, as_json=args.as_json)
+        return detach_run(plan.run, invocation, args.words, as_json=args.as_json)
     attempt = args.supervision.apply(plan.attempt)
     return follow_run(plan.run, attempt, as_json=args.as_json, quiet=args.quiet, before_start=plan.clear)
 
