@@ -109,15 +109,20 @@ def parse_python(text: str, what: str) -> Any:
     """A Python literal (``{'name': 'f'}``); nothing in it is run.
 
     Raises:
-        Reject: ``arguments``, the text is not a literal.
+        Reject: ``arguments``, the text is not a literal, or holds a set or bytes, which JSON has not.
 
     >>> parse_python("{'celsius': True}", "arguments")
     {'celsius': True}
     """
     try:
-        return ast.literal_eval(text.strip())
+        value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
         raise Reject("arguments", f"{what}: neither JSON nor a Python literal") from error
+    try:
+        json.dumps(value)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Reject("arguments", f"{what}: a Python literal that JSON can't hold: {error}") from error
+    return value
 
 
 def parse_json_field(text: Any, name: str, rule: str = "structure") -> Any:

@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.formats.parts.arguments import dump_key, load_line, parse_arguments, parse_json_field
+from lfwrap.data.formats.parts.arguments import dump_key, load_line, parse_arguments, parse_json_field, parse_python
 from lfwrap.data.formats.parts.bracket_calls import looks_like_calls, parse_bracket_calls, split_outside
+
+
+@pytest.mark.parametrize("text", ["{'a': {1, 2}}", "{'a': b'bytes'}", "{'a': 1j}", "{'a': ...}", "{(1, 2): 3}"])
+def test_a_python_value_that_json_has_not_is_refused(text):
+    with pytest.raises(Reject) as caught:
+        parse_python(text, "a call")
+    assert caught.value.rule == "arguments"
 
 
 @pytest.mark.parametrize(
