@@ -118,7 +118,9 @@ class TunedRun:
         from lfwrap.run.folder.monitor import load_history
 
         if self._run is None:
-            raise UsageError(f"{self.target.name}: no run, so no losses", hint="load_run takes a run's folder or name.")
+            raise UsageError(
+                f"{self.target.name}: not a run, so it has no losses", hint="load_run takes a run's folder or name."
+            )
         history = load_history(self._run.paths.trainer_log)
         return [(entry.step, entry.loss) for entry in history if entry.loss is not None]
 

@@ -110,7 +110,7 @@ class _Collector:
         self.findings.append(
             Finding(
                 "duplicate-key",
-                f"{key}: is here again, first on line {first.line}.",
+                f"{key}: duplicate key, first on line {first.line}.",
                 file=self.name,
                 line=here.line,
                 column=here.column,

@@ -20,7 +20,7 @@ from lfwrap.suggest import did_you_mean
 
 
 class Saying(StrEnum):
-    """What becomes of something that a row says."""
+    """Whether a template can write a part of a row, and whether its own parser reads that back."""
 
     READ_BACK = "read back"
     UNREAD = "unread"
@@ -28,7 +28,7 @@ class Saying(StrEnum):
 
 
 class ObservationStyle(StrEnum):
-    """How the results of one turn stand in one observation."""
+    """How a template writes the results of one turn into one observation."""
 
     JOIN = "join"
     JSON_ARRAY = "json array"

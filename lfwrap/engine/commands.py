@@ -1,4 +1,4 @@
-"""Commands of the engine's that are not workers: run with a log, run before the user's eyes, tried for an import."""
+"""Commands of the engine that are not workers: run with a log, run in the user's terminal, or run to test imports."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ DOCTOR_HINT = "`lfwrap doctor` checks the installation."
 
 @dataclass(frozen=True, slots=True)
 class FailureText:
-    """What to say when a process fails.
+    """The words of the error for a process that failed.
 
     Attributes:
         what: what has failed, as the beginning of a sentence; empty for the process and how it ended.

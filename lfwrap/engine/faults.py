@@ -1,4 +1,4 @@
-"""The table of known faults: which lines of a log tell of each, what it is, what to do; and its reference page."""
+"""The table of known faults: which lines of a log show each, what it is, what to do; and its reference page."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "port-in-use",
         r"EADDRINUSE|Address already in use|errno: 98",
-        "The port for the processes to meet is taken.",
+        "The port at which the processes meet is taken.",
         "Start again: lfwrap looks for a free port each time.",
     ),
     _fault(
@@ -185,7 +185,7 @@ FAULTS: tuple[Fault, ...] = (
         "collective-timeout",
         r"Watchdog caught collective operation timeout|Timed out waiting \d+ms|collective operation timeout|"
         r"wait timeout|Socket Timeout",
-        "The processes waited for one of their number until the time was up.",
+        "The processes waited for one of them until the time limit.",
         "One rank was slow or hung: look at its log and at stall-N.txt. Raise ddp_timeout when one rank has more to "
         "prepare than the others; `lfwrap runs resume` goes on from the newest checkpoint.",
     ),
@@ -241,7 +241,7 @@ OTHERS: dict[str, tuple[str, str]] = {
         "Look in attempts/N/stall-0.txt for the rank whose stack is not like the others'; then `lfwrap runs resume`.",
     ),
     KILLED: (
-        "The engine was killed (SIGKILL): most often by the kernel, for want of main memory.",
+        "The engine was killed (SIGKILL): most often by the kernel, for lack of main memory.",
         "`dmesg | grep -i oom` says so if it was; lower preprocessing_num_workers, or choose a smaller model.",
     ),
     CRASHED: (
@@ -255,7 +255,7 @@ OTHERS: dict[str, tuple[str, str]] = {
 }
 
 CONSEQUENCES = frozenset({"lost-rank", "collective-timeout", "nccl"})
-"""What a rank meets when another one has gone: never the cause while some rank tells of another error."""
+"""What a rank meets when another one has gone: never the cause while some rank reports another error."""
 
 _HEAD = """\
 # Diagnoses
@@ -273,10 +273,10 @@ under `diagnosis`: `rule`, `message`, `remedy` and `evidence`, the line of the l
 _FOOT = """
 The order matters: a cause stands before what it brings about. A rank that ran out of memory makes the others
 time out in NCCL; the diagnosis is then out of memory. `lost-rank`, `collective-timeout` and `nccl` are named
-only where no rank tells of another error.
+only where no rank reports another error.
 
 lfwrap looks at the host as well: a full disk ends the logs before they can say so, and the kernel counts the
-processes that it killed for want of memory.
+processes that it killed for lack of memory.
 
 After `gpu-out-of-memory` (on a CPU `cpu-out-of-memory`) during training lfwrap goes on by itself with a smaller
 micro-batch and the same effective batch: see [Train](../how-to/train.md).

@@ -59,7 +59,7 @@ def find_model_template(
             over.
 
     Returns:
-        None where nothing tells of it.
+        None where it is not known.
 
     Raises:
         UsageError: the engine has no template of the stated name.

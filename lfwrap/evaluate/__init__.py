@@ -1,4 +1,4 @@
-"""What a tuned model is worth: answers side by side, loss on rows that were held out, and how it calls tools.
+"""How good a tuned model is: answers side by side, loss on rows that were held out, and how it calls tools.
 
 Other packages may import:
 

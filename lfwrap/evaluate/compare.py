@@ -1,4 +1,4 @@
-"""Ask all models the same: one load for each base, adapters swapped, every answer kept as it comes."""
+"""Ask all models the same questions: one load for each base, adapters swapped, every answer kept as it comes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _check_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: a file", hint="Name a folder: --out DIR.")
     if out.is_dir() and any(out.iterdir()) and not (out / "answers").is_dir():
-        raise UsageError(f"{out}: not empty, and no comparison", hint="Name another folder: --out DIR.")
+        raise UsageError(f"{out}: not empty, and not a comparison", hint="Name another folder: --out DIR.")
     try:
         (out / "answers").mkdir(parents=True, exist_ok=True)
     except OSError as error:

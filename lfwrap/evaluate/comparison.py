@@ -20,10 +20,10 @@ from lfwrap.inference.session import DEFAULT_BATCH_SIZE, Answer
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The part of one model in a comparison.
+    """One model of a comparison, with its answers.
 
     Attributes:
-        candidate: who.
+        candidate: the model.
         answers: question → answer.
         computed_in: device and type of the weights when it answered.
         verdicts: question → the judge's verdict, the baseline being first; empty without a judge.
@@ -37,7 +37,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class CompareRequest:
-    """What is asked of whom.
+    """The models and the questions of a comparison.
 
     Attributes:
         candidates: who answers; the first one is the baseline.
@@ -72,7 +72,7 @@ class Comparison:
     """Questions and what each model answered; the first one is the baseline.
 
     Attributes:
-        request: what was asked of whom.
+        request: the models and the questions.
         columns: the models' parts, in the user's order.
         scorer: compares with the references; None where there are none.
         loads: how long the loads of this call took; empty where all answers were there already.

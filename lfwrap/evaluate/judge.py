@@ -199,7 +199,7 @@ class Judge:
     def _failure(self, reason: str) -> PreflightError:
         return PreflightError(
             f"the judge {self._address.model} at {self._address.shown_url}: {reason}",
-            hint="Check --judge, --judge-model and the key; the answers are kept, a second call goes on.",
+            hint="Check --judge, --judge-model and the key; the answers are kept, and the same command goes on.",
         )
 
 

@@ -52,7 +52,7 @@ def _texts(path: Path) -> Iterator[str]:
         else:
             rows = [part for part in content.split("\n\n") if part.strip()]
     except orjson.JSONDecodeError as error:
-        raise DataError(f"{path}: no valid JSON: {error}", hint="One JSON row a line, or plain text.") from error
+        raise DataError(f"{path}: not valid JSON: {error}", hint="One JSON row a line, or plain text.") from error
     for row in rows if isinstance(rows, list) else [rows]:
         text = "\n".join(_strings(row))
         if text.strip():

@@ -81,4 +81,6 @@ def _after(order: ExportOrder, export: Export) -> None:
         try:
             order.say(push_folder(order.engine, export.out, push))
         except EngineError as error:
-            raise EngineError(f"{export.out} stands, but was not uploaded: {error.message}", hint=error.hint) from error
+            raise EngineError(
+                f"{export.out} is complete, but was not uploaded: {error.message}", hint=error.hint
+            ) from error

@@ -47,7 +47,7 @@ def check_push(engine: Engine, push: Push, environ: Mapping[str, str] = os.envir
             public where a private one was wanted.
     """
     if not _REPOSITORY.match(push.repository):
-        raise UsageError(f"--push {push.repository}: no repository name", hint="Write it as ORG/NAME.")
+        raise UsageError(f"--push {push.repository}: not a repository name", hint="Write it as ORG/NAME.")
     if package_version(engine, "huggingface_hub") is None:
         raise PreflightError("huggingface_hub is not installed", hint=f"{engine.python} -m pip install huggingface_hub")
     if environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:

@@ -1,4 +1,4 @@
-"""One export on its way: what the formats are made from, where they go, and what is to be known of them."""
+"""One export while it is made: what its formats are made from, where they go, and what is recorded of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ExportOrder:
-    """What is to be exported, all checks passed.
+    """An export that has passed all checks.
 
     Attributes:
         engine: the engine.
@@ -49,7 +49,7 @@ class ExportOrder:
 
 @dataclass(slots=True)
 class ExportRecord:
-    """What is to be known of an export, gathered while it goes on.
+    """What is recorded of an export, collected while it is made.
 
     Attributes:
         notes: what one should know about it.

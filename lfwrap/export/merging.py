@@ -72,7 +72,7 @@ def why_not_streamed(target: Target) -> str | None:
     config = adapter.config()
     odd = [key for key, plain in _PLAIN_LORA.items() if key in config and config[key] not in plain]
     if odd or not {"r", "lora_alpha", "peft_type"} <= config.keys():
-        return f"no plain LoRA adapter ({', '.join(odd) or f'incomplete {adapter.config_file.name}'})"
+        return f"not a plain LoRA adapter ({', '.join(odd) or f'incomplete {adapter.config_file.name}'})"
     return _unmatched(adapter, base, tied=bool(values.get("tie_word_embeddings")))
 
 

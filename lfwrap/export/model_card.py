@@ -144,7 +144,7 @@ def load_evaluation(path: Path) -> dict[str, Any]:
     except (OSError, orjson.JSONDecodeError) as error:
         raise DataError(f"{path}: can't be read: {error}", hint="Name the report.json of `lfwrap eval`.") from error
     if not isinstance(report, dict) or report.get("schema") != EVALUATION_SCHEMA:
-        raise DataError(f"{path}: no report of lfwrap eval", hint=f'Its "schema" is "{EVALUATION_SCHEMA}".')
+        raise DataError(f"{path}: not a report of lfwrap eval", hint=f'Its "schema" is "{EVALUATION_SCHEMA}".')
     return report
 
 

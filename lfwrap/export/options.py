@@ -1,4 +1,4 @@
-"""What an export is asked for."""
+"""The options of an export, without the model and the folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that an export made, held to base + adapter: on which GPU, beside what, and what was found."""
+"""The comparison of all that an export made with base + adapter: the GPU for it, and its findings."""
 
 from __future__ import annotations
 

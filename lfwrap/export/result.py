@@ -1,4 +1,4 @@
-"""What an export was: the model card and ``export.json``."""
+"""The result of an export: the model card and ``export.json``."""
 
 from __future__ import annotations
 

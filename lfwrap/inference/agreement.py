@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 
 
 class AnswerFigures(Protocol):
-    """What was found for one question."""
+    """The figures of one question."""
 
     @property
     def same_answer(self) -> bool:

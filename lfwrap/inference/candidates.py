@@ -54,7 +54,7 @@ class ModelUnderTest:
 
 @dataclass(frozen=True, slots=True)
 class TargetOptions:
-    """What the user said about all targets; see `resolve_target`.
+    """The user's options for all targets; see `resolve_target`.
 
     Attributes:
         runs_dir: where runs are looked for by name.

@@ -18,7 +18,7 @@ Opener = Callable[[Target, Mapping[str, Path]], Session]
 
 @dataclass(frozen=True, slots=True)
 class AnsweringListener:
-    """What is called as models are loaded and answer.
+    """The receiver of the progress of loading and answering.
 
     Attributes:
         on_note: takes a sentence for the person.

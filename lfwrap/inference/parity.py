@@ -128,7 +128,7 @@ class ParityReport:
 
     @property
     def tolerance(self) -> Tolerance:
-        """What is forgiven for the exported type."""
+        """What is tolerated for the exported type."""
         return TOLERANCES[self.dtype]
 
     def problems(self) -> list[str]:
@@ -140,7 +140,7 @@ class ParityReport:
         worst = max((row.mean_abs_logit_difference for row in self.rows), default=0.0)
         return (
             f"{self.agreement.same_answers} of {len(self.rows)} greedy answers are the same token for token; "
-            f"logits differ by {worst:.2g} on average (forgiven for {self.dtype}: {self.tolerance.mean_logit:g}); "
+            f"logits differ by {worst:.2g} on average (tolerated for {self.dtype}: {self.tolerance.mean_logit:g}); "
             f"base + adapter against the exported weights, both computed in {self.compute_dtype} on {self.device}"
         )
 
@@ -170,12 +170,12 @@ def _row_problems(row: ParityRow, tolerance: Tolerance) -> list[str]:
         problems.append(
             f"'{question}': the answers part at token {difference.position + 1}: {difference.reference_token!r} "
             f"before, {difference.exported_token!r} exported (a margin of {difference.reference_margin:.3g} logits, "
-            f"{tolerance.tie:g} forgiven)"
+            f"{tolerance.tie:g} tolerated)"
         )
     if not row.mean_abs_logit_difference <= tolerance.mean_logit:  # also true of NaN
         problems.append(
             f"'{question}': logits differ by {row.mean_abs_logit_difference:.3g} on average, "
-            f"{tolerance.mean_logit:g} forgiven"
+            f"{tolerance.mean_logit:g} tolerated"
         )
     return problems
 
@@ -214,7 +214,7 @@ class ReferenceAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A model to hold against the reference.
+    """A model to compare with the reference.
 
     Attributes:
         arguments: the engine's keys that load it.

@@ -66,7 +66,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class AskOptions:
-    """What holds for all questions of a file.
+    """Options for all questions of a file.
 
     Attributes:
         system: the system prompt of questions that have none.

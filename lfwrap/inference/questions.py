@@ -108,7 +108,7 @@ def _rows(path: Path, findings: list[Finding]) -> Iterator[tuple[int, Any]]:
         try:
             value = orjson.loads(content)
         except orjson.JSONDecodeError as error:
-            findings.append(_finding(path, line, f"no valid JSON: {error}."))
+            findings.append(_finding(path, line, f"not valid JSON: {error}."))
             continue
         if suffix == ".json" and isinstance(value, list):
             yield from ((line, row) for row in value)

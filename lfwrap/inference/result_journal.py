@@ -1,4 +1,4 @@
-"""Results that outlive an interruption: JSON lines under a header that says whose results on what they are."""
+"""Results that outlive an interruption: JSON lines under a header that names the model and what it was asked."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class ResultJournal:
             self._sink.flush()
         except OSError as error:
             raise PreflightError(
-                f"{self.path}: can't be written: {error.strerror}", hint="Free some space; a second call goes on."
+                f"{self.path}: can't be written: {error.strerror}",
+                hint="Free some space and run it again: it goes on from here.",
             ) from error
         self.results[number] = entry
 

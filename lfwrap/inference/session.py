@@ -75,7 +75,7 @@ def beyond_context(answer: Answer, ready: Mapping[str, Any]) -> str:
     total, made_for = answer.prompt_tokens + answer.answer_tokens, ready.get("context_tokens")
     if made_for is None or total <= made_for:
         return ""
-    return f"{total:,} tokens with its answer, the model was made for {made_for:,}: little can be expected of it"
+    return f"{total:,} tokens with its answer, the model was made for {made_for:,}: the answer may be poor"
 
 
 class AnswerSession:

@@ -1,4 +1,4 @@
-"""What to answer with or to export: a run, checkpoint, adapter or whole model, resolved to all the engine needs."""
+"""The model to ask or to export: a run, checkpoint, adapter or whole model, resolved to all the engine needs."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """What the user said, and the engine's facts to judge it by."""
+    """The user's options, and the engine's facts that they are checked against."""
 
     facts: EngineFacts
     base_model: str | None
@@ -261,8 +261,8 @@ def _check_result(target: Target, folder: Path) -> None:
     problems = target.adapter_folder.weight_problems() if target.adapter_folder else []
     if problems:
         raise PreflightError(
-            f"{folder}: half an adapter: {'; '.join(problems)}",
-            hint="The engine was stopped while it saved, or the copy was: use the checkpoint before it, or copy again.",
+            f"{folder}: an incomplete adapter: {'; '.join(problems)}",
+            hint="The save or the copy was interrupted: use the checkpoint before it, or copy again.",
         )
     if target.adapter is None and folder_kind(folder) is not FolderKind.MODEL:
         raise PreflightError(
@@ -280,7 +280,7 @@ def _adapter_target(name: str, folder: Path, options: _Options) -> Target:
     stated = adapter.base_model()
     model = options.base_model or stated
     if not model:
-        raise PreflightError(f"{adapter.config_file}: does not name its base model", hint="Say it: --base-model DIR.")
+        raise PreflightError(f"{adapter.config_file}: does not name its base model", hint="Name it: --base-model DIR.")
     model = _located(model)
     noted = _loading(read_note(folder), has_adapter=True)
     target = Target(name, kind, model, folder, options.template or "", stated_base=stated, **noted)
@@ -322,7 +322,7 @@ def _template_of(model: str, options: _Options, *folders: Path) -> str:
     if found is None:
         raise UsageError(
             f"{model}: which of the engine's templates it was trained with is not known",
-            hint="Say it: --template NAME; `lfwrap recipe schema` lists all templates.",
+            hint="Name it: --template NAME; `lfwrap recipe schema` lists all templates.",
         )
     return found.name
 

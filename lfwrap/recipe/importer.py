@@ -236,7 +236,9 @@ def _initial_weights(imported: Imported, value: Any) -> None:
     if str(value).startswith("pissa"):
         imported.values["pissa_init"] = True
     elif value is not True:
-        imported.unmapped["init_lora_weights"] = f"{value!r}: LLaMA-Factory knows the usual start and PiSSA."
+        imported.unmapped["init_lora_weights"] = (
+            f"{value!r}: LLaMA-Factory knows only the usual initialisation and PiSSA."
+        )
 
 
 def _checkpointing(imported: Imported, value: Any) -> None:

@@ -34,7 +34,7 @@ def recipe_schema(facts: EngineFacts) -> dict[str, Any]:
 
 def _block() -> dict[str, Any]:
     return {
-        "description": "What one wants, whatever the machine. Without this block lfwrap changes nothing in the recipe.",
+        "description": "What you want, on any machine. Without this block lfwrap changes nothing in the recipe.",
         "type": ["object", "null"],
         "properties": {field.name: _intent_property(field) for field in FIELDS},
         "additionalProperties": False,

@@ -1,4 +1,4 @@
-"""Curves as SVG paths and axes, as numbers only: the page's template puts them together. Pure."""
+"""Curves as SVG paths and axes, as numbers only: the page's template puts them together."""
 
 from __future__ import annotations
 

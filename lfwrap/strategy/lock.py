@@ -153,7 +153,7 @@ def load_lock(path: Path) -> list[LockEntry]:
     try:
         return [_read_entry(entry) for entry in load_yaml(path).values["entries"]]
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise RecipeError(f"{path}: no lock of lfwrap's: {error!r}", hint="Delete it, or tune again.") from error
+        raise RecipeError(f"{path}: not a lock file of lfwrap: {error!r}", hint="Delete it, or tune again.") from error
 
 
 def _read_entry(entry: Mapping[str, Any]) -> LockEntry:

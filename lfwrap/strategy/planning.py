@@ -1,4 +1,4 @@
-"""What the planner is asked: the machine, what may be changed, and the measurements that correct its answer."""
+"""The input of the planner: the machine, what may be changed, and the measurements that correct its answer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _PLANNED_KINDS = frozenset({DeviceKind.CUDA, DeviceKind.ROCM})
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where a recipe is planned for.
+    """The machine that a recipe is planned for.
 
     Attributes:
         hardware: the machine.
@@ -208,7 +208,9 @@ def _require_targets(model: ModelFacts, method: str, target: object) -> None:
     names = read_target(target)
     if method == "lora" and not TrainSettings("lora", 1, 1, target=names).targets(model):
         known = ", ".join(linear.name for linear in model.linears)
-        raise PreflightError(f"lora_target: {names}: no linear layer of {model.name}.", hint=f"It has {known}; or all.")
+        raise PreflightError(
+            f"lora_target: {names}: not a linear layer of {model.name}.", hint=f"It has {known}; or all."
+        )
 
 
 def load_planned_model(recipe: Recipe) -> ModelFacts:

@@ -1,4 +1,4 @@
-"""From a recipe's values and a strategy to the engine's YAML and the DeepSpeed JSON. Pure but for the templates."""
+"""From a recipe's values and a strategy to the engine's YAML and the DeepSpeed JSON. It reads only templates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lfwrap.yaml_files import dump_yaml
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What the engine is given for a recipe on a machine.
+    """The engine's configuration for a recipe on a machine.
 
     Attributes:
         engine: the engine's keys and values.

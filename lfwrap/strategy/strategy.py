@@ -147,7 +147,7 @@ def plan_strategy(values: ResolvedValues, machine: Machine, rows: RowLengths | N
 def _predicted(request: PlanRequest, as_written: Strategy) -> Strategy:
     """The recipe as it is written, with a warning where it would not fit."""
     plan = predict_plan(request)
-    notes = () if plan.fits else (f"It will hardly fit: {plan.shortage}.",)
+    notes = () if plan.fits else (f"It will probably not fit: {plan.shortage}.",)
     return dataclasses.replace(as_written, plan=plan, notes=notes)
 
 

@@ -109,7 +109,7 @@ def test_a_judge_that_is_not_there_costs_no_answers(place, capsys, monkeypatch):
     arguments = ("latest", "--questions", "q.jsonl", "--judge", "http://127.0.0.1:9/v1", "--judge-model", "m")
     code, _, err = lfwrap(capsys, *arguments)
     assert code == 6
-    assert "a second call goes on" in err
+    assert "the same command goes on" in err
     code, _, err = lfwrap(capsys, *arguments[:3])
     assert (code, "3 of 3 answers were there already" in err) == (0, True)
 

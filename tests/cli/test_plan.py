@@ -115,7 +115,7 @@ def test_overrides_count(capsys):
         (["recipes/none.yaml"], 3, "none.yaml"),
         (["recipes/paper.yaml", "--hardware", "h1"], 2, "no such machine"),
         (["recipes/paper.yaml", "finetuning_type=oft"], 6, "not modelled"),
-        (["recipes/paper.yaml", "lora_target=nothing"], 6, "no linear layer"),
+        (["recipes/paper.yaml", "lora_target=nothing"], 6, "not a linear layer"),
         (["recipes/paper.yaml", "--gpus", "4"], 2, "has 1 GPU"),
     ],
 )

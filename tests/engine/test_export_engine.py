@@ -224,7 +224,7 @@ def test_a_trained_run_in_every_form_that_llama_cpp_runs(tool_run, tmp_path):
     assert figures["q8_0"]["top_token_agreement"] > 0.8
     assert note["chat_template"]["differences"] == []
     assert {"weights_s", "gguf_s", "llama_cpp_s", "comparison_s", "total_s"} <= note["timing"].keys()
-    assert any("no multiple of 256" in line for line in note["notes"]) == ("q4_k_m" in kinds)
+    assert any("not a multiple of 256" in line for line in note["notes"]) == ("q4_k_m" in kinds)
     sizes = {kind: (tmp_path / "tools" / "gguf" / f"tools-{kind}.gguf").stat().st_size for kind in kinds}
     assert sorted(sizes.values(), reverse=True) == list(sizes.values())
     modelfile = (tmp_path / "tools" / "gguf" / "Modelfile").read_text()

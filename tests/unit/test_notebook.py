@@ -103,7 +103,7 @@ def test_an_adapter_alone_has_no_losses(folder, tmp_path):
             (tmp_path / "copy" / file.name).write_bytes(file.read_bytes())
     run = load_run(tmp_path / "copy")
     assert run.record is None
-    with pytest.raises(UsageError, match="no run"):
+    with pytest.raises(UsageError, match="not a run"):
         run.loss_curve()
 
 

@@ -59,7 +59,7 @@ def load_bfcl(folder: Path, template: str) -> BfclSuite:
         except Reject as reject:
             left_out[key] = reject.reason
     if not cases:
-        raise DataError(f"{path}: no case that can be asked", hint="Is it the file as BFCL publishes it?")
+        raise DataError(f"{path}: no usable case", hint="Name the file as BFCL publishes it.")
     return BfclSuite(path, tuple(cases), left_out)
 
 

@@ -93,7 +93,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class JudgedAnswer:
-    """An answer with what it is worth, read in the template's format and leniently.
+    """An answer with its scores, read in the template's format and leniently.
 
     Attributes:
         case: what was asked.

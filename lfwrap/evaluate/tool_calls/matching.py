@@ -19,7 +19,7 @@ from lfwrap.evaluate.tool_calls.read_calls import read_calls, shows_call
 
 
 class Reading(StrEnum):
-    """What an answer turned out to be."""
+    """The kind of an answer, as it was read."""
 
     CALLS = "calls"
     TEXT = "text"
@@ -67,7 +67,7 @@ class CallPair:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What an answer is worth.
+    """The scores of one answer.
 
     Attributes:
         reading: how it was read.

@@ -31,7 +31,7 @@ def check_adapter(target: Target) -> None:
         raise PreflightError(f"{target.name}: has no adapter", hint="--format merged rewrites a whole model.")
     if target.prior_adapters:
         raise PreflightError(
-            f"{target.name}: was trained on top of {', '.join(target.prior_adapters)}: without them it means nothing",
+            f"{target.name}: was trained on top of {', '.join(target.prior_adapters)}: it is useless without them",
             hint="--format merged folds all of them in.",
         )
 

@@ -1,4 +1,4 @@
-"""AWQ: named so that who asks for it hears what to do instead."""
+"""AWQ, which can't be made: a name whose error says what to use instead."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def fallback_note(model: Path, kinds: Sequence[str]) -> str | None:
     if not affected or not odd:
         return None
     return (
-        f"{', '.join(affected)}: {len(odd)} of {len(widths)} matrices have rows of {odd[0]}, no multiple of "
+        f"{', '.join(affected)}: {len(odd)} of {len(widths)} matrices have rows of {odd[0]}, not a multiple of "
         f"{_K_BLOCK}: llama.cpp stores them in older 5- and 8-bit types instead; trust the figures, not the names"
     )
 

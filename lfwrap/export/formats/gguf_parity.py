@@ -95,7 +95,7 @@ class GgufReport:
                 found.append(f"'{row.question}': its tokenizer or chat template makes another prompt")
             is_near_tie = row.margin is not None and row.margin <= self.tie
             if self.kind in UNQUANTIZED and not row.same_answer and row.tokens and not is_near_tie:
-                margin = "by far" if row.margin is None else f"by {row.margin:.3g} logits, {self.tie:g} forgiven"
+                margin = "by far" if row.margin is None else f"by {row.margin:.3g} logits, {self.tie:g} tolerated"
                 found.append(
                     f"'{row.question}': the answers part at token {(row.position or 0) + 1}: {row.tokens[0]!r} before, "
                     f"{row.tokens[1]!r} from the GGUF file (the trained model preferred its own {margin})"

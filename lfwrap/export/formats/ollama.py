@@ -24,16 +24,14 @@ def _make(job: ExportJob) -> dict[str, Any]:
         path.parent, path.name, files, name=order.name, template=order.target.template, model=job.merged().folder
     )
     if not files.ollama_has_tools:
-        job.record.notes.append(
-            "Ollama's template has no tools: this template's way of writing them can't be said there"
-        )
+        job.record.notes.append("Ollama's template has no tools: it can't write them as this template does")
     return {"folder": job.relative(path.parent), "from": kind}
 
 
 def _publish(order: ExportOrder, product: Mapping[str, Any]) -> None:
     modelfile = order.out / product["folder"] / "Modelfile"
     created = create_in_ollama(modelfile, ollama_name(order.name))
-    order.say(f"ollama run {created}" if created else f"Ollama is not here: `ollama create NAME -f {modelfile}` there")
+    order.say(f"ollama run {created}" if created else f"No Ollama here; where it is: ollama create NAME -f {modelfile}")
 
 
 def create_in_ollama(modelfile: Path, name: str) -> str | None:
@@ -56,7 +54,7 @@ def create_in_ollama(modelfile: Path, name: str) -> str | None:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise EngineError(
             f"ollama create {name} failed: {lines[-1] if lines else f'exit code {done.returncode}'}",
-            hint="Is the Ollama server running? The Modelfile stands; `ollama create` can be run by hand.",
+            hint="Is the Ollama server running? The Modelfile is written: `ollama create` can be run by hand.",
         )
     return name
 

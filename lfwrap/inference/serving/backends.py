@@ -1,4 +1,4 @@
-"""What generates behind `lfwrap serve`: the engine's own way, vLLM or SGLang, and what each can serve.
+"""The backends of `lfwrap serve`: the engine itself, vLLM or SGLang, and what each can serve.
 
 Read off the engine's ``chat/vllm_engine.py``, ``chat/sglang_engine.py`` and ``hparams/parser.py``: with vLLM and
 SGLang it loads one adapter, the first named, and no bitsandbytes base; to SGLang it names that adapter in a field
@@ -35,8 +35,8 @@ def check_backend(engine: Engine, target: Target, backend: str) -> None:
         )
     if backend == _VLLM and _numbers(found) > _numbers(NEWEST_VLLM):
         raise PreflightError(
-            f"vllm {found} is installed for {engine.python}; LLaMA-Factory {SUPPORTED_VERSION} works with {NEWEST_VLLM}"
-            " at the newest",
+            f"vllm {found} is installed for {engine.python}; LLaMA-Factory {SUPPORTED_VERSION} works with"
+            f" versions up to {NEWEST_VLLM}",
             hint="Serve a merged model with `vllm serve` itself, or leave --backend out.",
         )
     problems = list(_problems(target, backend))

@@ -1,8 +1,7 @@
 """Measurements of earlier runs on this machine, and how they correct an estimate.
 
 A measurement belongs to one kind of GPU and one set of versions. Memory outside the allocator and the pace depend on
-the
-machine: they correct every plan there. The peak depends on model and settings: it corrects plans of the same kind.
+the machine: they correct every plan there. The peak depends on model and settings: it corrects plans of the same kind.
 """
 
 from __future__ import annotations

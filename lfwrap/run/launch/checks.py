@@ -95,7 +95,7 @@ def _check_extension(options: LaunchOptions) -> Iterator[Finding]:
     if options.by_engine:
         yield Finding(
             "extension-by-engine-cli",
-            "speed: max needs lfwrap's own start of the engine; llamafactory-cli knows nothing of it.",
+            "speed: max needs lfwrap's own start of the engine; llamafactory-cli does not use it.",
             hint="Leave --engine-cli out, or write speed: auto.",
         )
     if options.compiled:

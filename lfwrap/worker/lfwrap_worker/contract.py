@@ -30,11 +30,11 @@ COMPILE_VARIABLE = "LFWRAP_COMPILE"
 """`COMPILE_LAYERS` where the decoder layers are compiled one by one."""
 COMPILE_LAYERS = "layers"
 DEEPSPEED_ON_CPU_VARIABLE = "LFWRAP_DEEPSPEED_ON_CPU"
-"""Set where DeepSpeed trains on a CPU, whose processes it has to be told of."""
+"""Set where DeepSpeed trains on a CPU, where each process has to join its group beforehand."""
 SWANLAB_VARIABLE = "LFWRAP_SWANLAB"
 """Set where a run is reported to SwanLab."""
 SET = "1"
-"""The value of a variable that only says yes."""
+"""The value of a variable that is either set or absent."""
 
 RANKS_FOLDER = "ranks"
 """Within an attempt's folder: one folder for each rank, named by its number."""
@@ -331,7 +331,7 @@ class PushJob(TypedDict):
 
 
 class ServeJob(TypedDict):
-    """The request to ``serve_api``: the engine's keys, the address, whether each request is told of."""
+    """The request to ``serve_api``: the engine's keys, the address, whether each request is reported."""
 
     arguments: Mapping[str, Any]
     host: str

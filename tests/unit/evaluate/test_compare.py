@@ -133,7 +133,7 @@ def test_a_question_longer_than_the_model_can_take_is_named(engine, request_, tm
     worker.write_text(worker.read_text().replace('dtype="float32"', 'dtype="float32", context_tokens=9'))
     seen = []
     compare(engine, request_, AnsweringListener(seen.append))
-    told = "tokens with its answer, the model was made for 9: little can be expected of it"
+    told = "tokens with its answer, the model was made for 9: the answer may be poor"
     whom = ["base, question 1: 12", "base, question 3: 13", "a, question 3: 10", "b, question 3: 10"]
     assert seen == [f"{who} {told}" for who in whom]
 

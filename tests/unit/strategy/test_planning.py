@@ -75,7 +75,7 @@ def test_none_and_recipes_without_the_block_stay_as_they_are():
 
 def test_what_is_left_as_it_is_and_would_not_fit_is_said():
     planned, _ = plan(MODEL + f"stage: sft\nbf16: true\n{MICRO}: 64\n", rows=RowLengths(4096))
-    assert any("hardly fit" in note for note in planned.notes)
+    assert any("probably not fit" in note for note in planned.notes)
 
 
 def test_the_command_line_is_never_replaced():
@@ -115,7 +115,7 @@ def test_gpus_refuse_what_does_not_fit_and_a_cpu_warns():
         plan(text, hardware="t4")
     assert "quantization_bit=4" in caught.value.hint
     planned, _ = plan(text.replace("7B", "14B"), hardware="cpu")
-    assert "hardly fit" in planned.notes[0]
+    assert "probably not fit" in planned.notes[0]
 
 
 def test_a_zero_stage_of_the_plan_reaches_deepspeed():

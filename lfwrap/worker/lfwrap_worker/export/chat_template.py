@@ -44,7 +44,7 @@ class Turn(NamedTuple):
 
 
 class Conversation(NamedTuple):
-    """One that ends with a question, so that an answer is due."""
+    """A conversation that ends with a question, so that an answer is due."""
 
     name: str
     turns: tuple[Turn, ...]

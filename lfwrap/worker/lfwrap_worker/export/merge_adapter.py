@@ -72,7 +72,7 @@ class Task(NamedTuple):
 
 
 class Memory:
-    """A process's own, used again and again: fresh pages cost more than the arithmetic done in them."""
+    """The buffers of one process, used again and again: fresh pages cost more than the arithmetic done in them."""
 
     def __init__(self) -> None:
         self._bytes: dict[str, Array] = {}

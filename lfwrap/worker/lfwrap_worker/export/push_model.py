@@ -2,7 +2,7 @@
 
 Reads one JSON object from stdin: ``{"op": "check", "repository", "private", "replace"}`` asks whose token this is and
 whether the repository may be written to; ``{"op": "push", "repository", "private", "folder"}`` uploads. Writes one JSON
-line. The token is huggingface_hub's own affair; what it says is cleaned of it.
+line. huggingface_hub finds the token; it is masked in what that says.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class _TextSink(TextStreamer):  # type: ignore[misc]  # transformers has no type
 
 
 class _Asked(StoppingCriteria):  # type: ignore[misc]  # transformers has no types here
-    """Stops as soon as somebody asks for it."""
+    """Ends the generation as soon as a function says so."""
 
     def __init__(self, asked: Callable[[], bool]) -> None:
         self._asked = asked

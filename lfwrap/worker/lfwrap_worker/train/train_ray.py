@@ -1,8 +1,8 @@
 """Train on Ray as the engine does with ``USE_RAY=1``, and stop well: ``train_ray ENGINE_YAML [KEY=VALUE]...``.
 
 The engine asks for ten CPUs for each of *all* devices of the cluster, and waits forever where there are fewer; here
-each process gets one device and its share of the CPUs. A SIGTERM to this process, the driver, becomes a request:
-the processes learn of after each update, on whatever machine they are: they save a checkpoint and end.
+each process gets one device and its share of the CPUs. A SIGTERM to this process, the driver, becomes a request
+that the processes look for after each update, on whatever machine they are: they save a checkpoint and end.
 """
 
 import os

@@ -153,7 +153,7 @@ def test_a_converter_that_fails_says_why(tools, tmp_path, code, message):
 @pytest.mark.parametrize(
     ("width", "kinds", "words"),
     [
-        (576, ("f16", "q4_k_m", "q6_k"), "q4_k_m, q6_k: 1 of 2 matrices have rows of 576, no multiple of 256"),
+        (576, ("f16", "q4_k_m", "q6_k"), "q4_k_m, q6_k: 1 of 2 matrices have rows of 576, not a multiple of 256"),
         (576, ("f16", "q8_0", "q5_0"), None),
         (512, ("q4_k_m",), None),
     ],
