@@ -24,7 +24,7 @@ _SOURCES = {
 
 
 @dataclass(frozen=True, slots=True)
-class ChatTemplate:
+class ShippedTemplate:
     """Which chat template ships, and how it compares with the training's.
 
     Attributes:
@@ -73,7 +73,7 @@ class ExportFiles:
     """
 
     folder: Path
-    chat_template: ChatTemplate
+    chat_template: ShippedTemplate
     stop_ids: tuple[int, ...]
     stop_words: tuple[str, ...]
     default_system: str
@@ -97,8 +97,8 @@ class FilesJob:
         self._folder = folder
         arguments = target.engine_arguments(quantized=False, adapters=())
         environment = engine_environment(model_is_local=target.model_is_local, runs_model=False)
-        self._worker = WorkerProcess(engine.python, "export_files", environment=environment)
         self._job: contract.FilesJob = {"arguments": arguments, "out": str(folder), "text_only": is_text_only(target)}
+        self._worker = WorkerProcess(engine.python, "export_files", environment=environment)
 
     def __enter__(self) -> Self:
         """Hand it the job."""
@@ -115,7 +115,7 @@ class FilesJob:
         template = found["chat_template"]
         return ExportFiles(
             self._folder,
-            ChatTemplate(template["source"], tuple(template["same"]), tuple(template["differences"])),
+            ShippedTemplate(template["source"], tuple(template["same"]), tuple(template["differences"])),
             tuple(found["stop_ids"]),
             tuple(found["stop_words"]),
             found["default_system"],

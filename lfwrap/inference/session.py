@@ -100,13 +100,13 @@ class AnswerSession:
         if adapters is None:
             adapters = {TUNED: target.adapter} if target.adapter else {}
         self._adapters = tuple(adapters)
-        self._worker = WorkerProcess(
-            engine.python, self.worker_script, environment=engine_environment(model_is_local=target.model_is_local)
-        )
         self._load: LoadRequest = {
             "arguments": target.engine_arguments(),
             "adapters": {name: str(folder) for name, folder in adapters.items()},
         }
+        self._worker = WorkerProcess(
+            engine.python, self.worker_script, environment=engine_environment(model_is_local=target.model_is_local)
+        )
 
     def __enter__(self) -> Self:
         """Wait until the model is loaded. Raises EngineError when it can't be."""

@@ -102,13 +102,13 @@ class Server:
             model_is_local=target.model_is_local, added=added, without=("API_KEY", KEY_VARIABLE)
         )
         self._options = options
-        self._worker = WorkerProcess(engine.python, "serve_api", environment=environment)
         self._job: ServeJob = {
             "arguments": serve_arguments(target, options.backend),
             "host": options.host,
             "port": options.port,
             "log_requests": options.log_requests,
         }
+        self._worker = WorkerProcess(engine.python, "serve_api", environment=environment)
 
     def __enter__(self) -> Self:
         """Wait until it answers. Raises EngineError when it can't load, or the port is taken."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import psutil
 import pytest
 from fake_engine import runnable_engine
 
 from lfwrap.engine.contract import GenerationSettings
-from lfwrap.errors import EngineError
+from lfwrap.errors import EngineError, PreflightError
 from lfwrap.inference.parity import measure_parity
 from lfwrap.inference.questions import ask
 from lfwrap.inference.session import TUNED, Answer, AnswerSession
@@ -142,3 +144,16 @@ def test_the_comparison_asks_base_with_adapter_against_what_was_exported(build, 
     assert report.problems() == []
     assert [(row.question, row.answer_tokens) for row in report.rows] == [("How?", 4)]
     assert report.to_json()["dtype"] == "bfloat16"
+
+
+def test_nothing_is_left_running_where_the_arguments_cannot_be_made(engine, monkeypatch):
+    started: list[object] = []
+
+    def refuse() -> None:
+        raise PreflightError("broken adapter", hint="Mend it.")
+
+    monkeypatch.setattr("lfwrap.inference.session.WorkerProcess", lambda *args, **_: started.append(args))
+    broken = SimpleNamespace(adapter=None, model_is_local=True, engine_arguments=refuse)
+    with pytest.raises(PreflightError):
+        AnswerSession(engine, broken)
+    assert started == []
