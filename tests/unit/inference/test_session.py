@@ -146,7 +146,7 @@ def test_the_comparison_asks_base_with_adapter_against_what_was_exported(build, 
     assert report.to_json()["dtype"] == "bfloat16"
 
 
-def test_nothing_is_left_running_where_the_arguments_cannot_be_made(engine, monkeypatch):
+def test_nothing_is_left_running_where_the_arguments_cannot_be_made(monkeypatch):
     started: list[object] = []
 
     def refuse() -> None:
@@ -155,5 +155,5 @@ def test_nothing_is_left_running_where_the_arguments_cannot_be_made(engine, monk
     monkeypatch.setattr("lfwrap.inference.session.WorkerProcess", lambda *args, **_: started.append(args))
     broken = SimpleNamespace(adapter=None, model_is_local=True, engine_arguments=refuse)
     with pytest.raises(PreflightError):
-        AnswerSession(engine, broken)
+        AnswerSession(SimpleNamespace(python="python"), broken)
     assert started == []
