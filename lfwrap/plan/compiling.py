@@ -1,4 +1,4 @@
-"""Which trainings have their layers compiled one by one, and what a person should know about it."""
+"""Which trainings have their layers compiled one by one, and the notes about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan in words: what a person should know of it, why others were rejected, and what would fit where nothing does."""
+"""A plan in words: notes about it, why others were rejected, and what would fit where nothing does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``lfwrap tune``: measure which way of running a recipe is the fastest on this machine."""
+"""``lfwrap tune``: measure which strategy for a recipe is the fastest on this machine."""
 
 from __future__ import annotations
 

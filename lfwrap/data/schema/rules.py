@@ -42,7 +42,7 @@ def _warning(name: str, summary: str, hint: str) -> Rule:
 _RULES = (
     # The row itself
     _error("not-an-object", "The row is not an object with named fields.", "Write one JSON object for each row."),
-    _error("not-json", "The row is not JSON.", "Repair it in the place that is named."),
+    _error("not-json", "The row is not JSON.", "Repair it at the place that the message names."),
     _error("field-count", "The row has more or fewer fields than the header.", "Quote cells that hold the delimiter."),
     _error("unclosed-quote", "A quoted cell is never closed.", "Close the quote; quotes inside of a cell are doubled."),
     _error(
@@ -146,7 +146,7 @@ _RULES = (
     _warning(
         "media-dropped",
         "A tool's result holds an image or sound; a placeholder stands for it.",
-        "Nothing, unless the answer depends on it.",
+        "Do nothing, unless the answer depends on it.",
     ),
     _error(
         "needs-instructions",
@@ -186,12 +186,12 @@ _RULES = (
     ),
     _warning(
         "text-call-unread",
-        "The template writes text beside a call so that the engine's chat won't find the call.",
+        "With text beside it, this template writes a call that the engine's chat won't find.",
         "Use another template if calls are to be executed.",
     ),
     _warning(
         "tool-name-unread",
-        "The template's calls are only found again when names consist of letters, digits and `_`.",
+        "The template's own parser finds a call only if its name consists of letters, digits and `_`.",
         "Use another template for MCP's names.",
     ),
     _warning(

@@ -27,7 +27,7 @@ def dataset_missing(view: View) -> Iterator[Finding]:
     """Training needs a data set with rows."""
     if view.trains and not split_names(view.get("dataset")):
         hint = "Write `dataset: NAME`; `lfwrap prepare-data FILE --out DIR --name NAME` makes one."
-        yield view.error("dataset-missing", "dataset", "dataset: none is named.", hint)
+        yield view.error("dataset-missing", "dataset", "dataset: no data set is named.", hint)
 
 
 def dataset_is_path(view: View) -> Iterator[Finding]:

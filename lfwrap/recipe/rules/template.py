@@ -41,7 +41,7 @@ def template_missing(view: View) -> Iterator[Finding]:
     hint = (
         f"Write `template: {known}`." if known else "Name the model family's template, so that chat and export agree."
     )
-    message = "template: none is named; LLaMA-Factory falls back to the tokenizer's own, silently."
+    message = "template: no template is named; LLaMA-Factory falls back to the tokenizer's own, silently."
     yield view.warning("template-missing", "template", message, hint)
 
 
@@ -79,7 +79,7 @@ def secrets(view: View) -> Iterator[Finding]:
         if view.has(key):
             variable = variables.get(key, key.upper())
             yield view.warning(
-                "secret-in-recipe", key, f"{key}: a secret stands in a file.", f"Set {variable} instead."
+                "secret-in-recipe", key, f"{key}: a secret is written in a file.", f"Set {variable} instead."
             )
 
 

@@ -68,7 +68,7 @@ ERRORS = [
     ({"template": "qwenn"}, "unknown-template", "'qwenn' does not exist", "Did you mean 'qwen'?"),
     ({"template": "qwen25"}, "unknown-template", "'qwen25'", "Did you mean 'qwen'?"),
     ({"model_name_or_path": None, "template": None}, "model-missing", "no model is named", "MODEL_PATH"),
-    ({"dataset": None}, "dataset-missing", "none is named", "prepare-data"),
+    ({"dataset": None}, "dataset-missing", "no data set is named", "prepare-data"),
     ({"dataset": "./rows.jsonl"}, "dataset-is-path", "'./rows.jsonl' is a path", "lfwrap prepare-data ./rows.jsonl"),
     ({"finetuning_type": "full", "quantization_bit": "4"}, "quantized-full", "finetuning_type: full", "QLoRA"),
     ({"quantization_bit": "3"}, "quantization-bits", "bnb does not take 3", "4, 8"),

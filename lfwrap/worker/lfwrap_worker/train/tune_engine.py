@@ -168,7 +168,7 @@ def make_stopwatch(times: UpdateTimes, finish: Any) -> Any:
 
     Args:
         times: takes the times.
-        finish: told the status and the estimate; does not return.
+        finish: receives the status and the estimate; does not return.
     """
     from transformers import TrainerCallback
 
