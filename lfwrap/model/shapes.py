@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lfwrap.yaml_files import load_yaml
-
 _CATALOG = Path(__file__).with_name("catalog.yaml")
 # What publishers append to a model's name without changing its shapes.
 _VARIANT = re.compile(
@@ -222,6 +220,8 @@ def _linears(model: ModelFacts) -> tuple[LinearShape, ...]:
 
 @functools.cache
 def _catalog() -> Mapping[str, Mapping[str, Any]]:
+    from lfwrap.yaml_files import load_yaml  # what asks only for a folder's content needs no YAML
+
     return load_yaml(_CATALOG).values["models"]  # type: ignore[no-any-return]
 
 
