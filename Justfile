@@ -27,7 +27,7 @@ demo *arguments: (setup "demo")
 test *arguments: (setup "all,dev")
     {{bin}}/python -m pytest {{arguments}}
 
-# The tests that need no engine: under two minutes
+# The tests that need no engine: two to three minutes
 test-fast *arguments: (setup "all,dev")
     {{bin}}/python -m pytest -m "not engine" -n 2 {{arguments}}
 

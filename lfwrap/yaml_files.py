@@ -147,7 +147,8 @@ def parse_yaml(text: str, name: str) -> Document:
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{name}: not valid YAML: {error}", hint="Correct the value.") from error
     if problem := _problem(values):
-        raise RecipeError(f"{name}: not a valid value: {problem}", hint="Correct the value.")
+        hint = "A whole number has at most 64 bits, and an alias (*x) does not stand within its own value."
+        raise RecipeError(f"{_place_of_problem(values, node, name)}not a valid value: {problem}", hint=hint)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise RecipeError(
             f"{name}:1:1  expected `key: value` lines at the top", hint="See recipes/paper.yaml for an example."
@@ -158,6 +159,17 @@ def parse_yaml(text: str, name: str) -> Document:
     if collector.findings:
         raise RecipeError(f"{name}: duplicate keys", findings=collector.findings)
     return Document(values, name, collector.keys, collector.places)
+
+
+def _place_of_problem(values: object, node: yaml.Node | None, name: str) -> str:
+    """``file:line:column  key: `` of the first key at the top whose value is the problem; else the file alone."""
+    if isinstance(values, dict) and isinstance(node, yaml.MappingNode):
+        for key_node, _ in node.value:
+            key = key_node.value
+            if isinstance(key, str) and _problem(values.get(key)):
+                where = _position(key_node)
+                return f"{name}:{where.line}:{where.column}  {key}: "
+    return f"{name}: "
 
 
 def _problem(value: object) -> str | None:

@@ -85,6 +85,11 @@ def locate_engine(environ: Mapping[str, str] = os.environ) -> Engine:
     if engine is not None:
         return engine
     named = environ.get(ENGINE_PYTHON_VARIABLE)
+    if named and not (Path(named).is_file() and os.access(named, os.X_OK)):
+        raise PreflightError(
+            f"{ENGINE_PYTHON_VARIABLE}={named}: not a program that can be run.",
+            hint=f"Name an environment's Python, such as /path/to/.venv/bin/python, or unset {ENGINE_PYTHON_VARIABLE}.",
+        )
     if named:
         raise PreflightError(
             f"{ENGINE_PYTHON_VARIABLE}={named}: LLaMA-Factory is not installed for that Python.",

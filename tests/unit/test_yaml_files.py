@@ -138,3 +138,10 @@ def test_what_is_written_is_read_back_by_all_readers(values):
 def test_any_text_is_a_document_or_a_recipe_error(text):
     with contextlib.suppress(RecipeError):
         assert isinstance(parse_yaml(text, "x").values, dict)
+
+
+@pytest.mark.parametrize("value", ["&x [*x]", "99999999999999999999999"])
+def test_the_key_of_such_a_value_is_named_with_its_place(value):
+    with pytest.raises(RecipeError, match=r"^r\.yaml:2:1  model: not a valid value: ") as caught:
+        parse_yaml(f"stage: sft\nmodel: {value}\n", "r.yaml")
+    assert "64 bits" in caught.value.hint

@@ -91,3 +91,15 @@ def test_versions_of_dependencies_come_from_metadata(tmp_path):
     engine = runnable_engine(site / "llamafactory")
     assert package_version(engine, "llamafactory") == "0.9.5"
     assert package_version(engine, "nobody-made-this") is None
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a text file", "nothing"])
+def test_a_named_python_that_can_not_be_run_is_said_to_be_one(tmp_path, kind):
+    path = tmp_path / "python"
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "a text file":
+        path.write_text("hello", encoding="utf-8")
+    with pytest.raises(PreflightError, match="not a program that can be run") as caught:
+        locate_engine({"LFWRAP_ENGINE_PYTHON": str(path)})
+    assert "pip install" not in caught.value.hint
