@@ -25,7 +25,7 @@ from lfwrap.yaml_files import Document, load_yaml
 
 _TOP = ("name", "out", "template", "seed", "val_size", "near_dedup", "test", "last_exchange", "strict", "max_rejects",
         "tools", "distractors", "instructions")  # fmt: skip
-_PART = ("path", "rows", "weight", "format", "map", "encoding", "delimiter")
+_PART = ("path", "rows", "weight", "format", "map", "encoding", "delimiter", "member")
 _TYPES: dict[str, tuple[type, ...]] = {
     "rows": (int,),
     "weight": (int, float),
@@ -133,6 +133,7 @@ def _part(value: Mapping[str, Any], folder: Path) -> Part:
         columns=value.get("map", {}),
         encoding=value.get("encoding"),
         delimiter=value.get("delimiter"),
+        member=value.get("member", ""),
     )
 
 
@@ -191,7 +192,7 @@ def lock_of(mixture: MixtureFile) -> dict[str, Any]:
     """What goes into a preparation: the hash of the file itself and of every input."""
     request = mixture.request
     beside = [str(file) for path in request.beside for file in tools_files(path)]
-    inputs = [*files_of(request.parts, request.beside), *request.shaping.test_files, *beside]
+    inputs = [*(file.name for file in files_of(request.parts, request.beside)), *request.shaping.test_files, *beside]
     folder = mixture.path.parent
     return {
         "schema": "lfwrap.sources-lock/1",

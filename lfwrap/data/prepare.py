@@ -19,7 +19,7 @@ from lfwrap.data.output.sink import RowSink, split_lines
 from lfwrap.data.output.staging import commit, staging_folder
 from lfwrap.data.readers.blocks import NotUtf8Error
 from lfwrap.data.readers.detect import DetectedFile, detect_file, detect_table
-from lfwrap.data.readers.sources import TABLE_SUFFIXES, Part, expand_sources, open_text, suffix_of
+from lfwrap.data.readers.sources import TABLE_SUFFIXES, Part, SourceFile, expand_sources, open_text, suffix_of
 from lfwrap.data.request import Request
 from lfwrap.data.workers.parallel import FileChunks, Workers, usable_cpus
 from lfwrap.engine.chat_templates import chat_template
@@ -74,17 +74,17 @@ def prepare(request: Request, listener: Listener | None = None) -> DataReport:
         ) from error
 
 
-def files_of(parts: Sequence[Part], beside: Sequence[Path] = ()) -> dict[str, int]:
+def files_of(parts: Sequence[Part], beside: Sequence[Path] = ()) -> dict[SourceFile, int]:
     """File → its part; a file that two parts name belongs to the first.
 
     Files of ``beside`` that lie in a folder or match a glob are left out; one that a part names itself is kept.
     """
-    files: dict[str, int] = {}
+    files: dict[SourceFile, int] = {}
     others = {path.resolve() for path in beside}
     for number, part in enumerate(parts):
         for name in expand_sources([part.path]):
             if name == part.path or Path(name).resolve() not in others:
-                files.setdefault(name, number)
+                files.setdefault(SourceFile(name, part.member), number)
     return files
 
 
@@ -99,11 +99,11 @@ def _refuse_overwriting(request: Request) -> None:
         )
 
 
-def _prepare(request: Request, files: Mapping[str, int], folder: Path, listener: Listener) -> DataReport:
-    sizes = {name: Path(name).stat().st_size for name in files}
-    listener.started(sum(sizes.values()))
+def _prepare(request: Request, files: Mapping[SourceFile, int], folder: Path, listener: Listener) -> DataReport:
+    size = sum(Path(name).stat().st_size for name in {file.name for file in files})
+    listener.started(size)
     small_bytes = _SMALL_WITH_DISTRACTORS_BYTES if request.options.distractors else _SMALL_BYTES
-    jobs = request.jobs or (usable_cpus() if sum(sizes.values()) > small_bytes else 1)
+    jobs = request.jobs or (usable_cpus() if size > small_bytes else 1)
     checked: set[str] = set()
     with Workers(jobs, folder, start_method=request.start_method, tools=request.options.tools) as workers:
         while True:
@@ -142,15 +142,15 @@ class _Attempt:
         self.current = ""
         self.report = DataReport(request.name, options=_options_of(request))
 
-    def run(self, files: Mapping[str, int]) -> DataReport:
+    def run(self, files: Mapping[SourceFile, int]) -> DataReport:
         """Convert all files; the staged files are complete afterwards."""
         request, parts = self.request, self.request.mixture
         choosing = request.is_choosing(parts)
         test_lines = [line for name in expand_sources(request.shaping.test_files) for line in self._test_lines(name)]
         sink = RowSink(self.folder, self.report, request.val_size, choosing=choosing)
         try:
-            for name, part in files.items():
-                self._convert(name, parts[part], sink)
+            for source, part in files.items():
+                self._convert(source, parts[part], sink)
         finally:
             sink.close()
         if choosing:
@@ -174,10 +174,10 @@ class _Attempt:
         )
         choose_rows(sink, choice)
 
-    def _convert(self, name: str, part: Part, sink: RowSink) -> None:
-        file = FileReport(name)
+    def _convert(self, source: SourceFile, part: Part, sink: RowSink) -> None:
+        file = FileReport(source.label)
         self.report.files.append(file)
-        detected, options = self._detect(name, part, file)
+        detected, options = self._detect(source.name, part, file)
         self.listener.detected(file)
         for result in self._chunks(detected, options).results():
             sink.add(result, file)

@@ -13,6 +13,7 @@ from lfwrap.errors import DataError, PreflightError, UsageError
 TABLE_SUFFIXES = {".xlsx", ".xlsm", ".parquet"}
 CSV_SUFFIXES = {".csv", ".tsv", ".tab"}
 TEXT_SUFFIXES = {".json", ".jsonl", ".ndjson", ".log", ".txt", *CSV_SUFFIXES}
+SUFFIXES_WITHOUT_MEMBERS = {".jsonl", ".ndjson", ".jsonlines", ".parquet", ".log", ".txt", *CSV_SUFFIXES}
 COMPRESSED_SUFFIXES = {".gz", ".zst"}
 _OUR_OWN = ("dataset_info.json", ".report.json", ".rejects.jsonl")
 _HEAD_BYTES = 1 << 18
@@ -32,6 +33,7 @@ class Part:
         columns: field → column, beside those given for all.
         encoding: text encoding, or None.
         delimiter: CSV delimiter, or None.
+        member: the list of a JSON object, or the sheet of a workbook, that is meant; empty for all that it holds.
     """
 
     path: str
@@ -41,6 +43,29 @@ class Part:
     columns: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
     delimiter: str | None = None
+    member: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file to read, or one part of it.
+
+    Attributes:
+        name: the file as the user named it.
+        member: the list or sheet in it that is meant; empty for all that it holds.
+    """
+
+    name: str
+    member: str = ""
+
+    @property
+    def label(self) -> str:
+        """What reports call it.
+
+        >>> SourceFile("a.json", "train").label
+        'a.json#train'
+        """
+        return f"{self.name}#{self.member}" if self.member else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +90,37 @@ class TextFile:
 
 
 def parse_part(text: str) -> Part:
-    """``data.jsonl#500`` as 500 rows of it; a file of that very name comes first.
+    """``data.jsonl#500`` as 500 rows of it, ``data.json#train`` as one list; a file of that very name comes first.
 
     Raises:
-        UsageError: no number after ``#``.
+        UsageError: neither a number of rows nor the name of a list or sheet stands after ``#``.
 
-    >>> parse_part("data.jsonl#500")
-    Part(path='data.jsonl', rows=500, weight=None, format=None, columns={}, encoding=None, delimiter=None)
+    >>> parse_part("data.jsonl#500").rows
+    500
+    >>> part = parse_part("data.json#train#500")
+    >>> part.path, part.member, part.rows
+    ('data.json', 'train', 500)
     """
-    path, mark, count = text.rpartition("#")
+    path, mark, last = text.rpartition("#")
     if not mark or Path(text).exists():
         return Part(text)
-    if not count.isdigit() or not int(count):
+    if not last.isdecimal():
+        return Part(path, member=_checked_member(text, path, last))
+    if not int(last):
         raise UsageError(f"{text}: expected a number of rows after '#'", hint="For example: data.jsonl#500")
-    return Part(path, rows=int(count))
+    file, mark, member = path.rpartition("#")
+    if not mark or Path(path).exists():
+        return Part(path, rows=int(last))
+    return Part(file, rows=int(last), member=_checked_member(text, file, member))
+
+
+def _checked_member(text: str, path: str, member: str) -> str:
+    if not member or suffix_of(path) in SUFFIXES_WITHOUT_MEMBERS:
+        raise UsageError(
+            f"{text}: expected a number of rows after '#'",
+            hint="For example: data.jsonl#500. Only a JSON object and a workbook hold parts with names.",
+        )
+    return member
 
 
 def expand_sources(sources: Sequence[str]) -> list[str]:

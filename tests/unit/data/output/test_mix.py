@@ -84,9 +84,31 @@ def test_a_sample_needs_a_number(text: str) -> None:
         parse_part(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("a.json#train", Part("a.json", member="train")),
+        ("a.json#train#20", Part("a.json", rows=20, member="train")),
+        ("b.XLSX#Sheet 2", Part("b.XLSX", member="Sheet 2")),
+        ("-#data.train", Part("-", member="data.train")),
+        ("a.json.gz#train", Part("a.json.gz", member="train")),
+        ("a.json#20", Part("a.json", rows=20)),
+    ],
+)
+def test_a_part_of_a_file_by_its_name(text: str, part: Part) -> None:
+    assert parse_part(text) == part
+
+
+@pytest.mark.parametrize("text", ["a.csv#train", "a.jsonl.gz#x#5", "a.json##5"])
+def test_a_file_of_lines_has_no_parts_with_names(text: str) -> None:
+    with pytest.raises(UsageError, match="number of rows"):
+        parse_part(text)
+
+
 def test_a_file_with_a_hash_in_its_name(tmp_path: Path) -> None:
     path = source(tmp_path, "a#5", numbered("a", 9))
     assert parse_part(path) == Part(path)
+    assert parse_part(f"{path}#7") == Part(path, rows=7)
 
 
 def test_duplicates_are_found_across_sources_and_layouts(tmp_path: Path) -> None:
