@@ -357,6 +357,11 @@ def _summarise(report: DataReport, request: Request) -> None:
             output.say(f"{label:>20} {count:>12,}  {remark}".rstrip())
     for rule, count in report.rejects.most_common():
         output.say(f"{'':>20} {count:>12,}    {rule}")
+    if failed := report.rejects["conversion-failed"]:
+        output.say(
+            f"warning: lfwrap itself failed on {failed:,} of the rows: please report one with its reason, which"
+            f" {rejects} holds"
+        )
     _summarise_check(report.engine_check or {})
     for title, counts in (("repaired", report.repairs.items()), ("warnings", _counts(report))):
         for kind, count in counts:

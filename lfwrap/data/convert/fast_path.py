@@ -16,6 +16,7 @@ import orjson
 import xxhash
 
 from lfwrap.data.convert.converted_rows import ConvertedRows
+from lfwrap.data.convert.failed_row import failed_row
 from lfwrap.data.convert.record_path import Conversion, RecordPath
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.readers.array_block import ArrayBlock
@@ -173,8 +174,8 @@ def _check_keys(block: ArrayBlock, columns: PlainColumns, rows: ConvertedRows) -
         if index not in rows.checked:
             try:
                 block.record(position)
-            except Reject as reject:
-                rejects[index] = reject
+            except Exception as error:  # noqa: BLE001 - whatever one row brings about, the others are written
+                rejects[index] = failed_row(error)
     rows.drop(rejects)
 
 
@@ -194,8 +195,8 @@ def _check_rules(rows: ConvertedRows, template: str) -> None:
         notes = RowNotes()
         try:
             validate.check(_conversation_of(output[start : output.find(b"\n", start)]), template, notes)
-        except Reject as reject:
-            rejects[output.count(b"\n", 0, start)] = reject
+        except Exception as error:  # noqa: BLE001 - whatever one row brings about, the others are written
+            rejects[output.count(b"\n", 0, start)] = failed_row(error)
         if notes.warnings or notes.repairs:
             found[output.count(b"\n", 0, start)] = notes
     if found:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lfwrap.data.convert import writer
 from lfwrap.data.convert.converted_rows import ConvertedRows
+from lfwrap.data.convert.failed_row import failed_row
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock
@@ -81,8 +82,8 @@ class RecordPath:
         notes, rows = RowNotes(), self.rows
         try:
             line, key = convert_record(self.block.record(position), self.conversion, notes)
-        except Reject as reject:
-            rows.rejects[position] = reject
+        except Exception as error:  # noqa: BLE001 - whatever one row brings about, the others are written
+            rows.rejects[position] = failed_row(error)
             rows.skipped.append(position)
             return
         if notes.repairs or notes.warnings:

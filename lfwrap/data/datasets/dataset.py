@@ -16,8 +16,9 @@ import orjson
 
 from lfwrap.bundled import bundled_path
 from lfwrap.data.convert import writer
+from lfwrap.data.convert.failed_row import failed_row
 from lfwrap.data.formats import FORMATS
-from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
+from lfwrap.data.formats.base import ConvertOptions, RowNotes
 from lfwrap.data.output.registry import FILE_NAME, read_registry
 from lfwrap.errors import DataError
 from lfwrap.suggest import did_you_mean
@@ -81,8 +82,8 @@ class Dataset:
             columns = _alpaca_columns(self.entry, record) if self.format == "alpaca" else {}
             conversation = FORMATS[self.format].convert(renamed, ConvertOptions(columns=columns), RowNotes())
             return DatasetRow(number, writer.engine_row(conversation, self.template))
-        except Reject as reject:
-            return DatasetRow(number, None, reject.reason)
+        except Exception as error:  # noqa: BLE001 - whatever one row brings about, the others are shown
+            return DatasetRow(number, None, failed_row(error).reason)
 
 
 def find_dataset(name: str, dataset_dir: Path | None = None) -> Dataset:

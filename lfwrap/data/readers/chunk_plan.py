@@ -74,11 +74,31 @@ class Chunk:
         """Whether nothing follows in the file."""
         return self.end >= self.plan.size
 
+    def place(self) -> str:
+        """Which part of its file it is, in words: rows that were read already, else lines."""
+        if self.records:
+            return f"rows {self.records[0].row:,} to {self.records[-1].row:,} of {self.plan.path}"
+        first = self.plan.first_line + 1
+        with self.plan.path.open("rb") as source:
+            source.seek(self.plan.start)
+            first += _line_breaks(source, self.start - self.plan.start)
+            last = first + _line_breaks(source, self.end - self.start - 1)
+        return f"lines {first:,} to {last:,} of {self.plan.path}"
+
     def read(self) -> bytes:
         """The bytes of the chunk."""
         with self.plan.path.open("rb") as source:
             source.seek(self.start)
             return source.read(self.end - self.start)
+
+
+def _line_breaks(source: IO[bytes], size: int) -> int:
+    """How many lines end in the next bytes of a file."""
+    found = 0
+    while size > 0 and (piece := source.read(min(size, _WINDOW_BYTES))):
+        found += piece.count(b"\n")
+        size -= len(piece)
+    return found
 
 
 def cut(plan: ChunkPlan, start: int, chunk_bytes: int) -> Iterator[Chunk]:

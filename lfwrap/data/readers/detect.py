@@ -259,7 +259,7 @@ def _choose(records: Sequence[Mapping[str, Any]], sample: Sequence[Any], name: s
         # Where all columns are Alpaca's, no other format has to be asked.
         names = ["alpaca"] if is_all_known(record) else [name for name in FORMATS if name not in WHOLE_FILE]
         for known in (FORMATS[name] for name in names):
-            if (evidence := known.evidence(record)) is not None:
+            if (evidence := _evidence(known, record)) is not None:
                 votes[known.name] += 1
                 reasons.setdefault(known.name, evidence)
                 break
@@ -275,6 +275,14 @@ def _choose(records: Sequence[Mapping[str, Any]], sample: Sequence[Any], name: s
         hint="Name the columns (--map instruction=COLUMN --map output=COLUMN) or the format (--format; "
         "`lfwrap data formats` lists them).",
     )
+
+
+def _evidence(known: Format, record: Mapping[str, Any]) -> str | None:
+    """Why a record has a format, or None; a record that upsets a format speaks for none."""
+    try:
+        return known.evidence(record)
+    except Exception:  # noqa: BLE001 - the row itself is rejected later, with its place
+        return None
 
 
 def _alpaca_columns(

@@ -46,6 +46,11 @@ _RULES = (
     _error("field-count", "The row has more or fewer fields than the header.", "Quote cells that hold the delimiter."),
     _error("unclosed-quote", "A quoted cell is never closed.", "Close the quote; quotes inside of a cell are doubled."),
     _error(
+        "conversion-failed",
+        "lfwrap itself failed on the row: a bug of lfwrap.",
+        "Please report it with the reason and such a row; all other rows are dealt with as ever.",
+    ),
+    _error(
         "structure",
         "The row lacks what its format needs.",
         "Compare it with the format's example: `lfwrap data formats`.",

@@ -18,8 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 
+from lfwrap.data.convert.failed_row import failed_row
 from lfwrap.data.convert.record_path import Conversion
-from lfwrap.data.formats.base import SourceRecord
+from lfwrap.data.formats.base import Reject, SourceRecord
 from lfwrap.data.readers.chunk_plan import LARGEST_CHUNK_BYTES, Chunk, Layout, cut
 from lfwrap.data.readers.detect import DetectedFile
 from lfwrap.data.schema.conversation import Tool
@@ -94,7 +95,10 @@ class Workers:
             return
         waiting: deque[_Call] = deque()
         try:
-            with contextlib.closing(self._pool.ordered(_run_task, self._calls(tasks, waiting))) as results:
+            calls = self._calls(tasks, waiting)
+            with contextlib.closing(
+                self._pool.ordered(_run_task, calls, lambda place: waiting[place].task.chunk.place())
+            ) as results:
                 for result, place in results:
                     result.lines = self._lines(place)
                     yield waiting[0].task, result
@@ -227,6 +231,22 @@ def take_from_file(path: Path) -> bytes:
     return content
 
 
+def whole_file(records: Iterable[SourceRecord]) -> Iterator[SourceRecord]:
+    """The records that a reader of whole files yields; where the reader fails, one more that says so.
+
+    What was read before is kept, and the rejected record says that the rest of the file is missing.
+    """
+    row = 0
+    try:
+        for record in records:
+            row = record.row
+            yield record
+    except Exception as error:  # noqa: BLE001 - failed_row raises what is not of this place
+        reject = failed_row(error)
+        reason = f"{reject.reason}: the rest of this file was not read"
+        yield SourceRecord(row + 1, None, Reject(reject.rule, reason))
+
+
 class FileChunks:
     """One file, chunk by chunk through the workers, in order; after a wrong cut it goes on where a record ended."""
 
@@ -274,6 +294,6 @@ class FileChunks:
             yield Task(chunk, self.conversion, self.detected.plain_columns)
 
     def _batches(self) -> Iterator[Task]:
-        records: Iterator[SourceRecord] = self.detected.records or iter(())
+        records = whole_file(self.detected.records or iter(()))
         while batch := tuple(itertools.islice(records, _BATCH_ROWS)):
             yield Task(Chunk(self.detected.plan, 0, 0, batch), self.conversion, None)

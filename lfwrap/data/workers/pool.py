@@ -58,6 +58,7 @@ class Pool:
         self._members: dict[int, _Member] = {}
         self._dismissed: list[Child] = []
         self._results: dict[int, Any] = {}
+        self._name_of: Callable[[int], str] = lambda _: ""
 
     def __enter__(self) -> Self:
         return self
@@ -74,19 +75,25 @@ class Pool:
         self._dismiss(at_once=False)
 
     def ordered(
-        self, run: Callable[[Argument], Result], arguments: Iterable[Argument]
+        self,
+        run: Callable[[Argument], Result],
+        arguments: Iterable[Argument],
+        name: Callable[[int], str] = lambda _: "",
     ) -> Generator[Result, None, None]:
         """The result of every call, in order; what is still under way when the caller stops is dropped.
 
         Args:
             run: what to call, a function of a module.
             arguments: what to call it with; one is taken when there is room for its result.
+            name: what a call worked on, by how many there are after the first whose result was not taken yet: asked
+                for where its process was killed.
 
         Raises:
             PreflightError: a process was killed, most likely because memory ran out.
         """
         self._start()
         sent = taken = 0
+        self._name_of = lambda number: name(number - taken)
         try:
             for argument in arguments:
                 self._send(sent, pickle.dumps((run, argument), pickle.HIGHEST_PROTOCOL))
@@ -124,7 +131,7 @@ class Pool:
         try:
             member.channel.send_bytes(call)
         except OSError as error:
-            raise self._broken() from error
+            raise self._broken(member) from error
 
     def _take(self, number: int) -> Any:
         while number not in self._results:
@@ -144,13 +151,15 @@ class Pool:
             try:
                 answer = member.channel.recv_bytes()
             except (EOFError, OSError) as error:
-                raise self._broken() from error
+                raise self._broken(member) from error
             self._results[member.calls.popleft()] = pickle.loads(answer)  # noqa: S301 - our own child's
 
-    def _broken(self) -> PreflightError:
+    def _broken(self, member: _Member) -> PreflightError:
         self._dismiss(at_once=True)
+        work = self._name_of(member.calls[0]) if member.calls else ""
         return PreflightError(
-            "a worker process was killed, most likely because memory ran out", hint="Try again with --jobs 1."
+            f"a worker process was killed{f' at {work}' if work else ''}, most likely because memory ran out",
+            hint="Try again with --jobs 1.",
         )
 
     def _dismiss(self, *, at_once: bool) -> None:

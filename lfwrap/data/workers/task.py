@@ -163,7 +163,7 @@ def _excerpt(block: Block, position: int) -> dict[str, str]:
     """The fields of a row, shortened; of one that does not parse, its beginning."""
     try:
         record = block.record(position)
-    except Reject:
+    except Exception:  # noqa: BLE001 - why the row is rejected is known already
         return {"text": shorten(_raw(block, position))}
     if not isinstance(record, dict):
         return {"value": shorten(str(record))}
@@ -180,7 +180,10 @@ def _raw(block: Block, position: int) -> str:
 
 
 def _as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):  # keys that are no text, values within themselves or very deep
+        return f"({type(value).__name__})"
 
 
 def _printable(text: str) -> str:
