@@ -133,6 +133,7 @@ class CsvBlock:
         self.content = content
         self.header = chunk.plan.header
         self.delimiter = chunk.plan.delimiter
+        self._sentinel = f"{_SENTINEL}{self.delimiter}{_SENTINEL}"  # two cells: within an open quote it would be one
         self.final = chunk.final
         self.line_count = 0
         self.consumed_bytes = len(content)
@@ -146,12 +147,12 @@ class CsvBlock:
         import csv
 
         lines = io.TextIOWrapper(io.BytesIO(self.content), encoding="utf-8", newline="")
-        return csv.reader(itertools.chain(lines, [_SENTINEL]), delimiter=self.delimiter)
+        return csv.reader(itertools.chain(lines, [self._sentinel]), delimiter=self.delimiter)
 
     @staticmethod
     def is_end(row: list[str]) -> bool:
         """Whether a row is the sentinel: all rows before it were whole."""
-        return row == [_SENTINEL]
+        return row == [_SENTINEL, _SENTINEL]
 
     def scan(self) -> None:
         """Count the rows and find the blank ones; a row that is open at the end is left to the next block."""
@@ -165,7 +166,7 @@ class CsvBlock:
             self.rows.pop()
         elif self.final:
             self.unclosed = len(self.rows) - 1
-            self.rows[-1][-1] = self.rows[-1][-1].removesuffix(_SENTINEL)
+            self.rows[-1][-1] = self.rows[-1][-1].removesuffix(self._sentinel)
         else:
             self._give_back_last()
         self.size = len(self.rows)

@@ -101,9 +101,18 @@ def _line_breaks(source: IO[bytes], size: int) -> int:
     return found
 
 
-def cut(plan: ChunkPlan, start: int, chunk_bytes: int) -> Iterator[Chunk]:
-    """Chunks of about ``chunk_bytes`` from ``start`` to the end of the file, without gaps."""
+def cut(plan: ChunkPlan, start: int, chunk_bytes: int, *, exactly: bool = False) -> Iterator[Chunk]:
+    """Chunks of about ``chunk_bytes`` from ``start`` to the end of the file, without gaps.
+
+    Args:
+        plan: how the file is read.
+        start: where a record starts.
+        chunk_bytes: the size to aim at.
+        exactly: CSV: read all rows to find where they end, because in this file counting quotes led astray.
+    """
     find_end = {Layout.LINES: _end_of_line, Layout.CSV: _end_of_row, Layout.ARRAY: _end_of_item}[plan.layout]
+    if exactly and plan.layout is Layout.CSV:
+        find_end = _end_of_read_row
     with plan.path.open("rb") as source:
         while start < plan.size:
             end = plan.size if start + chunk_bytes >= plan.size else find_end(source, plan, start, start + chunk_bytes)
@@ -118,18 +127,33 @@ def _end_of_line(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> in
 
 
 def _end_of_row(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int:
-    """The end of the first line after ``end`` with an even number of quotes before it: no cell is open there."""
+    """The end of the first line after ``end`` with an even number of quotes before it: no cell is open there.
+
+    Where none is near, a cell goes on for long or holds a lone quote: then the rows are read.
+    """
     source.seek(start)
     quotes = source.read(end - start).count(b'"')
-    first = 0
     while line := source.readline():
-        first = first or source.tell()
         quotes += line.count(b'"')
         if quotes % 2 == 0:
-            return source.tell()
+            end_of_row = source.tell()
+            if _may_begin_a_row(source.readline(), plan):
+                return end_of_row
+            return _end_of_read_row(source, plan, start, end)
         if source.tell() - end > _WINDOW_BYTES:
-            return first  # a lone quote inside a cell upsets the count: let the block of the chunk find out
+            return _end_of_read_row(source, plan, start, end)
     return plan.size
+
+
+def _may_begin_a_row(line: bytes, plan: ChunkPlan) -> bool:
+    """Whether a line holds as many cells as the header, a quote, or nothing; a line of prose in a cell has fewer."""
+    return line.count(plan.delimiter.encode()) >= len(plan.header) - 1 or b'"' in line or not line.strip()
+
+
+def _end_of_read_row(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int:
+    from lfwrap.data.readers.row_borders import end_of_csv_row
+
+    return min(end_of_csv_row(source, plan.delimiter, start, end, LARGEST_CHUNK_BYTES), plan.size)
 
 
 def _end_of_item(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int:  # noqa: ARG001

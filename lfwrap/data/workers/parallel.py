@@ -265,9 +265,9 @@ class FileChunks:
                 yield result
                 rows += result.rows
             return
-        start, chunk_bytes = plan.start, self.chunk_bytes
+        start, chunk_bytes, is_misled = plan.start, self.chunk_bytes, False
         while start < plan.size:
-            for task, result in self.workers.ordered(self._tasks(start, chunk_bytes)):
+            for task, result in self.workers.ordered(self._tasks(start, chunk_bytes, exactly=is_misled)):
                 result.rows_before, result.lines_before = rows, lines
                 yield result
                 rows += result.rows
@@ -277,20 +277,22 @@ class FileChunks:
                     break
             else:
                 return
-            chunk_bytes = self._next_chunk_bytes(chunk_bytes, task.chunk, result.consumed_bytes)
+            is_misled = True
+            chunk_bytes = self._next_chunk_bytes(chunk_bytes, task.chunk, result.consumed_bytes, lines)
 
-    def _next_chunk_bytes(self, chunk_bytes: int, chunk: Chunk, consumed_bytes: int) -> int:
+    def _next_chunk_bytes(self, chunk_bytes: int, chunk: Chunk, consumed_bytes: int, lines_before: int) -> int:
         if consumed_bytes:
             return self.chunk_bytes
-        if chunk_bytes > LARGEST_CHUNK_BYTES:
+        if max(chunk_bytes, chunk.end - chunk.start) > LARGEST_CHUNK_BYTES:
             raise DataError(
-                f"{chunk.plan.path}: no record ends within {chunk_bytes:,} bytes from byte {chunk.start:,} on",
+                f"{chunk.plan.path}:{lines_before + 1}  no record ends within {chunk.end - chunk.start:,} bytes"
+                f" from byte {chunk.start:,} on",
                 hint="Look for a quote or a bracket there that is never closed.",
             )
         return 2 * chunk_bytes
 
-    def _tasks(self, start: int, chunk_bytes: int) -> Iterator[Task]:
-        for chunk in cut(self.detected.plan, start, chunk_bytes):
+    def _tasks(self, start: int, chunk_bytes: int, *, exactly: bool) -> Iterator[Task]:
+        for chunk in cut(self.detected.plan, start, chunk_bytes, exactly=exactly):
             yield Task(chunk, self.conversion, self.detected.plain_columns)
 
     def _batches(self) -> Iterator[Task]:
