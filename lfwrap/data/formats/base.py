@@ -73,11 +73,13 @@ class SourceRecord:
         row: 1-based number of the record.
         line: 1-based physical line on which it starts, or None.
         value: the record.
+        repairs: kinds of changes that its reader made, such as a date that became text.
     """
 
     row: int
     line: int | None
     value: Any
+    repairs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,6 +210,7 @@ class RecordBlock:
         self.line_count = 0
         self.size = len(records)
         self.blanks: list[int] = []
+        self.repairs = {position: record.repairs for position, record in enumerate(records) if record.repairs}
 
     def record(self, position: int) -> Any:
         """The record. Raises Reject when its reader said so."""

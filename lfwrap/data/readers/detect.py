@@ -88,17 +88,25 @@ def detect_file(
 def detect_table(
     path: Path, name: str, suffix: str, options: ConvertOptions, *, format_name: str | None
 ) -> DetectedFile:
-    """Find out what an XLSX or Parquet file holds. Raises as `detect_file` does."""
-    from lfwrap.data.readers.tabular import read_parquet, read_xlsx
-
+    """Find out what an XLSX, Parquet or Arrow file holds. Raises as `detect_file` does."""
     assert suffix in TABLE_SUFFIXES  # noqa: S101 - the caller's dispatch
-    records = read_parquet(path, name) if suffix == ".parquet" else read_xlsx(path, name)
+    records = _read_table(path, name, suffix)
     sample = list(itertools.islice(records, _SAMPLE_ROWS))
     if not sample:
         raise DataError(f"{name}: the table has no rows", hint="Leave it out, or export it again.")
     plan = ChunkPlan(Layout.RECORDS, path, 0, path.stat().st_size)
     detected = DetectedFile("", "", plan, records=itertools.chain(sample, records), note=suffix[1:])
     return _with_format(detected, [record.value for record in sample], options, format_name, name)
+
+
+def _read_table(path: Path, name: str, suffix: str) -> Iterator[SourceRecord]:
+    if suffix in {".xlsx", ".xlsm"}:
+        from lfwrap.data.readers.tabular import read_xlsx
+
+        return read_xlsx(path, name)
+    from lfwrap.data.readers.arrow_tables import read_arrow, read_parquet
+
+    return read_parquet(path, name) if suffix == ".parquet" else read_arrow(path, name)
 
 
 def _head(text: TextFile) -> str:

@@ -10,10 +10,11 @@ from typing import IO
 from lfwrap.data.readers.encoding import bom_of, check_encoding_name, decide_encoding, looks_like_utf8, transcode
 from lfwrap.errors import DataError, PreflightError, UsageError
 
-TABLE_SUFFIXES = {".xlsx", ".xlsm", ".parquet"}
+ARROW_SUFFIXES = {".parquet", ".arrow", ".feather"}
+TABLE_SUFFIXES = {".xlsx", ".xlsm", *ARROW_SUFFIXES}
 CSV_SUFFIXES = {".csv", ".tsv", ".tab"}
 TEXT_SUFFIXES = {".json", ".jsonl", ".ndjson", ".log", ".txt", *CSV_SUFFIXES}
-SUFFIXES_WITHOUT_MEMBERS = {".jsonl", ".ndjson", ".jsonlines", ".parquet", ".log", ".txt", *CSV_SUFFIXES}
+SUFFIXES_WITHOUT_MEMBERS = {".jsonl", ".ndjson", ".jsonlines", ".log", ".txt", *ARROW_SUFFIXES, *CSV_SUFFIXES}
 COMPRESSED_SUFFIXES = {".gz", ".zst"}
 _OUR_OWN = ("dataset_info.json", ".report.json", ".rejects.jsonl")
 _HEAD_BYTES = 1 << 18
@@ -141,6 +142,10 @@ def _expand(source: str) -> list[str]:
     if path.is_file():
         return [source]
     if path.is_dir():
+        from lfwrap.data.readers.saved_dataset import saved_dataset_files
+
+        if (saved := saved_dataset_files(path, source)) is not None:
+            return saved
         files = sorted(str(file) for file in path.rglob("*") if _is_data_file(file, path))
         if not files:
             raise DataError(

@@ -108,26 +108,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)  # a spreadsheet shows 3, stores 3.0
     return value if value is None or isinstance(value, str | bool | int | float) else str(value)
-
-
-def read_parquet(path: Path, name: str) -> Iterator[SourceRecord]:
-    """Rows of a Parquet file, a batch at a time.
-
-    Raises:
-        PreflightError: pyarrow is not installed.
-        DataError: no Parquet file.
-    """
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise PreflightError(f"{name}: reading .parquet needs pyarrow", hint="pip install 'lfwrap[data]'") from error
-    number = 0
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=512):
-                for value in batch.to_pylist():
-                    number += 1
-                    yield SourceRecord(number, None, value)
-    except pa.ArrowException as error:
-        raise DataError(f"{name}: not a readable Parquet file: {error}", hint="Copy or export it again.") from error

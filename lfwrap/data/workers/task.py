@@ -108,6 +108,9 @@ def run_task(task: Task) -> ChunkResult:
         repairs.update(notes.repairs)
     if isinstance(block, ArrayBlock) and block.trailing_comma:
         repairs["trailing-comma"] += 1
+    if isinstance(block, RecordBlock):
+        for position, kinds in block.repairs.items():
+            repairs.update(() if position in rows.rejects else kinds)
     places = _places(block, rows, blanks)
     return ChunkResult(
         block.consumed_bytes,
