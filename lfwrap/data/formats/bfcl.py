@@ -9,7 +9,7 @@ from typing import Any
 
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes, SourceRecord
 from lfwrap.data.formats.openai_chat import add_message
-from lfwrap.data.formats.parts.arguments import load_line
+from lfwrap.data.formats.parts.exact_json import ExactDecoder, exact_value
 from lfwrap.data.formats.parts.schemas import parse_tools
 from lfwrap.data.formats.parts.turns import TurnBuilder
 from lfwrap.data.schema.conversation import Conversation, ToolCall
@@ -33,18 +33,72 @@ def sniff(head: str) -> str | None:
 
 
 def read(path: Path, options: ConvertOptions) -> Iterator[SourceRecord]:  # noqa: ARG001 - one shape for all formats
-    """The rows of a file, each with the accepted answers of its id where an answers file lies beside it."""
-    answers = {row.get("id"): row.get("ground_truth") for row in _answers_of(path)}
-    rows = 0
-    with path.open(encoding="utf-8-sig") as source:
+    """The rows of a file, each with the accepted answers of its id where an answers file lies beside it.
+
+    A row whose id stands for two questions or has two answers is a `Reject`: which belong together can't be told.
+    """
+    known = answers_file(path)
+    answers = _Answers(known) if known else None
+    twice = {row_id for row_id, row in _by_id(path).items() if isinstance(row, Reject)} if answers else set()
+    for row, (line, value) in enumerate(_rows(path), 1):
+        row_id = value.get("id") if isinstance(value, dict) else None
+        if answers is None or not isinstance(value, dict):
+            yield SourceRecord(row, line, value)
+        elif isinstance(row_id, str | int) and row_id in twice:
+            reason = f"the id {row_id!r} stands for two different questions: which one the answer is for can't be told"
+            yield SourceRecord(row, line, Reject("structure", reason))
+        else:
+            yield SourceRecord(row, line, answers.joined(value))
+
+
+class _Answers:
+    """The file of accepted answers, by id."""
+
+    def __init__(self, path: Path) -> None:
+        self._by_id = _by_id(path)
+        broken = [(line, row) for line, row in _rows(path) if isinstance(row, Reject)]
+        self._unread = f"line {broken[0][0]} of {path.name}: {broken[0][1]}" if broken else ""
+
+    def joined(self, row: dict[str, Any]) -> Any:
+        """A row with its answers, or the reject that says why its answer can't be used."""
+        row_id = row.get("id")
+        answer = self._by_id.get(row_id) if isinstance(row_id, str | int) else None
+        if isinstance(answer, Reject):
+            return Reject(answer.rule, f"its answer: {answer.reason}")
+        if answer is not None:
+            return {**row, "ground_truth": answer.get("ground_truth")}
+        if self._unread and "ground_truth" not in row:
+            return Reject("no-answer", f"there is no accepted answer for this case; {self._unread}")
+        return row
+
+
+def _by_id(path: Path) -> dict[str | int, Any]:
+    """Id → row; a `Reject` where two rows of one id differ, or where a row can't be used but its id can be told."""
+    found: dict[str | int, Any] = {}
+    decoder = ExactDecoder()
+    with path.open(encoding="utf-8-sig", newline="\n") as source:
         for line, text in enumerate(source, 1):
-            if not text.strip():
+            try:
+                row, _, problem = decoder.decode_at(text.strip())
+            except ValueError:
                 continue
-            rows += 1
-            value = load_line(text)
-            if isinstance(value, dict) and value.get("id") in answers:
-                value["ground_truth"] = answers[value["id"]]
-            yield SourceRecord(row=rows, line=line, value=value)
+            row_id = row.get("id") if isinstance(row, dict) else None
+            if not isinstance(row_id, str | int):
+                continue
+            if problem is not None:
+                found[row_id] = Reject(problem.rule, f"line {line} of {path.name}: {problem.reason}")
+            elif found.setdefault(row_id, row) != row:
+                found[row_id] = Reject("structure", f"the id {row_id!r} comes twice in {path.name}, with other content")
+    return found
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Line and value, or the `Reject` of it, of each line that is not blank."""
+    decoder = ExactDecoder()
+    with path.open(encoding="utf-8-sig", newline="\n") as source:
+        for line, text in enumerate(source, 1):
+            if text.strip():
+                yield line, exact_value(text, decoder)
 
 
 def answers_file(path: Path) -> Path | None:
@@ -52,17 +106,6 @@ def answers_file(path: Path) -> Path | None:
     beside = path.with_name(f"{path.stem}.possible_answer{path.suffix}")
     published = path.parent / "possible_answer" / path.name
     return next((known for known in (beside, published) if known.is_file()), None)
-
-
-def _answers_of(path: Path) -> Iterator[dict[str, Any]]:
-    known = answers_file(path)
-    if known is None:
-        return
-    with known.open(encoding="utf-8-sig") as source:
-        for text in source:
-            value = load_line(text)
-            if isinstance(value, dict):
-                yield value
 
 
 def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:  # noqa: ARG001

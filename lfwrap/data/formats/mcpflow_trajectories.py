@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from lfwrap.data.formats.base import ConvertOptions, Format, RowNotes, SourceRecord
+from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes, SourceRecord
 from lfwrap.data.formats.openai_chat import convert_messages
-from lfwrap.data.formats.parts.arguments import load_line
+from lfwrap.data.formats.parts.arguments import json_or_none
+from lfwrap.data.formats.parts.exact_json import ExactDecoder, exact_value, stream_items
 from lfwrap.data.formats.parts.messages import has_lone_call, turns_of
 from lfwrap.data.formats.parts.schemas import parse_tools
 from lfwrap.data.schema.conversation import Conversation
 from lfwrap.errors import DataError
 
 _LIST_OF_LISTS = re.compile(r"\A\ufeff?\s*\[\s*\[\s*\{\s*\"(?:role|content)\"")
+_ONE_TRAJECTORY = re.compile(r"\[\s*\{\s*\"(?:role|content)\"")
+_HEAD_CHARACTERS = 1 << 16
 _LONE_CALL = re.compile(r"\"tool_calls\"\s*:\s*\{")
 
 
@@ -35,25 +37,49 @@ def sniff(head: str) -> str | None:
 
 
 def read(path: Path, options: ConvertOptions) -> Iterator[SourceRecord]:  # noqa: ARG001 - one shape for all formats
-    """The trajectories of a JSON file or of JSON lines, each as ``{"messages": […]}``.
+    """The trajectories of a JSON list or of JSON lines, each as ``{"messages": […]}``; a piece of the file at a time.
 
     Raises:
         DataError: the file is not JSON.
     """
-    text = path.read_text(encoding="utf-8-sig")
-    try:
-        rows: list[tuple[int | None, Any]] = [(None, row) for row in _rows_of(json.loads(text))]
-    except (ValueError, RecursionError) as error:
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        if not lines or load_line(lines[0][1]) is lines[0][1]:
-            raise DataError(f"{path}: is not JSON: {error}", hint="Repair the file, or leave it out.") from error
-        rows = [(number, load_line(line)) for number, line in lines]
-    for number, (line, row) in enumerate(rows, 1):
-        yield SourceRecord(row=number, line=line, value={"messages": row} if isinstance(row, list) else row)
+    with path.open(encoding="utf-8-sig", newline="\n") as source:
+        head = source.read(_HEAD_CHARACTERS).lstrip()
+        source.seek(0)
+        for number, (line, row) in enumerate(_rows(path, source, head), 1):
+            yield SourceRecord(row=number, line=line, value={"messages": row} if isinstance(row, list) else row)
 
 
-def _rows_of(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def _rows(path: Path, source: TextIO, head: str) -> Iterator[tuple[int, Any]]:
+    if _are_lines(head):
+        return _lines(source)
+    if head.startswith("[") and not _ONE_TRAJECTORY.match(head):
+        return stream_items(source)
+    return iter([(1, _document(path, source.read()))])
+
+
+def _are_lines(head: str) -> bool:
+    """Whether each line is a row: the first is one; or, where that one is broken, another object is."""
+    lines = head.split("\n")[:-1]
+    if head.startswith("[") and not _ONE_TRAJECTORY.match(head):
+        return False
+    if not lines:
+        return head.startswith(("{", "["))  # one line, perhaps a long one
+    tried = lines if head.startswith("{") else lines[:1]
+    return any(line[:1] == head[:1] and json_or_none(line) is not None for line in tried)
+
+
+def _lines(source: TextIO) -> Iterator[tuple[int, Any]]:
+    decoder = ExactDecoder()
+    for number, line in enumerate(source, 1):
+        if line.strip():
+            yield number, exact_value(line, decoder)
+
+
+def _document(path: Path, text: str) -> Any:
+    value = exact_value(text)
+    if isinstance(value, Reject) and value.rule == "not-json":
+        raise DataError(f"{path}: is not JSON: {value.reason}", hint="Repair the file, or leave it out.")
+    return value
 
 
 def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:
@@ -62,6 +88,7 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     Raises:
         Reject: the messages make no sense.
 
+    >>> import json
     >>> conversation = convert(json.loads(FORMAT.example), ConvertOptions(), RowNotes())
     >>> [message.text or message.calls[0].name for message in conversation.messages]
     ['北京天气?', 'weather_get']

@@ -160,18 +160,6 @@ def _as_float(value: Any) -> float:
     raise TypeError
 
 
-def load_line(text: str) -> Any:
-    """A line's JSON value, or the line itself where it isn't JSON: a text is rejected later, with its place.
-
-    >>> load_line('{"a": 1}'), load_line("not JSON")
-    ({'a': 1}, 'not JSON')
-    """
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
 def json_or_none(text: str) -> Any:
     """A text's JSON value, or None where it isn't JSON.
 

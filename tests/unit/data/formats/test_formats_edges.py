@@ -268,8 +268,8 @@ def test_bfcl_answers_are_found_beside_or_below(tmp_path, place):
     records = list(FORMATS["bfcl"].read(path, ConvertOptions()))
     assert [(record.row, record.line) for record in records] == [(1, 1), (2, 3), (3, 5)]
     assert ("ground_truth" in records[0].value) is (place is not None)
-    assert "ground_truth" not in records[1].value
-    assert records[2].value == "{broken\n"
+    assert isinstance(records[1].value, Reject) is (place is not None)
+    assert records[2].value.rule == "not-json"
 
 
 TRAJECTORY = [ASK, {"role": "assistant", "content": "", "tool_calls": {"function": CALL}}]
@@ -278,9 +278,13 @@ TRAJECTORY = [ASK, {"role": "assistant", "content": "", "tool_calls": {"function
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (json.dumps([TRAJECTORY, TRAJECTORY]), [(1, None), (2, None)]),
-        (json.dumps({"messages": TRAJECTORY}), [(1, None)]),
-        ("\ufeff" + json.dumps([TRAJECTORY]), [(1, None)]),
+        (json.dumps([TRAJECTORY, TRAJECTORY]), [(1, 1), (2, 1)]),
+        (json.dumps([TRAJECTORY, TRAJECTORY], indent=1), [(1, 2), (2, 18)]),
+        (json.dumps({"messages": TRAJECTORY}), [(1, 1)]),
+        (json.dumps({"messages": TRAJECTORY}, indent=2), [(1, 1)]),
+        (json.dumps(TRAJECTORY), [(1, 1)]),
+        (json.dumps(TRAJECTORY, indent=2), [(1, 1)]),
+        ("\ufeff" + json.dumps([TRAJECTORY]), [(1, 1)]),
         (f"{json.dumps({'messages': TRAJECTORY})}\n\n{json.dumps(TRAJECTORY)}\n{{broken", [(1, 1), (2, 3), (3, 4)]),
     ],
 )
@@ -294,7 +298,7 @@ def test_trajectories_stand_in_a_list_or_in_lines(tmp_path, text, found):
     assert records[0].value == {"messages": TRAJECTORY}
 
 
-@pytest.mark.parametrize("text", ["", "[{broken", "plain words\n"])
+@pytest.mark.parametrize("text", ["", '{"messages": [\n', "plain words\n"])
 def test_a_trajectories_file_that_is_no_json(tmp_path, text):
     path = tmp_path / "t.json"
     path.write_text(text, encoding="utf-8")

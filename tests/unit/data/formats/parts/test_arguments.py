@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.formats.parts.arguments import dump_key, load_line, parse_arguments, parse_json_field, parse_python
+from lfwrap.data.formats.parts.arguments import dump_key, parse_arguments, parse_json_field, parse_python
 from lfwrap.data.formats.parts.bracket_calls import looks_like_calls, parse_bracket_calls, split_outside
 
 
@@ -84,11 +84,6 @@ def test_a_field_of_json_text_says_which_field_is_broken():
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=6))
 def test_keys_of_the_cache_hold_any_value(value):
     assert json.loads(dump_key(value)) == value
-
-
-def test_a_line_that_is_no_json_stays_text():
-    assert load_line('{"a": 1}') == {"a": 1}
-    assert load_line("{broken") == "{broken"
 
 
 @pytest.mark.parametrize(
