@@ -24,7 +24,7 @@ from lfwrap.errors import DataError, Finding, RecipeError
 from lfwrap.yaml_files import Document, load_yaml
 
 _TOP = ("name", "out", "template", "seed", "val_size", "near_dedup", "test", "last_exchange", "strict", "max_rejects",
-        "tools", "distractors", "instructions")  # fmt: skip
+        "ignore", "tools", "distractors", "instructions")  # fmt: skip
 _PART = ("path", "rows", "weight", "format", "map", "encoding", "delimiter", "member")
 _TYPES: dict[str, tuple[type, ...]] = {
     "rows": (int,),
@@ -37,6 +37,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "val_size": (int, float, str),
     "max_rejects": (int, float, str),
     "test": (str, list),
+    "ignore": (str, list),
     "tools": (str, list),
     "distractors": (int,),
 }
@@ -107,11 +108,16 @@ def load_mixture(path: Path, request: Request) -> MixtureFile:
     return MixtureFile(path, complete, tools.findings)
 
 
+def _names(value: str | list[Any]) -> frozenset[str]:
+    return frozenset([value] if isinstance(value, str) else map(str, value))
+
+
 def _options(options: ConvertOptions, values: Mapping[str, Any], found: ToolCatalogue, folder: Path) -> ConvertOptions:
     instructions = _paths(values, "instructions", folder)
     return replace(
         options,
         seed=values.get("seed", options.seed),
+        ignore=options.ignore | _names(values.get("ignore", [])),
         tools={**found.tools, **options.tools},
         distractors=options.distractors or values.get("distractors", 0),
         instructions=options.instructions or (instructions[0] if instructions else None),

@@ -140,7 +140,7 @@ class _Attempt:
         self.checked = checked
         self.listener = listener
         self.current = ""
-        self.report = DataReport(request.name, options=_options_of(request))
+        self.report = DataReport(request.name, options=_options_of(request), ignore=request.options.ignore)
 
     def run(self, files: Mapping[SourceFile, int]) -> DataReport:
         """Convert all files; the staged files are complete afterwards."""
@@ -222,6 +222,7 @@ def _options_of(request: Request) -> dict[str, Any]:
         "distractors": request.options.distractors,
         "instructions": str(request.options.instructions) if request.options.instructions else None,
         "template": request.template,
+        "ignore": sorted(request.options.ignore),
         "seed": request.options.seed,
         "val_size": asdict(request.val_size) if request.val_size else None,
         "shaping": asdict(request.shaping),
@@ -252,6 +253,22 @@ def _judge(request: Request, report: DataReport, folder: Path) -> None:
             f"{problem}; nothing else was written",
             hint=f"{request.out / rejects} lists every one of them.",
             findings=findings,
+        )
+    if request.strict:
+        _refuse_unused(report)
+
+
+def _refuse_unused(report: DataReport) -> None:
+    """Refuse fields that say something and were not used: what ``--strict`` is for."""
+    unused = {path: entry for path, entry in report.unused_fields.items() if entry.example is not None}
+    if unused:
+        raise DataError(
+            f"{len(unused)} fields are not used; --strict allows none; nothing was written",
+            hint="Say which may be left out: " + " ".join(f"--ignore '{path}'" for path in unused),
+            findings=[
+                Finding("unused-field", f"{path}: in {entry.count:,} rows, such as {entry.example!r}")
+                for path, entry in unused.items()
+            ],
         )
 
 

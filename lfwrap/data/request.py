@@ -40,7 +40,7 @@ class Request:
         delimiter: CSV's delimiter, or None to detect it.
         template: the chat template to write for, or empty.
         val_size: what to keep for validation, or None.
-        strict: any reject is an error.
+        strict: any reject, and any field that is not used, is an error.
         max_rejects: largest share of rejects, or None for any.
         force: replace a data set of this name.
         jobs: processes; 0 for as many as there are CPUs.

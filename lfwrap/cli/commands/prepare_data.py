@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from lfwrap.data.request import Request
     from lfwrap.data.schema.conversation import Tool
     from lfwrap.errors import Finding
+
+
+_SHOWN_FIELDS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,8 @@ class PrepareArgs:
         test_files: test sets whose rows are left out.
         last_exchange: keep only the last user turn and what follows.
         frozen: fail if an input differs from the lock of the sources.yaml.
-        strict: any rejected row is an error.
+        ignore: fields that may be left out: names, or paths such as ``messages[].weight``.
+        strict: any rejected row, and any field that is not used, is an error.
         max_rejects: the largest share of rejected rows.
         jobs: processes; 0 takes one for each CPU.
         force: replace a data set of this name.
@@ -79,6 +84,7 @@ class PrepareArgs:
     test_files: tuple[str, ...]
     last_exchange: bool
     frozen: bool
+    ignore: tuple[str, ...]
     strict: bool
     max_rejects: str | None
     jobs: int
@@ -142,7 +148,13 @@ class PrepareArgs:
 )
 @click.option("--last-exchange", is_flag=True, help="Keep only the last user turn and what follows it.")
 @click.option("--frozen", is_flag=True, help="With a sources.yaml: fail if any input differs from its lock file.")
-@click.option("--strict", is_flag=True, help="Any rejected row is an error.")
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="FIELD",
+    help="A field that may be left out, such as source or messages[].weight; repeatable.",
+)
+@click.option("--strict", is_flag=True, help="Any rejected row, and any field that is not used, is an error.")
 @click.option("--max-rejects", metavar="SHARE", help="Largest share of rejected rows, such as 1%.")
 @click.option(
     "--jobs", "-j", type=click.IntRange(min=0), default=0, help="Number of processes; 0 takes one for each CPU."
@@ -232,6 +244,7 @@ def _request(args: PrepareArgs) -> Request:
             distractors=args.distractors,
             instructions=args.instructions,
             seed=args.seed,
+            ignore=frozenset(args.ignore),
         ),
         format=args.format_name,
         encoding=args.encoding,
@@ -363,9 +376,19 @@ def _summarise(report: DataReport, request: Request) -> None:
             f" {rejects} holds"
         )
     _summarise_check(report.engine_check or {})
+    _summarise_unused(report)
     for title, counts in (("repaired", report.repairs.items()), ("warnings", _counts(report))):
         for kind, count in counts:
             output.say(f"{title:>20} {count:>12,}  {kind}")
+
+
+def _summarise_unused(report: DataReport) -> None:
+    fields = report.unused_fields
+    for path, unused in list(fields.items())[:_SHOWN_FIELDS]:
+        example = f"such as {json.dumps(unused.example, ensure_ascii=False)}" if unused.example else "always empty"
+        output.say(f"{'not used':>20} {unused.count:>12,}  {path}, {example}")
+    if len(fields) > _SHOWN_FIELDS:
+        output.say(f"{'':>20} {'':>12}  and {len(fields) - _SHOWN_FIELDS} more fields: see the report")
 
 
 def _summarise_check(check: Mapping[str, Any]) -> None:

@@ -4,8 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from lfwrap.data.formats.base import Reject, RowNotes
+from lfwrap.data.schema.fields import is_nothing
+
+
+@dataclass(slots=True)
+class Unused:
+    """A field that rows of a block have and none was converted from.
+
+    Attributes:
+        count: rows that have it.
+        value: the first value that says something, or None.
+        position: of the record that the value is from.
+    """
+
+    count: int = 0
+    value: Any = None
+    position: int = 0
 
 
 @dataclass(slots=True)
@@ -19,6 +36,7 @@ class ConvertedRows:
         rejects: position → why.
         notes: position → repairs and warnings, where there are any.
         checked: indices of lines that took the record path.
+        unused: path → a field that was not converted.
     """
 
     output: bytearray = field(default_factory=bytearray)
@@ -27,6 +45,15 @@ class ConvertedRows:
     rejects: dict[int, Reject] = field(default_factory=dict)
     notes: dict[int, RowNotes] = field(default_factory=dict)
     checked: set[int] = field(default_factory=set)
+    unused: dict[str, Unused] = field(default_factory=dict)
+
+    def add_unused(self, values: dict[str, Any], position: int) -> None:
+        """Count the fields, by path, that the record at a position has and that were not converted."""
+        for path, value in values.items():
+            entry = self.unused.setdefault(path, Unused())
+            entry.count += 1
+            if entry.value is None and not is_nothing(value):
+                entry.value, entry.position = value, position
 
     def lines(self) -> list[bytes]:
         """The output lines, each with its line break."""

@@ -15,7 +15,7 @@ import ahocorasick_rs
 import orjson
 import xxhash
 
-from lfwrap.data.convert.converted_rows import ConvertedRows
+from lfwrap.data.convert.converted_rows import ConvertedRows, Unused
 from lfwrap.data.convert.failed_row import failed_row
 from lfwrap.data.convert.record_path import Conversion, RecordPath
 from lfwrap.data.formats.base import Reject, RowNotes
@@ -41,15 +41,12 @@ def convert_block(block: Block, conversion: Conversion, columns: PlainColumns | 
         conversion: how to convert them.
         columns: the columns of a plain table, or None when the rows are not of that kind.
     """
+    if columns is not None and isinstance(block, CsvBlock):
+        return _table(block, conversion, columns)
     records = RecordPath(block, conversion)
     if columns is None:
         return records.take_all()
-    if isinstance(block, CsvBlock):
-        if not _csv_rows(block, columns, records):
-            records = RecordPath(block, conversion)
-            block.scan()
-            _mixed_csv_rows(block, columns, records)
-    elif isinstance(block, LineBlock):
+    if isinstance(block, LineBlock):
         _lines(block, columns, records)
     elif isinstance(block, ArrayBlock) and block.items:
         _items(block, columns, records)
@@ -58,6 +55,32 @@ def convert_block(block: Block, conversion: Conversion, columns: PlainColumns | 
         return records.take_all()
     _check_rules(records.rows, conversion.template)
     return records.rows
+
+
+def _table(block: CsvBlock, conversion: Conversion, columns: PlainColumns) -> ConvertedRows:
+    records = _table_path(block, conversion, columns)
+    if not _csv_rows(block, columns, records):
+        records = _table_path(block, conversion, columns)
+        block.scan()
+        _mixed_csv_rows(block, columns, records)
+    _check_rules(records.rows, conversion.template)
+    for unused in records.rows.unused.values():
+        unused.count = len(records.rows.keys)  # a row of a table has every column
+    return records.rows
+
+
+def _table_path(block: CsvBlock, conversion: Conversion, columns: PlainColumns) -> RecordPath:
+    records = RecordPath(block, conversion)
+    records.rows.unused = {name: Unused() for name in block.header if name not in columns.names}
+    return records
+
+
+def _exemplify(seeking: list[tuple[int, Unused]], row: list[str], position: int) -> list[tuple[int, Unused]]:
+    """Columns that still need an example once this row has given those that it has."""
+    for place, unused in seeking:
+        if row[place]:
+            unused.value, unused.position = row[place], position
+    return [(place, unused) for place, unused in seeking if unused.value is None]
 
 
 def _csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath) -> bool:
@@ -70,6 +93,7 @@ def _csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath) -> bo
     digest, seed = xxhash.xxh3_128_intdigest, records.conversion.seed
     output, keys = records.rows.output, records.rows.keys
     row, asked, answered = blank_row()
+    seeking = [(header.index(name), unused) for name, unused in records.rows.unused.items()]
     reader = block.reader()
     try:
         for read in reader:
@@ -82,6 +106,8 @@ def _csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath) -> bo
             asked["value"], answered["value"] = f"{question}\n{extra}" if extra else question, told
             line = dumps(row, option=newline)
             output += line
+            if seeking:
+                seeking = _exemplify(seeking, read, len(keys))
             keys.append(digest(line, seed))
     except UnicodeDecodeError as error:
         raise NotUtf8Error from error
@@ -94,6 +120,7 @@ def _mixed_csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath)
     header = block.header
     ask, answer = header.index(columns.instruction), header.index(columns.output)
     more = header.index(columns.input) if columns.input else -1
+    seeking = [(header.index(name), unused) for name, unused in records.rows.unused.items()]
     for position, row in enumerate(block.rows):
         if not row:
             records.rows.skipped.append(position)
@@ -105,6 +132,7 @@ def _mixed_csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath)
         line = plain_line(row[ask], row[more] if more >= 0 else "", row[answer])
         records.rows.output += line
         records.rows.keys.append(xxhash.xxh3_128_intdigest(line, records.conversion.seed))
+        seeking = _exemplify(seeking, row, position)
 
 
 def _lines(block: LineBlock, columns: PlainColumns, records: RecordPath) -> None:

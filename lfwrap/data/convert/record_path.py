@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lfwrap.data.convert import writer
+from lfwrap.data.convert import meaning, writer
 from lfwrap.data.convert.converted_rows import ConvertedRows
 from lfwrap.data.convert.failed_row import failed_row
 from lfwrap.data.formats import FORMATS
@@ -49,6 +49,7 @@ def convert_record(record: Any, conversion: Conversion, notes: RowNotes) -> tupl
     if not isinstance(record, Mapping):
         raise Reject("not-an-object", f"the row is {_kind(record)}, expected an object with named fields")
     conversation = FORMATS[conversion.format].convert(record, conversion.options, notes)
+    meaning.check(notes, conversation, conversion.options.ignore, mapped=conversion.format == "alpaca")
     if conversion.last_exchange:
         conversation = _cut_to_last_exchange(conversation, notes)
     validate.check(conversation, conversion.template, notes)
@@ -86,6 +87,7 @@ class RecordPath:
             rows.rejects[position] = failed_row(error)
             rows.skipped.append(position)
             return
+        rows.add_unused(notes.left(), position)
         if notes.repairs or notes.warnings:
             rows.notes[position] = notes
         rows.checked.add(len(rows.keys))

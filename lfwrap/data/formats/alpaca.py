@@ -57,6 +57,9 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
         columns = resolve_columns(tuple(record), options.columns)
     except LfwrapError as error:
         raise Reject("columns", f"{error.message}. {error.hint}") from error
+    if len(columns) < len(record):
+        used = columns.values()
+        notes.unused |= {name: value for name, value in record.items() if name not in used}
     texts = {field: _text(record[column], column, notes) for field, column in columns.items() if field != "history"}
     question = "\n".join(texts[field] for field in ("instruction", "input") if texts.get(field))
     if not question.strip():

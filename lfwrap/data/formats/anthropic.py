@@ -8,13 +8,14 @@ from typing import Any
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import parse_arguments
 from lfwrap.data.formats.parts.calls import as_id
-from lfwrap.data.formats.parts.messages import has_blocks, has_lone_call, turns_key, turns_of
+from lfwrap.data.formats.parts.messages import has_blocks, has_lone_call, system_of, turns_key, turns_of
 from lfwrap.data.formats.parts.offers import offer_tools
 from lfwrap.data.formats.parts.roles import Speaker, speaker_of
 from lfwrap.data.formats.parts.schemas import parse_tools
 from lfwrap.data.formats.parts.texts import plain_text, result_text, split_thought
 from lfwrap.data.formats.parts.turns import TurnBuilder
 from lfwrap.data.schema.conversation import Conversation, ToolCall
+from lfwrap.data.schema.fields import Fields
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:
@@ -35,73 +36,81 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     >>> [message.text or message.calls[0].name for message in conversation.messages]
     ['北京天气?', 'get_weather', '15', '15度']
     """
+    fields = notes.fields(record, "")
     builder = TurnBuilder(notes)
-    for number, turn in enumerate(turns_of(record), 1):
+    for number, turn in enumerate(turns_of(fields, notes), 1):
         _add_message(builder, turn, f"message {number}", notes)
-    system = record.get("system", record.get("systemPrompt"))
-    text = plain_text(system, "system", notes) if system else ""
-    return offer_tools(builder.build(parse_tools(record.get("tools"), notes), default_system=text), options)
+    tools = parse_tools(fields.get("tools"), notes)
+    return offer_tools(builder.build(tools, outer_system=system_of(fields, notes)), options)
 
 
-def _add_message(builder: TurnBuilder, turn: Mapping[str, Any], what: str, notes: RowNotes) -> None:
+def _add_message(builder: TurnBuilder, turn: Fields, what: str, notes: RowNotes) -> None:
     speaker = speaker_of(turn["role"])
+    path = turn.place_of("content")
     content = turn.get("content")
     parts: list[Any] = content if isinstance(content, list) else [content]
     if speaker is Speaker.SYSTEM:
-        builder.system(plain_text(content, what, notes))
+        builder.system(plain_text(content, what, notes, path))
     elif speaker is Speaker.USER:
-        _add_user(builder, parts, what, notes)
+        _add_user(builder, parts, what, notes, path)
     elif speaker is Speaker.ASSISTANT:
-        _add_assistant(builder, parts, what, notes)
+        _add_assistant(builder, parts, what, notes, path)
     else:
         raise Reject("role", f"{what} has the role {turn['role']!r}, which Anthropic's messages don't have")
 
 
-def _add_user(builder: TurnBuilder, parts: list[Any], what: str, notes: RowNotes) -> None:
+def _add_user(builder: TurnBuilder, parts: list[Any], what: str, notes: RowNotes, path: str) -> None:
     said: list[Any] = []
     for part in parts:
         if _type(part) == "tool_result":
-            text, is_error = result_text(part.get("content"), notes)
-            is_error = is_error or bool(part.get("is_error", part.get("isError", False)))
-            builder.result(text, call_id=as_id(part.get("tool_use_id", part.get("toolUseId"))), is_error=is_error)
+            block = notes.fields(part, f"{path}[]")
+            block.get("type")
+            text, is_error = result_text(block.get("content"), notes, block.place_of("content"))
+            is_error = is_error or bool(block.get("is_error", block.get("isError", False)))
+            builder.result(text, call_id=as_id(block.get("tool_use_id", block.get("toolUseId"))), is_error=is_error)
         else:
             said.append(part)
     if said:
-        builder.user(_text(said, what, notes))
+        builder.user(_text(said, what, notes, path))
 
 
-def _add_assistant(builder: TurnBuilder, parts: list[Any], what: str, notes: RowNotes) -> None:
+def _add_assistant(builder: TurnBuilder, parts: list[Any], what: str, notes: RowNotes, path: str) -> None:
     thoughts: list[str] = []
     said: list[Any] = []
     calls: list[ToolCall] = []
     for part in parts:
         kind = _type(part)
         if kind == "thinking":
-            thoughts.append(str(part.get("thinking", "")))
+            block = notes.fields(part, f"{path}[]")
+            block.get("type")
+            block.get("signature")  # the provider's own proof of the thought: nothing that could be trained
+            thoughts.append(str(block.get("thinking", "")))
         elif kind == "redacted_thinking":
             notes.repair("redacted-thinking-dropped")
         elif kind == "tool_use":
-            calls.append(_call(part, what, notes))
+            calls.append(_call(notes.fields(part, f"{path}[]"), what, notes))
         else:
-            if calls and _text([part], what, notes).strip():
+            if calls and plain_text(part, what, RowNotes()).strip():
                 notes.repair("text-before-calls")
             said.append(part)
-    thought, text = split_thought(_text(said, what, notes), notes)
+    thought, text = split_thought(_text(said, what, notes, path), notes)
     builder.assistant(text, thought="\n".join(thoughts) or thought, calls=calls)
 
 
-def _call(part: Mapping[str, Any], what: str, notes: RowNotes) -> ToolCall:
+def _call(part: Fields, what: str, notes: RowNotes) -> ToolCall:
+    part.get("type")
     name = part.get("name")
     if not isinstance(name, str) or not name:
         raise Reject("call", f"{what}: a tool_use block names no tool")
     return ToolCall(name, parse_arguments(part.get("input"), notes), id=as_id(part.get("id")))
 
 
-def _text(parts: list[Any], what: str, notes: RowNotes) -> str:
+def _text(parts: list[Any], what: str, notes: RowNotes, path: str) -> str:
     """The text of the parts; parts are this format's own way, so joining them is no repair."""
     quiet = RowNotes()
-    text = plain_text(parts[0] if len(parts) == 1 else parts, what, quiet) if parts else ""
+    text = plain_text(parts[0] if len(parts) == 1 else parts, what, quiet, path) if parts else ""
     notes.warnings += quiet.warnings
+    notes.opened += quiet.opened
     return text
 
 

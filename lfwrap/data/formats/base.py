@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.data.schema.conversation import Conversation, Tool
+from lfwrap.data.schema.fields import Fields, is_nothing
 
 
 class Reject(Exception):  # noqa: N818 - not an error of the program: one row can't be used
@@ -34,6 +35,7 @@ class ConvertOptions:
         distractors: how many other tools to offer beside the one that is called.
         instructions: JSON lines that say what the user asked, for wire logs.
         seed: seeds every choice, together with the row itself, so that the result does not depend on order or jobs.
+        ignore: fields that may be left out, from ``--ignore``: names, or paths such as ``messages[].weight``.
         tool_names: the names of the tools, in their order.
     """
 
@@ -42,6 +44,7 @@ class ConvertOptions:
     distractors: int = 0
     instructions: Path | None = None
     seed: int = 42
+    ignore: frozenset[str] = frozenset()
     tool_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -51,10 +54,19 @@ class ConvertOptions:
 
 @dataclass(slots=True)
 class RowNotes:
-    """What happened to one row during its conversion: repairs by kind, warnings as (rule, message)."""
+    """What happened to one row during its conversion.
+
+    Attributes:
+        repairs: how often each kind of repair was made.
+        warnings: rules that the row breaks but may, as (rule, message).
+        opened: the objects of the record that were looked into.
+        unused: path → value of the fields that nobody read, besides those of ``opened``.
+    """
 
     repairs: Counter[str] = field(default_factory=Counter)
     warnings: list[tuple[str, str]] = field(default_factory=list)
+    opened: list[Fields] = field(default_factory=list)
+    unused: dict[str, Any] = field(default_factory=dict)
 
     def repair(self, kind: str) -> None:
         """Count one repair of this kind in the row."""
@@ -63,6 +75,30 @@ class RowNotes:
     def warn(self, rule: str, message: str) -> None:
         """Note that the row breaks a rule but may stay."""
         self.warnings.append((rule, message))
+
+    def fields(self, value: Mapping[str, Any], path: str) -> Fields:
+        """An object of the record, opened: whichever of its fields is not read from now on is named in the report.
+
+        Args:
+            value: the object; one that is open already stays as it is.
+            path: where it stands in the record, such as ``messages[]``; empty for the record itself.
+        """
+        if isinstance(value, Fields):
+            return value
+        opened = Fields(value, path)
+        self.opened.append(opened)
+        return opened
+
+    def left(self) -> dict[str, Any]:
+        """Path → first value of every field of the row that nobody read."""
+        unused = dict(self.unused)
+        for fields in self.opened:
+            for name in fields.content if fields.left else ():
+                if name in fields.left:
+                    place, value = fields.place_of(name), fields.content[name]
+                    if is_nothing(unused.get(place)):
+                        unused[place] = value
+        return unused
 
 
 @dataclass(frozen=True, slots=True)

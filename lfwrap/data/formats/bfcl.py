@@ -119,19 +119,21 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     >>> [message.text or message.calls[0].name for message in conversation.messages]
     ['Area of a triangle, base 10, height 5?', 'geometry.area']
     """
-    truth = record.get("ground_truth")
+    fields = notes.fields(record, "")
+    fields.get("id")  # what its answers are found by
+    truth = fields.get("ground_truth")
     if not isinstance(truth, list) or not truth:
         raise Reject("no-answer", "there is no accepted answer for this case")
-    question = record.get("question")
+    question = fields.get("question")
     if not isinstance(question, list) or len(question) != 1 or not isinstance(question[0], list):
         raise Reject("structure", "question is not one list of messages")
     builder = TurnBuilder(notes)
     for number, turn in enumerate(question[0], 1):
         if not isinstance(turn, Mapping) or "role" not in turn:
             raise Reject("structure", f"message {number} has no role")
-        add_message(builder, turn, f"message {number}", notes)
-    builder.assistant(calls=[_call(answer, _required(record.get("function"))) for answer in truth])
-    return builder.build(parse_tools(record.get("function"), notes))
+        add_message(builder, notes.fields(turn, "question[][]"), f"message {number}", notes)
+    builder.assistant(calls=[_call(answer, _required(fields.get("function"))) for answer in truth])
+    return builder.build(parse_tools(fields.get("function"), notes, "function"))
 
 
 def _required(functions: Any) -> Mapping[str, Sequence[Any]]:

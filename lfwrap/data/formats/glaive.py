@@ -10,6 +10,7 @@ from typing import Any
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import parse_arguments, parse_json
 from lfwrap.data.formats.parts.calls import parse_call
+from lfwrap.data.formats.parts.preambles import without_preamble
 from lfwrap.data.formats.parts.schemas import parse_tools
 from lfwrap.data.formats.parts.texts import result_text
 from lfwrap.data.formats.parts.turns import TurnBuilder
@@ -31,7 +32,7 @@ def evidence(record: Mapping[str, Any]) -> str | None:
 
 
 def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:  # noqa: ARG001
-    """A row as a conversation; a system text that declares functions is left out, the template declares them.
+    """A row as a conversation; of a system text, what declares functions is left out: the template declares them.
 
     Raises:
         Reject: the calls or the order make no sense.
@@ -40,34 +41,38 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     >>> [message.text or message.calls[0].name for message in conversation.messages]
     ['Rome?', 'get_weather', '{"t": 15}', '15 degrees.']
     """
-    system = str(record.get("system") or "").strip().removeprefix(_SYSTEM).strip()
-    functions = _functions_in(system)
-    builder = TurnBuilder(notes)
+    fields = notes.fields(record, "")
+    system = str(fields.get("system") or "").strip().removeprefix(_SYSTEM).strip()
+    functions, others = _functions_in(system)
     if functions:
-        notes.repair("tools-from-system")
-    elif system:
+        system = without_preamble(others[0], "".join(others[1:]), notes)
+    builder = TurnBuilder(notes)
+    if system:
         builder.system(system)
-    pieces = _TURN.split(str(record.get("chat", "")))
+    pieces = _TURN.split(str(fields.get("chat", "")))
     if pieces[0].strip():
         raise Reject("structure", "the chat does not begin with USER:")
     for mark, said in zip(pieces[1::2], pieces[2::2], strict=True):
         _add(builder, mark, said.strip(), notes)
-    return builder.build(parse_tools(functions, notes))
+    return builder.build(parse_tools(functions, notes, "system"))
 
 
-def _functions_in(system: str) -> list[Any]:
-    """The JSON objects that follow each other in the system text."""
+def _functions_in(system: str) -> tuple[list[Any], list[str]]:
+    """The JSON objects that follow each other in the system text, and the texts before, between and after them."""
     functions: list[Any] = []
+    others: list[str] = []
     decoder = json.JSONDecoder()
+    end = 0
     position = system.find("{")
     while position >= 0:
+        others.append(system[end:position])
         try:
-            value, position = decoder.raw_decode(system, position)
+            value, end = decoder.raw_decode(system, position)
         except (ValueError, RecursionError) as error:
             raise Reject("tool", f"a function in the system text is not JSON: {error}") from error
         functions.append(value)
-        position = system.find("{", position)
-    return functions
+        position = system.find("{", end)
+    return functions, [*others, system[end:]]
 
 
 def _add(builder: TurnBuilder, mark: str, said: str, notes: RowNotes) -> None:

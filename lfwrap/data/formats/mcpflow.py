@@ -30,10 +30,13 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     >>> [message.text or message.calls[0].name for message in conversation.messages]
     ['北京天气?', 'weather_get']
     """
-    question = plain_text(record.get("source_instruction"), "source_instruction", notes)
+    fields = notes.fields(record, "")
+    question = plain_text(fields.get("source_instruction"), "source_instruction", notes, "source_instruction")
     if not question.strip():
         raise Reject("empty-turn", "source_instruction is empty")
-    calls = parse_calls(record.get("function_call"), notes)
+    calls = parse_calls(fields.get("function_call"), notes, "function_call")
+    if fields.content.get("tool") == calls[0].name:
+        fields.get("tool")  # names the call's tool once more
     messages = (Message(Role.USER, question), Message(Role.ASSISTANT, calls=calls))
     return offer_tools(Conversation(messages), options)
 

@@ -15,6 +15,8 @@ from lfwrap.data.formats.parts.texts import plain_text, result_text
 from lfwrap.data.formats.parts.turns import TurnBuilder
 from lfwrap.data.schema.conversation import Conversation
 
+_TOOL_KEYS = {"tool_name": "name", "tool_description": "description"}
+
 
 def evidence(record: Mapping[str, Any]) -> str | None:
     """instruction, tool_info and function_call are present."""
@@ -34,18 +36,21 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     >>> [message.text or message.calls[0].name for message in conversation.messages]
     ['北京天气?', 'get_weather', '{"t": 15}', '15度']
     """
-    info = record.get("tool_info")
+    fields = notes.fields(record, "")
+    info = fields.get("tool_info")
     if not isinstance(info, Mapping):
         raise Reject("tool", "tool_info is not an object")
-    tool = parse_tool({**info, "name": info.get("tool_name"), "description": info.get("tool_description")}, notes)
+    tool = parse_tool({_TOOL_KEYS.get(key, key): value for key, value in info.items()}, notes, "tool_info")
     builder = TurnBuilder(notes)
-    builder.user(plain_text(record.get("instruction"), "instruction", notes))
-    builder.assistant(calls=[parse_call(record.get("function_call"), notes)])
-    if record.get("tool_response") is not None:
-        text, is_error = _response(record["tool_response"], notes)
+    builder.user(plain_text(fields.get("instruction"), "instruction", notes, "instruction"))
+    builder.assistant(calls=[parse_call(fields.get("function_call"), notes, "function_call")])
+    if fields.get("tool_response") is not None:
+        text, is_error = _response(fields["tool_response"], notes)
         builder.result(text, is_error=is_error)
-        if record.get("final_response"):
-            builder.assistant(plain_text(record["final_response"], "final_response", notes))
+    if fields.get("final_response"):
+        if fields["tool_response"] is None:
+            raise Reject("unmatched-result", "there is a final_response, but no tool_response before it")
+        builder.assistant(plain_text(fields["final_response"], "final_response", notes, "final_response"))
     conversation = builder.build()
     return dataclasses.replace(conversation, tools=with_distractors([tool], conversation, options))
 
@@ -53,9 +58,12 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 def _response(value: Any, notes: RowNotes) -> tuple[str, bool]:
     """The response; its ``content`` may be JSON text of a list of MCP parts."""
     if not isinstance(value, Mapping):
-        return result_text(value, notes)
-    content = value.get("content", value)
-    is_error = bool(value.get("isError", value.get("is_error", False)))
+        return result_text(value, notes, "tool_response", mcp=True)
+    if "content" not in value:
+        return result_text(value, notes, "tool_response", mcp=True)
+    fields = notes.fields(value, "tool_response")
+    content = fields["content"]
+    is_error = bool(fields.get("isError", fields.get("is_error", False)))
     if isinstance(content, str) and content[:1] == "[":
         try:
             parts = parse_json(content)
@@ -63,7 +71,7 @@ def _response(value: Any, notes: RowNotes) -> tuple[str, bool]:
             parts = None
         if isinstance(parts, list) and parts and all(isinstance(part, Mapping) and "type" in part for part in parts):
             content = parts
-    text, failed = result_text(content, notes)
+    text, failed = result_text(content, notes, "tool_response.content", mcp=True)
     return text, is_error or failed
 
 

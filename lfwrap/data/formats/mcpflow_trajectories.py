@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes, SourceRecord
-from lfwrap.data.formats.openai_chat import convert_messages
+from lfwrap.data.formats.openai_chat import add_message
 from lfwrap.data.formats.parts.arguments import json_or_none
 from lfwrap.data.formats.parts.exact_json import ExactDecoder, exact_value, stream_items
-from lfwrap.data.formats.parts.messages import has_lone_call, turns_of
+from lfwrap.data.formats.parts.messages import has_lone_call, system_of, turns_of
+from lfwrap.data.formats.parts.offers import offer_tools
 from lfwrap.data.formats.parts.schemas import parse_tools
+from lfwrap.data.formats.parts.turns import TurnBuilder
 from lfwrap.data.schema.conversation import Conversation
 from lfwrap.errors import DataError
 
@@ -93,7 +95,12 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     >>> [message.text or message.calls[0].name for message in conversation.messages]
     ['北京天气?', 'weather_get']
     """
-    return convert_messages(turns_of(record), record, parse_tools(record.get("tools"), notes), options, notes)
+    fields = notes.fields(record, "")
+    builder = TurnBuilder(notes)
+    for number, turn in enumerate(turns_of(fields, notes), 1):
+        add_message(builder, turn, f"message {number}", notes, mcp=True)
+    tools = parse_tools(fields.get("tools"), notes)
+    return offer_tools(builder.build(tools, outer_system=system_of(fields, notes)), options)
 
 
 FORMAT = Format(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import parse_json_field
 from lfwrap.data.formats.parts.calls import as_id, parse_call, parse_call_text, parse_calls
-from lfwrap.data.formats.parts.messages import has_blocks, has_lone_call, turns_key, turns_of
+from lfwrap.data.formats.parts.channels import MARK, function_name, said_on, split_channels
+from lfwrap.data.formats.parts.messages import has_blocks, has_lone_call, system_of, turns_key, turns_of
 from lfwrap.data.formats.parts.offers import offer_tools
 from lfwrap.data.formats.parts.roles import Speaker, speaker_of
 from lfwrap.data.formats.parts.schemas import parse_tools
 from lfwrap.data.formats.parts.texts import plain_text, result_text, split_thought
 from lfwrap.data.formats.parts.turns import TurnBuilder
-from lfwrap.data.schema.conversation import Conversation
+from lfwrap.data.schema.conversation import Conversation, Tool
+from lfwrap.data.schema.fields import Fields, is_nothing
 
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_PARTS = ("reasoning", "thinking")
@@ -45,12 +47,14 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     >>> convert(record, ConvertOptions(), RowNotes()).messages[-1].text
     '5'
     """
-    tools = parse_tools(record.get("tools") or record.get("functions"), notes)
-    return convert_messages(turns_of(record), record, tools, options, notes)
+    fields = notes.fields(record, "")
+    key = "tools" if fields.get("tools") else "functions"
+    tools = parse_tools(fields.get(key), notes, key)
+    return convert_messages(turns_of(fields, notes), fields, tools, options, notes)
 
 
 def convert_messages(
-    turns: list[Mapping[str, Any]], record: Mapping[str, Any], tools: Any, options: ConvertOptions, notes: RowNotes
+    turns: Sequence[Fields], record: Fields, tools: Sequence[Tool], options: ConvertOptions, notes: RowNotes
 ) -> Conversation:
     """Messages as a conversation, with tools known already.
 
@@ -60,12 +64,11 @@ def convert_messages(
     builder = TurnBuilder(notes)
     for number, turn in enumerate(turns, 1):
         add_message(builder, turn, f"message {number}", notes)
-    system = plain_text(record["system"], "system", notes) if record.get("system") else ""
-    return offer_tools(builder.build(tools, default_system=system), options)
+    return offer_tools(builder.build(tools, outer_system=system_of(record, notes)), options)
 
 
 def add_message(
-    builder: TurnBuilder, turn: Mapping[str, Any], what: str, notes: RowNotes, *, python: bool = False
+    builder: TurnBuilder, turn: Fields, what: str, notes: RowNotes, *, python: bool = False, mcp: bool = False
 ) -> None:
     """Add one role/content message to a conversation that is being built.
 
@@ -75,70 +78,95 @@ def add_message(
         what: what to call it (``message 3``).
         notes: counts repairs.
         python: whether calls may be written as Python (Toucan's SFT set).
+        mcp: whether results come from MCP, which wraps them.
 
     Raises:
         Reject: it makes no sense.
     """
     speaker = speaker_of(turn["role"])
     if speaker is Speaker.SYSTEM:
-        builder.system(plain_text(turn.get("content"), what, notes))
+        builder.system(_text(turn, what, notes))
     elif speaker is Speaker.USER:
-        builder.user(plain_text(turn.get("content"), what, notes))
+        builder.user(_text(turn, what, notes))
     elif speaker is Speaker.RESULT:
-        _add_result(builder, turn, notes)
+        _add_result(builder, turn, notes, mcp=mcp)
     elif speaker is Speaker.CALL:
-        said, calls = parse_call_text(_call_text(turn, what, notes), notes, python=python)
+        said, calls = parse_call_text(_call_text(turn, what, notes), notes, f"{turn.path}.content", python=python)
         builder.assistant(said, calls=calls)
     else:
         _add_assistant(builder, turn, what, notes)
 
 
-def _call_text(turn: Mapping[str, Any], what: str, notes: RowNotes) -> str:
-    content = turn.get("content")
+def _text(turn: Fields, what: str, notes: RowNotes) -> str:
+    return plain_text(turn.get("content"), what, notes, turn.place_of("content"))
+
+
+def _call_text(turn: Fields, what: str, notes: RowNotes) -> str:
+    content = turn.content.get("content")
     if isinstance(content, Mapping) and "name" in content:
-        return json.dumps(content, ensure_ascii=False)
-    return plain_text(content, what, notes)
+        return json.dumps(turn["content"], ensure_ascii=False)
+    return _text(turn, what, notes)
 
 
-def _add_result(builder: TurnBuilder, turn: Mapping[str, Any], notes: RowNotes) -> None:
-    content = turn.get("content")
-    if isinstance(content, list):
-        content = [_plain_part(part) for part in content]
-    text, is_error = result_text(content, notes)
+def _add_result(builder: TurnBuilder, turn: Fields, notes: RowNotes, *, mcp: bool) -> None:
+    text, is_error = result_text(turn.get("content"), notes, turn.place_of("content"), mcp=mcp)
     name = turn.get("name")
+    if turn.get("channel") is not None:  # harmony: results go from functions.NAME to the assistant
+        turn.get("recipient")
+        name = function_name(name) if isinstance(name, str) else name
     call_id = as_id(turn.get("tool_call_id", turn.get("toolCallId", "")))
     builder.result(text, name=name if isinstance(name, str) else "", call_id=call_id, is_error=is_error)
 
 
-def _plain_part(part: Any) -> Any:
-    """A part with its text under ``text``: some sets have it under ``value``."""
-    if isinstance(part, Mapping) and "text" not in part and isinstance(part.get("value"), str):
-        return {**part, "text": part["value"]}
-    return part
-
-
-def _add_assistant(builder: TurnBuilder, turn: Mapping[str, Any], what: str, notes: RowNotes) -> None:
+def _add_assistant(builder: TurnBuilder, turn: Fields, what: str, notes: RowNotes) -> None:
+    if turn.get("channel") is not None:
+        recipient = turn.get("recipient") or ""
+        said = said_on(str(turn["channel"]), str(recipient), _text(turn, what, notes), notes)
+        builder.assistant(said.text, thought=said.thought, calls=said.calls)
+        return
     content = turn.get("content")
-    thought = next((turn[key] for key in _THOUGHT_KEYS if isinstance(turn.get(key), str) and turn[key]), "")
+    thought = _thought(turn)
     calls: list[Any] = []
     if isinstance(content, list):
-        thoughts, content, calls = _split_parts(content)
+        thoughts, content, calls = _split_parts(content, notes, turn.place_of("content"))
         thought = "\n".join([thought, *thoughts] if thought else thoughts)
     legacy, modern = turn.get("function_call"), turn.get("tool_calls")
-    if content is None and (modern or legacy):
-        content = ""  # OpenAI's own way of saying nothing beside a call
+    if content is None:
+        # OpenAI's own ways of saying nothing beside a call, and of saying no
+        content = turn.get("refusal") or ("" if modern or legacy else None)
     if isinstance(modern, str):
         raise Reject("structure", f"{what}: tool_calls is text, expected a list")
-    in_tags, text = split_thought(plain_text(content, what, notes) if content != [] else "", notes)
-    parsed = [parse_call(call, notes) for call in calls]
-    parsed += parse_calls(modern, notes) if modern else ()
+    text = plain_text(content, what, notes, turn.place_of("content")) if content != [] else ""
+    parsed = [parse_call(call, notes, turn.place_of("content[]")) for call in calls]
+    parsed += parse_calls(modern, notes, turn.place_of("tool_calls")) if modern else ()
     if legacy:
         notes.repair("legacy-function-call")
-        parsed.append(parse_call(legacy, notes))
+        parsed.append(parse_call(legacy, notes, turn.place_of("function_call")))
+    if MARK in text:
+        for said in split_channels(text, notes):
+            builder.assistant(said.text, thought=said.thought, calls=said.calls)
+        text = ""
+        if not parsed:
+            return
+    in_tags, text = split_thought(text, notes)
+    if thought and in_tags and thought.strip() != in_tags:
+        thought = f"{thought}\n{in_tags}"
     builder.assistant(text, thought=thought or in_tags, calls=parsed)
 
 
-def _split_parts(parts: list[Any]) -> tuple[list[str], list[Any], list[Any]]:
+def _thought(turn: Fields) -> str:
+    """The thought that stands beside the content; the same thought under a second name is no other one."""
+    thought = ""
+    for key in _THOUGHT_KEYS:
+        value = turn.content.get(key)
+        if is_nothing(value) or value == thought:
+            turn.get(key)
+        elif isinstance(value, str) and not thought:
+            thought = turn[key]
+    return thought
+
+
+def _split_parts(parts: list[Any], notes: RowNotes, path: str) -> tuple[list[str], list[Any], list[Any]]:
     """Content parts apart: thoughts, text, calls (LLaMA-Factory's v1 sets have all three as parts)."""
     thoughts: list[str] = []
     texts: list[Any] = []
@@ -146,9 +174,12 @@ def _split_parts(parts: list[Any]) -> tuple[list[str], list[Any], list[Any]]:
     for part in parts:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind in _THOUGHT_PARTS:
-            thoughts.append(str(part.get("text", part.get("value", part.get("thinking", "")))))
+            fields = notes.fields(part, f"{path}[]")
+            key = next((key for key in ("text", "value", "thinking", fields["type"]) if key in fields), "text")
+            thoughts.append(str(fields.get(key, "")))
         elif kind == "tool_call":
-            value = part.get("value", part)
+            fields = notes.fields(part, f"{path}[]")
+            value = fields.get("value", fields)
             calls.append(parse_json_field(value, "a tool_call part", "call"))
         else:
             texts.append(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
@@ -13,6 +14,7 @@ from lfwrap.data.formats.parts.schemas import parse_tools
 from lfwrap.data.formats.parts.texts import plain_text, result_text
 from lfwrap.data.formats.parts.turns import TurnBuilder
 from lfwrap.data.schema.conversation import Conversation
+from lfwrap.data.schema.fields import Fields
 
 _ITEM_TYPES = ("message", "function_call", "function_call_output", "reasoning")
 
@@ -45,42 +47,58 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     >>> [message.text or message.calls[0].name for message in conversation.messages]
     ['北京天气?', 'get_weather']
     """
-    request = record.get("responses_create_params", record)
-    if not isinstance(request, Mapping):
-        raise Reject("structure", "responses_create_params is not an object")
+    fields = request = notes.fields(record, "")
+    if "responses_create_params" in fields:
+        params = fields["responses_create_params"]
+        if not isinstance(params, Mapping):
+            raise Reject("structure", "responses_create_params is not an object")
+        request = notes.fields(params, "responses_create_params")
     builder = TurnBuilder(notes)
     if request.get("instructions"):
-        builder.system(plain_text(request["instructions"], "instructions", notes))
+        builder.system(plain_text(request["instructions"], "instructions", notes, request.place_of("instructions")))
     asked = request.get("input")
     items = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
-    answered = record.get("output", [])
+    answered = fields.get("output", [])
     if not isinstance(items, list) or not isinstance(answered, list):
         raise Reject("structure", "input or output is not a list of items")
-    for number, item in enumerate([*items, *answered], 1):
-        _add_item(builder, item, f"item {number}", notes)
-    if record.get("expected_answers"):
-        builder.assistant(calls=parse_calls(record["expected_answers"], notes))
-    return offer_tools(builder.build(parse_tools(request.get("tools"), notes)), options)
+    paths = [request.place_of("input[]")] * len(items) + ["output[]"] * len(answered)
+    for number, (item, path) in enumerate(zip([*items, *answered], paths, strict=True), 1):
+        _add_item(builder, item, f"item {number}", notes, path)
+    if fields.get("expected_answers"):
+        builder.assistant(calls=parse_calls(fields["expected_answers"], notes, "expected_answers"))
+    return offer_tools(builder.build(parse_tools(request.get("tools"), notes, request.place_of("tools"))), options)
 
 
-def _add_item(builder: TurnBuilder, item: Any, what: str, notes: RowNotes) -> None:
-    if not isinstance(item, Mapping):
+def _add_item(builder: TurnBuilder, value: Any, what: str, notes: RowNotes, path: str) -> None:
+    if not isinstance(value, Mapping):
         raise Reject("structure", f"{what} is not an object")
+    item = notes.fields(value, path)
     kind = item.get("type", "message")
+    item.get("id")  # the item's own number, which nothing refers to
     if kind == "function_call":
-        builder.assistant(calls=[parse_call({**item, "id": item.get("call_id", item.get("id"))}, notes)])
+        call = parse_call(item, notes)
+        builder.assistant(calls=[replace(call, id=as_id(item["call_id"])) if "call_id" in item else call])
     elif kind == "function_call_output":
-        text, is_error = result_text(item.get("output"), notes)
+        text, is_error = result_text(item.get("output"), notes, item.place_of("output"))
         builder.result(text, call_id=as_id(item.get("call_id")), is_error=is_error)
     elif kind == "reasoning":
-        parts = item.get("summary") or item.get("content") or []
-        if not isinstance(parts, list):
-            raise Reject("structure", f"{what}: a reasoning item's summary is not a list")
-        builder.assistant(thought="\n".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping)))
+        builder.assistant(thought=_thought(item, what, notes))
     elif "role" in item:
         add_message(builder, item, what, notes)
     else:
         raise Reject("structure", f"{what} is of type {kind!r}, which can't be trained")
+
+
+def _thought(item: Fields, what: str, notes: RowNotes) -> str:
+    """A reasoning item's summary, or its content."""
+    key = next((key for key in ("summary", "content") if item.content.get(key)), "summary")
+    parts = item.get(key) or []
+    if not isinstance(parts, list):
+        raise Reject("structure", f"{what}: a reasoning item's {key} is not a list")
+    opened = [notes.fields(part, f"{item.place_of(key)}[]") for part in parts if isinstance(part, Mapping)]
+    for part in opened:
+        part.get("type")
+    return "\n".join(str(part.get("text", "")) for part in opened)
 
 
 FORMAT = Format(

@@ -10,6 +10,7 @@ from typing import Any
 from lfwrap.data.formats import toolace
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.parts.calls import has_call_block, parse_call_text
+from lfwrap.data.formats.parts.messages import system_of
 from lfwrap.data.formats.parts.offers import offer_tools
 from lfwrap.data.formats.parts.roles import Speaker, is_role, speaker_of
 from lfwrap.data.formats.parts.schemas import parse_tools
@@ -54,15 +55,16 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     key = _turns_key(record)
     if key is None:
         raise Reject("structure", "there is no list of from/value turns")
+    fields = notes.fields(record, "")
     builder = TurnBuilder(notes)
-    tools = parse_tools(record.get("tools"), notes)
-    for number, turn in enumerate(record[key], 1):
+    tools = parse_tools(fields.get("tools"), notes)
+    for number, turn in enumerate(fields[key], 1):
         if not isinstance(turn, Mapping) or "from" not in turn:
             raise Reject("structure", f"turn {number} has no 'from'")
-        text = plain_text(turn.get("value"), f"turn {number}", notes)
-        _add(builder, speaker_of(turn["from"]), text, bool(tools), notes)
-    system = plain_text(record["system"], "system", notes) if record.get("system") else ""
-    conversation = builder.build(tools, default_system=system)
+        said = notes.fields(turn, f"{key}[]")
+        text = plain_text(said.get("value"), f"turn {number}", notes, said.place_of("value"))
+        _add(builder, speaker_of(said["from"]), text, bool(tools), notes)
+    conversation = builder.build(tools, outer_system=system_of(fields, notes))
     return offer_tools(conversation, options)
 
 

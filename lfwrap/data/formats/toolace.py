@@ -10,6 +10,7 @@ from typing import Any
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import json_or_none
 from lfwrap.data.formats.parts.bracket_calls import looks_like_calls, parse_bracket_calls
+from lfwrap.data.formats.parts.preambles import without_preamble
 from lfwrap.data.formats.parts.roles import Speaker, speaker_of
 from lfwrap.data.formats.parts.schemas import parse_tools
 from lfwrap.data.formats.parts.texts import plain_text, result_text
@@ -34,7 +35,7 @@ def evidence(record: Mapping[str, Any]) -> str | None:
 def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:  # noqa: ARG001
     """A row as a conversation.
 
-    The system text is left out: it declares the tools and asks for calls in brackets, and the template does both in
+    Of the system text, what declares the tools and asks for calls in brackets is left out: the template does both in
     its own way.
 
     Raises:
@@ -44,29 +45,33 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     >>> [message.text or message.calls[0].name for message in conversation.messages]
     ['Top trends?', 'Market Trends API']
     """
-    tools = parse_tools(_tools_in(str(record.get("system", ""))), notes)
-    notes.repair("tools-from-system")
+    fields = notes.fields(record, "")
+    declared, system = _tools_in(str(fields.get("system", "")), notes)
+    tools = parse_tools(declared, notes, "system")
     names = [tool.name for tool in tools]
-    turns = record.get("conversations")
+    turns = fields.get("conversations")
     if not isinstance(turns, list):
         raise Reject("structure", "conversations is not a list of from/value turns")
     builder = TurnBuilder(notes)
     for number, turn in enumerate(turns, 1):
         if not isinstance(turn, Mapping) or "from" not in turn:
             raise Reject("structure", f"turn {number} has no 'from'")
-        text = plain_text(turn.get("value"), f"turn {number}", notes)
-        _add(builder, speaker_of(turn["from"]), text, names, notes)
-    return builder.build(tools)
+        said = notes.fields(turn, "conversations[]")
+        text = plain_text(said.get("value"), f"turn {number}", notes, said.place_of("value"))
+        _add(builder, speaker_of(said["from"]), text, names, notes)
+    return builder.build(tools, outer_system=system)
 
 
-def _tools_in(system: str) -> Any:
+def _tools_in(system: str, notes: RowNotes) -> tuple[Any, str]:
+    """The list of functions in a system text, and what the text says besides."""
     start = _TOOLS_START.search(system)
     if start is None:
         raise Reject("tool", "the system text holds no JSON list of functions")
     try:
-        return json.JSONDecoder().raw_decode(system, start.start())[0]
+        tools, end = json.JSONDecoder().raw_decode(system, start.start())
     except (ValueError, RecursionError) as error:
         raise Reject("tool", f"the functions in the system text are not JSON: {error}") from error
+    return tools, without_preamble(system[: start.start()], system[end:], notes)
 
 
 def _add(builder: TurnBuilder, speaker: Speaker, text: str, names: list[str], notes: RowNotes) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.openai_chat import add_message
 from lfwrap.data.formats.parts.arguments import parse_json_field
+from lfwrap.data.formats.parts.messages import system_of
 from lfwrap.data.formats.parts.offers import offer_tools
 from lfwrap.data.formats.parts.schemas import parse_tools
 from lfwrap.data.formats.parts.turns import TurnBuilder
@@ -48,7 +49,8 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     ['北京天气?', 'get_weather', '15', '15度']
     """
     column = _tools_column(record)
-    turns = parse_json_field(record.get("messages"), "messages")
+    fields = notes.fields(record, "")
+    turns = parse_json_field(fields.get("messages"), "messages")
     if column is None or not isinstance(turns, list):
         raise Reject("structure", "messages is not JSON text of a list, or there is no tools column")
     builder = TurnBuilder(notes)
@@ -58,8 +60,10 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
         if _declares_tools(turn):
             notes.repair("tools-prompt-dropped")
             continue
-        add_message(builder, turn, f"message {number}", notes, python=column == "tools")
-    return offer_tools(builder.build(parse_tools(record[column], notes)), options)
+        message = notes.fields(turn, "messages[]")
+        add_message(builder, message, f"message {number}", notes, python=column == "tools", mcp=True)
+    tools = parse_tools(fields[column], notes, column)
+    return offer_tools(builder.build(tools, outer_system=system_of(fields, notes)), options)
 
 
 def _declares_tools(turn: Mapping[str, Any]) -> bool:

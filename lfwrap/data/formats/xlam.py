@@ -8,6 +8,7 @@ from typing import Any
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import parse_json_field
 from lfwrap.data.formats.parts.calls import parse_calls
+from lfwrap.data.formats.parts.messages import system_of
 from lfwrap.data.formats.parts.schemas import parse_tools
 from lfwrap.data.formats.parts.texts import plain_text
 from lfwrap.data.schema.conversation import Conversation, Message, Role
@@ -31,15 +32,17 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     >>> [message.text or message.calls[0].name for message in conversation.messages]
     ['Weather in Paris?', 'get_weather']
     """
-    query = plain_text(record.get("query"), "query", notes)
+    fields = notes.fields(record, "")
+    query = plain_text(fields.get("query"), "query", notes, "query")
     if not query.strip():
         raise Reject("empty-turn", "the query is empty")
-    answers = parse_json_field(record.get("answers"), "answers", "call")
+    answers = parse_json_field(fields.get("answers"), "answers", "call")
     if not answers:
         raise Reject("no-answer", "answers is empty: there is no call to learn")
-    calls = parse_calls(answers, notes)
+    calls = parse_calls(answers, notes, "answers")
     messages = (Message(Role.USER, query), Message(Role.ASSISTANT, calls=calls))
-    return Conversation(messages, tools=parse_tools(record.get("tools"), notes))
+    tools = parse_tools(fields.get("tools"), notes)
+    return Conversation(messages, system=system_of(fields, notes), tools=tools)
 
 
 FORMAT = Format(

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from lfwrap.data.schema.fields import UnusedField, is_ignored
+
 
 @dataclass(slots=True)
 class FileReport:
@@ -22,6 +24,7 @@ class FileReport:
         duplicates: rows that had been seen before, here or in an earlier source.
         left_out: rows left out on purpose, by reason (sampling, decontamination, near-duplicates).
         repairs: repairs by kind.
+        unused_fields: path → a field of the rows that was not converted.
     """
 
     file: str
@@ -34,6 +37,15 @@ class FileReport:
     duplicates: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
+    unused_fields: dict[str, UnusedField] = field(default_factory=dict)
+
+    def add_unused(self, path: str, unused: UnusedField, rows_before: int = 0) -> None:
+        """Count a field that was not converted in some rows; ``rows_before`` come before the row of its example."""
+        entry = self.unused_fields.setdefault(path, UnusedField())
+        entry.count += unused.count
+        if entry.example is None and unused.example is not None:
+            entry.example = unused.example
+            entry.row = rows_before + unused.row if unused.row is not None else None
 
     @property
     def rows_out(self) -> int:
@@ -54,6 +66,9 @@ class FileReport:
             "duplicates": self.duplicates,
             "left_out": dict(self.left_out),
             "repairs": dict(self.repairs),
+            "unused_fields": [
+                {**entry, "row": self.unused_fields[entry["field"]].row} for entry in _by_field(self.unused_fields)
+            ],
         }
 
 
@@ -92,6 +107,7 @@ class DataReport:
     options: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     engine_check: dict[str, Any] | None = None
+    ignore: frozenset[str] = frozenset()
 
     @property
     def rows_in(self) -> int:
@@ -124,6 +140,23 @@ class DataReport:
         return sum((file.repairs for file in self.files), Counter())
 
     @property
+    def unused_fields(self) -> dict[str, UnusedField]:
+        """Path → a field of the rows that was not converted, over all files, but for those that may be left out."""
+        return {path: unused for path, unused in self._all_unused().items() if not is_ignored(path, self.ignore)}
+
+    @property
+    def ignored_fields(self) -> dict[str, UnusedField]:
+        """Path → a field that was left out because the user said that it may be."""
+        return {path: unused for path, unused in self._all_unused().items() if is_ignored(path, self.ignore)}
+
+    def _all_unused(self) -> dict[str, UnusedField]:
+        total = FileReport("")
+        for file in self.files:
+            for path, unused in file.unused_fields.items():
+                total.add_unused(path, unused)
+        return total.unused_fields
+
+    @property
     def balanced(self) -> bool:
         """Whether every row is accounted for."""
         return self.rows_in == self.rows_out + self.rejected + self.duplicates + self.left_out.total()
@@ -151,8 +184,14 @@ class DataReport:
                 }
                 for rule, warned in self.warnings.items()
             },
+            "unused_fields": _by_field(self.unused_fields),
+            "ignored_fields": _by_field(self.ignored_fields),
             "files": [file.to_json() for file in self.files],
             "options": self.options,
             "outputs": self.outputs,
             "engine_check": self.engine_check,
         }
+
+
+def _by_field(unused: dict[str, UnusedField]) -> list[dict[str, Any]]:
+    return [{"field": path, "count": entry.count, "example": entry.example} for path, entry in unused.items()]

@@ -64,6 +64,8 @@ class RowSink:
             for place, message in warned.examples[: EXAMPLES_PER_RULE - len(total.examples)]:
                 row, line = _absolute(place, result)
                 total.examples.append(Example(file.file, row, line, message))
+        for path, unused in result.unused.items():
+            file.add_unused(path, unused, result.rows_before)
         self._write(result, file)
 
     def _write(self, result: ChunkResult, file: FileReport) -> None:

@@ -21,6 +21,7 @@ from lfwrap.data.readers.blocks import parse_exactly
 from lfwrap.data.readers.chunk_plan import ChunkPlan, Layout
 from lfwrap.data.readers.sources import CSV_SUFFIXES, TABLE_SUFFIXES, TextFile
 from lfwrap.data.schema.columns import is_all_known, resolve_columns
+from lfwrap.data.schema.meanings import meaning_of
 from lfwrap.data.schema.plain_rows import PlainColumns
 from lfwrap.errors import DataError, LfwrapError, UsageError
 
@@ -331,5 +332,7 @@ def _plain_columns(
         return None
     if len(set(names)) != len(names) or "\x00" in names:
         return None
+    if any(meaning_of(name) for name in names if name not in columns.values()):
+        return None  # a label or a mask has to be looked at in every row
     plain = PlainColumns(columns["instruction"], columns.get("input", ""), columns["output"])
     return plain if detected.plan.header or len(names) == len(plain.names) else None

@@ -77,11 +77,48 @@ _RULES = (
     ),
     _error(
         "media",
-        "A turn holds an image, sound or another part that is not text.",
+        "A turn, or a column such as `images` or `audio`, holds an image, sound or another part that is not text.",
         "Leave such rows out: only text is trained here.",
     ),
     _error(
         "bad-history", "The history is not a list of [question, answer] pairs.", 'Write `[["question", "answer"], …]`.'
+    ),
+    # What the source says about the training
+    _error(
+        "labelled-bad",
+        "A label (`label`, `kto_tag` …) says that the answer is a bad one.",
+        "Nothing to do: a bad answer is not learnt. To learn it all the same: `--ignore label`.",
+    ),
+    _error(
+        "preference",
+        "The row holds a better and a worse answer (`chosen`, `rejected` …): preference data, not an answer to learn.",
+        "To learn the better answers: `--map output=chosen --ignore rejected`.",
+    ),
+    _error(
+        "masked-turn",
+        "A turn says that it is not to be trained (`weight: 0`, `loss: false`, `train: false` …), or one of the user's"
+        " that it is; the engine trains all of the assistant's turns and none of the user's.",
+        "Cut the row at that turn, or train it all the same: `--ignore weight`.",
+    ),
+    _error(
+        "weighted-row",
+        "The row has a weight of its own, which the engine has no place for.",
+        "Leave rows of weight 0 out, or train all alike: `--ignore weight`.",
+    ),
+    _error(
+        "second-conversation",
+        "A second list of turns stands beside the one that was read.",
+        "Say which one may be left out: `--ignore FIELD`.",
+    ),
+    _error(
+        "second-answer",
+        "A field such as `response` or `answer` stands beside the turns and says something else than they do.",
+        "Put it into the turns, or say that it may be left out: `--ignore FIELD`.",
+    ),
+    _error(
+        "channel",
+        "A message's channel is none of harmony's (`analysis`, `commentary`, `final`), or its marks can't be read.",
+        "Correct the channel.",
     ),
     # Turns
     _error("role", "A turn's role has an unknown name.", "Use system, user, assistant, tool or their usual aliases."),

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lfwrap.data.convert.converted_rows import ConvertedRows
+from lfwrap.data.convert.converted_rows import ConvertedRows, Unused
 from lfwrap.data.convert.fast_path import convert_block
 from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.readers.array_block import ArrayBlock
 from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, RecordBlock
 from lfwrap.data.readers.chunk_plan import Chunk, Layout
+from lfwrap.data.schema.fields import UnusedField
 from lfwrap.data.schema.plain_rows import PlainColumns
 from lfwrap.data.schema.redaction import redact
 
@@ -78,6 +79,7 @@ class ChunkResult:
         rejects: rows that can't be used.
         repairs: repairs by kind.
         warnings: warnings by rule.
+        unused: path → a field that rows have and that was not converted; its row is counted within the chunk.
         rows_before: records of the file before the chunk; known once results are in order.
         lines_before: 0-based physical line on which the chunk starts; likewise.
     """
@@ -90,6 +92,7 @@ class ChunkResult:
     rejects: list[RejectedRow]
     repairs: Counter[str]
     warnings: dict[str, Warned]
+    unused: dict[str, UnusedField] = field(default_factory=dict)
     rows_before: int = 0
     lines_before: int = 0
 
@@ -121,6 +124,7 @@ def run_task(task: Task) -> ChunkResult:
         [_rejected(block, position, places[position], reject) for position, reject in sorted(rows.rejects.items())],
         repairs,
         _warnings(rows, places),
+        {path: _unused(unused, places) for path, unused in rows.unused.items()},
     )
 
 
@@ -136,7 +140,9 @@ def _load(chunk: Chunk) -> Block:
 
 
 def _places(block: Block, rows: ConvertedRows, blanks: set[int]) -> dict[int, Place]:
-    wanted = sorted({*rows.rejects, *(position for position, notes in rows.notes.items() if notes.warnings)})
+    warned = (position for position, notes in rows.notes.items() if notes.warnings)
+    unused = (entry.position for entry in rows.unused.values() if entry.value is not None)
+    wanted = sorted({*rows.rejects, *warned, *unused})
     lines = block.lines_of(wanted)
     before = sorted(blanks)
     places, passed = {}, 0
@@ -156,6 +162,13 @@ def _warnings(rows: ConvertedRows, places: Mapping[int, Place]) -> dict[str, War
             if len(entry.examples) < EXAMPLES_PER_RULE:
                 entry.examples.append((places[position], _printable(message)))
     return warned
+
+
+def _unused(unused: Unused, places: Mapping[int, Place]) -> UnusedField:
+    if unused.value is None:
+        return UnusedField(unused.count)
+    example = unused.value if isinstance(unused.value, str) else _as_json(unused.value)
+    return UnusedField(unused.count, shorten(example), places[unused.position].row)
 
 
 def _rejected(block: Block, position: int, place: Place, reject: Reject) -> RejectedRow:

@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _ARGUMENT_KEYS = ("arguments", "parameters", "input", "args")
 
 
-def parse_call(value: Any, notes: RowNotes, *, python: bool = False) -> ToolCall:
+def parse_call(value: Any, notes: RowNotes, path: str = "call", *, python: bool = False) -> ToolCall:
     """One call: ``{name, arguments}``, or OpenAI's ``{id, function: {name, arguments}}``.
 
     Raises:
@@ -25,27 +25,32 @@ def parse_call(value: Any, notes: RowNotes, *, python: bool = False) -> ToolCall
     """
     if not isinstance(value, Mapping):
         raise Reject("call", "a call is not an object with a name and arguments")
-    inner = value["function"] if isinstance(value.get("function"), Mapping) else value
+    outer = inner = notes.fields(value, path)
+    if isinstance(outer.content.get("function"), Mapping):
+        inner = notes.fields(outer["function"], outer.place_of("function"))
+    outer.get("type")  # says "function", or what a block is: read before
     name = inner.get("name")
     if not isinstance(name, str) or not name:
         raise Reject("call", "a call names no tool")
     key = next((key for key in _ARGUMENT_KEYS if key in inner), "arguments")
-    call_id = value.get("id", value.get("call_id", ""))
+    call_id = outer["id"] if "id" in outer else outer.get("call_id", "")
     return ToolCall(name, parse_arguments(inner.get(key), notes, python=python), id=as_id(call_id))
 
 
-def parse_calls(value: Any, notes: RowNotes, *, python: bool = False) -> tuple[ToolCall, ...]:
+def parse_calls(value: Any, notes: RowNotes, path: str = "call", *, python: bool = False) -> tuple[ToolCall, ...]:
     """One call or a list of calls.
 
     >>> [call.name for call in parse_calls([{"name": "add"}, {"name": "stop"}], RowNotes())]
     ['add', 'stop']
     """
     if isinstance(value, list):
-        return tuple(parse_call(call, notes, python=python) for call in value)
-    return (parse_call(value, notes, python=python),)
+        return tuple(parse_call(call, notes, f"{path}[]", python=python) for call in value)
+    return (parse_call(value, notes, path, python=python),)
 
 
-def parse_call_text(text: str, notes: RowNotes, *, python: bool = False) -> tuple[str, tuple[ToolCall, ...]]:
+def parse_call_text(
+    text: str, notes: RowNotes, path: str = "call", *, python: bool = False
+) -> tuple[str, tuple[ToolCall, ...]]:
     """A call turn's text: JSON of a call or a list of calls, or ``<tool_call>`` blocks beside text: (text, calls).
 
     Raises:
@@ -56,8 +61,8 @@ def parse_call_text(text: str, notes: RowNotes, *, python: bool = False) -> tupl
     """
     blocks = _BLOCK.findall(text)
     if not blocks:
-        return "", _load_calls(text, notes, python=python)
-    calls = tuple(call for block in blocks for call in _load_calls(block, notes, python=python))
+        return "", _load_calls(text, notes, path, python=python)
+    calls = tuple(call for block in blocks for call in _load_calls(block, notes, path, python=python))
     return _BLOCK.sub("", text).strip(), calls
 
 
@@ -70,7 +75,7 @@ def has_call_block(text: str) -> bool:
     return "<tool_call>" in text and _BLOCK.search(text) is not None
 
 
-def _load_calls(text: str, notes: RowNotes, *, python: bool) -> tuple[ToolCall, ...]:
+def _load_calls(text: str, notes: RowNotes, path: str, *, python: bool) -> tuple[ToolCall, ...]:
     try:
         value = parse_json(text)
     except ValueError as error:
@@ -78,7 +83,7 @@ def _load_calls(text: str, notes: RowNotes, *, python: bool) -> tuple[ToolCall, 
             raise Reject("call", f"a call is not JSON: {error}") from error
         value = parse_python(text, "a call")
         notes.repair("python-to-json")
-    return parse_calls(value, notes, python=python)
+    return parse_calls(value, notes, path, python=python)
 
 
 def as_id(value: Any) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lfwrap.data.formats.base import Reject
+from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.roles import is_role
+from lfwrap.data.formats.parts.texts import plain_text
+from lfwrap.data.schema.fields import Fields, is_nothing
 
+SYSTEM_KEYS = ("system", "system_prompt", "systemPrompt", "system_message", "系统提示")
 TURNS_KEYS = ("messages", "conversations", "conversation")
 BLOCK_TYPES = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 
@@ -25,22 +28,34 @@ def turns_key(record: Mapping[str, Any]) -> str | None:
     return None
 
 
-def turns_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The messages of a record.
+def turns_of(record: Fields, notes: RowNotes) -> list[Fields]:
+    """The messages of a record, opened.
 
     Raises:
         Reject: there are none, or one has no role.
 
-    >>> turns_of({"messages": [{"role": "user", "content": "Hello"}]})
-    [{'role': 'user', 'content': 'Hello'}]
+    >>> notes = RowNotes()
+    >>> record = notes.fields({"messages": [{"role": "user", "content": "Hello"}]}, "")
+    >>> [(turn.path, turn["content"]) for turn in turns_of(record, notes)]
+    [('messages[]', 'Hello')]
     """
-    key = turns_key(record)
+    key = turns_key(record.content)
     if key is None:
         raise Reject("structure", "there is no list of messages with a role")
     for number, turn in enumerate(record[key], 1):
         if not isinstance(turn, Mapping) or "role" not in turn:
             raise Reject("structure", f"message {number} has no role")
-    return list(record[key])
+    return [notes.fields(turn, f"{key}[]") for turn in record[key]]
+
+
+def system_of(record: Fields, notes: RowNotes) -> str:
+    """The system prompt that stands beside a record's turns, or empty.
+
+    >>> system_of(Fields({"system_prompt": "Be brief."}), RowNotes())
+    'Be brief.'
+    """
+    key = next((key for key in SYSTEM_KEYS if not is_nothing(record.content.get(key))), None)
+    return plain_text(record[key], key, notes, key) if key else ""
 
 
 def has_blocks(record: Mapping[str, Any]) -> bool:

@@ -23,7 +23,7 @@ _SCHEMA_SINGLES = ("items", "additionalProperties", "not", "if", "then", "else",
 _GENERIC = re.compile(r"(\w+)\s*\[(.*)\]$", re.DOTALL)
 
 
-def parse_tools(value: Any, notes: RowNotes) -> tuple[Tool, ...]:
+def parse_tools(value: Any, notes: RowNotes, path: str = "tools") -> tuple[Tool, ...]:
     """A list of tools, as values or as JSON text, in any of the known ways of writing one.
 
     Raises:
@@ -33,25 +33,26 @@ def parse_tools(value: Any, notes: RowNotes) -> tuple[Tool, ...]:
     ['add', 'stop']
     """
     if isinstance(value, str):
-        tools, repairs = _parse_text(value.strip())
+        tools, repairs, unused = _parse_text(value.strip(), path)
         notes.repairs.update(repairs)
+        notes.unused.update(unused)
         return tools
     if value is None:
         return ()
     if isinstance(value, Mapping):
-        value = value.get("tools", [value])
+        value = notes.fields(value, path)["tools"] if "tools" in value else [value]
     if not isinstance(value, list):
         raise Reject("tool", "tools is neither a list nor JSON text of one")
-    return unique_tools(parse_tool(tool, notes) for tool in value)
+    return unique_tools(parse_tool(tool, notes, f"{path}[]") for tool in value)
 
 
 @functools.lru_cache(maxsize=4096)
-def _parse_text(text: str) -> tuple[tuple[Tool, ...], dict[str, int]]:
+def _parse_text(text: str, path: str) -> tuple[tuple[Tool, ...], dict[str, int], dict[str, Any]]:
     notes = RowNotes()
     if not text:
-        return (), {}
-    tools = parse_tools(parse_json_field(text, "tools", "tool") or [], notes)
-    return tools, dict(notes.repairs)
+        return (), {}, {}
+    tools = parse_tools(parse_json_field(text, "tools", "tool") or [], notes, path)
+    return tools, dict(notes.repairs), notes.left()
 
 
 def unique_tools(tools: Iterable[Tool]) -> tuple[Tool, ...]:
@@ -71,10 +72,10 @@ def unique_tools(tools: Iterable[Tool]) -> tuple[Tool, ...]:
     return tuple(by_name.values())
 
 
-def parse_tool(value: Any, notes: RowNotes) -> Tool:
+def parse_tool(value: Any, notes: RowNotes, path: str = "tool") -> Tool:
     """One tool: wrapped (``{"type": "function", "function": {…}}``) or bare, MCP, Anthropic, xLAM or Python type names.
 
-    Titles, icons, annotations, output schemas and metadata are left out: the model is not shown them.
+    Titles, icons, annotations, output schemas and metadata are left out, as unused fields: the model is not shown them.
 
     Raises:
         Reject: ``tool``, it has no name or no schema object.
@@ -82,21 +83,28 @@ def parse_tool(value: Any, notes: RowNotes) -> Tool:
     >>> parse_tool({"name": "add", "inputSchema": {"properties": {"a": {"type": "int"}}}}, RowNotes())
     Tool(name='add', description='', parameters={'properties': {'a': {'type': 'integer'}}, 'type': 'object'})
     """
-    if isinstance(value, Mapping) and isinstance(value.get("function"), Mapping):
-        value = value["function"]
-        notes.repair("tool-unwrapped")
     if not isinstance(value, Mapping):
         raise Reject("tool", "a tool is not an object")
-    name = value.get("name")
+    fields = notes.fields(value, path)
+    if isinstance(fields.content.get("function"), Mapping):
+        fields.get("type")  # says "function", as the field itself does
+        fields = notes.fields(fields["function"], fields.place_of("function"))
+        notes.repair("tool-unwrapped")
+    name = fields.get("name")
     if not isinstance(name, str) or not name:
         raise Reject("tool", "a tool has no name")
-    description = value.get("description")
-    key = next((key for key in _SCHEMA_KEYS if isinstance(value.get(key), Mapping)), None)
-    if key is None and any(value.get(key) not in (None, "", []) for key in _SCHEMA_KEYS):
+    if fields.content.get("type") == "function":
+        fields.get("type")
+    description = fields.content.get("description")
+    if isinstance(description, str | None):
+        fields.get("description")
+    key = next((key for key in _SCHEMA_KEYS if isinstance(fields.content.get(key), Mapping)), None)
+    if key is None and any(fields.get(key) not in (None, "", []) for key in _SCHEMA_KEYS):
         raise Reject("tool", f"the parameters of tool {name!r} are not an object")
-    parameters = parse_parameters(value[key] if key else {}, notes)
-    outer = value.get("required")
+    parameters = parse_parameters(fields[key] if key else {}, notes)
+    outer = fields.content.get("required")
     if isinstance(outer, list) and "required" not in parameters:
+        fields.get("required")
         parameters["required"] = [field for field in outer if field in parameters["properties"]]
         notes.repair("required-moved")
     return Tool(name=name, description=description if isinstance(description, str) else "", parameters=parameters)

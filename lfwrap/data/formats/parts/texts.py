@@ -15,17 +15,36 @@ _THOUGHT = re.compile(r"\s*<(think|thinking)>(.*?)</\1>\s*", re.DOTALL)
 _ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[0-9a-fA-F]{4})+)")
 # A tuple: what stands under "type" in a broken row may be unhashable.
 _TEXT_PARTS = ("text", "input_text", "output_text")
+_MCP_FIELDS = frozenset({"content", "structuredContent", "isError", "is_error", "_meta"})
+_MCP_NOTES = frozenset({"type", "annotations", "_meta"})
+_MCP_PARTS = {
+    "text": _MCP_NOTES | {"text"},
+    "image": _MCP_NOTES | {"data", "mimeType"},
+    "audio": _MCP_NOTES | {"data", "mimeType"},
+    "resource": _MCP_NOTES | {"resource"},
+    "resource_link": _MCP_NOTES | {"uri", "name", "title", "description", "mimeType", "size", "icons"},
+}
 _FIRST_PRINTABLE = 0x20
 _QUOTE, _BACKSLASH = 0x22, 0x5C
 
 
-def plain_text(value: Any, what: str, notes: RowNotes) -> str:
+def plain_text(value: Any, what: str, notes: RowNotes, path: str = "") -> str:
     r"""Text, or what stands for it: null is empty, a number its digits, a list of parts their text.
+
+    Typed parts are put together as the APIs do it, with nothing between; bare texts in a list each take a line.
+
+    Args:
+        value: the text, or what stands for it.
+        what: what to call it (``message 3``).
+        notes: counts repairs, and remembers which fields of a part were read.
+        path: where it stands in the record.
 
     Raises:
         Reject: ``media`` for images and sound, ``not-text`` for anything else.
 
-    >>> plain_text([{"type": "text", "text": "a"}, "b"], "message 1", RowNotes())
+    >>> plain_text([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "message 1", RowNotes())
+    'ab'
+    >>> plain_text(["a", "b"], "message 1", RowNotes())
     'a\nb'
     """
     if isinstance(value, str):
@@ -40,21 +59,24 @@ def plain_text(value: Any, what: str, notes: RowNotes) -> str:
         value = [value]
     if isinstance(value, list):
         notes.repair("parts-to-text")
-        return "\n".join(_part_text(part, what) for part in value)
+        between = "" if all(isinstance(part, Mapping) for part in value) else "\n"
+        return between.join(_part_text(part, what, notes, path) for part in value)
     raise Reject("not-text", f"{what} is not text")
 
 
-def _part_text(part: Any, what: str) -> str:
+def _part_text(part: Any, what: str, notes: RowNotes, path: str) -> str:
     if isinstance(part, str):
         return part
     if not isinstance(part, Mapping):
         raise Reject("not-text", f"{what} holds a part that is neither text nor an object")
-    kind = part.get("type")
-    text = part.get("text", part.get("value"))
-    if kind in _TEXT_PARTS and isinstance(text, str):
-        return text
-    if kind == "refusal" and isinstance(part.get("refusal"), str):
-        return str(part["refusal"])
+    fields = notes.fields(part, f"{path}[]")
+    kind = fields.get("type")
+    if kind in _TEXT_PARTS:
+        text = fields.get("text" if "text" in fields else "value")
+        if isinstance(text, str):
+            return text
+    if kind == "refusal" and isinstance(fields.get("refusal"), str):
+        return str(fields["refusal"])
     raise Reject("media", f"{what} holds a part of type {kind!r}: only text can be trained here")
 
 
@@ -70,12 +92,15 @@ def split_thought(text: str, notes: RowNotes) -> tuple[str, str]:
     if found is None:
         return "", text
     thought, rest = found.group(2).strip(), text[found.end() :]
+    if not thought:
+        notes.repair("empty-thought-dropped")
+        return "", rest
     if text != f"<think>\n{thought}\n</think>\n\n{rest}":
         notes.repair("think-newlines")
     return thought, rest
 
 
-def mcp_result(result: Mapping[str, Any], notes: RowNotes) -> tuple[str, bool]:
+def mcp_result(result: Mapping[str, Any], notes: RowNotes, path: str = "result") -> tuple[str, bool]:
     """The text of an MCP ``tools/call`` result, and whether it reports a failure.
 
     Text parts are joined by line breaks; without any, ``structuredContent`` is written as JSON. Images, sound and
@@ -84,66 +109,84 @@ def mcp_result(result: Mapping[str, Any], notes: RowNotes) -> tuple[str, bool]:
     >>> mcp_result({"content": [{"type": "text", "text": "no such city"}], "isError": True}, RowNotes())
     ('no such city', True)
     """
-    content = result.get("content")
+    fields = notes.fields(result, path)
+    content = fields.get("content")
     parts = content if isinstance(content, list) else [] if content is None else [content]
-    texts = [text for part in parts if (text := _mcp_part(part, notes)) is not None]
-    if not texts and result.get("structuredContent") is not None:
+    at = f"{fields.place_of('content')}[]"
+    texts = [text for part in parts if (text := _mcp_part(part, notes, at)) is not None]
+    if not texts and "structuredContent" in fields and fields["structuredContent"] is not None:
         notes.repair("structured-content-to-text")
-        texts = [json.dumps(result["structuredContent"], ensure_ascii=False)]
-    return readable_json("\n".join(texts), notes), bool(result.get("isError", result.get("is_error", False)))
+        texts = [json.dumps(fields["structuredContent"], ensure_ascii=False)]
+    return readable_json("\n".join(texts), notes), bool(fields.get("isError", fields.get("is_error", False)))
 
 
-def _mcp_part(part: Any, notes: RowNotes) -> str | None:
+def _mcp_part(part: Any, notes: RowNotes, path: str) -> str | None:
     if isinstance(part, str):
         return part
     if not isinstance(part, Mapping):
         return json.dumps(part, ensure_ascii=False)
-    kind = part.get("type")
-    if kind in _TEXT_PARTS or (kind is None and "text" in part):
-        return str(part.get("text", part.get("value", "")))
+    fields = notes.fields(part, path)
+    kind = fields.get("type")
+    if kind in _TEXT_PARTS or (kind is None and "text" in fields):
+        return str(fields.get("text" if "text" in fields else "value", ""))
     if kind == "resource_link":
-        return str(part.get("uri", ""))
-    if kind == "resource" and isinstance(part.get("resource"), Mapping):
-        resource = part["resource"]
+        return str(fields.get("uri", ""))
+    if kind == "resource" and isinstance(fields.get("resource"), Mapping):
+        resource = notes.fields(fields["resource"], fields.place_of("resource"))
         if isinstance(resource.get("text"), str):
             return str(resource["text"])
-        kind, part = "resource", resource
-    media = str(part.get("mimeType") or "of unknown type")
+        fields = resource
+    media = str(fields.get("mimeType") or "of unknown type")
+    fields.take_all()  # the placeholder and the warning stand for all of it
     notes.warn("media-dropped", f"a tool's result holds {kind} {media}: a placeholder stands for it")
     return f"[{kind}: {media}]"
 
 
 def looks_like_mcp_result(value: Any) -> bool:
-    """Whether a value is an MCP result: ``content`` is a list of typed parts, or there is only structured content.
+    """Whether a value can only be an MCP result: nothing but the fields of one, and parts of the kinds it may have.
 
-    >>> looks_like_mcp_result({"content": [{"type": "text"}]}), looks_like_mcp_result({"a": 1})
-    (True, False)
+    >>> looks_like_mcp_result({"content": [{"type": "text", "text": "15"}]})
+    True
+    >>> looks_like_mcp_result({"id": 9, "content": [{"type": "text", "text": "15"}]})
+    False
     """
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or not value.keys() <= _MCP_FIELDS:
         return False
     content = value.get("content")
     if isinstance(content, list) and content:
-        return all(isinstance(part, Mapping) and "type" in part for part in content)
+        return all(_is_mcp_part(part) for part in content)
     return "structuredContent" in value or (content == [] and "isError" in value)
 
 
-def result_text(value: Any, notes: RowNotes) -> tuple[str, bool]:
-    """A tool's result, as text, JSON or MCP result (also JSON-encoded): its text, and whether it reports a failure.
+def _is_mcp_part(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.keys() <= _MCP_PARTS.get(str(part.get("type")), frozenset())
+
+
+def result_text(value: Any, notes: RowNotes, path: str = "result", *, mcp: bool = False) -> tuple[str, bool]:
+    """A tool's result: its text, and whether it reports a failure.
+
+    Args:
+        value: text, JSON, or a list of typed parts.
+        notes: counts repairs, and remembers which fields were read.
+        path: where it stands in the record.
+        mcp: whether the row comes from MCP, whose results (as objects, or as JSON text) are unwrapped. Anybody else's
+            JSON stays as it is: what looks like MCP's fields may be the tool's own.
 
     >>> result_text({"celsius": 15}, RowNotes())
     ('{"celsius": 15}', False)
     """
     if isinstance(value, str):
-        may_be = value[:1] == "{" and ('"content"' in value or '"structuredContent"' in value)
+        may_be = mcp and value[:1] == "{" and ('"content"' in value or '"structuredContent"' in value)
         inner = json_or_none(value) if may_be else None
         if isinstance(inner, Mapping) and looks_like_mcp_result(inner):
             notes.repair("mcp-result-to-text")
-            return mcp_result(inner, notes)
+            return mcp_result(inner, notes, path)
         return readable_json(value, notes), False
-    if looks_like_mcp_result(value):
-        return mcp_result(value, notes)
+    if mcp and looks_like_mcp_result(value):
+        return mcp_result(value, notes, path)
     if isinstance(value, list) and value and all(isinstance(part, Mapping) and "type" in part for part in value):
-        return mcp_result({"content": value}, notes)
+        parts = [_mcp_part(part, notes, f"{path}[]") or "" for part in value]
+        return readable_json("\n".join(parts), notes), False
     if value is None:
         return "", False
     return json.dumps(value, ensure_ascii=False), False

@@ -71,8 +71,13 @@ class TurnBuilder:
         """The calls of the last turn."""
         return self._turns[-1].calls if self._turns else ()
 
-    def build(self, tools: Sequence[Tool] = (), *, default_system: str = "") -> Conversation:
-        """The conversation, cut back to the assistant's last turn."""
+    def build(self, tools: Sequence[Tool] = (), *, outer_system: str = "") -> Conversation:
+        """The conversation, cut back to the assistant's last turn.
+
+        Args:
+            tools: the tools of the row.
+            outer_system: a system prompt that stands beside the turns; it comes before one among them.
+        """
         self._close_results()
         turns = [turn for number, turn in enumerate(self._turns) if not self._is_empty(number)]
         cut = len(turns)
@@ -82,8 +87,14 @@ class TurnBuilder:
             raise Reject("no-answer", "the assistant says nothing: there is no answer to learn")
         if cut < len(turns):
             self._notes.repair("trailing-turns")
-        system = self._system or default_system
-        return Conversation(tuple(turns[:cut]), system=system, tools=tuple(tools))
+        return Conversation(tuple(turns[:cut]), system=self._whole_system(outer_system), tools=tuple(tools))
+
+    def _whole_system(self, outer: str) -> str:
+        inner = self._system or ""
+        if not outer or not inner or outer == inner:
+            return outer or inner
+        self._notes.repair("system-merged")
+        return f"{outer}\n\n{inner}"
 
     def _is_empty(self, number: int) -> bool:
         turn = self._turns[number]

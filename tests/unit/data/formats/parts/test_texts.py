@@ -64,7 +64,6 @@ def test_what_can_not_be_text_names_the_message(value, rule, words):
         ("<think>\nhm\n</think>\n\nyes", "hm", "yes", False),
         ("<think>hm</think>yes", "hm", "yes", True),
         ("  <thinking>a\nb</thinking> yes", "a\nb", "yes", True),
-        ("<think></think>yes", "", "yes", True),
         ("yes <think>late</think>", "", "yes <think>late</think>", False),
         ("<think>never closed", "", "<think>never closed", False),
         ("<think>crossed</thinking>yes", "", "<think>crossed</thinking>yes", False),
@@ -74,6 +73,13 @@ def test_a_thought_is_only_what_stands_first_and_is_closed(text, thought, rest, 
     notes = RowNotes()
     assert split_thought(text, notes) == (thought, rest)
     assert bool(notes.repairs["think-newlines"]) is is_repaired
+
+
+@pytest.mark.parametrize("text", ["<think></think>yes", "<think>\n\n</think>\n\nyes", " <thinking> </thinking> yes"])
+def test_an_empty_thought_is_left_out_and_counted(text):
+    notes = RowNotes()
+    assert split_thought(text, notes) == ("", "yes")
+    assert notes.repairs == {"empty-thought-dropped": 1}
 
 
 IMAGE = {"type": "image", "mimeType": "image/png", "data": "AAAA"}
@@ -103,8 +109,26 @@ IMAGE = {"type": "image", "mimeType": "image/png", "data": "AAAA"}
 )
 def test_a_tools_result_as_text(value, text, is_error):
     notes = RowNotes()
-    assert result_text(value, notes) == (text, is_error)
+    assert result_text(value, notes, mcp=True) == (text, is_error)
     assert notes.warnings == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"content": [{"type": "text", "text": "a"}]},
+        {"structuredContent": {"a": 1}, "status": "failed", "error": "disk full"},
+        {"id": 9, "content": [{"type": "text", "text": "See you at nine."}]},
+        {"version": 1, "type": "doc", "content": [{"type": "paragraph", "content": [{"type": "text", "text": "x"}]}]},
+    ],
+)
+@pytest.mark.parametrize("mcp", [False, True])
+def test_the_json_of_other_tools_stays_as_it_is(value, mcp):
+    if mcp and value.keys() == {"content"}:
+        return  # that is MCP's
+    as_text = json.dumps(value)
+    for given_value in (value, as_text):
+        assert result_text(given_value, RowNotes(), mcp=mcp) == (as_text, False)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +142,8 @@ def test_a_tools_result_as_text(value, text, is_error):
 )  # fmt: skip
 def test_media_in_a_result_becomes_a_placeholder_with_a_warning(part, placeholder):
     notes = RowNotes()
-    assert result_text({"content": [{"type": "text", "text": "see"}, part]}, notes) == (f"see\n{placeholder}", False)
+    value = {"content": [{"type": "text", "text": "see"}, part]}
+    assert result_text(value, notes, mcp=True) == (f"see\n{placeholder}", False)
     [(rule, message)] = notes.warnings
     assert rule == "media-dropped"
     assert "AAAA" not in message

@@ -1,0 +1,173 @@
+"""Labels, masks, better and worse answers, media and second lists: honoured, or the row is refused by name."""
+
+import pytest
+
+from lfwrap.data.convert.record_path import Conversion, convert_record
+from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
+
+_QUESTION = {"role": "user", "content": "Is the sky green?"}
+_ANSWER = {"role": "assistant", "content": "No, it is blue."}
+_TOLD = {"from": "gpt", "value": "No, it is blue."}
+_ASKED = {"from": "human", "value": "Is the sky green?"}
+_PAIR = {"instruction": "Is the sky green?", "output": "No, it is blue."}
+
+
+def _messages(*turns, **fields):
+    return "openai", {"messages": list(turns) or [_QUESTION, _ANSWER], **fields}
+
+
+def _conversations(*turns, **fields):
+    return "sharegpt", {"conversations": list(turns) or [_ASKED, _TOLD], **fields}
+
+
+def _pair(**fields):
+    return "alpaca", {**_PAIR, **fields}
+
+
+def _convert(case, **options):
+    name, record = case
+    notes = RowNotes()
+    line, _ = convert_record(record, Conversion(name, ConvertOptions(**options)), notes)
+    return line, notes
+
+
+def _refused_by(case, **options):
+    with pytest.raises(Reject) as caught:
+        _convert(case, **options)
+    return caught.value.rule
+
+
+ALL_WAYS = [_messages, _conversations, _pair]
+
+
+@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("name", ["label", "kto_tag", "KTO-Tag", "is_good", "thumbs_up", "desirable"])
+@pytest.mark.parametrize("value", [False, 0, "false", "BAD", " no ", -1, "👎"])
+def test_an_answer_that_is_labelled_bad_is_not_trained(way, name, value):
+    assert _refused_by(way(**{name: value})) == "labelled-bad"
+
+
+@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("value", [True, 1, "true", "good"])
+def test_an_answer_that_is_labelled_good_is_trained_and_its_label_is_used(way, value):
+    line, notes = _convert(way(label=value))
+    assert b"blue" in line
+    assert not notes.left()
+
+
+@pytest.mark.parametrize("value", ["contract law", 7.5, "law/civil"])
+def test_a_label_that_is_a_category_is_merely_unused(value):
+    assert _convert(_pair(label=value))[1].left() == {"label": value}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("weight", 0), ("weight", 0.0), ("loss_weight", 0.0), ("loss", False), ("train", False), ("trainable", "no"),
+     ("masked", True), ("loss_mask", 0), ("weight", 0.5), ("lossWeight", 0), ("mask", 1), ("no_loss", True),
+     ("train_detail", [{"begin_offset": 0, "end_offset": 3, "train": False}])],
+)  # fmt: skip
+@pytest.mark.parametrize("way", [_messages, _conversations])
+def test_a_turn_of_the_assistant_that_is_not_to_be_trained_refuses_the_row(way, name, value):
+    asked, told = (_QUESTION, _ANSWER) if way is _messages else (_ASKED, _TOLD)
+    assert _refused_by(way(asked, {**told, name: value}, asked, told)) == "masked-turn"
+
+
+@pytest.mark.parametrize(("name", "value"), [("weight", 1), ("train", True), ("loss", "true"), ("masked", False)])
+def test_a_turn_that_is_to_be_trained_is_what_the_engine_does(name, value):
+    assert not _convert(_messages(_QUESTION, {**_ANSWER, name: value}))[1].left()
+    assert _refused_by(_messages({**_QUESTION, name: value}, _ANSWER)) == "masked-turn"
+
+
+@pytest.mark.parametrize(("name", "value"), [("weight", 0), ("loss_weight", 0.0), ("train", False), ("masked", True)])
+def test_a_turn_of_the_user_that_is_not_to_be_trained_is_what_the_engine_does(name, value):
+    assert not _convert(_messages({**_QUESTION, name: value}, _ANSWER))[1].left()
+
+
+def test_a_part_of_a_turn_may_be_masked_too():
+    parts = [{"type": "text", "text": "No, ", "train": False}, {"type": "text", "text": "blue."}]
+    assert _refused_by(_messages(_QUESTION, {"role": "assistant", "content": parts})) == "masked-turn"
+
+
+@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [("weight", 2.0, "weighted-row"), ("sample_weight", "0.3", "weighted-row"), ("train", False, "weighted-row"),
+     ("loss_mask", [0, 1], "masked-turn"), ("turn_weights", [1.0, 0.0], "masked-turn"),
+     ("mask_history", True, "weighted-row")],
+)  # fmt: skip
+def test_a_weight_or_mask_beside_the_turns_refuses_the_row(way, name, value, rule):
+    assert _refused_by(way(**{name: value})) == rule
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("weight", "1.5 kg"), ("train", "split-a"), ("loss", 2.31), ("training", "2026 course")]
+)
+def test_a_weight_of_a_thing_and_a_logged_loss_are_merely_unused(name, value):
+    assert _convert(_pair(**{name: value}))[1].left() == {name: value}
+
+
+@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("chosen", "blue"), ("rejected", "green"), ("rejected_response", "green"), ("response_rejected", "green"),
+     ("rejected", {"from": "gpt", "value": "green"}), ("chosen", [_ANSWER]), ("non_preferred_output", [_ANSWER]),
+     ("answer_b", "green"), ("negative_response", "green")],
+)  # fmt: skip
+def test_a_better_or_worse_answer_is_preference_data(way, name, value):
+    assert _refused_by(way(**{name: value})) == "preference"
+
+
+@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("images", ["a.png"]), ("image", "a.png"), ("videos", ["v.mp4"]), ("audio", {"bytes": "AA"}),
+     ("image_path", "a.png"), ("imageUrl", "https://a/b.png"), ("audios", [{"path": "a.wav"}]), ("图片", "a.png")],
+)  # fmt: skip
+def test_media_in_a_column_refuse_the_row(way, name, value):
+    assert _refused_by(way(**{name: value})) == "media"
+
+
+def test_media_in_a_turn_refuse_the_row():
+    assert _refused_by(_messages({**_QUESTION, "images": ["iVBOR"]}, _ANSWER)) == "media"
+
+
+@pytest.mark.parametrize("value", [[], None, "", {}])
+@pytest.mark.parametrize("name", ["images", "rejected", "label", "weight", "response"])
+def test_an_empty_field_says_nothing(name, value):
+    assert _convert(_messages(**{name: value}))[1].left() == {name: value}
+
+
+@pytest.mark.parametrize(
+    "value", [[_ASKED, {"from": "gpt", "value": "Yes."}], [{"role": "user", "content": "Other?"}], [["Q", "A"]]]
+)
+def test_a_second_conversation_refuses_the_row(value):
+    name = "history" if value == [["Q", "A"]] else "conversations_v2"
+    assert _refused_by(_messages(**{name: value})) == "second-conversation"
+
+
+def test_the_same_conversation_in_another_layout_is_merely_unused():
+    assert "copy" in _convert(_messages(copy=[_ASKED, _TOLD]))[1].left()
+
+
+@pytest.mark.parametrize("name", ["response", "answer", "output", "completion", "target", "答案"])
+def test_an_answer_beside_the_turns_refuses_the_row_unless_a_turn_says_it(name):
+    assert _refused_by(_messages(**{name: "It is red."})) == "second-answer"
+    assert _refused_by(_messages(_QUESTION, _ANSWER, _QUESTION, **{name: "It is red."})) == "second-answer"
+    assert name in _convert(_messages(**{name: "it is blue"}))[1].left()
+
+
+@pytest.mark.parametrize(
+    ("case", "field"),
+    [(_messages(label=False), "label"), (_pair(rejected="green"), "rejected"), (_messages(images=["a"]), "images"),
+     (_messages(_QUESTION, {**_ANSWER, "weight": 0}), "weight"),
+     (_messages(_QUESTION, {**_ANSWER, "weight": 0}), "messages[].weight"), (_messages(answer="red"), "answer")],
+)  # fmt: skip
+def test_what_may_be_ignored_refuses_nothing(case, field):
+    line, _ = _convert(case, ignore=frozenset([field]))
+    assert b"blue" in line
+
+
+@pytest.mark.parametrize("name", ["id", "source", "category", "score", "rating", "split", "lang", "model", "timestamp"])
+def test_other_fields_are_merely_unused(name):
+    for way in ALL_WAYS:
+        assert _convert(way(**{name: 3}))[1].left() == {name: 3}
