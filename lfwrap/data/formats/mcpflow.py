@@ -35,7 +35,7 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     if not question.strip():
         raise Reject("empty-turn", "source_instruction is empty")
     calls = parse_calls(fields.get("function_call"), notes, "function_call")
-    if fields.content.get("tool") == calls[0].name:
+    if any(call.name == fields.content.get("tool") for call in calls):
         fields.get("tool")  # names the call's tool once more
     messages = (Message(Role.USER, question), Message(Role.ASSISTANT, calls=calls))
     return offer_tools(Conversation(messages), options)
