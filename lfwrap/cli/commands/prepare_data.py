@@ -396,13 +396,30 @@ def _summarise_check(check: Mapping[str, Any]) -> None:
         return
     output.say(f"{'engine reads back':>20} {check['rows_checked']:>12,}  LLaMA-Factory {check['engine']}")
     for key, remark in (
-        ("calls_unread", "rows whose calls the template's own parser would not find"),
+        ("calls_unread", f"rows whose calls the parser of the template {check['template'] or 'used'} does not find"),
         ("over_cutoff", f"rows longer than {check.get('cutoff_len', 0):,} tokens"),
         ("question_cut", "rows whose question or tools the cut would hit"),
         ("without_supervised_token", "rows without a trained token after the cut"),
     ):
         if check.get(key):
-            output.say(f"{'':>20} {check[key]:>12,}  {remark}")
+            output.say(f"{'':>20} {check[key]:>12,}  {remark}, {_first_line(check, key)}")
+    for entry in check.get("parser_errors", ()):
+        output.say(f"{'':>20} {entry['rows']:>12,}    of them the parser fails on ({entry['error']}), {_place(entry)}")
+    for entry in check.get("own_faults", ()):
+        rows = f" on {entry['rows']:,} rows, {_place(entry)}" if "rows" in entry else ""
+        output.say(
+            f"warning: the check of the result has a fault of its own{rows}: {entry['error']}; the data set is"
+            " written, this part of it unchecked: please report it"
+        )
+
+
+def _first_line(check: Mapping[str, Any], key: str) -> str:
+    """An example of what is counted: the first line of it."""
+    return next(f"such as line {found[key][0]:,} of {name}" for name, found in check["rows"].items() if found.get(key))
+
+
+def _place(entry: Mapping[str, Any]) -> str:
+    return f"such as line {entry['example']['line']:,} of {entry['example']['set']}"
 
 
 def _counts(report: DataReport) -> list[tuple[str, int]]:

@@ -89,9 +89,11 @@ def assistant_text(message: Message, facts: ChatTemplate) -> str:
     if any(word.strip() in calls for word in (*facts.thought_words, *facts.call_words)):
         # The engine looks for its marks inside of arguments, too. As an escape they mean the same JSON.
         calls = calls.replace("<", "\\u003c").replace("◁", "\\u25c1")
-    if not message.text.strip():
-        return thought + calls
     opening, closing = facts.call_words
+    if not message.text.strip():
+        if closing in message.thought.partition(opening)[2]:
+            raise Reject("call-mark", f"a thought beside a call holds {opening!r}, which the engine takes for the call")
+        return thought + calls
     if opening in message.text or opening in message.thought:
         raise Reject("call-mark", f"the text beside a call holds {opening!r}, which the engine takes for the call")
     return f"{thought}{message.text}\n{opening}{calls}{closing}"

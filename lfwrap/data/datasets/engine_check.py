@@ -5,25 +5,31 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lfwrap.data.datasets.stats import quantiles
 from lfwrap.data.output.registry import FILE_NAME, dataset_entry
+from lfwrap.data.schema.redaction import redact
 from lfwrap.engine.contract import EncodeJob
 from lfwrap.engine.environment import PARALLEL_TOKENIZER, engine_environment
 from lfwrap.engine.failure import FailureText
 from lfwrap.engine.keys import DEFAULT_CUTOFF
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_process import run_worker
-from lfwrap.errors import DataError
+from lfwrap.errors import DataError, LfwrapError
 
 CHECKED_ROWS = 5000
 _TIMEOUT_S = 900.0
 _LISTED_ROWS = 10
 _TAIL_LINES = 12
+_SHOWN_CHARACTERS = 300
+
+
+class OwnFaultError(LfwrapError):
+    """The check itself failed, by a fault of lfwrap's own: it says nothing of the engine or the data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,7 @@ def run_encoder(check: EngineCheck, folder: Path, names: Sequence[str], *, rende
     """Run the worker over data sets of a folder; see the worker ``encode`` for what it gives for each.
 
     Raises:
+        OwnFaultError: the worker has a fault of its own; nothing is said of the engine.
         EngineError: the engine can't load what was written, or is broken.
         PreflightError: the engine's Python can't be started.
     """
@@ -68,6 +75,11 @@ def run_encoder(check: EngineCheck, folder: Path, names: Sequence[str], *, rende
         log_lines=_TAIL_LINES,
     )
     found = run_worker(check.engine.python, "encode", job, environment=environment, timeout_s=_TIMEOUT_S, text=text)
+    if "own_fault" in found:
+        raise OwnFaultError(
+            f"lfwrap's own check failed: {redact(found['own_fault'])}",
+            hint="This is a bug of lfwrap: please report it.",
+        )
     sets: list[dict[str, Any]] = found["sets"]
     return sets
 
@@ -75,13 +87,15 @@ def run_encoder(check: EngineCheck, folder: Path, names: Sequence[str], *, rende
 def check_staged(check: EngineCheck, folder: Path, rows: Mapping[str, int]) -> dict[str, Any]:
     """Check staged data sets, evenly sampled where they are large.
 
+    A fault of the check's own is a part of the account: it keeps nothing from being written.
+
     Args:
         check: what to check with.
         folder: the staging folder.
         rows: data set → its number of rows.
 
     Raises:
-        DataError: the engine drops or changes rows.
+        DataError: the engine drops, changes or refuses rows.
         EngineError: the engine can't load them at all.
     """
     place = folder / "check"
@@ -91,10 +105,24 @@ def check_staged(check: EngineCheck, folder: Path, rows: Mapping[str, int]) -> d
         _sample(folder / f"{name}.jsonl", place / f"{name}.jsonl", step)
     entries = {name: dataset_entry(f"{name}.jsonl") for name in rows}
     (place / FILE_NAME).write_text(json.dumps(entries))
-    sets = run_encoder(check, place, list(rows))
-    shutil.rmtree(place)
+    try:
+        sets = run_encoder(check, place, list(rows))
+        _refuse_losses(sets, steps, check.template)
+        return summarise(check, sets, steps)
+    except OwnFaultError as error:
+        return {**summarise(check, [], steps), "own_faults": [{"error": error.message}]}
+    except (LfwrapError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - what can't be checked is written all the same, and said
+        fault = redact(f"{type(error).__name__}: {error}"[:_SHOWN_CHARACTERS])
+        return {**summarise(check, [], steps), "own_faults": [{"error": fault}]}
+    finally:
+        shutil.rmtree(place)
+
+
+def _refuse_losses(sets: Sequence[Mapping[str, Any]], steps: Mapping[str, int], template: str) -> None:
     wrong = [
-        f"{one['name']}: rows {_listed(one[key])} {what}"
+        f"{one['name']}: rows {_listed([_line(number, steps[one['name']]) for number in one[key]])} {what}"
         for one in sets
         for key, what in (("dropped", "would be dropped"), ("different", "would be read as something else"))
         if one[key]
@@ -104,12 +132,28 @@ def check_staged(check: EngineCheck, folder: Path, rows: Mapping[str, int]) -> d
         for one in sets
         if one["rows_written"] != one["rows_loaded"]
     ]
+    for one in sets:
+        for error, numbers in _by_error(one.get("refused", ())).items():
+            lines = _listed([_line(number, steps[one["name"]]) for number in numbers])
+            wrong.append(f"{one['name']}: the template {template or 'of the model'} fails on rows {lines} ({error})")
     if wrong:
         raise DataError(
             "the engine does not read back what was written: " + "; ".join(wrong),
             hint="This is a bug of lfwrap: please report it with such a row.",
         )
-    return summarise(check, sets, steps)
+
+
+def _by_error(found: Iterable[Sequence[Any]]) -> dict[str, list[int]]:
+    """Exception → the numbers of the rows that it came up with."""
+    numbers: dict[str, list[int]] = {}
+    for number, error in found:
+        numbers.setdefault(redact(error), []).append(number)
+    return numbers
+
+
+def _line(number: int, step: int) -> int:
+    """The line of the file that a row is, of those that were looked at."""
+    return (number - 1) * step + 1
 
 
 def _sample(source: Path, sink: Path, step: int) -> None:
@@ -126,7 +170,7 @@ def summarise(check: EngineCheck, sets: Sequence[Mapping[str, Any]], steps: Mapp
         steps: data set → one row in how many was looked at.
     """
     found = {one["name"]: _concerned(one, check.cutoff_len) for one in sets}
-    counts = [count for one in sets for count in one.get("counts", ())]
+    counts = [count for one in sets for count in one.get("counts", ()) if count is not None]
     summary: dict[str, Any] = {
         "engine": check.engine.version,
         "template": check.template,
@@ -141,10 +185,24 @@ def summarise(check: EngineCheck, sets: Sequence[Mapping[str, Any]], steps: Mapp
     for key in _CONCERNS if counts else _CONCERNS[:1]:
         summary[key] = sum(len(rows[key]) for rows in found.values())
     summary["rows"] = {
-        name: {key: [(number - 1) * steps[name] + 1 for number in numbers] for key, numbers in rows.items() if numbers}
+        name: {key: [_line(number, steps[name]) for number in numbers] for key, numbers in rows.items() if numbers}
         for name, rows in found.items()
     }
+    for key in ("parser_errors", "own_faults"):
+        if errors := _errors(sets, key, steps):
+            summary[key] = errors
     return summary
+
+
+def _errors(sets: Sequence[Mapping[str, Any]], key: str, steps: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Each exception once: on how many rows it came up, and on which first."""
+    entries: dict[str, dict[str, Any]] = {}
+    for one in sets:
+        name = one["name"]
+        for error, numbers in _by_error(one.get(key, ())).items():
+            first = {"error": error, "rows": 0, "example": {"set": name, "line": _line(numbers[0], steps[name])}}
+            entries.setdefault(error, first)["rows"] += len(numbers)
+    return list(entries.values())
 
 
 _CONCERNS = ("calls_unread", "over_cutoff", "question_cut", "without_supervised_token")
@@ -152,7 +210,7 @@ _CONCERNS = ("calls_unread", "over_cutoff", "question_cut", "without_supervised_
 
 def _concerned(one: Mapping[str, Any], cutoff_len: int) -> dict[str, list[int]]:
     """Row numbers among the rows that were looked at, by what is the matter with them."""
-    counts = list(enumerate(one.get("counts", ()), 1))
+    counts = [(number, count) for number, count in enumerate(one.get("counts", ()), 1) if count is not None]
     return {
         "calls_unread": list(one["calls_unread"]),
         "over_cutoff": [number for number, count in counts if count["tokens"] > cutoff_len],

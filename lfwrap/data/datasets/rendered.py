@@ -13,6 +13,7 @@ import orjson
 from lfwrap.data.datasets.engine_check import EngineCheck, run_encoder
 from lfwrap.data.datasets.stats import Lengths
 from lfwrap.data.output.registry import FILE_NAME, dataset_entry
+from lfwrap.data.schema.redaction import redact
 from lfwrap.engine.locate import Engine
 from lfwrap.errors import DataError
 
@@ -30,7 +31,7 @@ def render_rows(rows: Iterable[dict[str, Any]], engine: Engine, template: str, m
         model: folder or hub id of the model whose tokenizer is used.
 
     Raises:
-        DataError: the engine drops a row, so that the pieces would not belong to the rows.
+        DataError: the engine drops a row, so that the pieces would not belong to the rows; its template fails on one.
         EngineError: the engine can't load the rows or the tokenizer.
     """
     found = _encode(rows, engine, template, model, render=True)
@@ -60,5 +61,14 @@ def _encode(
         raise DataError(
             f"the engine drops {len(found['dropped']):,} of {count:,} rows, such as {shown}",
             hint="`lfwrap prepare-data` names every bad row and writes a file without them.",
+        )
+    if found["refused"] or found["own_faults"]:
+        number, error = [*found["refused"], *found["own_faults"]][0]
+        whose = f"the template {template} of the engine" if found["refused"] else "lfwrap's own code"
+        raise DataError(
+            f"{whose} fails on row {number}: {redact(error)}",
+            hint="`lfwrap prepare-data` writes rows that the template can say."
+            if found["refused"]
+            else "This is a bug of lfwrap: please report it.",
         )
     return found

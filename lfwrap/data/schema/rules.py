@@ -242,7 +242,9 @@ _RULES = (
         " quotes, so that whoever reads the call takes it for that value.",
         "Use another template where such arguments matter, or declare the argument as what it looks like.",
     ),
-    _error("call-mark", "The text beside a call holds the mark that begins a call.", "Remove it from the text."),
+    _error(
+        "call-mark", "The text or thought beside a call holds the mark that begins a call.", "Remove it from there."
+    ),
     _error("thought-mark", "A thought holds the mark that ends it.", "Remove it from the thought."),
     # Secrets
     _warning(

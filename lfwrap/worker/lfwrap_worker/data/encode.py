@@ -9,19 +9,26 @@ whose tokens are counted and cut as `SupervisedDatasetProcessor` cuts them.
 from __future__ import annotations
 
 import json
-import re
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from lfwrap_worker.channel import take_stdout, write_event
 from lfwrap_worker.contract import EVENT_DONE, EncodeJob
+from lfwrap_worker.data.read_back import (
+    CallReader,
+    OwnFaultError,
+    RefusedError,
+    Verdict,
+    blaming,
+    in_words,
+    is_own_fault,
+)
 
 ROLES = {"human": "user", "gpt": "assistant", "observation": "observation", "function_call": "function"}
-CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-THOUGHT = re.compile(r"^<think>\n.*?\n</think>\n\n", re.DOTALL)
 
 
 def load_rows(job: EncodeJob, name: str, cache: str) -> list[dict[str, Any]]:
@@ -48,35 +55,6 @@ def same(row: dict[str, Any], written: dict[str, Any]) -> bool:
     turns = [{"role": ROLES[turn["from"]], "content": turn["value"]} for turn in written["conversations"]]
     found = [{"role": turn["role"], "content": turn["content"]} for turn in row["_prompt"] + row["_response"]]
     return found == turns and row["_system"] == written["system"] and row["_tools"] == written["tools"]
-
-
-def calls_of(content: str) -> list[Any]:
-    """The calls that a function_call turn holds: name and arguments."""
-    content = THOUGHT.sub("", content)
-    match = CALL.search(content)
-    calls = json.loads(match.group(1) if match else content)
-    return [[call["name"], call["arguments"]] for call in (calls if isinstance(calls, list) else [calls])]
-
-
-def calls_come_back(template: Any, content: str) -> bool:
-    """Whether the engine's extractor finds the calls that were written in the turn as it is rendered.
-
-    The turn's end tokens are left out, as they are when an answer is decoded.
-    """
-    words = {"thought_words": template.thought_words, "tool_call_words": template.tool_call_words}
-    slots = template.format_function.slots
-    try:
-        template.format_function.slots = ["{{content}}"]
-        text = str(template.format_function.apply(content=content, **words)[0])
-    finally:
-        template.format_function.slots = slots
-    try:
-        found = template.extract_tool(text)
-    except Exception:  # noqa: BLE001 - extractors fail in many ways on what they can't read
-        return False
-    if isinstance(found, str):
-        return False
-    return [[name, json.loads(arguments)] for name, arguments in found] == calls_of(content)
 
 
 class Encoder:
@@ -131,49 +109,89 @@ class Encoder:
         ]
 
 
-def check_set(job: EncodeJob, name: str, encoder: Encoder | None, template: Any, cache: str) -> dict[str, Any]:
-    """Everything about one data set; row numbers count from 1."""
+class RowFindings:
+    """What is found about the rows of one data set; row numbers count from 1."""
+
+    def __init__(self, encoder: Encoder | None, reader: CallReader | None) -> None:
+        self.encoder = encoder
+        self.reader = reader
+        self.numbers: dict[str, list[int]] = {"dropped": [], "different": [], "calls_unread": []}
+        self.errors: dict[str, list[tuple[int, str]]] = {"refused": [], "parser_errors": [], "own_faults": []}
+        self.counts: list[dict[str, Any] | None] = []
+
+    def look_at(self, number: int, row: dict[str, Any], written: dict[str, Any]) -> None:
+        """Find out what becomes of a row, whatever goes wrong with it."""
+        self.counts.append(None)
+        try:
+            with blaming():
+                self._look_at(number, row, written)
+        except RefusedError as error:
+            self.errors["refused"].append((number, str(error)))
+        except OwnFaultError as error:
+            self.errors["own_faults"].append((number, str(error)))
+
+    def _look_at(self, number: int, row: dict[str, Any], written: dict[str, Any]) -> None:
+        if not row["_response"]:
+            self.numbers["dropped"].append(number)
+            return
+        verdicts: list[Verdict] = []
+        if self.reader is not None:
+            self.reader.print_tools(row["_tools"])
+            turns = row["_prompt"] + row["_response"]
+            verdicts = [self.reader.look(turn["content"]) for turn in turns if turn["role"] == "function"]
+        if not same(row, written) or any(verdict.changed for verdict in verdicts):
+            self.numbers["different"].append(number)
+        if any(verdict.unread for verdict in verdicts):
+            self.numbers["calls_unread"].append(number)
+        self.errors["parser_errors"] += [(number, verdict.error) for verdict in verdicts if verdict.error][:1]
+        if self.encoder is not None:
+            self.counts[-1] = self.encoder.count(row)
+
+
+def check_set(
+    job: EncodeJob, name: str, encoder: Encoder | None, reader: CallReader | None, cache: str
+) -> dict[str, Any]:
+    """Everything about one data set."""
     rows, written = load_rows(job, name, cache), expected_rows(job, name)
-    dropped = [number for number, row in enumerate(rows, 1) if not row["_response"]]
-    different = [
-        number
-        for number, (row, expected) in enumerate(zip(rows, written, strict=False), 1)
-        if row["_response"] and not same(row, expected)
-    ]
-    unread = [
-        number
-        for number, row in enumerate(rows, 1)
-        if template is not None
-        and not all(
-            calls_come_back(template, turn["content"])
-            for turn in row["_prompt"] + row["_response"]
-            if turn["role"] == "function"
-        )
-    ]
+    findings = RowFindings(encoder, reader)
+    for number, (row, expected) in enumerate(zip(rows, written, strict=False), 1):
+        findings.look_at(number, row, expected)
     result: dict[str, Any] = {
         "name": name,
         "rows_written": len(written),
         "rows_loaded": len(rows),
-        "dropped": dropped,
-        "different": different,
-        "calls_unread": unread,
+        **findings.numbers,
+        **findings.errors,
     }
     if encoder is not None:
-        result["counts"] = [encoder.count(row) for row in rows if row["_response"]]
-        result["rendered"] = [encoder.render(row) for row in rows[: job["render"]]]
+        result["counts"] = findings.counts
+        if job["render"] and not (findings.numbers["dropped"] or findings.errors["refused"]):
+            result["rendered"] = [encoder.render(row) for row in rows[: job["render"]]]
     return result
 
 
-def main() -> None:
-    """Answer the job on stdin's first line."""
-    channel = take_stdout()
-    job: EncodeJob = json.loads(sys.stdin.readline())
+def check_sets(job: EncodeJob) -> list[dict[str, Any]]:
+    """Everything about the data sets of a job."""
     encoder = Encoder(job) if job["tokenizer"] else None
     template = encoder.template if encoder else None
     if template is None and job["template"]:
         from llamafactory.data.template import TEMPLATES
 
         template = TEMPLATES[job["template"]]
+    reader = CallReader(template) if template is not None else None
     with tempfile.TemporaryDirectory() as cache:
-        sets = [check_set(job, name, encoder, template, cache) for name in job["names"]]
-    write_event(channel, {"event": EVENT_DONE, "sets": sets})
+        return [check_set(job, name, encoder, reader, cache) for name in job["names"]]
+
+
+def main() -> None:
+    """Answer the job on stdin's first line; a fault of this worker's own is told apart from the engine's."""
+    channel = take_stdout()
+    job: EncodeJob = json.loads(sys.stdin.readline())
+    try:
+        event: dict[str, Any] = {"event": EVENT_DONE, "sets": check_sets(job)}
+    except Exception as error:
+        if not is_own_fault(error):
+            raise
+        traceback.print_exc()
+        event = {"event": EVENT_DONE, "sets": [], "own_fault": in_words(error)}
+    write_event(channel, event)

@@ -110,6 +110,7 @@ REFUSED = {
     "text beside a call": (turn("t", CALL), "mistral", "text-beside-call"),
     "thought before a call": (turn("", CALL, thought="t"), "gemma3", "thought-beside-call"),
     "the mark of a call in the text": (turn("say <tool_call>", CALL), "qwen", "call-mark"),
+    "a whole call in the thought": (turn("", CALL, thought="a <tool_call>x</tool_call>"), "qwen3", "call-mark"),
     "the mark of a thought in a thought": (turn("a", thought="x</think>y"), "qwen3", "thought-mark"),
 }
 
