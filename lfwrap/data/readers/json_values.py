@@ -9,9 +9,9 @@ from typing import Any
 def time_text(value: Any) -> str:
     """A date, time or duration as text, in the order of ISO 8601 with a space between date and time.
 
-    >>> time_text(datetime.datetime(2026, 3, 1, 12, 30)), time_text(datetime.date(2026, 3, 1))
+    >>> time_text(dt.datetime(2026, 3, 1, 12, 30)), time_text(dt.date(2026, 3, 1))
     ('2026-03-01 12:30:00', '2026-03-01')
-    >>> time_text(datetime.timedelta(hours=26, minutes=3))
+    >>> time_text(dt.timedelta(hours=26, minutes=3))
     '26:03:00'
     """
     if type(value) is not dt.timedelta:

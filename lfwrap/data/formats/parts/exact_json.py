@@ -108,8 +108,8 @@ def stream_items(source: TextIO) -> Iterator[tuple[int, Any]]:
     Behind a broken item, the reading goes on at the next one that begins as the first did.
 
     >>> import io
-    >>> list(stream_items(io.StringIO('[{"a": 1},\\n {"a": 2}]')))
-    [(1, {'a': 1}), (2, {'a': 2})]
+    >>> list(stream_items(io.StringIO('[{"a": 1}, {"a": 2}]')))
+    [(1, {'a': 1}), (1, {'a': 2})]
     """
     yield from _ArrayStream(source).items()
 
