@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from lfwrap.engine.compat import SUPPORTED_VERSION, TABLES
+from lfwrap.engine.joined_turns import JOINED_TURNS, JoinedTurn
 from lfwrap.engine.template_tokens import TemplateTokens, template_tokens
 from lfwrap.errors import UsageError
 from lfwrap.suggest import did_you_mean
@@ -53,6 +54,7 @@ class ChatTemplate:
         call_words: what stands around a call beside text, in the data.
         media: the kinds of media whose placeholders it counts.
         special_tokens: texts that a tokenizer takes for one control token.
+        user_after_result: the one turn that holds a result and the user's words after it; None where none can.
     """
 
     name: str
@@ -68,6 +70,7 @@ class ChatTemplate:
     call_words: tuple[str, str]
     media: tuple[str, ...]
     special_tokens: tuple[str, ...]
+    user_after_result: JoinedTurn | None = None
 
     def added_tokens(self, count: Callable[[str], int]) -> TemplateTokens | None:
         """Tokens that the template adds to a row's own texts; None for the safe default, which adds nobody knows what.
@@ -137,6 +140,7 @@ def chat_template(name: str) -> ChatTemplate:
         call_words=(row["tool_call_words"][0], row["tool_call_words"][1]),
         media=tuple(row["media"]),
         special_tokens=tuple(row["special_tokens"]),
+        user_after_result=JOINED_TURNS.get(name),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -42,12 +43,12 @@ class RowFinding:
 
 
 def check(conversation: Conversation, template: str, notes: RowNotes) -> None:
-    """Check a conversation against all rules: warnings go to ``notes``.
+    """Check a conversation against all rules: warnings and joined turns go to ``notes``.
 
     Args:
         conversation: the row.
         template: the chat template it is for, or empty.
-        notes: takes the warnings.
+        notes: takes the warnings, and counts the turns that are joined with the result before them.
 
     Raises:
         Reject: an error: the row can't be used.
@@ -57,6 +58,9 @@ def check(conversation: Conversation, template: str, notes: RowNotes) -> None:
         if finding.severity is Severity.ERROR:
             raise Reject(finding.rule, finding.message)
         notes.warn(finding.rule, finding.message)
+    for before, message in itertools.pairwise(conversation.messages):
+        if before.role is Role.TOOL and message.role is Role.USER:
+            notes.repair("user-after-result-joined")
 
 
 def validate(conversation: Conversation, template: ChatTemplate) -> list[RowFinding]:
@@ -69,7 +73,7 @@ def validate(conversation: Conversation, template: ChatTemplate) -> list[RowFind
     return sorted(findings, key=lambda finding: finding.severity is not Severity.ERROR)
 
 
-def _structure(conversation: Conversation, _template: ChatTemplate) -> Iterator[tuple[str, str]]:
+def _structure(conversation: Conversation, template: ChatTemplate) -> Iterator[tuple[str, str]]:
     before: Message | None = None
     called = False
     for number, message in enumerate(conversation.messages, 1):
@@ -78,7 +82,9 @@ def _structure(conversation: Conversation, _template: ChatTemplate) -> Iterator[
             if not called:
                 yield "unmatched-result", f"turn {number} is a result, but no call was made"
         elif role is Role.USER and before is not None and before.role is Role.TOOL:
-            yield "user-after-result", f"turn {number}: the user speaks right after a tool's result"
+            if template.user_after_result is None:
+                which = f"the template {template.name} can't say" if template.name else "no template is named to say"
+                yield "user-after-result", f"turn {number}: the user speaks right after a tool's result, which {which}"
         elif (before is None and role is not Role.USER) or (before is not None and role is before.role):
             yield "order", f"turn {number} is the {role}'s, after {f'the {before.role}' if before else 'nothing'}"
         if role is Role.ASSISTANT:

@@ -57,16 +57,28 @@ def _turns(messages: Sequence[Message], facts: ChatTemplate) -> Iterator[dict[st
         if message.role is Role.TOOL:
             results.append(message)
             continue
-        if results:
-            yield {"from": "observation", "value": observation_text(results, calls, facts)}
-            results = []
         if message.role is Role.USER:
-            yield {"from": "human", "value": _user_text(message.text)}
+            yield from _user_turns(message.text, observation_text(results, calls, facts) if results else None, facts)
         else:
+            if results:
+                yield {"from": "observation", "value": observation_text(results, calls, facts)}
             calls = message.calls
             yield {"from": "function_call" if calls else "gpt", "value": assistant_text(message, facts)}
+        results = []
     if results:
         yield {"from": "observation", "value": observation_text(results, calls, facts)}
+
+
+def _user_turns(text: str, observed: str | None, facts: ChatTemplate) -> Iterator[dict[str, str]]:
+    """What the user says, in one turn with the results right before it where the template has a form for that."""
+    joined = facts.user_after_result
+    if observed is not None and joined is not None:
+        value = joined.text(observed, text)
+        yield {"from": joined.speaker, "value": _user_text(value) if joined.speaker == "human" else value}
+        return
+    if observed is not None:
+        yield {"from": "observation", "value": observed}
+    yield {"from": "human", "value": _user_text(text)}
 
 
 def _user_text(text: str) -> str:

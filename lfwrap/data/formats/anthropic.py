@@ -63,6 +63,9 @@ def _add_user(builder: TurnBuilder, parts: list[Any], what: str, notes: RowNotes
     said: list[Any] = []
     for part in parts:
         if _type(part) == "tool_result":
+            if said:
+                _text(said, what, notes, path)  # a part that is no text is the stronger reason
+                raise Reject("order", f"{what} holds text before a tool_result: results come first, then the text")
             block = notes.fields(part, f"{path}[]")
             block.get("type")
             text, is_error = result_text(block.get("content"), notes, block.place_of("content"))

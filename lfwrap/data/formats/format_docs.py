@@ -43,6 +43,14 @@ JSON list is written. A call beside text is `text`, a line break, and the call i
 a template can't say (parallel calls with glm4, text beside a call with mistral) rejects the row. What each
 template can say was measured with the engine (by the worker `template_facts`) and is held to it by a test.
 
+The engine has no place for a user's words right after a result. Where one of its turns can hold both, so that the
+model reads what its own chat template would write, that turn is written, counted as `user-after-result-joined`: for
+ChatML an observation of the result, `<|im_end|>`, `<|im_start|>user` and the words; for Qwen a user's turn, which
+its own template writes results into. Neither is trained; the answer after it is. Mistral's and Gemma's own
+templates refuse such turns, GLM's since 4.5 and DeepSeek's write results otherwise than the engine, and LFM2's and
+MiniMax's close a result with marks that the engine would write after the user's words: their rows are rejected by
+`user-after-result`, and so are rows that no template is named for.
+
 ## MCP logs
 
 A session (JSON-RPC, one message a line, bare or in a record) or a desktop log gives tools and pairs of calls

@@ -138,9 +138,11 @@ _RULES = (
     ),
     _error(
         "user-after-result",
-        "The user speaks right after a tool's result: the engine has no place for that.",
-        "Put the assistant's answer to the result in between, or end the row before the user speaks; in Anthropic's"
-        " messages, text beside a tool_result is such a turn.",
+        "The user speaks right after a tool's result, which the engine has no place for and the template no form.",
+        "Prepare the data for a model whose template has a form for it, with `--template NAME` or `--model MODEL`:"
+        " chatml, cpm4, falcon_h1, glm4, llama3, llama4, mllama, qwen, and qwen3 with its relatives (but qwen2_vl and"
+        " qwen2_omni). For any other, put the assistant's answer to the result in between, or end the row before the"
+        " user speaks; in Anthropic's messages, text beside a tool_result is such a turn.",
     ),
     # Tools and calls
     _error(

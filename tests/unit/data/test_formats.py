@@ -118,7 +118,8 @@ BROKEN = {
     ),
     "openai: one id twice": ("openai", openai(ASK, CALLED, RESULT, RESULT, SAID), "unmatched-result"),
     "openai: no result, goes on": ("openai", openai(ASK, CALLED, SAID), "order"),
-    "openai: user after result": ("openai", openai(ASK, CALLED, RESULT, ASK, SAID), "user-after-result"),
+    "openai: user before the result": ("openai", openai(ASK, CALLED, ASK, RESULT, SAID), "unmatched-result"),
+    "openai: two users after a result": ("openai", openai(ASK, CALLED, RESULT, ASK, ASK, SAID), "order"),
     "openai: tools collide": (
         "openai",
         openai(ASK, SAID, tools=[WEATHER, {**WEATHER, "description": "else"}]),
@@ -276,6 +277,14 @@ REPAIRED = {
         {"arguments-encoded-twice": 1},
     ),
     "trailing question": (openai(ASK, SAID, ASK), {"trailing-turns": 1}),
+    "user after a result": (
+        openai(ASK, CALLED, RESULT, ASK, SAID),
+        {"arguments-text-to-object": 1, "user-after-result-joined": 1},
+    ),
+    "trailing question after a result": (
+        openai(ASK, CALLED, RESULT, ASK),
+        {"arguments-text-to-object": 1, "trailing-turns": 1},
+    ),
     "trailing result": (openai(ASK, CALLED, RESULT), {"arguments-text-to-object": 1, "trailing-turns": 1}),
     "number as answer": (openai(ASK, ("assistant", {"content": 15})), {"number-to-text": 1}),
     "wrapped tool": (openai(ASK, SAID, tools=[{"type": "function", "function": WEATHER}]), {"tool-unwrapped": 1}),
@@ -341,7 +350,7 @@ SAMPLE_FILES = {
     "formats/toucan_teacher.jsonl": ("toucan", {"ok": 1}),
     "formats/toucan_sft_pyrepr.jsonl": ("toucan", {"ok": 1}),
     "formats/glaive_v2_raw.jsonl": ("glaive", {"undeclared-tool": 1}),
-    "formats/anthropic.jsonl": ("anthropic", {"user-after-result": 1}),
+    "formats/anthropic.jsonl": ("anthropic", {"ok": 1}),
     "formats/openai_parallel.jsonl": ("openai", {"ok": 1}),
     "formats/xlam_raw.jsonl": ("xlam", {"ok": 1}),
     "formats/toolace_raw.jsonl": ("toolace", {"ok": 1}),

@@ -132,7 +132,7 @@ def test_the_turn_number_placeholder_is_refused():
 def test_orders_that_the_engine_drops_are_refused():
     for messages in ((turn("a"), turn("b")), (turn("", CALL), result("x"), Message(Role.USER, "?"), turn("b")), ()):
         with pytest.raises(Reject):
-            row_of(*messages)
+            row_of(*messages, template="mistral")
 
 
 def test_marks_inside_of_arguments_are_escaped_without_changing_the_value():
@@ -161,3 +161,81 @@ def test_every_value_is_text():
     row = row_of(turn("t", CALL, thought="h"), result("15"), turn("a"))
     assert list(row) == ["conversations", "system", "tools"]
     assert all(set(part) == {"from", "value"} and isinstance(part["value"], str) for part in row["conversations"])
+
+
+CHATML = "<|im_end|>\n<|im_start|>user\n"
+SAID = Message(Role.USER, "And\ntomorrow?")
+TWO = (result("15"), result("18", OTHER))
+JOINED = {
+    "qwen": (
+        (CALL,),
+        (result("15"),),
+        "qwen",
+        ("human", "<tool_response>\n15\n</tool_response><|im_end|>\n<|im_start|>user\nAnd\ntomorrow?"),
+    ),
+    "two results for qwen3": (
+        (CALL, OTHER),
+        TWO,
+        "qwen3",
+        (
+            "human",
+            f"<tool_response>\n15\n</tool_response>\n<tool_response>\n18\n</tool_response>{CHATML}And\ntomorrow?",
+        ),
+    ),
+    "llama3": (
+        (CALL,),
+        (result("15 "),),
+        "llama3",
+        ("observation", "15 <|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd\ntomorrow?"),
+    ),
+    "two results for chatml": (
+        (CALL, OTHER),
+        TWO,
+        "chatml",
+        (
+            "observation",
+            f'[{{"name": "get", "content": "15"}}, {{"name": "get", "content": "18"}}]{CHATML}And\ntomorrow?',
+        ),
+    ),
+    "a failure for glm4": (
+        (CALL,),
+        (result("no city", is_error=True),),
+        "glm4",
+        ("observation", "Error: no city<|user|>\nAnd\ntomorrow?"),
+    ),
+    "nothing in the result": (
+        (CALL,),
+        (result(""),),
+        "llama4",
+        ("observation", "<|eot|><|header_start|>user<|header_end|>\n\nAnd\ntomorrow?"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", JOINED)
+def test_the_user_after_a_result_is_one_turn_with_it(case):
+    calls, results, template, expected = JOINED[case]
+    row = row_of(turn("", *calls), *results, SAID, turn("done"), template=template)
+    assert values(row)[1:] == [expected, ("gpt", "done")]
+
+
+@pytest.mark.parametrize("template", ["", "mistral", "gemma3", "lfm2", "glm4_moe", "smollm2", "qwen2_vl"])
+def test_no_template_says_what_its_models_do_not_read(template):
+    with pytest.raises(Reject) as caught:
+        row_of(turn("", CALL), result("15"), SAID, turn("done"), template=template)
+    assert caught.value.rule == "user-after-result"
+
+
+def test_a_user_turn_elsewhere_stays_what_it_is():
+    row = row_of(turn("", CALL), result("15"), turn("It is 15."), SAID, turn("done"), template="qwen")
+    assert [speaker for speaker, _ in values(row)] == ["function_call", "observation", "gpt", "human", "gpt"]
+    assert values(row)[3][1] == SAID.text
+
+
+def test_a_result_in_a_users_turn_may_not_hold_what_the_engine_replaces_there():
+    """Where the turn is the user's, the engine puts a number for it; in an observation it stays."""
+    said = (turn("", CALL), result("a {{idx}} b"), SAID, turn("done"))
+    with pytest.raises(Reject) as caught:
+        row_of(*said, template="qwen")
+    assert caught.value.rule == "placeholder"
+    assert "{{idx}}" in values(row_of(*said, template="llama3"))[1][1]
