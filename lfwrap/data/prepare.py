@@ -19,7 +19,15 @@ from lfwrap.data.output.sink import RowSink, split_lines
 from lfwrap.data.output.staging import commit, staging_folder
 from lfwrap.data.readers.blocks import NotUtf8Error
 from lfwrap.data.readers.detect import DetectedFile, detect_file, detect_table
-from lfwrap.data.readers.sources import TABLE_SUFFIXES, Part, SourceFile, expand_sources, open_text, suffix_of
+from lfwrap.data.readers.sources import (
+    FOREIGN_SUFFIXES,
+    TABLE_SUFFIXES,
+    Part,
+    SourceFile,
+    expand_sources,
+    open_text,
+    suffix_of,
+)
 from lfwrap.data.request import Request
 from lfwrap.data.workers.parallel import FileChunks, Workers, usable_cpus
 from lfwrap.engine.chat_templates import chat_template
@@ -202,8 +210,8 @@ class _Attempt:
         self.current = name
         options = replace(request.options, columns={**request.options.columns, **part.columns})
         format_name = part.format or request.format
-        if suffix in TABLE_SUFFIXES:
-            detected = detect_table(Path(name), name, suffix, options, format_name=format_name)
+        if suffix in TABLE_SUFFIXES | FOREIGN_SUFFIXES.keys():
+            detected = detect_table(Path(name), name, options, format_name=format_name, member=part.member)
         else:
             encoding, checked = part.encoding or request.encoding, name in self.checked
             text = open_text(name, self.folder, encoding=encoding, checked=checked)

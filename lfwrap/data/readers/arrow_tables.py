@@ -22,6 +22,7 @@ _BATCH_ROWS = 512
 _FILE_MAGIC = b"ARROW1"
 _OLD_FEATHER_MAGIC = b"FEA1"
 _READ_BYTES = 1 << 20
+_LARGE_BATCH_BYTES = 64 << 20
 
 Repairs = set[str]
 Converter = Callable[[Any, Repairs], Any]
@@ -37,8 +38,10 @@ def read_parquet(path: Path, name: str) -> Iterator[SourceRecord]:
     _require_pyarrow(name, ".parquet")
     from pyarrow import parquet
 
-    with _errors(name, "Parquet"), parquet.ParquetFile(path, buffer_size=_READ_BYTES) as file:
-        yield from _records(file.schema_arrow, file.iter_batches(batch_size=_BATCH_ROWS), name)
+    # By default whole row groups, of any size, are read ahead; that is no quicker here, where pages are read in order.
+    with _errors(name, "Parquet"), parquet.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False) as file:
+        batches = file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False)
+        yield from _records(file.schema_arrow, batches, name)
 
 
 def read_arrow(path: Path, name: str) -> Iterator[SourceRecord]:
@@ -55,13 +58,16 @@ def read_arrow(path: Path, name: str) -> Iterator[SourceRecord]:
         magic = source.read(len(_FILE_MAGIC))
     if magic.startswith(_OLD_FEATHER_MAGIC):
         raise DataError(f"{name}: the first version of Feather", hint="Save it again as Parquet or as Feather 2.")
-    with _errors(name, "Arrow"), pa.memory_map(str(path)) as source:
-        if magic == _FILE_MAGIC:
-            file = pa.ipc.open_file(source)
-            yield from _records(file.schema, map(file.get_batch, range(file.num_record_batches)), name)
-        else:
-            stream = pa.ipc.open_stream(source)
+    with _errors(name, "Arrow"), pa.OSFile(str(path)) as file:
+        if magic != _FILE_MAGIC:
+            stream = pa.ipc.open_stream(file)
             yield from _records(stream.schema, stream, name)
+            return
+        batches = pa.ipc.open_file(file)
+        count = batches.num_record_batches
+        if path.stat().st_size > _LARGE_BATCH_BYTES * count:  # memory that the system may take back suits them
+            batches = pa.ipc.open_file(pa.memory_map(str(path)))
+        yield from _records(batches.schema, map(batches.get_batch, range(count)), name)
 
 
 def _require_pyarrow(name: str, suffix: str) -> None:

@@ -19,7 +19,7 @@ from lfwrap.data.formats.parts.arguments import spelled_float
 from lfwrap.data.readers.array_block import array_items, duplicate_key, marked_object
 from lfwrap.data.readers.blocks import parse_exactly
 from lfwrap.data.readers.chunk_plan import ChunkPlan, Layout
-from lfwrap.data.readers.sources import CSV_SUFFIXES, TABLE_SUFFIXES, TextFile
+from lfwrap.data.readers.sources import CSV_SUFFIXES, TextFile
 from lfwrap.data.schema.columns import is_all_known, resolve_columns
 from lfwrap.data.schema.meanings import meaning_of
 from lfwrap.data.schema.plain_rows import PlainColumns
@@ -87,27 +87,19 @@ def detect_file(
 
 
 def detect_table(
-    path: Path, name: str, suffix: str, options: ConvertOptions, *, format_name: str | None
+    path: Path, name: str, options: ConvertOptions, *, format_name: str | None, member: str
 ) -> DetectedFile:
     """Find out what an XLSX, Parquet or Arrow file holds. Raises as `detect_file` does."""
-    assert suffix in TABLE_SUFFIXES  # noqa: S101 - the caller's dispatch
-    records = _read_table(path, name, suffix)
+    from lfwrap.data.readers.tables import read_table
+
+    table = read_table(path, name, member, options.columns)
+    records = table.records
     sample = list(itertools.islice(records, _SAMPLE_ROWS))
     if not sample:
         raise DataError(f"{name}: the table has no rows", hint="Leave it out, or export it again.")
     plan = ChunkPlan(Layout.RECORDS, path, 0, path.stat().st_size)
-    detected = DetectedFile("", "", plan, records=itertools.chain(sample, records), note=suffix[1:])
+    detected = DetectedFile("", "", plan, records=itertools.chain(sample, records), note=table.note)
     return _with_format(detected, [record.value for record in sample], options, format_name, name)
-
-
-def _read_table(path: Path, name: str, suffix: str) -> Iterator[SourceRecord]:
-    if suffix in {".xlsx", ".xlsm"}:
-        from lfwrap.data.readers.tabular import read_xlsx
-
-        return read_xlsx(path, name)
-    from lfwrap.data.readers.arrow_tables import read_arrow, read_parquet
-
-    return read_parquet(path, name) if suffix == ".parquet" else read_arrow(path, name)
 
 
 def _head(text: TextFile) -> str:

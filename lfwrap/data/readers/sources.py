@@ -12,6 +12,12 @@ from lfwrap.errors import DataError, PreflightError, UsageError
 
 ARROW_SUFFIXES = {".parquet", ".arrow", ".feather"}
 TABLE_SUFFIXES = {".xlsx", ".xlsm", *ARROW_SUFFIXES}
+FOREIGN_SUFFIXES = {
+    ".xls": "a workbook in Excel's format before 2007 (.xls)",
+    ".xlsb": "a workbook in Excel's binary format (.xlsb)",
+    ".ods": "a spreadsheet in OpenDocument format (.ods)",
+    ".numbers": "a spreadsheet of Numbers (.numbers)",
+}
 CSV_SUFFIXES = {".csv", ".tsv", ".tab"}
 TEXT_SUFFIXES = {".json", ".jsonl", ".ndjson", ".log", ".txt", *CSV_SUFFIXES}
 SUFFIXES_WITHOUT_MEMBERS = {".jsonl", ".ndjson", ".jsonlines", ".log", ".txt", *ARROW_SUFFIXES, *CSV_SUFFIXES}

@@ -1,18 +1,15 @@
-"""Tables: the delimiter and the header of CSV text, and the rows of XLSX and Parquet files."""
+"""The delimiter and the header of CSV text."""
 
 from __future__ import annotations
 
 import csv
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from lfwrap.data.formats.base import SourceRecord
 from lfwrap.data.schema.columns import ALIASES, normalise_name
-from lfwrap.errors import DataError, PreflightError, UsageError
+from lfwrap.errors import DataError, UsageError
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _KNOWN_NAMES = {alias for aliases in ALIASES.values() for alias in aliases}
@@ -72,39 +69,3 @@ def _header(text: str, delimiter: str) -> Header:
 
 def _known(names: Sequence[str]) -> int:
     return sum(normalise_name(name) in _KNOWN_NAMES for name in names)
-
-
-def read_xlsx(path: Path, name: str) -> Iterator[SourceRecord]:
-    """Rows of the first sheet, by the names in its first row; empty rows are left out.
-
-    Raises:
-        PreflightError: openpyxl is not installed.
-        DataError: no workbook, or no header.
-    """
-    try:
-        import openpyxl
-    except ImportError as error:
-        raise PreflightError(f"{name}: reading .xlsx needs openpyxl", hint="pip install 'lfwrap[data]'") from error
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except Exception as error:  # openpyxl lets zipfile's, XML's and its own errors through
-        raise DataError(
-            f"{name}: not a readable workbook: {error}", hint="Save it again, or export it as CSV."
-        ) from error
-    rows = enumerate(book.worksheets[0].iter_rows(values_only=True), 1)
-    header = next((cells for _, cells in rows if any(cell is not None for cell in cells)), None)
-    if header is None:
-        raise DataError(f"{name}: the first sheet is empty", hint="Put the table on the first sheet.")
-    names = ["" if cell is None else str(cell) for cell in header]
-    number = 0
-    for line, cells in rows:
-        if any(cell is not None for cell in cells):
-            number += 1
-            yield SourceRecord(number, line, {key: _cell(cell) for key, cell in zip(names, cells, strict=False) if key})
-    book.close()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)  # a spreadsheet shows 3, stores 3.0
-    return value if value is None or isinstance(value, str | bool | int | float) else str(value)

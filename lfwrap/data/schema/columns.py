@@ -34,6 +34,15 @@ def normalise_name(name: str) -> str:
     return unicodedata.normalize("NFKC", name).strip().lower()
 
 
+def field_of(name: str) -> str | None:
+    """The field of a plain table that a column's name means, or None.
+
+    >>> field_of("Question"), field_of("source")
+    ('instruction', None)
+    """
+    return _FIELD_OF.get(normalise_name(name))
+
+
 def is_all_known(names: Iterable[str]) -> bool:
     """Whether every column is one of a plain table's, under any of its names.
 

@@ -44,6 +44,12 @@ _RULES = (
     _error("not-an-object", "The row is not an object with named fields.", "Write one JSON object for each row."),
     _error("not-json", "The row is not JSON.", "Repair it at the place that the message names."),
     _error("field-count", "The row has more or fewer fields than the header.", "Quote cells that hold the delimiter."),
+    _error("repeated-header", "The row says again what the header says.", "Remove it; nothing is lost without it."),
+    _error(
+        "formula-without-result",
+        "A cell is a formula whose result the workbook does not store.",
+        "Open and save the workbook in a spreadsheet program, or export it as CSV.",
+    ),
     _error("unclosed-quote", "A quoted cell is never closed.", "Close the quote; quotes inside of a cell are doubled."),
     _error(
         "conversion-failed",
