@@ -189,6 +189,8 @@ class _Attempt:
         self.listener.detected(file)
         for result in self._chunks(detected, options).results():
             sink.add(result, file)
+            if result.key:
+                file.lists[result.key] += result.rows
             self.listener.advanced(result.consumed_bytes)
             importlib.import_module("filelock")  # for the end: now workers are busy while it takes its time
 
@@ -218,7 +220,7 @@ class _Attempt:
             file.encoding = text.encoding
             file.repairs.update(text.repairs)
             delimiter = part.delimiter or request.delimiter
-            detected = detect_file(text, options, format_name=format_name, delimiter=delimiter)
+            detected = detect_file(text, options, format_name=format_name, delimiter=delimiter, member=part.member)
         file.format, file.evidence, file.note = detected.format, detected.evidence, detected.note
         return detected, options
 

@@ -25,6 +25,7 @@ class FileReport:
         left_out: rows left out on purpose, by reason (sampling, decontamination, near-duplicates).
         repairs: repairs by kind.
         unused_fields: path → a field of the rows that was not converted.
+        lists: of a JSON object: rows read from each of its lists.
     """
 
     file: str
@@ -38,6 +39,7 @@ class FileReport:
     left_out: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
     unused_fields: dict[str, UnusedField] = field(default_factory=dict)
+    lists: Counter[str] = field(default_factory=Counter)
 
     def add_unused(self, path: str, unused: UnusedField, rows_before: int = 0) -> None:
         """Count a field that was not converted in some rows; ``rows_before`` come before the row of its example."""
@@ -69,6 +71,7 @@ class FileReport:
             "unused_fields": [
                 {**entry, "row": self.unused_fields[entry["field"]].row} for entry in _by_field(self.unused_fields)
             ],
+            "lists": dict(self.lists),
         }
 
 

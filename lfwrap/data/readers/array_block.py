@@ -14,7 +14,7 @@ import orjson
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.formats.parts.arguments import spelled_float, unique_object
 from lfwrap.data.readers.blocks import NotUtf8Error, decode
-from lfwrap.data.readers.chunk_plan import Chunk
+from lfwrap.data.readers.chunk_plan import Chunk, opening_pattern
 
 
 class _Item(NamedTuple):
@@ -25,8 +25,10 @@ class _Item(NamedTuple):
 
 _SEPARATOR = re.compile(r"\s*,\s*")
 _SPACE = re.compile(r"\s*")
-_FIRST_KEY = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"')
+_FIRST_KEY = re.compile(r'[\[{](?:\s*[\[{])*\s*"(?:[^"\\]|\\.)*+"')
+_AFTER_THE_LIST = re.compile(r"\s*\}?\s*")  # what a wrapper whose outline could not be made out may end with
 _NEAR_THE_END = 16
+_COMMENTS = ("//", "/*", "#")
 
 
 class ArrayBlock:
@@ -37,6 +39,7 @@ class ArrayBlock:
         items = self.items = _fast_items(content, chunk)
         self.blanks: list[int] = []
         self.trailing_comma = False
+        self.more_follows = False
         self._final = chunk.final
         self._exact: list[_Item] | None = None
         self.consumed_bytes = len(content)
@@ -72,6 +75,7 @@ class ArrayBlock:
             walk = _ArrayWalk(self._text, final=self._final)
             self._exact = walk.items
             self.trailing_comma = walk.trailing_comma
+            self.more_follows = walk.more_follows
             if not self.items:
                 self.consumed_bytes = len(self._text[: walk.consumed].encode())
         return self._exact
@@ -79,17 +83,16 @@ class ArrayBlock:
 
 def _fast_items(content: bytes, chunk: Chunk) -> list[Any]:
     """The items of an array by a fast parser; none where it fails, because of a broken row or a wrong cut."""
-    body = content if chunk.final else content.rstrip().removesuffix(b",")
-    before, after = (b'{"k":[', b"") if chunk.plan.key and chunk.final else (b"[", b"" if chunk.final else b"]")
+    body = content if chunk.final else content.rstrip().removesuffix(b",") + b"]"
     try:
-        items = orjson.loads(before + body + after)
+        items = orjson.loads(b"[" + body)
     except ValueError:
         try:
             content.decode()
         except UnicodeDecodeError as error:
             raise NotUtf8Error from error
         return []
-    return list(items["k"] if isinstance(items, dict) else items)
+    return list(items)
 
 
 @dataclass(slots=True)
@@ -102,13 +105,18 @@ class _ArrayWalk:
     items: list[_Item] = field(default_factory=list)
     consumed: int = 0
     trailing_comma: bool = False
+    more_follows: bool = False
 
     def __post_init__(self) -> None:
         decoder = json.JSONDecoder(object_pairs_hook=marked_object, parse_float=spelled_float)
         offset = self._skip(0)
         while offset < len(self.text) and len(self.items) < self.limit:
-            if self.final and self.text[offset] in "]}":
-                break
+            if self.text[offset] == "]":
+                self.consumed = offset + 1
+                self.more_follows = not self.final or _AFTER_THE_LIST.fullmatch(self.text, offset + 1) is None
+                if not self.more_follows:
+                    self.consumed = len(self.text)
+                return
             try:
                 value, end = decoder.raw_decode(self.text, offset)
             except json.JSONDecodeError as error:
@@ -117,7 +125,8 @@ class _ArrayWalk:
                     return
                 end = self._next_item(offset)
                 line = self.text.count("\n", offset, error.pos)
-                reason = f"not valid JSON: {error.msg} ({line} lines on, column {error.colno})"
+                problem = "a comment, which JSON has not" if self._is_comment(error.pos) else error.msg
+                reason = f"not valid JSON: {problem} ({line} lines on, column {error.colno})"
                 self.items.append(_Item(offset, reject=Reject("not-json", reason)))
             except RecursionError:
                 end = self._next_item(offset)
@@ -131,10 +140,12 @@ class _ArrayWalk:
         """Past white space and the comma between items."""
         match = _SEPARATOR.match(self.text, offset)
         if match is None:
-            space = _SPACE.match(self.text, offset)
-            return space.end() if space else offset
+            return _end_of_space(self.text, offset)
         self.trailing_comma = self.final and self.text[match.end() : match.end() + 1] == "]"
         return match.end()
+
+    def _is_comment(self, offset: int) -> bool:
+        return self.text.startswith(_COMMENTS, _end_of_space(self.text, offset))
 
     def _cut_off(self, error: json.JSONDecodeError) -> bool:
         return error.pos >= len(self.text.rstrip()) - _NEAR_THE_END or error.msg.startswith("Unterminated string")
@@ -142,9 +153,14 @@ class _ArrayWalk:
     def _next_item(self, offset: int) -> int:
         """Where a broken item ends, as far as can be told: before the next object that begins like it."""
         own = _FIRST_KEY.match(self.text, offset)
-        following = rf"\{{\s*{re.escape(own.group()[1:].lstrip())}" if own else r"\{"
+        following = opening_pattern(own.group().encode()).decode() if own else r"\{"
         match = re.compile(rf"\s*,\s*{following}").search(self.text, offset + 1)
         return match.start() if match else len(self.text)
+
+
+def _end_of_space(text: str, offset: int) -> int:
+    space = _SPACE.match(text, offset)
+    return space.end() if space else offset
 
 
 def array_items(text: str, limit: int) -> list[Any]:

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import IO
 
 from lfwrap.data.formats.base import SourceRecord
+from lfwrap.errors import DataError
 
 CHUNK_BYTES = 1 << 20
-LARGEST_CHUNK_BYTES = 256 << 20
+# No line, list item or record may be longer: it would have to be held in memory several times.
+LARGEST_RECORD_BYTES = 64 << 20
+LARGEST_CHUNK_BYTES = LARGEST_RECORD_BYTES
 _WINDOW_BYTES = 1 << 16
 _SEARCH_BYTES = 4 << 20
 
@@ -34,12 +37,13 @@ class ChunkPlan:
         layout: how its records are laid out.
         path: the file (UTF-8).
         start: offset of the first record.
-        size: length of the file in bytes.
+        size: offset after the last record: the length of the file, or the end of a list within it.
         first_line: 0-based physical line of the first record.
         header: CSV: the column names.
         delimiter: CSV: what separates cells.
         key: ARRAY in a wrapper: its key.
-        first_key: ARRAY: the raw first key of the first item, by which items are told from what they hold.
+        name: the file as the user named it.
+        first_key: ARRAY: how the first item begins (`opening_of`), by which items are told from what they hold.
     """
 
     layout: Layout
@@ -51,6 +55,7 @@ class ChunkPlan:
     delimiter: str = ","
     key: str = ""
     first_key: bytes = b""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +127,16 @@ def cut(plan: ChunkPlan, start: int, chunk_bytes: int, *, exactly: bool = False)
 
 def _end_of_line(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int:  # noqa: ARG001 - one signature for three
     source.seek(end)
-    source.readline()
+    _line(source, plan)
     return min(source.tell(), plan.size)
+
+
+def _line(source: IO[bytes], plan: ChunkPlan) -> bytes:
+    """The rest of a line; never more of it in memory than a record may be long."""
+    line = source.readline(LARGEST_RECORD_BYTES)
+    if len(line) == LARGEST_RECORD_BYTES and not line.endswith(b"\n"):
+        raise too_long(plan, source.tell() - len(line), "line")
+    return line
 
 
 def _end_of_row(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int:
@@ -133,11 +146,11 @@ def _end_of_row(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int
     """
     source.seek(start)
     quotes = source.read(end - start).count(b'"')
-    while line := source.readline():
+    while line := _line(source, plan):
         quotes += line.count(b'"')
         if quotes % 2 == 0:
             end_of_row = source.tell()
-            if _may_begin_a_row(source.readline(), plan):
+            if _may_begin_a_row(_line(source, plan), plan):
                 return end_of_row
             return _end_of_read_row(source, plan, start, end)
         if source.tell() - end > _WINDOW_BYTES:
@@ -157,14 +170,66 @@ def _end_of_read_row(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -
 
 
 def _end_of_item(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int:  # noqa: ARG001
-    """After the comma between two objects of which the second begins like all of them."""
-    separator = re.compile(rb"\}\s*,(?=\s*\{\s*" + re.escape(plan.first_key) + rb")")
-    window = b""
+    """After the comma between two items of which the second begins like all of them."""
+    closing = {b"{": rb"\}", b"[": rb"\]"}.get(plan.first_key[:1], rb"[}\]]")
+    separator = re.compile(closing + rb"\s*,(?=\s*" + opening_pattern(plan.first_key) + rb")")
+    window, offset = b"", end
     source.seek(end)
     while more := source.read(_WINDOW_BYTES):
         window += more
         if match := separator.search(window):
-            return end + match.end()
-        if len(window) > _SEARCH_BYTES:
-            separator = re.compile(rb"\}\s*,(?=\s*\{)")
+            return min(offset + match.end(), plan.size)
+        if offset + len(window) >= plan.size:
+            break
+        if offset - end > LARGEST_RECORD_BYTES:
+            raise too_long(plan, end, "list item")
+        if offset - end > _SEARCH_BYTES:
+            separator = re.compile(rb"[}\]]\s*,(?=\s*[\[{])")
+        offset += max(0, len(window) - _OVERLAP_BYTES)
+        window = window[-_OVERLAP_BYTES:]
     return plan.size
+
+
+_OVERLAP_BYTES = 1 << 12
+_OPENING = re.compile(rb'[\[{](?:\s*[\[{])*(?:\s*"(?:[^"\\]|\\.)*+")?')
+
+
+def opening_of(text: bytes) -> bytes:
+    """How the first item of a list begins: its brackets and its first key, as they stand there.
+
+    >>> opening_of(b'{"id": 1}, {"id": 2}]'), opening_of(b'[ {"role": "user"} ]')
+    (b'{"id"', b'[ {"role"')
+    """
+    match = _OPENING.match(text)
+    return match.group() if match else b""
+
+
+def opening_pattern(opening: bytes) -> bytes:
+    """A pattern for items that begin so, whatever white space stands within.
+
+    >>> bool(re.match(opening_pattern(b'[{"role"'), b'[ { "role": "user"}]'))
+    True
+    """
+    brackets = re.match(rb"[\[{\s]*", opening)
+    key = opening[brackets.end() if brackets else 0 :]
+    parts = [re.escape(opening[at : at + 1]) for at in range(len(opening) - len(key)) if opening[at] in b"[{"]
+    return rb"\s*".join([*parts, *([re.escape(key)] if key else [])])
+
+
+def too_long(plan: ChunkPlan, offset: int, what: str) -> DataError:
+    """The error of a line or record that is too long to be read, with the line on which it stands."""
+    line = line_at(plan.path, offset) + 1
+    return DataError(
+        f"{plan.name or plan.path}:{line}  this {what} is longer than {LARGEST_RECORD_BYTES >> 20} MiB",
+        hint="Take it out or split it; where the file has no line breaks, look for a bracket that is never closed.",
+    )
+
+
+def line_at(path: Path, offset: int) -> int:
+    """The 0-based physical line on which an offset of a file lies, found without holding the file in memory."""
+    lines = 0
+    with path.open("rb") as source:
+        while offset > 0 and (block := source.read(min(CHUNK_BYTES, offset))):
+            lines += block.count(b"\n")
+            offset -= len(block)
+    return lines

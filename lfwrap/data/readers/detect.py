@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import codecs
 import itertools
-import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +13,10 @@ from typing import Any
 from lfwrap.data.formats import FORMATS, WHOLE_FILE
 from lfwrap.data.formats.alpaca import describe_columns
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, SourceRecord
-from lfwrap.data.formats.parts.arguments import spelled_float
-from lfwrap.data.readers.array_block import array_items, duplicate_key, marked_object
 from lfwrap.data.readers.blocks import parse_exactly
 from lfwrap.data.readers.chunk_plan import ChunkPlan, Layout
+from lfwrap.data.readers.json_layouts import JSON_SUFFIXES, detect_json
+from lfwrap.data.readers.json_lists import Wanted
 from lfwrap.data.readers.sources import CSV_SUFFIXES, TextFile
 from lfwrap.data.schema.columns import is_all_known, resolve_columns
 from lfwrap.data.schema.meanings import meaning_of
@@ -28,9 +26,6 @@ from lfwrap.errors import DataError, LfwrapError, UsageError
 _SAMPLE_ROWS = 50
 _HEAD_BYTES = 1 << 20
 _SNIFFED_CHARACTERS = 1 << 16
-_LARGEST_DOCUMENT_BYTES = 256 << 20
-_WRAPPER = re.compile(r'\s*\{\s*"(\w+)"\s*:\s*(?=\[\s*\{)')
-_FIRST_KEY = re.compile(rb'\[?\s*\{\s*("(?:[^"\\]|\\.)*")')
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +39,7 @@ class DetectedFile:
         plain_columns: its columns, when it may be a plain table.
         records: the records, where a reader of their own yields them, else None.
         note: layout, delimiter and the like, for the person.
+        more: further lists of the file, to be read after the plan's.
     """
 
     format: str
@@ -52,10 +48,11 @@ class DetectedFile:
     plain_columns: PlainColumns | None = None
     records: Iterator[SourceRecord] | None = None
     note: str = ""
+    more: tuple[ChunkPlan, ...] = ()
 
 
 def detect_file(
-    text: TextFile, options: ConvertOptions, *, format_name: str | None, delimiter: str | None
+    text: TextFile, options: ConvertOptions, *, format_name: str | None, delimiter: str | None, member: str = ""
 ) -> DetectedFile:
     """Find out what a file is.
 
@@ -64,6 +61,7 @@ def detect_file(
         options: what the user said about columns.
         format_name: the format, if the user named one.
         delimiter: CSV's delimiter, if the user named one.
+        member: the list of a JSON object that the user named, or empty.
 
     Raises:
         DataError: it can't be recognised, or is not training data.
@@ -79,10 +77,14 @@ def detect_file(
         assert known.read is not None  # noqa: S101 - `_own_reader` found it
         plan = ChunkPlan(Layout.RECORDS, text.path, 0, size)
         return DetectedFile(known.name, evidence, plan, records=known.read(text.path, options))
-    if text.suffix in CSV_SUFFIXES or not head.lstrip().startswith(("{", "[")):
+    if text.suffix in CSV_SUFFIXES or not (text.suffix in JSON_SUFFIXES or head.lstrip().startswith(("{", "["))):
+        if member:
+            raise DataError(f"{text.name}: a table has no part '{member}'", hint=f"Name the file alone: {text.name}")
         detected, sample = _detect_csv(text, head, size, delimiter)
     else:
-        detected, sample = _detect_json(text, head, size)
+        layout = detect_json(text, head, Wanted(member, format_name, options.columns))
+        detected = DetectedFile("", "", layout.plan, records=layout.records, note=layout.note, more=layout.more)
+        sample = layout.sample
     return _with_format(detected, sample, options, format_name, text.name)
 
 
@@ -112,7 +114,10 @@ def _is_surely_a_table(text: TextFile, head: str) -> bool:
     """Whether a file can only be a plain table, so that no other format has to be imported and asked."""
     if text.suffix in CSV_SUFFIXES:
         return True
-    first = _value_of(head.lstrip().partition("\n")[0])
+    try:
+        first = parse_exactly(head.lstrip().partition("\n")[0])
+    except Reject:
+        return False
     return isinstance(first, dict) and bool(first) and is_all_known(first)
 
 
@@ -150,86 +155,6 @@ def _csv_sample(head: str, plan: ChunkPlan, header_lines: int) -> list[Any]:
     rows = itertools.islice(csv.reader(lines, delimiter=plan.delimiter), _SAMPLE_ROWS)
     sample = [dict(zip(plan.header, row, strict=True)) for row in rows if len(row) == len(plan.header)]
     return sample or [dict.fromkeys(plan.header, "")]
-
-
-def _detect_json(text: TextFile, head: str, size: int) -> tuple[DetectedFile, list[Any]]:
-    start = text.start
-    lines = [line for line in itertools.islice(head.split("\n"), _SAMPLE_ROWS) if line.strip()]
-    values = [value for line in lines if (value := _value_of(line)) is not None]
-    plan = ChunkPlan(Layout.LINES, text.path, start, size)
-    by_lines = text.suffix in {".jsonl", ".ndjson"} or (len(values) > 1 and isinstance(values[0], dict))
-    if head.lstrip().startswith("[") and not (by_lines and len(values) > 1):
-        offset = head.index("[") + 1
-        return _detect_array(plan, head, offset)
-    wrapper = _WRAPPER.match(head)
-    if by_lines and not (wrapper and len(lines) == 1):
-        return DetectedFile("", "", plan, note="JSON lines"), values
-    if wrapper:
-        key = wrapper.group(1)
-        if key not in {"conversations", "messages"}:
-            return _detect_array(replace(plan, key=key), head, wrapper.end() + 1)
-    return _detect_document(text, plan)
-
-
-def _value_of(line: str) -> Any:
-    try:
-        return parse_exactly(line)
-    except Reject:
-        return None
-
-
-def _detect_array(plan: ChunkPlan, head: str, offset: int) -> tuple[DetectedFile, list[Any]]:
-    first_key = _FIRST_KEY.match(head[offset:].encode())
-    plan = replace(
-        plan,
-        layout=Layout.ARRAY,
-        start=plan.start + len(head[:offset].encode()),
-        first_line=head.count("\n", 0, offset),
-        first_key=first_key.group(1) if first_key else b"",
-    )
-    note = f'JSON list under "{plan.key}"' if plan.key else "JSON list"
-    return DetectedFile("", "", plan, note=note), array_items(head[offset:], _SAMPLE_ROWS)
-
-
-def _detect_document(text: TextFile, plan: ChunkPlan) -> tuple[DetectedFile, list[Any]]:
-    """A file that is one JSON object over several lines: a wrapper, or a single record."""
-    if plan.size > _LARGEST_DOCUMENT_BYTES:
-        raise DataError(
-            f"{text.name}: one JSON object of {plan.size:,} bytes", hint="Write one record a line (JSONL), or a list."
-        )
-    content = text.path.read_bytes()[text.start :].decode()
-    try:
-        document = json.loads(content)
-        exact = json.loads(content, object_pairs_hook=marked_object, parse_float=spelled_float)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{text.name}:{error.lineno}:{error.colno}  not valid JSON: {error.msg}",
-            hint="Correct it there; a list of records, or one record a line, is also read past broken rows.",
-        ) from error
-    except RecursionError as error:
-        raise DataError(f"{text.name}: not usable JSON: nested too deeply", hint="Name another file.") from error
-    lists = [key for key, value in document.items() if isinstance(value, list) and _is_records(value)]
-    key = lists[0] if len(lists) == 1 and _evidence_of(document) is None else None
-    if key is not None and not isinstance(exact, dict):
-        raise DataError(f"{text.name}: {duplicate_key(exact)}", hint="Keep one of the two.")
-    values = [exact] if key is None else exact[key]
-    records = [SourceRecord(number, None, duplicate_key(value) or value) for number, value in enumerate(values, 1)]
-    detected = DetectedFile(
-        "",
-        "",
-        replace(plan, layout=Layout.RECORDS),
-        records=iter(records if key else [replace(records[0], line=1)]),
-        note="one JSON object" if key is None else f'JSON list under "{key}"',
-    )
-    return detected, ([document] if key is None else document[key])[:_SAMPLE_ROWS]
-
-
-def _is_records(value: list[Any]) -> bool:
-    return bool(value) and all(isinstance(item, dict) for item in value)
-
-
-def _evidence_of(record: Mapping[str, Any]) -> str | None:
-    return next((evidence for known in FORMATS.values() if (evidence := known.evidence(record))), None)
 
 
 def _with_format(

@@ -50,6 +50,11 @@ _RULES = (
         "A cell is a formula whose result the workbook does not store.",
         "Open and save the workbook in a spreadsheet program, or export it as CSV.",
     ),
+    _error(
+        "truncated-cells",
+        "The row comes from a data viewer that cut its texts.",
+        "Download the data set itself (its Parquet or JSON files) instead of the viewer's answer.",
+    ),
     _error("unclosed-quote", "A quoted cell is never closed.", "Close the quote; quotes inside of a cell are doubled."),
     _error(
         "conversion-failed",

@@ -21,7 +21,7 @@ from typing import NamedTuple, Self, TypeVar
 from lfwrap.data.convert.failed_row import failed_row
 from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import Reject, SourceRecord
-from lfwrap.data.readers.chunk_plan import LARGEST_CHUNK_BYTES, Chunk, Layout, cut
+from lfwrap.data.readers.chunk_plan import LARGEST_CHUNK_BYTES, Chunk, ChunkPlan, Layout, cut
 from lfwrap.data.readers.detect import DetectedFile
 from lfwrap.data.schema.conversation import Tool
 from lfwrap.data.workers.pool import Pool, calls_in_hand
@@ -257,20 +257,29 @@ class FileChunks:
         self.chunk_bytes = chunk_bytes
 
     def results(self) -> Iterator[ChunkResult]:
-        """The chunks' results in order, each with the rows and lines of the file before it."""
-        plan, rows, lines = self.detected.plan, 0, self.detected.plan.first_line
-        if plan.layout is Layout.RECORDS:
-            for _, result in self.workers.ordered(self._batches()):
+        """The chunks' results in order, each with the rows and lines of the file before it.
+
+        Raises:
+            DataError: a record is too long, or something follows the list that the file is.
+        """
+        rows = 0
+        for plan in (self.detected.plan, *self.detected.more):
+            for result in self._results_of(plan):
                 result.rows_before = rows
                 yield result
                 rows += result.rows
+
+    def _results_of(self, plan: ChunkPlan) -> Iterator[ChunkResult]:
+        if plan.layout is Layout.RECORDS:
+            yield from (result for _, result in self.workers.ordered(self._batches()))
             return
-        start, chunk_bytes, is_misled = plan.start, self.chunk_bytes, False
+        start, chunk_bytes, lines, is_misled = plan.start, self.chunk_bytes, plan.first_line, False
         while start < plan.size:
-            for task, result in self.workers.ordered(self._tasks(start, chunk_bytes, exactly=is_misled)):
-                result.rows_before, result.lines_before = rows, lines
+            for task, result in self.workers.ordered(self._tasks(plan, start, chunk_bytes, exactly=is_misled)):
+                result.lines_before = lines
+                if result.more_follows:
+                    raise _more_follows(plan, lines + result.line_count + 1)
                 yield result
-                rows += result.rows
                 lines += result.line_count
                 start = task.chunk.start + result.consumed_bytes
                 if start < task.chunk.end:
@@ -285,17 +294,24 @@ class FileChunks:
             return self.chunk_bytes
         if max(chunk_bytes, chunk.end - chunk.start) > LARGEST_CHUNK_BYTES:
             raise DataError(
-                f"{chunk.plan.path}:{lines_before + 1}  no record ends within {chunk.end - chunk.start:,} bytes"
-                f" from byte {chunk.start:,} on",
+                f"{chunk.plan.name or chunk.plan.path}:{lines_before + 1}"
+                f"  no record ends within {chunk.end - chunk.start:,} bytes from byte {chunk.start:,} on",
                 hint="Look for a quote or a bracket there that is never closed.",
             )
         return 2 * chunk_bytes
 
-    def _tasks(self, start: int, chunk_bytes: int, *, exactly: bool) -> Iterator[Task]:
-        for chunk in cut(self.detected.plan, start, chunk_bytes, exactly=exactly):
+    def _tasks(self, plan: ChunkPlan, start: int, chunk_bytes: int, *, exactly: bool) -> Iterator[Task]:
+        for chunk in cut(plan, start, chunk_bytes, exactly=exactly):
             yield Task(chunk, self.conversion, self.detected.plain_columns)
 
     def _batches(self) -> Iterator[Task]:
         records = whole_file(self.detected.records or iter(()))
         while batch := tuple(itertools.islice(records, _BATCH_ROWS)):
             yield Task(Chunk(self.detected.plan, 0, 0, batch), self.conversion, None)
+
+
+def _more_follows(plan: ChunkPlan, line: int) -> DataError:
+    return DataError(
+        f"{plan.name or plan.path}:{line}  the list of records ends here, but more follows that can't be told apart",
+        hint="Correct the file there; of several lists, put each into a file of its own.",
+    )

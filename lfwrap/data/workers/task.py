@@ -82,6 +82,8 @@ class ChunkResult:
         unused: path → a field that rows have and that was not converted; its row is counted within the chunk.
         rows_before: records of the file before the chunk; known once results are in order.
         lines_before: 0-based physical line on which the chunk starts; likewise.
+        more_follows: a list ends at ``consumed_bytes``, but something that belongs to no list follows it.
+        key: the list that the chunk is a part of, where it has a name.
     """
 
     consumed_bytes: int
@@ -95,6 +97,8 @@ class ChunkResult:
     unused: dict[str, UnusedField] = field(default_factory=dict)
     rows_before: int = 0
     lines_before: int = 0
+    more_follows: bool = False
+    key: str = ""
 
 
 def run_task(task: Task) -> ChunkResult:
@@ -125,6 +129,8 @@ def run_task(task: Task) -> ChunkResult:
         repairs,
         _warnings(rows, places),
         {path: _unused(unused, places) for path, unused in rows.unused.items()},
+        more_follows=isinstance(block, ArrayBlock) and block.more_follows,
+        key=task.chunk.plan.key,
     )
 
 

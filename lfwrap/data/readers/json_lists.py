@@ -1,0 +1,256 @@
+"""Which lists of an object hold the records: all of one kind are read, and what must not be mixed is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lfwrap.data.formats import FORMATS
+from lfwrap.data.readers.array_block import array_items
+from lfwrap.data.readers.chunk_plan import LARGEST_RECORD_BYTES, ChunkPlan, Layout, line_at, opening_of
+from lfwrap.data.readers.json_records import exact_record, is_wrapped, unwrapped
+from lfwrap.data.readers.outline import Entry, JsonBytes, MalformedError, outline
+from lfwrap.errors import DataError
+
+SAMPLE_ROWS = 50
+_SAMPLED_BYTES = 1 << 20
+_DEEPEST = 4
+_HELD_OUT = {"val", "valid", "validation", "eval", "evaluation", "dev", "devel", "development", "test", "testing",
+             "heldout", "holdout", "验证", "验证集", "测试", "测试集"}  # fmt: skip
+# Lists that describe the records and are not records themselves.
+_DESCRIPTIONS = {"features", "fields", "schema", "tools", "functions", "licenses", "license", "splits", "tasks", "tags",
+                 "authors", "contributors", "sources", "references"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user said about the records of a file.
+
+    Attributes:
+        member: the list that is meant, or empty.
+        format: the format, or None.
+        columns: field → column.
+    """
+
+    member: str = ""
+    format: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def fits(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row has the columns or the format that the user named."""
+        if self.columns:
+            return all(column in row for column in self.columns.values())
+        return self.format is not None and FORMATS[self.format].evidence(row) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLists:
+    """The lists to read, in order.
+
+    Attributes:
+        plans: how to read each.
+        sample: the first rows.
+        note: their names, and the keys that are not used.
+    """
+
+    plans: tuple[ChunkPlan, ...]
+    sample: list[Any]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    entry: Entry
+    plan: ChunkPlan
+    sample: list[Any]
+    kind: str
+
+    @property
+    def key(self) -> str:
+        return self.entry.key
+
+
+def evidence_of(record: Mapping[str, Any]) -> str | None:
+    """The format that a record looks like, or None.
+
+    >>> evidence_of({"instruction": "…", "output": "…"}), evidence_of({"id": 1})
+    ('alpaca', None)
+    """
+    return next((name for name, known in FORMATS.items() if known.evidence(record) is not None), None)
+
+
+def plan_of(plan: ChunkPlan, entry: Entry) -> ChunkPlan:
+    """How the list of an entry is read."""
+    with plan.path.open("rb") as opened:
+        source = JsonBytes(opened, plan.size)
+        opening = opening_of(source.window(source.past_space(entry.start + 1)))
+    return replace(
+        plan,
+        layout=Layout.ARRAY,
+        start=entry.start + 1,
+        size=entry.end,
+        first_line=line_at(plan.path, entry.start),
+        first_key=opening,
+        key=entry.key,
+    )
+
+
+def sample_of(plan: ChunkPlan) -> list[Any]:
+    """The first items of a list."""
+    with plan.path.open("rb") as source:
+        source.seek(plan.start)
+        head = source.read(min(_SAMPLED_BYTES, plan.size - plan.start)).decode(errors="ignore")
+    return array_items(head, SAMPLE_ROWS) or first_item(plan)
+
+
+def first_item(plan: ChunkPlan) -> list[Any]:
+    """The first item of a list, where it is longer than what is looked at otherwise; none where it is broken."""
+    with plan.path.open("rb") as opened:
+        source = JsonBytes(opened, plan.size)
+        start = source.past_space(plan.start)
+        if source.character(start) not in {"[", "{"}:
+            return []
+        try:
+            end = source.end_of_value(start)
+        except MalformedError:
+            return []
+        if end - start > LARGEST_RECORD_BYTES:
+            return []
+        value = exact_record(source.read(start, end))
+    return [value] if isinstance(value, dict | list) else []
+
+
+def choose(plan: ChunkPlan, entries: Sequence[Entry], wanted: Wanted) -> RecordLists | None:
+    """The lists of an object that hold its records, or None where there are none.
+
+    Raises:
+        DataError: lists of different kinds, one that is held out beside others, or none of the name that is wanted.
+    """
+    if wanted.member:
+        return _named(plan, entries, wanted)
+    level: Sequence[Entry] = entries
+    for _ in range(_DEEPEST):
+        lists = [_list(plan, entry, wanted) for entry in level if _may_hold_records(entry)]
+        if lists and (any(each.kind for each in lists) or not _objects(level)):
+            break
+        inner = _inner(plan, level)
+        if not inner:
+            break
+        level = inner
+    if not lists:
+        return None
+    chosen = _of_one_kind(plan, lists)
+    return _record_lists(chosen, _unused(level, chosen))
+
+
+def _may_hold_records(entry: Entry) -> bool:
+    return entry.opening == "[" and entry.first in {"[", "{"}
+
+
+def _objects(level: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in level if entry.opening == "{"]
+
+
+def _inner(plan: ChunkPlan, level: Sequence[Entry]) -> list[Entry]:
+    found: list[Entry] = []
+    with plan.path.open("rb") as opened:
+        source = JsonBytes(opened, plan.size)
+        for entry in _objects(level):
+            found += outline(source, entry.start, f"{entry.key}.").entries
+    return found
+
+
+def _list(plan: ChunkPlan, entry: Entry, wanted: Wanted) -> _List:
+    own = plan_of(plan, entry)
+    sample = sample_of(own)
+    rows = [unwrapped(item) for item in sample] if is_wrapped(sample) else sample
+    first = next((row for row in rows if isinstance(row, dict)), {})
+    kind = "wanted" if wanted.fits(first) else evidence_of(first) or ""
+    return _List(entry, own, sample, kind)
+
+
+def _of_one_kind(plan: ChunkPlan, lists: Sequence[_List]) -> list[_List]:
+    """The lists to read. Raises DataError where it can't be told which they are."""
+    known = [each for each in lists if each.kind]
+    others = [each for each in lists if not each.kind and each.key.rpartition(".")[2] not in _DESCRIPTIONS]
+    if not known and len(others) > 1:
+        raise _ambiguous(plan, others, "none of them holds rows of a known kind")
+    chosen = known or others or list(lists[:1])
+    if len({each.kind for each in chosen}) > 1:
+        kinds = ", ".join(f"{each.key}: {each.kind}" for each in chosen)
+        raise _ambiguous(plan, chosen, f"they hold rows of different kinds ({kinds})")
+    if known and others:
+        names = ", ".join(f"'{each.key}'" for each in others)
+        raise _ambiguous(plan, lists, f"{names} may hold records, too, but of no known kind")
+    held_out = [each for each in chosen if is_held_out(each.key)]
+    if held_out and len(chosen) > 1:
+        raise _mixed(plan, chosen, held_out)
+    return chosen
+
+
+def is_held_out(key: str) -> bool:
+    """Whether a list's name says that it is not for training.
+
+    >>> is_held_out("validation"), is_held_out("data.test_set"), is_held_out("latest")
+    (True, True, False)
+    """
+    words = re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", key)
+    return any(word.lower() in _HELD_OUT for word in words) or "held_out" in key.lower()
+
+
+def _ambiguous(plan: ChunkPlan, lists: Sequence[_List], why: str) -> DataError:
+    names = ", ".join(f"'{each.key}'" for each in lists)
+    return DataError(
+        f"{plan.name}: it holds several lists: {names}; {why}",
+        hint=f"Say which: {plan.name}#{lists[0].key} (each list that you name is a source of its own).",
+    )
+
+
+def _mixed(plan: ChunkPlan, lists: Sequence[_List], held_out: Sequence[_List]) -> DataError:
+    training = next((each for each in lists if each not in held_out), lists[0])
+    other = next(each for each in held_out if each is not training)
+    names = ", ".join(f"'{each.key}'" for each in held_out)
+    rest = ", ".join(f"'{each.key}'" for each in lists if each not in held_out)
+    return DataError(
+        f"{plan.name}: {names}: rows to validate or test on are not mixed with {rest or 'each other'}",
+        hint=f"Take {plan.name}#{training.key} for training, and {plan.name}#{other.key} with --name NAME_val for the "
+        "validation rows of that data set NAME.",
+    )
+
+
+def _named(plan: ChunkPlan, entries: Sequence[Entry], wanted: Wanted) -> RecordLists:
+    """The list that the user named, by its key or the last part of its path."""
+    lists: list[Entry] = []
+    level: Sequence[Entry] = entries
+    for _ in range(_DEEPEST):
+        lists += [entry for entry in level if _may_hold_records(entry)]
+        level = _inner(plan, level)
+    member = wanted.member
+    fitting = [entry for entry in lists if entry.key == member] or [
+        entry for entry in lists if entry.key.rpartition(".")[2] == member
+    ]
+    if len(fitting) != 1:
+        names = ", ".join(f"'{entry.key}'" for entry in lists) or "none"
+        raise DataError(
+            f"{plan.name}: {'no list' if not fitting else 'more than one list'} '{member}' in it; its lists: {names}",
+            hint=f"For example: {plan.name}#{lists[0].key}" if lists else "Name the file alone.",
+        )
+    return _record_lists([_list(plan, fitting[0], wanted)], "")
+
+
+def _record_lists(chosen: Sequence[_List], unused: str) -> RecordLists:
+    names = ", ".join(f'"{each.key}"' for each in chosen)
+    note = f"JSON list under {names}" if len(chosen) == 1 else f"{len(chosen)} JSON lists under {names}"
+    return RecordLists(tuple(each.plan for each in chosen), chosen[0].sample, note + unused)
+
+
+def _unused(level: Sequence[Entry], chosen: Sequence[_List]) -> str:
+    taken = {each.key for each in chosen}
+    keys = [entry.key for entry in level if entry.key not in taken]
+    shown = ", ".join(keys[:_SHOWN_KEYS]) + (f" and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else "")
+    return f"; not used: {shown}" if keys else ""
+
+
+_SHOWN_KEYS = 8
