@@ -19,6 +19,7 @@ _GOOD = frozenset({"true", "1", "1.0", "+1", "yes", "y", "good", "positive", "de
 _BAD = frozenset({
     "false", "0", "0.0", "-1", "no", "n", "bad", "negative", "undesirable", "rejected", "down", "dislike", "👎",
 })  # fmt: skip
+_WITHOUT_ANSWER = frozenset({"no-answer", "empty-output", "order", "structure", "not-text", "columns"})
 _WAY_OUT = "to train the row all the same: --ignore {name}"
 
 
@@ -47,6 +48,23 @@ def check(notes: RowNotes, conversation: Conversation, ignore: frozenset[str], *
                 fields.left.discard(name)
 
 
+def explain(record: Mapping[str, Any], reject: Reject, ignore: frozenset[str]) -> Reject:
+    """Why a row has no answer: one of preference data has it elsewhere, and then its kind is named."""
+    if reject.rule in _WITHOUT_ANSWER:
+        for name, value in record.items():
+            if meaning_of(name) is Meaning.PREFERENCE and not is_nothing(value) and not is_ignored(name, ignore):
+                return _preference(name)
+    return reject
+
+
+def _preference(name: str) -> Reject:
+    return Reject(
+        "preference",
+        f"{name} holds a better or a worse answer: preference data is not trained as plain answers; "
+        + _WAY_OUT.format(name=name),
+    )
+
+
 def _is_turn(fields: Fields) -> bool:
     return is_role(fields.content.get("role", fields.content.get("from")))
 
@@ -61,11 +79,7 @@ def _judge(name: str, value: Any, turn: Fields | None, conversation: Conversatio
     if meaning in (Meaning.TRAINED, Meaning.MASKED, Meaning.UNCLEAR):
         return _mask(name, value, turn, meaning)
     if meaning is Meaning.PREFERENCE:
-        raise Reject(
-            "preference",
-            f"{name} holds a better or a worse answer: preference data is not trained as plain answers; "
-            + _WAY_OUT.format(name=name),
-        )
+        raise _preference(name)
     if meaning is Meaning.MEDIA and not isinstance(value, bool | int | float):
         raise Reject("media", f"{name} names an image, sound or video: only text can be trained here")
     if turn is None and not mapped:

@@ -48,7 +48,10 @@ def convert_record(record: Any, conversion: Conversion, notes: RowNotes) -> tupl
 
     if not isinstance(record, Mapping):
         raise Reject("not-an-object", f"the row is {_kind(record)}, expected an object with named fields")
-    conversation = FORMATS[conversion.format].convert(record, conversion.options, notes)
+    try:
+        conversation = FORMATS[conversion.format].convert(record, conversion.options, notes)
+    except Reject as reject:
+        raise meaning.explain(record, reject, conversion.options.ignore) from reject
     meaning.check(notes, conversation, conversion.options.ignore, mapped=conversion.format == "alpaca")
     if conversion.last_exchange:
         conversation = _cut_to_last_exchange(conversation, notes)

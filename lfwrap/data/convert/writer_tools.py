@@ -178,11 +178,7 @@ def tools_text(tools: Sequence[Tool], family: str) -> str:
     >>> tools_text([Tool("add")], "default")
     '[{"type": "function", "function": {"name": "add", "description": "", "parameters": {"properties": {}}}}]'
     """
-    return (
-        "["
-        + ", ".join(_tool_text(tool.name, tool.description, dump_key(tool.parameters), family) for tool in tools)
-        + "]"
-    )
+    return "[" + ", ".join(_tool_text(tool.name, tool.description, _schema_text(tool), family) for tool in tools) + "]"
 
 
 @functools.lru_cache(maxsize=_KNOWN_TOOLS)
@@ -215,5 +211,17 @@ def _readable(field: Any) -> dict[str, Any]:
     return readable
 
 
+def _schema_text(tool: Tool) -> str:
+    text = dump_key(tool.parameters)
+    if "null" in text:
+        _dump(tool.parameters)  # a number without bounds is null in a key: here it is found
+    return text
+
+
 def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise Reject(
+            "not-json", "a call or a tool holds NaN or a number beyond all bounds, which JSON has not"
+        ) from error

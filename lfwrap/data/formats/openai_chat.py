@@ -10,7 +10,15 @@ from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import parse_json_field
 from lfwrap.data.formats.parts.calls import as_id, parse_call, parse_call_text, parse_calls
 from lfwrap.data.formats.parts.channels import MARK, function_name, said_on, split_channels
-from lfwrap.data.formats.parts.messages import has_blocks, has_lone_call, system_of, turns_key, turns_of
+from lfwrap.data.formats.parts.messages import (
+    has_blocks,
+    has_lone_call,
+    is_turns,
+    messages_of,
+    system_of,
+    turns_key,
+    turns_of,
+)
 from lfwrap.data.formats.parts.offers import offer_tools
 from lfwrap.data.formats.parts.roles import Speaker, speaker_of
 from lfwrap.data.formats.parts.schemas import parse_tools
@@ -20,12 +28,15 @@ from lfwrap.data.schema.conversation import Conversation, Tool
 from lfwrap.data.schema.fields import Fields, is_nothing
 
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
+_SPLIT = ("prompt", "completion")
 _THOUGHT_PARTS = ("reasoning", "thinking")
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:
     """``messages`` is a list of role/content messages, without Anthropic's blocks or MCP-Flow's lone calls."""
     key = turns_key(record)
+    if key is None and _is_split(record):
+        return "prompt and completion are lists of role/content messages"
     if key is None or has_blocks(record) or has_lone_call(record):
         return None
     extras = [name for name in ("tools", "functions") if record.get(name)]
@@ -50,7 +61,16 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     fields = notes.fields(record, "")
     key = "tools" if fields.get("tools") else "functions"
     tools = parse_tools(fields.get(key), notes, key)
-    return convert_messages(turns_of(fields, notes), fields, tools, options, notes)
+    if turns_key(record) is None and _is_split(record):
+        turns = [turn for part in _SPLIT for turn in messages_of(fields, part, notes)]
+    else:
+        turns = turns_of(fields, notes)
+    return convert_messages(turns, fields, tools, options, notes)
+
+
+def _is_split(record: Mapping[str, Any]) -> bool:
+    """Whether the turns stand under two names, the last ones under ``completion``."""
+    return all(is_turns(record.get(part)) for part in _SPLIT)
 
 
 def convert_messages(
@@ -179,6 +199,7 @@ def _split_parts(parts: list[Any], notes: RowNotes, path: str) -> tuple[list[str
             thoughts.append(str(fields.get(key, "")))
         elif kind == "tool_call":
             fields = notes.fields(part, f"{path}[]")
+            fields.get("type")
             value = fields.get("value", fields)
             calls.append(parse_json_field(value, "a tool_call part", "call"))
         else:

@@ -13,10 +13,12 @@ from typing import Any
 from lfwrap.data.formats import FORMATS, WHOLE_FILE
 from lfwrap.data.formats.alpaca import describe_columns
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, SourceRecord
+from lfwrap.data.formats.parts.messages import is_turns
 from lfwrap.data.readers.blocks import parse_exactly
 from lfwrap.data.readers.chunk_plan import ChunkPlan, Layout
 from lfwrap.data.readers.json_layouts import JSON_SUFFIXES, detect_json
 from lfwrap.data.readers.json_lists import Wanted
+from lfwrap.data.readers.other_data import kind_of_fields
 from lfwrap.data.readers.sources import CSV_SUFFIXES, TextFile
 from lfwrap.data.schema.columns import is_all_known, resolve_columns
 from lfwrap.data.schema.meanings import meaning_of
@@ -183,7 +185,8 @@ def _choose(records: Sequence[Mapping[str, Any]], sample: Sequence[Any], name: s
     reasons: dict[str, str] = {}
     for record in records:
         # Where all columns are Alpaca's, no other format has to be asked.
-        names = ["alpaca"] if is_all_known(record) else [name for name in FORMATS if name not in WHOLE_FILE]
+        plain = is_all_known(record) and not any(is_turns(value) for value in record.values())
+        names = ["alpaca"] if plain else [name for name in FORMATS if name not in WHOLE_FILE]
         for known in (FORMATS[name] for name in names):
             if (evidence := _evidence(known, record)) is not None:
                 votes[known.name] += 1
@@ -196,6 +199,8 @@ def _choose(records: Sequence[Mapping[str, Any]], sample: Sequence[Any], name: s
     what = f"its fields are {', '.join(keys[:12])}" if keys else "it holds no objects with named fields"
     if not sample:
         what = "no row of its beginning is valid"
+    if kind := kind_of_fields(keys):
+        raise DataError(f"{name}: {kind.summary}: {what}", hint=kind.hint)
     raise DataError(
         f"{name}: can't tell its format: {what}",
         hint="Name the columns (--map instruction=COLUMN --map output=COLUMN) or the format (--format; "

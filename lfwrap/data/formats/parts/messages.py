@@ -21,11 +21,16 @@ def turns_key(record: Mapping[str, Any]) -> str | None:
     >>> turns_key({"conversations": [{"role": "user", "content": "Hello"}]})
     'conversations'
     """
-    for key in TURNS_KEYS:
-        turns = record.get(key)
-        if isinstance(turns, list) and turns and isinstance(turns[0], Mapping) and is_role(turns[0].get("role")):
-            return key
-    return None
+    return next((key for key in TURNS_KEYS if is_turns(record.get(key))), None)
+
+
+def is_turns(value: Any) -> bool:
+    """Whether a value is a list of role/content messages.
+
+    >>> is_turns([{"role": "user", "content": "Hello"}]), is_turns("Hello")
+    (True, False)
+    """
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping) and is_role(value[0].get("role"))
 
 
 def turns_of(record: Fields, notes: RowNotes) -> list[Fields]:
@@ -42,6 +47,15 @@ def turns_of(record: Fields, notes: RowNotes) -> list[Fields]:
     key = turns_key(record.content)
     if key is None:
         raise Reject("structure", "there is no list of messages with a role")
+    return messages_of(record, key, notes)
+
+
+def messages_of(record: Fields, key: str, notes: RowNotes) -> list[Fields]:
+    """The messages under a key, opened.
+
+    Raises:
+        Reject: one has no role.
+    """
     for number, turn in enumerate(record[key], 1):
         if not isinstance(turn, Mapping) or "role" not in turn:
             raise Reject("structure", f"message {number} has no role")

@@ -103,7 +103,9 @@ def parse_tool(value: Any, notes: RowNotes, path: str = "tool") -> Tool:
         raise Reject("tool", f"the parameters of tool {name!r} are not an object")
     parameters = parse_parameters(fields[key] if key else {}, notes)
     outer = fields.content.get("required")
-    if isinstance(outer, list) and "required" not in parameters:
+    if isinstance(outer, list) and (not outer or parameters.get("required") == outer):
+        fields.get("required")
+    elif isinstance(outer, list) and "required" not in parameters:
         fields.get("required")
         parameters["required"] = [field for field in outer if field in parameters["properties"]]
         notes.repair("required-moved")

@@ -171,3 +171,40 @@ def test_what_may_be_ignored_refuses_nothing(case, field):
 def test_other_fields_are_merely_unused(name):
     for way in ALL_WAYS:
         assert _convert(way(**{name: 3}))[1].left() == {name: 3}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [("sharegpt", {"conversations": [_ASKED], "chosen": _TOLD, "rejected": {"from": "gpt", "value": "Yes."}}),
+     ("openai", {"messages": [_QUESTION], "rejected": "Yes."}),
+     ("alpaca", {"instruction": "Is it?", "output": "", "rejected": "Yes."}),
+     ("alpaca", {"instruction": "Is it?", "output": ["No.", "Yes."], "rejected": "Yes."})],
+)  # fmt: skip
+def test_a_row_whose_answer_stands_in_its_preferences_is_called_by_its_kind(case):
+    assert _refused_by(case) == "preference"
+
+
+def test_turns_under_prompt_and_completion_are_one_conversation():
+    line, notes = _convert(("openai", {"prompt": [_QUESTION], "completion": [_ANSWER]}))
+    assert line == _convert(_messages())[0]
+    assert not notes.left()
+
+
+@pytest.mark.parametrize("value", ["1e400", "-1e999", "NaN", "Infinity"])
+def test_a_call_never_holds_what_json_has_not(value):
+    call = {"type": "function", "function": {"name": "f", "arguments": f'{{"x": [{value}]}}'}}
+    tools = [{"name": "f", "parameters": {"type": "object", "properties": {}}}]
+    assert _refused_by(_messages(_QUESTION, {"role": "assistant", "tool_calls": [call]}, tools=tools)) in (
+        "arguments", "not-json",
+    )  # fmt: skip
+    toolace = {
+        "system": 'Functions:\n[{"name": "f", "description": "d", "parameters": {"type": "dict", "properties": {}}}]',
+        "conversations": [{"from": "user", "value": "q"}, {"from": "assistant", "value": f"[f(x={value})]"}],
+    }
+    assert _refused_by(("toolace", toolace)) in ("call", "not-json")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_tool_never_holds_what_json_has_not(value):
+    tools = [{"name": "f", "parameters": {"type": "object", "properties": {"x": {"default": value}}}}]
+    assert _refused_by(_messages(tools=tools)) == "not-json"

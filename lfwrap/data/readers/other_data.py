@@ -1,0 +1,55 @@
+"""Data of kinds that are not questions with answers: recognised by their fields, and refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lfwrap.data.schema.columns import normalise_name
+from lfwrap.data.schema.meanings import Meaning, meaning_of
+
+_TEXTS = frozenset({"text", "content", "raw_content", "body", "article", "document", "passage", "正文", "文本", "内容"})
+_WORDS = 5
+_LONG_NAME = 60
+
+
+@dataclass(frozen=True, slots=True)
+class OtherKind:
+    """A kind of data that has no place in a set of questions and answers.
+
+    Attributes:
+        summary: what it is.
+        hint: what to do with it.
+    """
+
+    summary: str
+    hint: str
+
+
+_PREFERENCE = OtherKind(
+    "preference data, not answers to learn",
+    "To learn the better answers: --map instruction=COLUMN --map output=COLUMN, and --ignore for the worse ones.",
+)
+_PLAIN_TEXT = OtherKind(
+    "plain text, as for pretraining, without questions and answers",
+    "Name the question and the answer, if they are there: --map instruction=COLUMN --map output=COLUMN.",
+)
+
+
+def kind_of_fields(names: Sequence[str]) -> OtherKind | None:
+    """The kind of data that fields of these names are, or None where they don't tell.
+
+    >>> kind_of_fields(["prompt", "chosen", "rejected"]).summary
+    'preference data, not answers to learn'
+    >>> kind_of_fields(["text", "url"]).summary
+    'plain text, as for pretraining, without questions and answers'
+    """
+    if any(meaning_of(name) is Meaning.PREFERENCE for name in names):
+        return _PREFERENCE
+    if any(normalise_name(name) in _TEXTS for name in names):
+        return _PLAIN_TEXT
+    return _PLAIN_TEXT if any(_is_sentence(name) for name in names) else None
+
+
+def _is_sentence(name: str) -> bool:
+    return name.count(" ") >= _WORDS or len(name) > _LONG_NAME
