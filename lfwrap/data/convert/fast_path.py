@@ -64,6 +64,9 @@ def _table(block: CsvBlock, conversion: Conversion, columns: PlainColumns) -> Co
         block.scan()
         _mixed_csv_rows(block, columns, records)
     _check_rules(records.rows, conversion.template)
+    for name in block.unnamed:
+        if records.rows.unused[name].value is None:
+            del records.rows.unused[name]
     for unused in records.rows.unused.values():
         unused.count = len(records.rows.keys)  # a row of a table has every column
     return records.rows
@@ -85,6 +88,8 @@ def _exemplify(seeking: list[tuple[int, Unused]], row: list[str], position: int)
 
 def _csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath) -> bool:
     """Rows of a CSV block while all of them are plain; False when one is not, or the block ends within a row."""
+    import csv
+
     header = block.header
     ask, answer = header.index(columns.instruction), header.index(columns.output)
     more = header.index(columns.input) if columns.input else -1
@@ -94,7 +99,10 @@ def _csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath) -> bo
     output, keys = records.rows.output, records.rows.keys
     row, asked, answered = blank_row()
     seeking = [(header.index(name), unused) for name, unused in records.rows.unused.items()]
-    reader = block.reader()
+    if block.has_escapes:
+        return False
+    header_sizes, is_header = block.may_be_header(columns.output), block.is_header
+    reader = block.reader(strict=True)
     try:
         for read in reader:
             if len(read) != cells:
@@ -103,12 +111,16 @@ def _csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath) -> bo
             question, told, extra = read[ask], read[answer], read[more] if more >= 0 else ""
             if not question or not told or question.isspace() or told.isspace():
                 return False
+            if len(told) in header_sizes and is_header(read):
+                return False
             asked["value"], answered["value"] = f"{question}\n{extra}" if extra else question, told
             line = dumps(row, option=newline)
             output += line
             if seeking:
                 seeking = _exemplify(seeking, read, len(keys))
             keys.append(digest(line, seed))
+    except csv.Error:
+        return False
     except UnicodeDecodeError as error:
         raise NotUtf8Error from error
     block.size, block.line_count = len(keys), reader.line_num - 1
@@ -121,11 +133,12 @@ def _mixed_csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath)
     ask, answer = header.index(columns.instruction), header.index(columns.output)
     more = header.index(columns.input) if columns.input else -1
     seeking = [(header.index(name), unused) for name, unused in records.rows.unused.items()]
+    header_sizes = block.may_be_header(columns.output)
     for position, row in enumerate(block.rows):
         if not row:
             records.rows.skipped.append(position)
             continue
-        whole = len(row) == len(header) and position != block.unclosed
+        whole = block.is_whole(position) and not (len(row[answer]) in header_sizes and block.is_header(row))
         if not whole or not row[ask].strip() or not row[answer].strip():
             records.take(position)
             continue

@@ -116,6 +116,7 @@ class LineBlock:
         return {position: position for position in positions}
 
 
+_BLANKS_AROUND = 4  # a byte order mark and a few blanks around a name
 _SENTINEL = "\x00end of block\x00"
 
 
@@ -124,6 +125,11 @@ class CsvBlock:
 
     Its rows, blank ones and end are known once `scan` has read it. A sentinel line after the block shows whether the
     last row was still open there.
+
+    Attributes:
+        rows: the cells of each row.
+        unclosed: the row in which a quote is never closed, or None.
+        repairs: position → what was done to the row.
     """
 
     def __init__(self, content: bytes, chunk: Chunk) -> None:
@@ -133,7 +139,6 @@ class CsvBlock:
         self.content = content
         self.header = chunk.plan.header
         self.delimiter = chunk.plan.delimiter
-        self._sentinel = f"{_SENTINEL}{self.delimiter}{_SENTINEL}"  # two cells: within an open quote it would be one
         self.final = chunk.final
         self.line_count = 0
         self.consumed_bytes = len(content)
@@ -141,24 +146,64 @@ class CsvBlock:
         self.rows: list[list[str]] = []
         self.size = 0
         self.blanks: list[int] = []
+        self.repairs: dict[int, tuple[str, ...]] = {}
+        self._spelled = chunk.plan.spelled or chunk.plan.header
+        self._sentinel = f"{_SENTINEL}{self.delimiter}{_SENTINEL}"  # two cells: within an open quote it would be one
+        self._broken: dict[int, Reject] = {}
 
-    def reader(self) -> Any:
-        """A `csv.reader` over the block and the sentinel."""
+    @functools.cached_property
+    def has_escapes(self) -> bool:
+        """Whether a quote has a backslash before it, which may have been meant to escape it."""
+        return b"\\" in self.content and b'\\"' in self.content
+
+    @property
+    def unnamed(self) -> list[str]:
+        """The names that stand for columns without one."""
+        return [key for key, name in zip(self.header, self._spelled, strict=True) if not name.strip()]
+
+    def reader(self, *, strict: bool = False) -> Any:
+        """A `csv.reader` over the block and the sentinel; a strict one raises csv.Error where a quote is wrong."""
         import csv
 
-        lines = io.TextIOWrapper(io.BytesIO(self.content), encoding="utf-8", newline="")
-        return csv.reader(itertools.chain(lines, [self._sentinel]), delimiter=self.delimiter)
+        return csv.reader(itertools.chain(self._lines(), [self._sentinel]), delimiter=self.delimiter, strict=strict)
+
+    def _lines(self) -> io.TextIOWrapper:
+        return io.TextIOWrapper(io.BytesIO(self.content), encoding="utf-8", newline="")
 
     @staticmethod
     def is_end(row: list[str]) -> bool:
         """Whether a row is the sentinel: all rows before it were whole."""
         return row == [_SENTINEL, _SENTINEL]
 
+    def may_be_header(self, column: str) -> range:
+        """How long a cell of a column is where the row may be the header once more."""
+        size = len(self._spelled[self.header.index(column)].strip())
+        return range(size, size + _BLANKS_AROUND + 1)
+
+    def is_header(self, row: list[str]) -> bool:
+        """Whether a row is the header once more."""
+        from lfwrap.data.readers.table_header import is_repeated_header
+
+        return is_repeated_header(row, self._spelled)
+
+    def is_whole(self, position: int) -> bool:
+        """Whether a row has the header's cells, in quotes that are right."""
+        fits = len(self.rows[position]) == len(self.header)
+        return fits and position != self.unclosed and position not in self._broken
+
     def scan(self) -> None:
         """Count the rows and find the blank ones; a row that is open at the end is left to the next block."""
+        import csv
+
+        reader = self.reader(strict=not self.has_escapes)
         try:
+            if self.has_escapes:
+                self._find_broken(reader)
+            else:
+                self.rows = list(reader)
+        except csv.Error:
             reader = self.reader()
-            self.rows = list(reader)
+            self._find_broken(reader)
         except UnicodeDecodeError as error:
             raise NotUtf8Error from error
         self.line_count = reader.line_num - 1
@@ -171,22 +216,53 @@ class CsvBlock:
             self._give_back_last()
         self.size = len(self.rows)
         self.blanks = [position for position, row in enumerate(self.rows) if not row]
+        for position, row in enumerate(self.rows):
+            if len(row) > len(self.header) and not any(row[len(self.header) :]):
+                self.repairs[position] = ("empty-cells",)
+
+    def _find_broken(self, reader: Any) -> None:
+        """Read all rows, whatever their quotes, and find those whose quotes are wrong."""
+        from lfwrap.data.readers.csv_faults import broken_rows
+
+        ends = []
+        for row in reader:
+            self.rows.append(row)
+            ends.append(reader.line_num)
+        self._broken = broken_rows(list(self._lines()), ends[:-1], self.delimiter)
 
     def _give_back_last(self) -> None:
         last = len(self.rows) - 1
         self.rows.pop()
         self.line_count = self.lines_of([last])[last] or 0
-        lines = io.TextIOWrapper(io.BytesIO(self.content), encoding="utf-8", newline="")
-        self.consumed_bytes = sum(len(line.encode()) for line in itertools.islice(lines, self.line_count))
+        self.consumed_bytes = sum(len(line.encode()) for line in itertools.islice(self._lines(), self.line_count))
 
     def record(self, position: int) -> dict[str, str]:
-        """A row by its column names. Raises Reject when it has another number of cells."""
+        """A row by its column names. Raises Reject when its quotes are wrong or it has another number of cells."""
         if position == self.unclosed:
-            raise Reject("unclosed-quote", "a quote opened in this row is never closed")
+            lines = self.line_count - (self.lines_of([position])[position] or 0)
+            swallowed = f": the {lines} lines from here to the end are one cell" if lines > 1 else ""
+            raise Reject("unclosed-quote", f"a quote opened in this row is never closed{swallowed}")
+        if position in self._broken:
+            raise self._broken[position]
         row = self.rows[position]
         if len(row) != len(self.header):
-            raise Reject("field-count", f"{len(row)} cells, but the header names {len(self.header)} columns")
-        return dict(zip(self.header, row, strict=True))
+            row = self._fitted(row, position)
+        if self.is_header(row):
+            raise Reject("repeated-header", "the row says again what the header says")
+        record = dict(zip(self.header, row, strict=True))
+        for name in self.unnamed:
+            if not record[name]:
+                del record[name]
+        return record
+
+    def _fitted(self, row: list[str], position: int) -> list[str]:
+        """A row whose cells differ in number from the header's, but by nothing that says anything. Raises Reject."""
+        count = len(self.header)
+        if position in self.repairs:
+            return row[:count]
+        if len(row) < count and not any(name.strip() for name in self._spelled[len(row) :]):
+            return row + [""] * (count - len(row))
+        raise Reject("field-count", f"{len(row)} cells, but the header names {count} columns")
 
     def lines_of(self, positions: Iterable[int]) -> dict[int, int | None]:
         """Reads the block again, this time counting lines."""

@@ -41,6 +41,7 @@ class ChunkPlan:
         first_line: 0-based physical line of the first record.
         header: CSV: the column names.
         delimiter: CSV: what separates cells.
+        spelled: CSV: the cells of the header as they stand there, where these are not the column names.
         key: ARRAY in a wrapper: its key.
         name: the file as the user named it.
         first_key: ARRAY: how the first item begins (`opening_of`), by which items are told from what they hold.
@@ -53,6 +54,7 @@ class ChunkPlan:
     first_line: int = 0
     header: tuple[str, ...] = ()
     delimiter: str = ","
+    spelled: tuple[str, ...] = ()
     key: str = ""
     first_key: bytes = b""
     name: str = ""

@@ -82,7 +82,7 @@ def detect_file(
     if text.suffix in CSV_SUFFIXES or not (text.suffix in JSON_SUFFIXES or head.lstrip().startswith(("{", "["))):
         if member:
             raise DataError(f"{text.name}: a table has no part '{member}'", hint=f"Name the file alone: {text.name}")
-        detected, sample = _detect_csv(text, head, size, delimiter)
+        detected, sample = _detect_csv(text, head, size, delimiter, options)
     else:
         layout = detect_json(text, head, Wanted(member, format_name, options.columns))
         detected = DetectedFile("", "", layout.plan, records=layout.records, note=layout.note, more=layout.more)
@@ -135,18 +135,19 @@ def _own_reader(head: str, format_name: str | None) -> tuple[Format, str] | None
     return None
 
 
-def _detect_csv(text: TextFile, head: str, size: int, delimiter: str | None) -> tuple[DetectedFile, list[Any]]:
+def _detect_csv(
+    text: TextFile, head: str, size: int, delimiter: str | None, options: ConvertOptions
+) -> tuple[DetectedFile, list[Any]]:
     from lfwrap.data.readers.tabular import DELIMITERS, read_header
 
     default = "\t" if text.suffix in {".tsv", ".tab"} else None
-    header = read_header(head, delimiter or default, text.name)
-    plan = ChunkPlan(
-        Layout.CSV, text.path, text.start + header.size_bytes, size, header.lines, header.names, header.delimiter
-    )
+    header = read_header(head, delimiter, text.name, options.columns, default=default)
+    start = text.start + header.size_bytes
+    plan = ChunkPlan(Layout.CSV, text.path, start, size, header.lines, header.names, header.delimiter, header.spelled)
     shown = DELIMITERS.get(header.delimiter, repr(header.delimiter))
-    return DetectedFile("", "", plan, note=f"CSV, {shown}, {len(header.names)} columns"), _csv_sample(
-        head, plan, header.lines
-    )
+    above = f", {header.above} row{'s' if header.above > 1 else ''} above the header" if header.above else ""
+    note = f"CSV, {shown}, {len(header.names)} columns{above}"
+    return DetectedFile("", "", plan, note=note), _csv_sample(head, plan, header.lines)
 
 
 def _csv_sample(head: str, plan: ChunkPlan, header_lines: int) -> list[Any]:

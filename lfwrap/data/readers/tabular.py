@@ -4,68 +4,126 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lfwrap.data.schema.columns import ALIASES, normalise_name
+from lfwrap.data.readers.table_header import HEAD_ROWS, column_names, find_header, is_known_header
+from lfwrap.data.schema.columns import field_of
 from lfwrap.errors import DataError, UsageError
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
-_KNOWN_NAMES = {alias for aliases in ALIASES.values() for alias in aliases}
+_SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?[^\S\r\n]*(?:\r\n|\n|\r)', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The first row of a CSV file.
+    """The row of a CSV file that names the columns.
 
     Attributes:
-        names: the column names.
+        names: the columns, each under a name of its own.
         delimiter: what separates cells.
         size_bytes: length of the header and what stands before it.
-        lines: its physical lines.
+        lines: its physical lines and those before it.
+        spelled: the cells of the header as they stand there.
+        above: rows above it that are none of the table: a title, notes, ``sep=;``.
     """
 
     names: tuple[str, ...]
     delimiter: str
     size_bytes: int
     lines: int
+    spelled: tuple[str, ...]
+    above: int = 0
 
 
-def read_header(text: str, delimiter: str | None, name: str) -> Header:
-    r"""The header of CSV text; its delimiter, unless given, is the one that yields the most known names, then columns.
+def read_header(
+    text: str,
+    delimiter: str | None,
+    name: str,
+    mapping: Mapping[str, str] | None = None,
+    *,
+    default: str | None = None,
+) -> Header:
+    r"""The header of CSV text, which may stand below a title and a line ``sep=;``.
+
+    Unless it is given, the delimiter is the one that yields the most known names, then the most rows of the header's
+    width, then the most columns.
+
+    Args:
+        text: the beginning of the file.
+        delimiter: what separates cells, or None.
+        name: the file as the user named it.
+        mapping: field → column, as the user named them.
+        default: what separates cells where the user says nothing, nor does the file.
 
     Raises:
-        DataError: there is no header.
+        DataError: there is no header, or a column that is trained is there twice.
         UsageError: the delimiter that the user gave isn't in it, while another one is.
 
-    >>> read_header("问题;答案\n一;二\n", None, "a.csv")
-    Header(names=('问题', '答案'), delimiter=';', size_bytes=14, lines=1)
+    >>> header = read_header("问题;答案\n一;二\n", None, "a.csv")
+    >>> header.names, header.delimiter, header.size_bytes, header.lines
+    (('问题', '答案'), ';', 14, 1)
     """
     csv.field_size_limit(sys.maxsize)
-    headers = [_header(text, candidate) for candidate in DELIMITERS]
-    best = max(headers, key=lambda header: (_known(header.names), len(header.names)))
+    told = _SEPARATOR_LINE.match(text)
+    start = told.end() if told else 0
+    delimiter = delimiter or (told.group(1) if told else default)
+    heads = [_Head(text, start, candidate, mapping or {}) for candidate in DELIMITERS]
+    best = max(heads, key=_Head.likeness)
     if delimiter is not None:
-        given = _header(text, delimiter)
-        if len(given.names) == 1 and _known(best.names) > 1:
+        given = _Head(text, start, delimiter, mapping or {})
+        if len(given.names) == 1 and best.known > 1:
             shown = DELIMITERS.get(delimiter, repr(delimiter))
             raise UsageError(
-                f"{name}:1  --delimiter: there is no {shown} in the header {given.names[0]!r}",
+                f"{name}:{given.line}  --delimiter: there is no {shown} in the header {given.names[0]!r}",
                 hint=f"It looks separated by {best.delimiter!r}: leave --delimiter out, or give that one.",
             )
         best = given
     if not any(cell.strip() for cell in best.names):
-        raise DataError(f"{name}:1  the first row names no columns", hint="Put the column names into the first row.")
-    return best
+        raise DataError(
+            f"{name}:{best.line}  the first row names no columns", hint="Put the column names into the first row."
+        )
+    return best.header(f"{name}:{best.line}")
 
 
-def _header(text: str, delimiter: str) -> Header:
-    lines = io.StringIO(text, newline="")
-    reader = csv.reader(lines, delimiter=delimiter)
-    names = next((row for row in reader if row), [])
-    size = len(text[: lines.tell()].encode())
-    return Header(tuple(names), delimiter, size, reader.line_num)
+class _Head:
+    """The first rows of CSV text, read with one delimiter."""
 
+    def __init__(self, text: str, start: int, delimiter: str, mapping: Mapping[str, str]) -> None:
+        self.delimiter = delimiter
+        self._mapping = mapping
+        self._text = text
+        lines = io.StringIO(text, newline="")
+        lines.seek(start)
+        self._lines_before = len(list(io.StringIO(text[:start], newline="")))
+        reader = csv.reader(lines, delimiter=delimiter)
+        rows: list[list[str]] = []
+        self._ends: list[tuple[int, int]] = []
+        for row in reader:
+            rows.append(row)
+            self._ends.append((lines.tell(), reader.line_num))
+            if len(rows) > HEAD_ROWS:
+                break
+        self._place = find_header(rows, mapping) or 0
+        self.names: Sequence[str] = rows[self._place] if rows else []
+        self.known = sum(field_of(name) is not None for name in self.names)
+        self._alike = sum(len(row) == len(self.names) > 1 for row in rows[self._place + 1 :])
+        self._above = sum(any(row) for row in rows[: self._place]) + bool(start)
 
-def _known(names: Sequence[str]) -> int:
-    return sum(normalise_name(name) in _KNOWN_NAMES for name in names)
+    @property
+    def line(self) -> int:
+        """The 1-based line on which the header begins."""
+        return self._lines_before + (self._ends[self._place - 1][1] if self._place else 0) + 1
+
+    def likeness(self) -> tuple[bool, int, int, int]:
+        """How much the text looks like a table with this delimiter; the larger, the more."""
+        return is_known_header(self.names, self._mapping), self.known, self._alike, len(self.names)
+
+    def header(self, place: str) -> Header:
+        """The header. Raises DataError when a column is there twice."""
+        end, lines = self._ends[self._place]
+        names = column_names(self.names, self._mapping, place)
+        size = len(self._text[:end].encode())
+        return Header(names, self.delimiter, size, self._lines_before + lines, tuple(self.names), self._above)

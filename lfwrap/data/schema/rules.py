@@ -55,6 +55,16 @@ _RULES = (
         "The row comes from a data viewer that cut its texts.",
         "Download the data set itself (its Parquet or JSON files) instead of the viewer's answer.",
     ),
+    _error(
+        "text-after-quote",
+        "Text stands after a cell's closing quote, so that readers differ in what the cell says.",
+        "Double the quotes inside of a quoted cell.",
+    ),
+    _error(
+        "escaped-quote",
+        "A cell without quotes around it holds a quote with a backslash before it.",
+        "Tell the program that wrote the table to double quotes, instead of escaping them by a backslash.",
+    ),
     _error("unclosed-quote", "A quoted cell is never closed.", "Close the quote; quotes inside of a cell are doubled."),
     _error(
         "conversion-failed",

@@ -115,7 +115,7 @@ def run_task(task: Task) -> ChunkResult:
         repairs.update(notes.repairs)
     if isinstance(block, ArrayBlock) and block.trailing_comma:
         repairs["trailing-comma"] += 1
-    if isinstance(block, RecordBlock):
+    if isinstance(block, RecordBlock | CsvBlock):
         for position, kinds in block.repairs.items():
             repairs.update(() if position in rows.rejects else kinds)
     places = _places(block, rows, blanks)
