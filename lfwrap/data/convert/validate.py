@@ -83,8 +83,8 @@ def _structure(conversation: Conversation, template: ChatTemplate) -> Iterator[t
                 yield "unmatched-result", f"turn {number} is a result, but no call was made"
         elif role is Role.USER and before is not None and before.role is Role.TOOL:
             if template.user_after_result is None:
-                which = f"the template {template.name} can't say" if template.name else "no template is named to say"
-                yield "user-after-result", f"turn {number}: the user speaks right after a tool's result, which {which}"
+                spoken = f"turn {number}: the user speaks right after a tool's result"
+                yield "user-after-result", f"{spoken}{_unsayable_after_result(template.name)}"
         elif (before is None and role is not Role.USER) or (before is not None and role is before.role):
             yield "order", f"turn {number} is the {role}'s, after {f'the {before.role}' if before else 'nothing'}"
         if role is Role.ASSISTANT:
@@ -92,6 +92,12 @@ def _structure(conversation: Conversation, template: ChatTemplate) -> Iterator[t
         before = message
     if before is None or before.role is not Role.ASSISTANT:
         yield "no-answer", "the last turn is not the assistant's"
+
+
+def _unsayable_after_result(template: str) -> str:
+    if template:
+        return f", which the template {template} can't say"
+    return "; some templates can say that: name yours with --template or --model"
 
 
 def _texts(conversation: Conversation, template: ChatTemplate) -> Iterator[tuple[str, str]]:

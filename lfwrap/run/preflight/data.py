@@ -15,6 +15,7 @@ from lfwrap.engine.keys import DEFAULT_STAGE
 from lfwrap.errors import Finding, Severity
 from lfwrap.recipe.recipe import split_names
 from lfwrap.run.preflight.context import PreflightContext
+from lfwrap.run.preflight.prepared import check_prepared
 from lfwrap.suggest import did_you_mean
 from lfwrap.units import plural
 
@@ -92,6 +93,7 @@ def _check_dataset(
     if isinstance(expectation, str):
         yield Finding("dataset-columns", f"{name}: {expectation}", file=str(folder / _INFO), hint=_PREPARE)
         return
+    yield from check_prepared(context, key, name, folder)
     for file in files:
         for found in check_file(file, expectation):
             yield _to_finding(name, file, found)

@@ -125,7 +125,7 @@ def test_the_user_after_a_result_is_counted_turn_by_turn():
     assert notes.warnings == []
 
 
-@pytest.mark.parametrize(("template", "why"), [("mistral", "mistral can't say"), ("", "no template is named")])
+@pytest.mark.parametrize(("template", "why"), [("mistral", "mistral can't say"), ("", "--template")])
 def test_a_row_that_no_template_says_tells_which(template, why):
     with pytest.raises(Reject, match=why) as caught:
         check(AFTER, template, RowNotes())

@@ -145,6 +145,18 @@ OTHERS = {
         ],
         "tools": json.dumps([{"name": "berths", "description": "d", "parameters": SCHEMA}]),
     },
+    "openai-responses": {
+        "responses_create_params": {
+            "input": [
+                {"role": "user", "content": "Free berths?"},
+                {"type": "function_call", "call_id": "1", "name": "berths", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "1", "output": "2"},
+                {"role": "user", "content": "In June."},
+                {"role": "assistant", "content": "Two."},
+            ],
+            "tools": [{"type": "function", "name": "berths", "description": "d", "parameters": SCHEMA}],
+        }
+    },
 }
 
 
