@@ -1,0 +1,114 @@
+"""Fields that are not used: named on the terminal and in the report, ignored on request, an error with --strict."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from lfwrap.cli import app
+
+ROOT = Path(__file__).parents[2]
+
+
+class Result(NamedTuple):
+    exit_code: int
+    stderr: str
+
+
+@pytest.fixture
+def invoke(capsys):
+    def call(*arguments):
+        code = app.run(list(arguments))
+        return Result(code, capsys.readouterr().err)
+
+    return call
+
+
+@pytest.fixture
+def prepared(tmp_path, invoke):
+    def run(path, *arguments):
+        result = invoke("prepare-data", str(path), "--out", str(tmp_path / "o"), "--name", "x", "--force",
+                        "--no-engine-check", *arguments)  # fmt: skip
+        report = tmp_path / "o" / "x.report.json"
+        return result, json.loads(report.read_text(encoding="utf-8")) if report.exists() else None
+
+    return run
+
+
+def _write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def _rows(count):
+    return [{"instruction": f"q{n}", "output": f"a{n}", "source": "", "tag": f"t{n}" if n > 1 else None}
+            for n in range(count)]  # fmt: skip
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("table", [True, False])
+def test_each_is_named_with_its_count_and_its_first_value(prepared, tmp_path, jobs, table):
+    rows = _rows(700)
+    if table:
+        path = tmp_path / "a.csv"
+        path.write_text("".join([",".join(rows[0]) + "\n"]
+                        + [",".join(value or "" for value in row.values()) + "\n" for row in rows]))  # fmt: skip
+    else:
+        path = _write(tmp_path / "a.jsonl", rows)
+    result, report = prepared(path, "--jobs", jobs)
+    assert report["unused_fields"] == [
+        {"field": "source", "count": 700, "example": None},
+        {"field": "tag", "count": 700, "example": "t2"},
+    ]
+    assert report["files"][0]["unused_fields"][1]["row"] == 3
+    assert re.search(r'not used +700  tag, such as "t2"', result.stderr)
+    assert re.search(r"not used +700  source, always empty", result.stderr)
+
+
+def test_what_is_ignored_is_counted_apart(prepared, tmp_path):
+    path = _write(tmp_path / "a.jsonl", _rows(5))
+    result, report = prepared(path, "--ignore", "tag", "--ignore", "source", "--strict")
+    assert result.exit_code == 0
+    assert "not used" not in result.stderr
+    assert report["unused_fields"] == []
+    assert {entry["field"] for entry in report["ignored_fields"]} == {"tag", "source"}
+
+
+def test_strict_refuses_fields_that_say_something(prepared, tmp_path):
+    path = _write(tmp_path / "a.jsonl", _rows(5))
+    result, report = prepared(path, "--strict")
+    assert result.exit_code != 0
+    assert report is None
+    assert "tag" in result.stderr
+    assert "--ignore tag" in result.stderr.replace("'", "")
+    assert "source" not in result.stderr.replace("sources", "")
+
+
+def test_secrets_in_an_example_are_masked(prepared, tmp_path):
+    key = "sk-" + "a1B2" * 12
+    path = _write(tmp_path / "a.jsonl", [{"instruction": "q", "output": "a", "note": key}])
+    result, report = prepared(path)
+    assert key not in result.stderr + json.dumps(report)
+
+
+def test_a_mixture_names_what_may_be_left_out(tmp_path, invoke):
+    _write(tmp_path / "a.jsonl", _rows(5))
+    (tmp_path / "sources.yaml").write_text("ignore: [tag, source]\nstrict: true\nsources:\n  - path: a.jsonl\n")
+    result = invoke("prepare-data", str(tmp_path / "sources.yaml"), "--no-engine-check")
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.parametrize("page", ["docs/explanation/fields.md", "docs/tutorial/first-model.md"])
+def test_the_pages_show_what_is_printed(tmp_path, monkeypatch, invoke, page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    shown = next(block for block in re.findall(r"```text\n(.*?)```", text, re.DOTALL) if "category" in block)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    command = "lfwrap prepare-data data/law_zh.csv --out my/data --name law --val-size 0.1"
+    assert command in text
+    result = invoke(*shlex.split(command)[1:], "--no-engine-check")
+    expected = [line for line in shown.splitlines() if not line.startswith("$")]
+    assert result.stderr.splitlines() == expected
