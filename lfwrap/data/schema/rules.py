@@ -214,6 +214,11 @@ _RULES = (
         "Do nothing, unless the answer depends on it.",
     ),
     _error(
+        "truncated",
+        "A program shortened the text when it logged it (`…[8499 chars truncated]…`): the model wrote or read another.",
+        "Log whole messages, or leave the call out.",
+    ),
+    _error(
         "needs-instructions",
         "A wire log has calls and results, but not what the user asked.",
         "Give `--instructions FILE`, or export the tools alone.",

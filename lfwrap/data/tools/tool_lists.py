@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.formats.mcp_wire.wire_log import read_wire, sniff_wire
+from lfwrap.data.formats.mcp_wire.wire_log import read_wire_file, sniff_wire
 from lfwrap.data.formats.parts.schemas import parse_tool
 from lfwrap.data.schema.conversation import Tool
 from lfwrap.data.tools.mcp_client import ask_server
@@ -111,7 +111,7 @@ def read_tool_lists(path: Path, findings: list[Finding]) -> list[ToolList]:
         raise DataError(f"{path}: can't be read: {error}", hint="Name JSON files in UTF-8.") from error
     lists = []
     number = 0
-    for server, values in _lists_of(path, text):
+    for server, values in _lists_of(path, text, findings):
         tools = []
         for number, value in enumerate(values, number + 1):  # noqa: B020 - counts on over the lists of a file
             try:
@@ -123,11 +123,10 @@ def read_tool_lists(path: Path, findings: list[Finding]) -> list[ToolList]:
     return lists
 
 
-def _lists_of(path: Path, text: str) -> Iterator[tuple[Mapping[str, Any], list[Any]]]:
+def _lists_of(path: Path, text: str, findings: list[Finding]) -> Iterator[tuple[Mapping[str, Any], list[Any]]]:
     """``serverInfo`` and what should be tools, for each list."""
     if sniff_wire(text[:_HEAD_CHARACTERS]):
-        for found in read_wire(text.splitlines()).tools_file():
-            yield found["serverInfo"], found["tools"]
+        yield from _lists_of_log(path, findings)
         return
     try:
         document = json.loads(text)
@@ -143,9 +142,19 @@ def _lists_of(path: Path, text: str) -> Iterator[tuple[Mapping[str, Any], list[A
     yield from _unfold(document)
 
 
+def _lists_of_log(path: Path, findings: list[Finding]) -> Iterator[tuple[Mapping[str, Any], list[Any]]]:
+    """The same of a wire log; a list that the log holds cut or broken becomes a warning."""
+    for server, offered in read_wire_file(path).tools_files():
+        if offered.problem is None:
+            yield server, offered.values
+            continue
+        rule, reason = offered.problem.rule, offered.problem.reason
+        findings.append(Finding(rule, reason, severity=Severity.WARNING, file=str(path), line=offered.line))
+
+
 def _json_lines(text: str) -> list[Any] | None:
     try:
-        return [json.loads(line) for line in text.splitlines() if line.strip()] or None
+        return [json.loads(line) for line in text.split("\n") if line.strip()] or None
     except (ValueError, RecursionError):
         return None
 

@@ -144,7 +144,8 @@ def test_desktop_logs_tell_servers_apart_and_skip_what_is_no_message():
         ]
     )
     assert [(call.session, call.result["content"][0]["text"]) for call in log.calls] == [("a", "X"), ("b", "Y")]
-    assert log.skipped == {"not a message": 2, "reply without a request": 1, "no JSON-RPC": 1}
+    assert log.skipped == {"not a message": 1}
+    assert [(lost.line, lost.problem.rule) for lost in log.lost] == [(6, "unmatched-result"), (7, "not-json")]
 
 
 def test_records_around_messages():
