@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from lfwrap.data.convert.schema_check import argument_problems, schema_problem
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import dump_key, json_or_none
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
@@ -20,8 +19,6 @@ from lfwrap.errors import Severity
 
 _MEDIA = re.compile("<(image|video|audio)>")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
-_MESSAGE_LIMIT = 160
-_KNOWN_SCHEMAS = 1 << 16  # more than the largest catalogues of tools: with distractors each may stand in any row
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,63 +148,15 @@ def _tools(conversation: Conversation, _template: ChatTemplate) -> Iterator[tupl
     for tool in conversation.tools:
         if declared.setdefault(tool.name, tool) != tool:
             yield "tool-collision", f"two different tools are named {tool.name!r}"
-        if (problem := _schema_problem(dump_key(tool.parameters))) is not None:
+        if problem := schema_problem(dump_key(tool.parameters)):
             yield "tool-schema", f"the parameters of {tool.name!r}: {problem}"
     for call in (call for message in conversation.messages for call in message.calls):
         if call.name not in declared:
             among = f"the {len(declared)} declared tools" if declared else "the row's tools: it declares none"
             yield "undeclared-tool", f"the call of {call.name!r} is not among {among}"
         else:
-            yield from _arguments(call, declared[call.name])
-
-
-def _arguments(call: ToolCall, tool: Tool) -> Iterator[tuple[str, str]]:
-    schema = dump_key(tool.parameters)
-    if _schema_problem(schema) is not None:
-        return
-    for rule, problem in _argument_problems(schema, call.arguments):
-        yield rule, f"the call of {call.name!r}: {problem}"
-
-
-def _argument_problems(schema: str, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
-    from referencing.exceptions import Unresolvable
-
-    try:
-        return [
-            ("missing-argument" if error.validator == "required" else "arguments-schema", _short(error.message))
-            for error in _validator(schema).iter_errors(dict(arguments))
-        ]
-    except Unresolvable as error:
-        return [("tool-schema", f"a reference leads nowhere: {_short(str(error))}")]
-    except (RecursionError, re.error) as error:
-        return [("tool-schema", f"can't be checked: {_short(str(error))}")]
-
-
-@functools.lru_cache(maxsize=8192)
-def _validator(schema: str) -> Any:
-    """A validator of one schema; references to other documents are never fetched."""
-    import jsonschema.validators
-    import referencing
-
-    value = json.loads(schema)
-    kind = jsonschema.validators.validator_for(value, default=jsonschema.Draft202012Validator)
-    return kind(value, registry=referencing.Registry())
-
-
-@functools.lru_cache(maxsize=_KNOWN_SCHEMAS)
-def _schema_problem(schema: str) -> str | None:
-    """Why a text is not a valid JSON Schema, or None."""
-    import jsonschema
-
-    validator = _validator(schema)
-    try:
-        validator.check_schema(validator.schema)
-    except jsonschema.SchemaError as error:
-        place = "/".join(str(part) for part in error.absolute_path)
-        return _short(f"{place}: {error.message}" if place else error.message)
-    except RecursionError:
-        return "nested too deeply"
-    return None
+            for rule, problem in argument_problems(dump_key(declared[call.name].parameters), call.arguments):
+                yield rule, f"the call of {call.name!r}: {problem}"
 
 
 def _sayings(conversation: Conversation, template: ChatTemplate) -> Iterator[tuple[str, str]]:
@@ -242,7 +191,3 @@ def _unread(call: ToolCall, template: ChatTemplate) -> Iterator[tuple[str, str]]
 def _reads_as_value(text: str) -> bool:
     """Whether a text, without its quotes, is JSON."""
     return text.strip() == "null" or json_or_none(text) is not None
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"

@@ -198,6 +198,16 @@ _RULES = (
         "A call's arguments don't fit its tool's schema.",
         "Check whether the schema or the call is wrong.",
     ),
+    _warning(
+        "pattern-unchecked",
+        "A schema's regular expression can't be searched in bounded time, as where it looks around or refers back.",
+        "Do nothing, or write it without: all else of the schema is checked.",
+    ),
+    _warning(
+        "schema-too-costly",
+        "A schema is such that checking a call against it would take too long; the check was ended.",
+        "Look for references or alternatives that multiply, and repair the schema at its source.",
+    ),
     _error(
         "unmatched-result",
         "A tool's result belongs to no call, or it is not clear to which.",
