@@ -15,7 +15,9 @@ from lfwrap.data.output.data_report import DataReport
 from lfwrap.data.output.mix import Shaping
 from lfwrap.data.output.split import parse_share, parse_val_size
 from lfwrap.data.prepare import files_of
+from lfwrap.data.readers.archives import on_disk
 from lfwrap.data.readers.sources import Part
+from lfwrap.data.readers.streams import is_stream
 from lfwrap.data.request import Request
 from lfwrap.data.schema.columns import FIELDS
 from lfwrap.data.tools.catalogue import ToolCatalogue, load_catalogue
@@ -103,6 +105,9 @@ def load_mixture(path: Path, request: Request) -> MixtureFile:
         max_rejects=request.max_rejects if limit is None else parse_share(str(limit), "max_rejects"),
         shaping=shaping,
     )
+    streams = [part.path for part in filled.parts if is_stream(part.path)]
+    if streams:
+        raise RecipeError(f"{path}: {streams[0]} is no file: a mixture that can be repeated reads files only")
     check = filled.engine_check
     complete = replace(filled, engine_check=check and replace(check, template=filled.template))
     return MixtureFile(path, complete, tools.findings)
@@ -198,7 +203,8 @@ def lock_of(mixture: MixtureFile) -> dict[str, Any]:
     """What goes into a preparation: the hash of the file itself and of every input."""
     request = mixture.request
     beside = [str(file) for path in request.beside for file in tools_files(path)]
-    inputs = [*(file.name for file in files_of(request.parts, request.beside)), *request.shaping.test_files, *beside]
+    sources = (str(on_disk(file.name).path) for file in files_of(request.parts, request.beside))
+    inputs = [*sources, *request.shaping.test_files, *beside]
     folder = mixture.path.parent
     return {
         "schema": "lfwrap.sources-lock/1",

@@ -19,22 +19,16 @@ from lfwrap.data.output.sink import RowSink, split_lines
 from lfwrap.data.output.staging import commit, staging_folder
 from lfwrap.data.readers.blocks import NotUtf8Error
 from lfwrap.data.readers.detect import DetectedFile, detect_file, detect_table
-from lfwrap.data.readers.sources import (
-    FOREIGN_SUFFIXES,
-    TABLE_SUFFIXES,
-    Part,
-    SourceFile,
-    expand_sources,
-    open_text,
-    suffix_of,
-)
+from lfwrap.data.readers.inputs import Inputs, refuse_unreadable
+from lfwrap.data.readers.listing import Listing, PassedOver, list_sources
+from lfwrap.data.readers.sources import FOREIGN_SUFFIXES, TABLE_SUFFIXES, Part, SourceFile, open_text
 from lfwrap.data.request import Request
 from lfwrap.data.workers.parallel import FileChunks, Workers, usable_cpus
 from lfwrap.engine.chat_templates import chat_template
 from lfwrap.errors import DataError, Finding, PreflightError
 from lfwrap.files import locked
 
-__all__ = ["DataReport", "FileReport", "Listener", "prepare"]
+__all__ = ["DataReport", "FileReport", "Listener", "PassedOver", "prepare"]
 
 _SMALL_BYTES = 8 << 20
 _SMALL_WITH_DISTRACTORS_BYTES = 1 << 20  # rows grow tenfold
@@ -49,12 +43,14 @@ class Listener:
         detected: called with the account of each file once its kind is known.
         advanced: called with bytes of input dealt with.
         started: called with the bytes of input there are.
+        passed_over: called with the files of folders and archives that are not read, where there are any.
         checking: called before the engine looks at the result.
     """
 
     detected: Callable[[FileReport], None] = lambda _: None
     advanced: Callable[[int], None] = lambda _: None
     started: Callable[[int], None] = lambda _: None
+    passed_over: Callable[[Sequence[PassedOver]], None] = lambda _: None
     checking: Callable[[], None] = lambda: None
 
 
@@ -69,30 +65,47 @@ def prepare(request: Request, listener: Listener | None = None) -> DataReport:
     """
     check_name(request.name)
     parts = request.mixture
-    files = files_of(parts, request.beside)
+    listing = Listing()
+    files = files_of(parts, request.beside, listing)
     chat_template(request.template)
     _refuse_overwriting(request)
+    listener = listener or Listener()
+    if listing.passed_over:
+        listener.passed_over(list(listing.passed_over.values()))
     try:
         with staging_folder(request.out) as folder:
-            return _prepare(request, files, folder, listener or Listener())
+            return _prepare(request, files, folder, listener, listing)
     except OSError as error:
+        refuse_unreadable(error, {file.name for file in files})
         raise PreflightError(
             f"{error.filename or request.out}: {error.strerror or error}; nothing was changed",
             hint="Free some disk space, check the permissions, or name another --out.",
         ) from error
 
 
-def files_of(parts: Sequence[Part], beside: Sequence[Path] = ()) -> dict[SourceFile, int]:
+def files_of(
+    parts: Sequence[Part], beside: Sequence[Path] = (), listing: Listing | None = None
+) -> dict[SourceFile, int]:
     """File → its part; a file that two parts name belongs to the first.
 
     Files of ``beside`` that lie in a folder or match a glob are left out; one that a part names itself is kept.
+
+    Args:
+        parts: the sources.
+        beside: files that are no sources.
+        listing: takes what was passed over.
     """
     files: dict[SourceFile, int] = {}
+    listing = Listing() if listing is None else listing
     others = {path.resolve() for path in beside}
     for number, part in enumerate(parts):
-        for name in expand_sources([part.path]):
+        found = list_sources([part.path])
+        listing.passed_over |= found.passed_over
+        for name in found.names:
             if name == part.path or Path(name).resolve() not in others:
                 files.setdefault(SourceFile(name, part.member), number)
+            else:
+                listing.pass_over(name, "named with --tools or --instructions")
     return files
 
 
@@ -107,15 +120,18 @@ def _refuse_overwriting(request: Request) -> None:
         )
 
 
-def _prepare(request: Request, files: Mapping[SourceFile, int], folder: Path, listener: Listener) -> DataReport:
-    size = sum(Path(name).stat().st_size for name in {file.name for file in files})
+def _prepare(
+    request: Request, files: Mapping[SourceFile, int], folder: Path, listener: Listener, listing: Listing
+) -> DataReport:
+    inputs = Inputs([file.name for file in files], folder)
+    size = inputs.size_bytes
     listener.started(size)
     small_bytes = _SMALL_WITH_DISTRACTORS_BYTES if request.options.distractors else _SMALL_BYTES
     jobs = request.jobs or (usable_cpus() if size > small_bytes else 1)
     checked: set[str] = set()
     with Workers(jobs, folder, start_method=request.start_method, tools=request.options.tools) as workers:
         while True:
-            attempt = _Attempt(request, folder, workers, checked, listener)
+            attempt = _Attempt(request, inputs, workers, checked, listener)
             try:
                 report = attempt.run(files)
             except NotUtf8Error:
@@ -123,6 +139,7 @@ def _prepare(request: Request, files: Mapping[SourceFile, int], folder: Path, li
                 continue
             break
         workers.dismiss()
+        report.passed_over = [(each.file, each.why) for each in listing.passed_over.values()]
         _conclude(request, report, folder, listener)
     return report
 
@@ -141,9 +158,12 @@ def _conclude(request: Request, report: DataReport, folder: Path, listener: List
 class _Attempt:
     """One pass over all files."""
 
-    def __init__(self, request: Request, folder: Path, workers: Workers, checked: set[str], listener: Listener) -> None:
+    def __init__(
+        self, request: Request, inputs: Inputs, workers: Workers, checked: set[str], listener: Listener
+    ) -> None:
         self.request = request
-        self.folder = folder
+        self.inputs = inputs
+        self.folder = inputs.scratch
         self.workers = workers
         self.checked = checked
         self.listener = listener
@@ -154,7 +174,9 @@ class _Attempt:
         """Convert all files; the staged files are complete afterwards."""
         request, parts = self.request, self.request.mixture
         choosing = request.is_choosing(parts)
-        test_lines = [line for name in expand_sources(request.shaping.test_files) for line in self._test_lines(name)]
+        test_lines = [
+            line for name in list_sources(request.shaping.test_files).names for line in self._test_lines(name)
+        ]
         sink = RowSink(self.folder, self.report, request.val_size, choosing=choosing)
         try:
             for source, part in files.items():
@@ -193,6 +215,7 @@ class _Attempt:
                 file.lists[result.key] += result.rows
             self.listener.advanced(result.consumed_bytes)
             importlib.import_module("filelock")  # for the end: now workers are busy while it takes its time
+        self.inputs.check_unchanged(source.name)
 
     def _test_lines(self, name: str) -> Iterator[bytes]:
         """The rows of a test file, converted like any other."""
@@ -208,15 +231,16 @@ class _Attempt:
         return FileChunks(detected, conversion, self.workers, request.chunk_bytes)
 
     def _detect(self, name: str, part: Part, file: FileReport) -> tuple[DetectedFile, ConvertOptions]:
-        request, suffix = self.request, suffix_of(name)
+        request = self.request
         self.current = name
+        opened = self.inputs.open(name)
         options = replace(request.options, columns={**request.options.columns, **part.columns})
         format_name = part.format or request.format
-        if suffix in TABLE_SUFFIXES | FOREIGN_SUFFIXES.keys():
-            detected = detect_table(Path(name), name, options, format_name=format_name, member=part.member)
+        if opened.suffix in TABLE_SUFFIXES | FOREIGN_SUFFIXES.keys():
+            detected = detect_table(opened, name, options, format_name=format_name, member=part.member)
         else:
             encoding, checked = part.encoding or request.encoding, name in self.checked
-            text = open_text(name, self.folder, encoding=encoding, checked=checked)
+            text = open_text(name, self.folder, encoding=encoding, checked=checked, opened=opened)
             file.encoding = text.encoding
             file.repairs.update(text.repairs)
             delimiter = part.delimiter or request.delimiter

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +21,14 @@ from lfwrap.errors import UsageError
 if TYPE_CHECKING:
     from lfwrap.data.datasets.engine_check import EngineCheck
     from lfwrap.data.mixture_file import MixtureFile
-    from lfwrap.data.prepare import DataReport, FileReport, Listener
+    from lfwrap.data.prepare import DataReport, FileReport, Listener, PassedOver
     from lfwrap.data.request import Request
     from lfwrap.data.schema.conversation import Tool
     from lfwrap.errors import Finding
 
 
 _SHOWN_FIELDS = 12
+_SHOWN_FILES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +333,7 @@ def _listener() -> Iterator[Listener]:
     from lfwrap.data.prepare import Listener
 
     if not sys.stderr.isatty():
-        yield Listener(detected=_say_detected, checking=_say_checking)
+        yield Listener(detected=_say_detected, passed_over=_say_passed_over, checking=_say_checking)
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
@@ -341,6 +342,7 @@ def _listener() -> Iterator[Listener]:
         task = bar.add_task("", total=None)
         yield Listener(
             detected=_say_detected,
+            passed_over=_say_passed_over,
             advanced=lambda size_bytes: bar.advance(task, size_bytes),
             started=lambda size_bytes: bar.update(task, total=size_bytes),
             checking=_say_checking,
@@ -350,6 +352,12 @@ def _listener() -> Iterator[Listener]:
 def _say_detected(file: FileReport) -> None:
     details = ", ".join(detail for detail in (file.note, file.encoding) if detail)
     output.say(f"{file.file}: detected: {file.format} ({file.evidence}); {details}")
+
+
+def _say_passed_over(files: Sequence[PassedOver]) -> None:
+    shown = ", ".join(f"{each.file} ({each.why})" for each in files[:_SHOWN_FILES])
+    more = f" and {len(files) - _SHOWN_FILES:,} more, which the report names" if len(files) > _SHOWN_FILES else ""
+    output.say(f"not read: {shown}{more}")
 
 
 def _say_checking() -> None:

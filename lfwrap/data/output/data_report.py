@@ -8,6 +8,8 @@ from typing import Any
 
 from lfwrap.data.schema.fields import UnusedField, is_ignored
 
+_LISTED_FILES = 1000
+
 
 @dataclass(slots=True)
 class FileReport:
@@ -110,6 +112,7 @@ class DataReport:
     options: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     engine_check: dict[str, Any] | None = None
+    passed_over: list[tuple[str, str]] = field(default_factory=list)
     ignore: frozenset[str] = frozenset()
 
     @property
@@ -190,6 +193,8 @@ class DataReport:
             "unused_fields": _by_field(self.unused_fields),
             "ignored_fields": _by_field(self.ignored_fields),
             "files": [file.to_json() for file in self.files],
+            "skipped_files": [{"file": file, "why": why} for file, why in self.passed_over[:_LISTED_FILES]],
+            "skipped_file_count": len(self.passed_over),
             "options": self.options,
             "outputs": self.outputs,
             "engine_check": self.engine_check,

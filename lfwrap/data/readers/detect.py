@@ -7,13 +7,13 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from lfwrap.data.formats import FORMATS, WHOLE_FILE
 from lfwrap.data.formats.alpaca import describe_columns
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, SourceRecord
 from lfwrap.data.formats.parts.messages import is_turns
+from lfwrap.data.readers.archives import Opened
 from lfwrap.data.readers.blocks import parse_exactly
 from lfwrap.data.readers.chunk_plan import ChunkPlan, Layout
 from lfwrap.data.readers.json_layouts import JSON_SUFFIXES, detect_json
@@ -91,12 +91,13 @@ def detect_file(
 
 
 def detect_table(
-    path: Path, name: str, options: ConvertOptions, *, format_name: str | None, member: str
+    opened: Opened, name: str, options: ConvertOptions, *, format_name: str | None, member: str
 ) -> DetectedFile:
     """Find out what an XLSX, Parquet or Arrow file holds. Raises as `detect_file` does."""
     from lfwrap.data.readers.tables import read_table
 
-    table = read_table(path, name, member, options.columns)
+    path = opened.path
+    table = read_table(path, name, opened.suffix, member, options.columns)
     records = table.records
     sample = list(itertools.islice(records, _SAMPLE_ROWS))
     if not sample:

@@ -73,7 +73,7 @@ def detect_json(text: TextFile, head: str, wanted: Wanted) -> JsonLayout:
             f"{text.name}: there is no list '{wanted.member}' in it: its records stand in no object",
             hint=f"Name the file alone: {text.name}",
         )
-    if lines.many or (text.suffix in LINE_SUFFIXES and opening not in {"[", "{"}):
+    if lines.many or (lines.values and text.suffix in LINE_SUFFIXES and opening not in {"[", "{"}):
         return _lines(plan, lines.values)
     if opening == "[":
         offset = head.index("[") + 1
@@ -204,7 +204,8 @@ def _broken(text: TextFile, plan: ChunkPlan, lines: _Lines, found: Outline, erro
     records = [entry for entry in found.entries if entry.opening == "[" and entry.first == "{"]
     if records and records[-1].end >= plan.size and len(records) == 1 and not _is_record_key(records[0].key):
         kept = json_lists.plan_of(plan, records[0])
-        return JsonLayout(kept, json_lists.sample_of(kept), f'JSON list under "{kept.key}"')
+        if sample := json_lists.sample_of(kept):
+            return JsonLayout(kept, sample, f'JSON list under "{kept.key}"')
     if plan.size <= LARGEST_RECORD_BYTES:
         _parse(plan)
     raise malformed(plan, error)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from lfwrap.data.readers.archives import COMPRESSED_SUFFIXES, OnDisk, Opened, on_disk, open_packed
 from lfwrap.data.readers.encoding import bom_of, check_encoding_name, decide_encoding, looks_like_utf8, transcode
-from lfwrap.errors import DataError, PreflightError, UsageError
+from lfwrap.errors import DataError, UsageError
 
 ARROW_SUFFIXES = {".parquet", ".arrow", ".feather"}
 TABLE_SUFFIXES = {".xlsx", ".xlsm", *ARROW_SUFFIXES}
@@ -19,12 +20,9 @@ FOREIGN_SUFFIXES = {
     ".numbers": "a spreadsheet of Numbers (.numbers)",
 }
 CSV_SUFFIXES = {".csv", ".tsv", ".tab"}
-TEXT_SUFFIXES = {".json", ".jsonl", ".ndjson", ".log", ".txt", *CSV_SUFFIXES}
+TEXT_SUFFIXES = {".json", ".jsonl", ".ndjson", ".jsonlines", ".log", ".txt", *CSV_SUFFIXES}
 SUFFIXES_WITHOUT_MEMBERS = {".jsonl", ".ndjson", ".jsonlines", ".log", ".txt", *ARROW_SUFFIXES, *CSV_SUFFIXES}
-COMPRESSED_SUFFIXES = {".gz", ".zst"}
-_OUR_OWN = ("dataset_info.json", ".report.json", ".rejects.jsonl")
 _HEAD_BYTES = 1 << 18
-_COPIED_BYTES = 1 << 20
 _ZEROS_WITHIN_BYTES = 4096
 
 
@@ -130,53 +128,6 @@ def _checked_member(text: str, path: str, member: str) -> str:
     return member
 
 
-def expand_sources(sources: Sequence[str]) -> list[str]:
-    """Files named by paths, folders (all data files below, sorted) and globs, each once, in order.
-
-    Raises:
-        DataError: a path or pattern without a file, a folder without data files.
-    """
-    found: dict[str, None] = {}
-    for source in sources:
-        for name in _expand(source):
-            found.setdefault(name)
-    return list(found)
-
-
-def _expand(source: str) -> list[str]:
-    path = Path(source)
-    if path.is_file():
-        return [source]
-    if path.is_dir():
-        from lfwrap.data.readers.saved_dataset import saved_dataset_files
-
-        if (saved := saved_dataset_files(path, source)) is not None:
-            return saved
-        files = sorted(str(file) for file in path.rglob("*") if _is_data_file(file, path))
-        if not files:
-            raise DataError(
-                f"{source}: no data files in this folder",
-                hint="Files end in .json, .jsonl, .csv, .tsv, .xlsx, .parquet or .log, perhaps with .gz or .zst.",
-            )
-        return files
-    import glob
-
-    matches = sorted(
-        match
-        for match in glob.glob(source, recursive=True)  # noqa: PTH207 - keeps what was typed
-        if Path(match).is_file()
-    )
-    if not matches:
-        raise DataError(f"{source}: no such file, and no file matches it", hint="Check the path; quote a pattern.")
-    return matches
-
-
-def _is_data_file(file: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
-    known = suffix_of(file.name) in TEXT_SUFFIXES | TABLE_SUFFIXES
-    return file.is_file() and known and not hidden and not file.name.endswith(_OUR_OWN)
-
-
 def suffix_of(name: str) -> str:
     """The suffix that tells the kind of a file: ``.csv`` for ``a.CSV.gz``.
 
@@ -187,7 +138,24 @@ def suffix_of(name: str) -> str:
     return path.with_suffix("").suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
 
 
-def open_text(name: str, scratch: Path, *, encoding: str | None, checked: bool) -> TextFile:
+def open_source(name: str, scratch: Path, spooled: Path | None = None) -> Opened:
+    """Where the bytes of a source are, with nothing packed; a copy under ``scratch`` stands in where it is packed.
+
+    Args:
+        name: the file as the user named it.
+        scratch: a folder for copies.
+        spooled: the copy of a stream.
+
+    Raises:
+        DataError: a broken archive, or something that holds no rows.
+    """
+    place = OnDisk(spooled) if spooled else on_disk(name)
+    return open_packed(name, place.path, place.member, "" if spooled else suffix_of(name), scratch)
+
+
+def open_text(
+    name: str, scratch: Path, *, encoding: str | None, checked: bool, opened: Opened | None = None
+) -> TextFile:
     """Bring one source to UTF-8; a copy under ``scratch`` stands in for what is compressed or otherwise encoded.
 
     Args:
@@ -195,17 +163,18 @@ def open_text(name: str, scratch: Path, *, encoding: str | None, checked: bool) 
         scratch: a folder for copies.
         encoding: the encoding that the user gave, or None.
         checked: decode the whole file to decide, rather than its first part: a reader met other bytes further on.
+        opened: where its bytes are, when that is known already.
 
     Raises:
         DataError: an empty file, an encoding that can't be told, a broken archive.
         UsageError: an unknown encoding.
     """
-    path = _decompressed(name, scratch)
+    opened = opened or open_source(name, scratch)
+    path, suffix = opened.path, opened.suffix
     with path.open("rb") as source:
         head = source.read(_HEAD_BYTES)
     if not head.strip():
         raise DataError(f"{name}: the file is empty", hint="Leave it out, or export it again.")
-    suffix = suffix_of(name)
     bom = bom_of(head)
     if encoding is not None:
         encoding = check_encoding_name(encoding)
@@ -237,42 +206,3 @@ def _scratch_file(scratch: Path) -> IO[bytes]:
     import tempfile
 
     return tempfile.NamedTemporaryFile(dir=scratch, prefix="text.", delete=False)
-
-
-def _decompressed(name: str, scratch: Path) -> Path:
-    compression = Path(name.lower()).suffix
-    if compression not in COMPRESSED_SUFFIXES:
-        return Path(name)
-    with _scratch_file(scratch) as sink:
-        try:
-            if compression == ".gz":
-                _gunzip(name, sink)
-            else:
-                _unzstd(name, sink)
-        except (EOFError, OSError, ValueError) as error:
-            if getattr(error, "errno", None):
-                raise
-            raise DataError(f"{name}: broken archive: {error}", hint="Copy or download it again.") from error
-    return Path(sink.name)
-
-
-def _gunzip(name: str, sink: IO[bytes]) -> None:
-    import gzip
-    import shutil
-
-    with gzip.open(name) as source:
-        shutil.copyfileobj(source, sink, _COPIED_BYTES)
-
-
-def _unzstd(name: str, sink: IO[bytes]) -> None:
-    try:
-        import zstandard
-    except ImportError as error:
-        raise PreflightError(
-            f"{name}: reading .zst needs the package zstandard", hint="pip install 'lfwrap[data]'"
-        ) from error
-    with Path(name).open("rb") as source:
-        try:
-            zstandard.ZstdDecompressor().copy_stream(source, sink)
-        except zstandard.ZstdError as error:
-            raise ValueError(error) from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lfwrap.data.formats.base import SourceRecord
-from lfwrap.data.readers.sources import ARROW_SUFFIXES, FOREIGN_SUFFIXES, suffix_of
+from lfwrap.data.readers.sources import ARROW_SUFFIXES, FOREIGN_SUFFIXES
 from lfwrap.errors import DataError
 
 
@@ -19,12 +19,13 @@ class Table:
     note: str
 
 
-def read_table(path: Path, name: str, member: str, mapping: Mapping[str, str]) -> Table:
+def read_table(path: Path, name: str, suffix: str, member: str, mapping: Mapping[str, str]) -> Table:
     """The rows of a table, in order.
 
     Args:
         path: the file.
         name: the file as the user named it.
+        suffix: the suffix that tells its kind.
         member: the sheet of a workbook that the user named, or empty.
         mapping: field → column, as the user named them.
 
@@ -32,7 +33,6 @@ def read_table(path: Path, name: str, member: str, mapping: Mapping[str, str]) -
         PreflightError: a package is missing.
         DataError: the file can't be read, or holds no table.
     """
-    suffix = suffix_of(path.name)
     if suffix in FOREIGN_SUFFIXES:
         raise DataError(
             f"{name}: {FOREIGN_SUFFIXES[suffix]} is not read",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lfwrap.data.prepare import prepare
-from lfwrap.data.readers.sources import expand_sources
+from lfwrap.data.readers.listing import list_sources
 from lfwrap.data.request import Request
 from lfwrap.errors import DataError
 
@@ -47,22 +47,24 @@ def test_of_several_splits_one_has_to_be_named(tmp_path: Path) -> None:
         save(tmp_path / "set" / split, [1])
     (tmp_path / "set/dataset_dict.json").write_text('{"splits": ["train", "test"]}')
     with pytest.raises(DataError, match="2 splits: train, test") as caught:
-        expand_sources([str(tmp_path / "set")])
+        list(list_sources([str(tmp_path / "set")]).names)
     assert str(tmp_path / "set/train") in caught.value.hint
-    assert expand_sources([str(tmp_path / "set/train")]) == [str(tmp_path / "set/train/data-00000-of-00001.arrow")]
+    assert list(list_sources([str(tmp_path / "set/train")]).names) == [
+        str(tmp_path / "set/train/data-00000-of-00001.arrow")
+    ]
 
 
 def test_a_single_split_is_taken(tmp_path: Path) -> None:
     save(tmp_path / "set/train", [1])
     (tmp_path / "set/dataset_dict.json").write_text('{"splits": ["train"]}')
-    assert len(expand_sources([str(tmp_path / "set")])) == 1
+    assert len(list(list_sources([str(tmp_path / "set")]).names)) == 1
 
 
 def test_a_file_that_the_state_names_has_to_be_there(tmp_path: Path) -> None:
     names = save(tmp_path / "set", [1], [2])
     (tmp_path / "set" / names[1]).unlink()
     with pytest.raises(DataError, match=r"data-00001-of-00002\.arrow is missing"):
-        expand_sources([str(tmp_path / "set")])
+        list(list_sources([str(tmp_path / "set")]).names)
 
 
 def test_rows_picked_by_an_index_are_not_guessed(tmp_path: Path) -> None:
@@ -70,10 +72,10 @@ def test_rows_picked_by_an_index_are_not_guessed(tmp_path: Path) -> None:
     state = {"_data_files": [{"filename": "a.arrow"}], "_indices_data_files": [{"filename": "indices.arrow"}]}
     (tmp_path / "set/state.json").write_text(json.dumps(state))
     with pytest.raises(DataError, match="picked by an index"):
-        expand_sources([str(tmp_path / "set")])
+        list(list_sources([str(tmp_path / "set")]).names)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"rows": []}', '{"_data_files": 3}'])
 def test_another_state_is_a_file_like_any(tmp_path: Path, content: str) -> None:
     (tmp_path / "state.json").write_text(content)
-    assert expand_sources([str(tmp_path)]) == [str(tmp_path / "state.json")]
+    assert list(list_sources([str(tmp_path)]).names) == [str(tmp_path / "state.json")]
