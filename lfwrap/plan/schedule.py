@@ -1,0 +1,183 @@
+"""The schedule of a training: how many updates it makes, and the learning rate of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lfwrap.engine.keys import DEFAULT_EPOCHS, EPOCHS_KEY
+
+FEW_UPDATES = 20
+"""Fewer updates with a learning rate above 0 than this are warned about.
+
+Adam's running mean of gradients forgets with β₁ = 0.9: after 1 / (1 - β₁) = 10 updates it first rests on the data, and
+the usual warm-up of 5 to 10% and the decay to 0 take the rest of a shorter run. The fewest updates with which published
+recipes for small sets of instructions train are of this size: LIMA's 1,000 rows at 64 make 16 an epoch, in 15 epochs.
+"""
+DEFAULT_LEARNING_RATE = 5e-5
+DEFAULT_SCHEDULER = "linear"
+
+_Factor = Callable[[int, int, int, Mapping[str, Any]], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The updates of a training.
+
+    Attributes:
+        rows: rows of an epoch; None where they are not known.
+        rows_per_update: rows that an update sees, on average.
+        updates_per_epoch: updates of an epoch; None where the rows are not known.
+        updates: all updates.
+        warmup_updates: those in which the learning rate rises; the first of them is at 0.
+        peak: the recipe's learning rate.
+        scheduler: how it falls, the engine's ``lr_scheduler_type``.
+        scheduler_values: the engine's ``lr_scheduler_kwargs``.
+    """
+
+    rows: int | None
+    rows_per_update: float
+    updates_per_epoch: int | None
+    updates: int
+    warmup_updates: int
+    peak: float
+    scheduler: str = DEFAULT_SCHEDULER
+    scheduler_values: Mapping[str, Any] | None = None
+
+    @property
+    def epochs(self) -> float | None:
+        """How often a row is seen; None where the rows are not known."""
+        return None if self.updates_per_epoch is None else self.updates / self.updates_per_epoch
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the learning rates of this scheduler are known."""
+        return self.scheduler in _FACTORS
+
+    def learning_rate(self, update: int) -> float | None:
+        """The learning rate of an update, counted from 1; None where the scheduler is not known.
+
+        >>> schedule = Schedule(128, 128.0, 1, 1, 1, 2e-4, "cosine")
+        >>> schedule.learning_rate(1)
+        0.0
+        """
+        factor = _FACTORS.get(self.scheduler)
+        if factor is None:
+            return None
+        return self.peak * factor(update - 1, self.warmup_updates, self.updates, self.scheduler_values or {})
+
+    @property
+    def learning_updates(self) -> int | None:
+        """Updates whose learning rate is above 0; None where the scheduler is not known."""
+        rates = [self.learning_rate(update) for update in range(1, self.updates + 1)]
+        return None if None in rates else sum(1 for rate in rates if rate)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with the learning rates of the first, the middle and the last update."""
+        shown = sorted({1, (self.updates + 1) // 2, self.updates})
+        return {
+            "rows": self.rows,
+            "rows_per_update": self.rows_per_update,
+            "updates": self.updates,
+            "updates_per_epoch": self.updates_per_epoch,
+            "epochs": self.epochs,
+            "warmup_updates": self.warmup_updates,
+            "learning_updates": self.learning_updates,
+            "learning_rates": {str(update): self.learning_rate(update) for update in shown},
+        }
+
+
+def make_schedule(values: Mapping[str, Any], rows: int | None, rows_per_update: float) -> Schedule | None:
+    """The schedule that the engine will follow; None where neither the rows nor ``max_steps`` are known.
+
+    As transformers' trainer counts: an epoch has rows ÷ rows of an update, rounded up; all epochs are rounded up once
+    more. A warm-up below 1 is a part of all updates, rounded up.
+
+    Args:
+        values: the engine's keys.
+        rows: rows of an epoch, without those kept for evaluation.
+        rows_per_update: rows of an update; with packing their mean number.
+
+    >>> make_schedule({"num_train_epochs": 1.0, "warmup_steps": 0.1, "learning_rate": 2e-4}, 1000, 128).updates
+    8
+    """
+    per_epoch = None if rows is None else max(1, math.ceil(rows / rows_per_update))
+    most = values.get("max_steps")
+    if isinstance(most, int) and most > 0:
+        updates = most
+    elif per_epoch is None:
+        return None
+    else:
+        updates = max(1, math.ceil(float(values.get(EPOCHS_KEY) or DEFAULT_EPOCHS) * per_epoch))
+    return Schedule(
+        rows=rows,
+        rows_per_update=rows_per_update,
+        updates_per_epoch=per_epoch,
+        updates=updates,
+        warmup_updates=_warmup(values, updates),
+        peak=float(values.get("learning_rate") or DEFAULT_LEARNING_RATE),
+        scheduler=str(values.get("lr_scheduler_type") or DEFAULT_SCHEDULER),
+        scheduler_values=values.get("lr_scheduler_kwargs") or {},
+    )
+
+
+def _warmup(values: Mapping[str, Any], updates: int) -> int:
+    """As transformers 5 takes it: the old ``warmup_ratio`` wins over ``warmup_steps``, of which a part is below 1."""
+    warmup = float(values.get("warmup_ratio") or values.get("warmup_steps") or 0.0)
+    return int(warmup) if warmup >= 1 else math.ceil(updates * warmup)
+
+
+def _rising(done: int, warmup: int) -> float | None:
+    return done / max(1, warmup) if done < warmup else None
+
+
+def _linear(done: int, warmup: int, updates: int, _values: Mapping[str, Any]) -> float:
+    rising = _rising(done, warmup)
+    return max(0.0, (updates - done) / max(1, updates - warmup)) if rising is None else rising
+
+
+def _cosine(done: int, warmup: int, updates: int, values: Mapping[str, Any]) -> float:
+    rising = _rising(done, warmup)
+    if rising is not None:
+        return rising
+    progress = (done - warmup) / max(1, updates - warmup)
+    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * float(values.get("num_cycles", 0.5)) * 2.0 * progress)))
+
+
+def _cosine_with_restarts(done: int, warmup: int, updates: int, values: Mapping[str, Any]) -> float:
+    rising = _rising(done, warmup)
+    if rising is not None:
+        return rising
+    progress = (done - warmup) / max(1, updates - warmup)
+    cycle = (float(values.get("num_cycles", 1)) * progress) % 1.0
+    return 0.0 if progress >= 1.0 else max(0.0, 0.5 * (1.0 + math.cos(math.pi * cycle)))
+
+
+def _constant_with_warmup(done: int, warmup: int, _updates: int, _values: Mapping[str, Any]) -> float:
+    rising = _rising(done, warmup)
+    return 1.0 if rising is None else rising
+
+
+def _constant(_done: int, _warmup: int, _updates: int, _values: Mapping[str, Any]) -> float:
+    return 1.0
+
+
+def _inverse_sqrt(done: int, warmup: int, _updates: int, values: Mapping[str, Any]) -> float:
+    rising = _rising(done, warmup)
+    if rising is not None:
+        return rising
+    timescale = float(values.get("timescale") or warmup or 10_000)
+    return 1.0 / math.sqrt((done + timescale - warmup) / timescale)
+
+
+# What is written down here is held equal to transformers' own schedulers by a test; of the others nothing is said.
+_FACTORS: Mapping[str, _Factor] = {
+    "linear": _linear,
+    "cosine": _cosine,
+    "cosine_with_restarts": _cosine_with_restarts,
+    "constant": _constant,
+    "constant_with_warmup": _constant_with_warmup,
+    "inverse_sqrt": _inverse_sqrt,
+}
