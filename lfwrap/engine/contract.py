@@ -331,12 +331,17 @@ class PushJob(TypedDict):
 
 
 class ServeJob(TypedDict):
-    """The request to ``serve_api``: the engine's keys, the address, whether each request is reported."""
+    """The request to ``serve_api``: the engine's keys, the address, whether each request is reported.
+
+    ``after_result`` says how the template has a user's words right after a tool's result: the role of the one turn that
+    holds both, what stands before the result in it, and what between the two; None where it can't.
+    """
 
     arguments: Mapping[str, Any]
     host: str
     port: int
     log_requests: bool
+    after_result: tuple[str, str, str] | None
 
 
 class EncodeJob(TypedDict):

@@ -97,6 +97,12 @@ def test_calls_and_results_reach_the_prompt_as_in_training(client):
     special = said.count("<|im_start|>") + said.count("<|im_end|>")
     letters = len(said.replace("<|im_start|>", "").replace("<|im_end|>", "").encode())
     assert whole.usage.prompt_tokens - plain.usage.prompt_tokens == letters + special
+    reminded = client.chat.completions.create(
+        **{**wish, "messages": [*messages, {"role": "user", "content": "Brief!"}]}
+    )
+    # A turn of its own, which ends as the results' turn did: nothing else is said twice.
+    more = "<|im_start|>user\nBrief!<|im_end|>\n"
+    assert reminded.usage.prompt_tokens - whole.usage.prompt_tokens == 2 + len(more) - len("<|im_start|><|im_end|>")
     *_, last = client.chat.completions.create(**wish, stream=True)
     assert last.choices[0].finish_reason == whole.choices[0].finish_reason
 

@@ -8,20 +8,30 @@ does not know ``max_completion_tokens``.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 _RESULTS_JOINT = "\n</tool_response>\n<tool_response>\n"
 _DROPPED = ("presence_penalty",)
 
 
-def engine_request(body: dict[str, Any], template: Any) -> dict[str, Any]:
-    """The body of a chat completion as the engine's own model takes it. Raises ValueError, KeyError or TypeError."""
+def engine_request(body: dict[str, Any], template: Any, after_result: Sequence[str] | None = None) -> dict[str, Any]:
+    """The body of a chat completion as the engine's own model takes it.
+
+    Args:
+        body: OpenAI's.
+        template: the engine's.
+        after_result: how it has a user's words right after a result: role, what stands before, what between.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is no such body.
+    """
     request = {key: value for key, value in body.items() if key not in _DROPPED}
     if request.get("max_tokens") is None and body.get("max_completion_tokens") is not None:
         request["max_tokens"] = body["max_completion_tokens"]
     tools = [] if body.get("tool_choice") == "none" else body.get("tools") or []
     request["tools"] = [_tool(tool) for tool in tools] or None
-    request["messages"] = _messages(body["messages"], template)
+    request["messages"] = _messages(body["messages"], template, after_result)
     request["n"] = body.get("n") or 1
     request["stream"] = bool(body.get("stream"))
     request.setdefault("model", "default")
@@ -35,17 +45,27 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _messages(messages: list[dict[str, Any]], template: Any) -> list[dict[str, Any]]:
-    """Calls as the engine's function turns, results in a row as one turn, ``developer`` as the system prompt."""
+def _messages(
+    messages: list[dict[str, Any]], template: Any, after_result: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    """Calls as the engine's function turns, results in a row as one turn, ``developer`` as the system prompt.
+
+    A user's words right after results stand in one turn with them, as `prepare-data` writes them, where that is known.
+    """
     done: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     for message in messages:
         if message["role"] == "tool":
             results.append(message)
             continue
-        if results:
-            done.append(_observation(results, template, done))
-            results = []
+        observed = _observation(results, template, done) if results else None
+        results = []
+        if observed and after_result and message["role"] == "user" and _is_text(message.get("content")):
+            role, opening, between = after_result
+            content = opening + observed["content"] + between + _text(message["content"])
+            done.append({"role": role, "content": content})
+            continue
+        done += [observed] if observed else []
         done.append(_message(message))
     if results:
         done.append(_observation(results, template, done))
@@ -90,6 +110,12 @@ def _called(messages: list[dict[str, Any]]) -> list[str]:
         return []
     calls = json.loads(messages[-1]["content"])
     return [call["name"] for call in (calls if isinstance(calls, list) else [calls])]
+
+
+def _is_text(content: Any) -> bool:
+    if isinstance(content, list):
+        return all(isinstance(part, dict) and part.get("type") == "text" for part in content)
+    return isinstance(content, str)
 
 
 def _text(content: Any) -> str:

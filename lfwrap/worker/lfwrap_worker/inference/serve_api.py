@@ -1,6 +1,6 @@
 """The engine's OpenAI-compatible API: a worker.
 
-Reads one JSON object from stdin: ``{"arguments": {…engine keys…}, "host", "port", "log_requests"}``. The key is in the
+Reads one JSON object from stdin: a `ServeJob`. The key is in the
 environment (``API_KEY``), the model's name too (``API_MODEL_NAME``). Writes JSON lines: ``ready`` with the address once
 requests are answered, and ``request`` (path, status, seconds; nothing of what was said) where wanted. The end of stdin
 ends it.
@@ -73,8 +73,8 @@ async def _refuse(send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def build_app(chat_model: Any) -> Any:
-    """The engine's app with our route for completions before its own."""
+def build_app(chat_model: Any, after_result: tuple[str, str, str] | None = None) -> Any:
+    """The engine's app with our route for completions before its own; ``after_result`` is that of `ServeJob`."""
     from fastapi import HTTPException, Request
     from llamafactory.api.app import create_app
     from llamafactory.api.chat import create_chat_completion_response, create_stream_chat_completion_response
@@ -89,7 +89,7 @@ def build_app(chat_model: Any) -> Any:
     async def complete(request: Request) -> Any:
         """Answer one chat completion, whole or as a stream."""
         try:
-            body = engine_request(await request.json(), chat_model.engine.template)
+            body = engine_request(await request.json(), chat_model.engine.template, after_result)
             wanted = ChatCompletionRequest(**body)
         except (ValidationError, ValueError, KeyError, TypeError) as error:
             raise HTTPException(status_code=400, detail=str(error)) from error
@@ -136,7 +136,8 @@ def serve(job: ServeJob, emit: Emit) -> None:
     listener = _listen(job["host"], job["port"])  # before the minutes of loading: a taken port is told at once
     started_s = time.monotonic()
     chat_model = ChatModel(dict(job["arguments"]))
-    app = Guard(build_app(chat_model), os.environ.get("API_KEY"), emit if job["log_requests"] else None)
+    ours = build_app(chat_model, job["after_result"])
+    app = Guard(ours, os.environ.get("API_KEY"), emit if job["log_requests"] else None)
 
     class Server(uvicorn.Server):
         """A server that reports its address once it listens."""

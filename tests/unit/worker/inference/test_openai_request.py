@@ -74,3 +74,33 @@ def test_what_the_engine_misreads_is_put_right():
 def test_a_broken_request_is_told(body):
     with pytest.raises((KeyError, ValueError)):
         engine_request(body, JOINING)
+
+
+GLM = ("tool", "", "<|user|>\n")
+QWEN = ("user", "<tool_response>\n", "\n</tool_response><|im_end|>\n<|im_start|>user\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "form", "role", "content"),
+    [
+        (LISTING, GLM, "tool", "21<|user|>\nAnd now?"),
+        (JOINING, QWEN, "user", "<tool_response>\n21\n</tool_response><|im_end|>\n<|im_start|>user\nAnd now?"),
+    ],
+)
+@pytest.mark.parametrize("said", ["And now?", [{"type": "text", "text": "And "}, {"type": "text", "text": "now?"}]])
+def test_words_after_a_result_stand_in_one_turn_with_it(template, form, role, content, said):
+    call = {"role": "assistant", "tool_calls": [_call("f", "{}")]}
+    messages = [ASK, call, {"role": "tool", "content": "21"}, {"role": "user", "content": said}]
+    found = engine_request({"messages": messages}, template, form)["messages"]
+    assert [message["role"] for message in found] == ["user", "function", role]
+    assert found[2]["content"] == content
+
+
+def test_words_after_a_result_that_no_form_is_known_for_stay_a_turn():
+    """The engine says then that it can't take it; so does it of an image."""
+    call = {"role": "assistant", "tool_calls": [_call("f", "{}")]}
+    before = [ASK, call, {"role": "tool", "content": "21"}]
+    assert [message["role"] for message in _messages(*before, ASK)] == ["user", "function", "tool", "user"]
+    image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}
+    found = engine_request({"messages": [*before, image]}, JOINING, QWEN)["messages"]
+    assert [message["role"] for message in found] == ["user", "function", "tool", "user"]
