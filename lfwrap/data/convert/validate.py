@@ -18,6 +18,7 @@ from lfwrap.engine.chat_templates import ChatTemplate, Saying, chat_template
 from lfwrap.errors import Severity
 
 _MEDIA = re.compile("<(image|video|audio)>")
+_KNOWN_TOOLS = 1 << 16  # more than the largest catalogues: with distractors each may stand in any row
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -98,22 +99,43 @@ def _unsayable_after_result(template: str) -> str:
 
 
 def _texts(conversation: Conversation, template: ChatTemplate) -> Iterator[tuple[str, str]]:
-    tokens = _token_pattern(template.special_tokens)
     for where, text, role in _all_texts(conversation):
-        if not text.isascii() and _has_surrogate(text):
-            yield "lone-surrogate", f"{where} holds half of a character"
-            continue
-        if tokens is not None and (found := tokens.search(text)):
-            yield "special-token", f"{where} holds {found.group()!r}, a control token"
-        if "{{idx}}" in text and role is Role.USER:
-            yield "placeholder", f"{where} holds '{{{{idx}}}}', which the engine replaces"
-        if template.media and (found := _MEDIA.search(text)) and found.group(1) in template.media:
-            yield (
-                "media-placeholder",
-                f"{where} holds {found.group()!r}, which {template.name} takes for an image, a video or sound",
-            )
-        for secret in find_secrets(text):
-            yield "secret", f"{where} holds something that looks like a secret ({secret.kind})"
+        yield from _text(where, text, role, template)
+    for tool in conversation.tools:
+        yield from _tool_findings(tool.name, tool.description, dump_key(tool.parameters), template.name).texts
+
+
+@dataclass(frozen=True, slots=True)
+class _ToolFindings:
+    """What is wrong with a tool: as (rule, message) in its texts, and with its schema."""
+
+    texts: tuple[tuple[str, str], ...]
+    schema: str
+
+
+@functools.lru_cache(maxsize=_KNOWN_TOOLS)
+def _tool_findings(name: str, description: str, parameters: str, template: str) -> _ToolFindings:
+    """Of a tool, which may stand in any number of rows, everything is found once."""
+    texts = _text(f"the tool {name}", f"{description} {parameters}", None, chat_template(template))
+    return _ToolFindings(tuple(texts), schema_problem(parameters))
+
+
+def _text(where: str, text: str, role: Role | None, template: ChatTemplate) -> Iterator[tuple[str, str]]:
+    tokens = _token_pattern(template.special_tokens)
+    if not text.isascii() and _has_surrogate(text):
+        yield "lone-surrogate", f"{where} holds half of a character"
+        return
+    if tokens is not None and (found := tokens.search(text)):
+        yield "special-token", f"{where} holds {found.group()!r}, a control token"
+    if "{{idx}}" in text and role is Role.USER:
+        yield "placeholder", f"{where} holds '{{{{idx}}}}', which the engine replaces"
+    if template.media and (found := _MEDIA.search(text)) and found.group(1) in template.media:
+        yield (
+            "media-placeholder",
+            f"{where} holds {found.group()!r}, which {template.name} takes for an image, a video or sound",
+        )
+    for secret in find_secrets(text):
+        yield "secret", f"{where} holds something that looks like a secret ({secret.kind})"
 
 
 def _all_texts(conversation: Conversation) -> Iterator[tuple[str, str, Role | None]]:
@@ -126,8 +148,6 @@ def _all_texts(conversation: Conversation) -> Iterator[tuple[str, str, Role | No
             yield f"the thought of turn {number}", message.thought, message.role
         for call in message.calls:
             yield f"the call of turn {number}", f"{call.name} {dump_key(call.arguments)}", None
-    for tool in conversation.tools:
-        yield f"the tool {tool.name}", f"{tool.description} {dump_key(tool.parameters)}", None
 
 
 def _has_surrogate(text: str) -> bool:
@@ -143,12 +163,13 @@ def _token_pattern(tokens: tuple[str, ...]) -> re.Pattern[str] | None:
     return re.compile("|".join(re.escape(token) for token in tokens)) if tokens else None
 
 
-def _tools(conversation: Conversation, _template: ChatTemplate) -> Iterator[tuple[str, str]]:
+def _tools(conversation: Conversation, template: ChatTemplate) -> Iterator[tuple[str, str]]:
     declared: dict[str, Tool] = {}
     for tool in conversation.tools:
         if declared.setdefault(tool.name, tool) != tool:
             yield "tool-collision", f"two different tools are named {tool.name!r}"
-        if problem := schema_problem(dump_key(tool.parameters)):
+        found = _tool_findings(tool.name, tool.description, dump_key(tool.parameters), template.name)
+        if problem := found.schema:
             yield "tool-schema", f"the parameters of {tool.name!r}: {problem}"
     for call in (call for message in conversation.messages for call in message.calls):
         if call.name not in declared:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.formats.parts.arguments import parse_json_field
+from lfwrap.data.formats.parts.arguments import dump_key, parse_json_field
 from lfwrap.data.schema.conversation import Tool
+from lfwrap.data.schema.fields import is_nothing
 
 _TYPE_NAMES = {
     "dict": "object", "str": "string", "text": "string", "int": "integer", "long": "integer", "float": "number",
@@ -20,6 +21,8 @@ _SCHEMA_KEYS = ("inputSchema", "input_schema", "parameters")
 _SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SCHEMA_SINGLES = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+_KNOWN_TOOLS = 1 << 15  # more than most data sets have: each may stand in any row
+_known: dict[tuple[str, str], tuple[Tool, RowNotes, dict[str, Any]]] = {}
 _GENERIC = re.compile(r"(\w+)\s*\[(.*)\]$", re.DOTALL)
 
 
@@ -43,7 +46,26 @@ def parse_tools(value: Any, notes: RowNotes, path: str = "tools") -> tuple[Tool,
         value = notes.fields(value, path)["tools"] if "tools" in value else [value]
     if not isinstance(value, list):
         raise Reject("tool", "tools is neither a list nor JSON text of one")
-    return unique_tools(parse_tool(tool, notes, f"{path}[]") for tool in value)
+    return unique_tools(_known_tool(tool, notes, f"{path}[]") for tool in value)
+
+
+def _known_tool(value: Any, notes: RowNotes, path: str) -> Tool:
+    """As `parse_tool`; one that was seen before, field for field, only has to be recognised."""
+    key = (dump_key(value), path)
+    known = _known.get(key)
+    if known is None:
+        of_tool = RowNotes()
+        known = parse_tool(value, of_tool, path), of_tool, of_tool.left()
+        if len(_known) >= _KNOWN_TOOLS:
+            _known.clear()
+        _known[key] = known
+    tool, of_tool, unused = known
+    notes.repairs.update(of_tool.repairs)
+    notes.warnings += of_tool.warnings
+    for place, example in unused.items():
+        if is_nothing(notes.unused.get(place)):
+            notes.unused[place] = example
+    return tool
 
 
 @functools.lru_cache(maxsize=4096)
