@@ -26,7 +26,9 @@ from second_reader.said import Result, Row, Told
 from second_reader.values import readable
 
 PHASES = (Phase.explicit, Phase.generate)
-QUICK = settings(phases=PHASES, max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+QUICK = settings(
+    phases=PHASES, max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+)
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,10 @@ def _is_text(told: Told) -> bool:
 
 
 def _whole_answers(told: Told) -> Told:
-    """mcp-flow-simple's row: one call, perhaps with its result and an answer."""
-    return replace(told, systems=("",), turns=told.turns[: 4 if told.turns[3:] and not told.turns[3].calls else 2])
+    """mcp-flow-simple's row: one call of the one tool, perhaps with its result and an answer."""
+    turns = told.turns[: 4 if told.turns[3:] and not told.turns[3].calls else 2]
+    called = [tool for tool in told.tools or () if tool.name == turns[1].calls[0].name]
+    return Told(turns, ("",), tuple(called))
 
 
 def _calls(told: Told) -> bool:
@@ -146,14 +150,21 @@ def judge_made(made: list[tuple[Told, Any]], layout: str, way: str, *options: An
         ]
 
 
-@pytest.mark.parametrize("known", LAYOUTS, ids=lambda known: known.name)
-def test_a_layout(known: Layout) -> None:
-    ways = ["lines"] if known.name == "bfcl" else ["lines", "packed", "one line", "indented", "under a key"]
-    ways = [way for way in ways if known.name != "mcpflow-trajectories" or way != "under a key"]
+WAYS = ["lines", "packed", "one line", "indented", "under a key"]
+CASES = [
+    (known, way)
+    for known in LAYOUTS
+    for way in WAYS
+    if way == "lines" or known.name != "bfcl"
+    if way != "under a key" or known.name != "mcpflow-trajectories"
+]
 
-    @QUICK
-    @given(st.data(), st.lists(known.talks, min_size=1, max_size=4), st.sampled_from(ways), st.booleans())
-    def judge(data: Any, told: list[Told], way: str, is_qwen: bool) -> None:
+
+@pytest.mark.parametrize(("known", "way"), CASES, ids=[f"{known.name}, {way}" for known, way in CASES])
+def test_a_layout(known: Layout, way: str) -> None:
+    @settings(QUICK, max_examples=20 if way == "lines" else 4)
+    @given(st.data(), st.lists(known.talks, min_size=1, max_size=4), st.booleans())
+    def judge(data: Any, told: list[Told], is_qwen: bool) -> None:
         made = [(one, known.write(data.draw, one)) for one in told]
         made += made[: data.draw(st.integers(0, 1))]  # the same once more
         options = ["--template", "qwen"] if is_qwen else []

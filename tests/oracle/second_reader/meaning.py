@@ -26,7 +26,7 @@ def banned(record: Any) -> list[tuple[str, str]]:
     for key in _REJECTED:
         found += [(text, "the answer was rejected") for text in _texts(record.get(key))]
     for turn in _turns(record):
-        if is_masked(turn):
+        if is_masked(turn) and _is_assistant(turn):
             found += [(text, "the turn is masked") for text in _texts(turn)]
         if turn.get("channel") == "analysis":
             found += [(text, "a thought, no answer") for text in _texts(turn)]
