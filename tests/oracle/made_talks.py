@@ -51,7 +51,15 @@ def tools(draw: Any) -> tuple[Tool, ...]:
 
 
 @st.composite
-def talks(draw: Any, *, most_calls: int = 3, beside: bool = True, thoughts: bool = True, most_turns: int = 3) -> Told:
+def talks(
+    draw: Any,
+    *,
+    most_calls: int = 3,
+    beside: bool = True,
+    thoughts: bool = True,
+    after: bool = False,
+    most_turns: int = 3,
+) -> Told:
     """A conversation with a system prompt or none, tools, calls and their results, thoughts and answers."""
     declared = draw(tools() | st.just(()))
     turns: list[Turn] = []
@@ -63,6 +71,8 @@ def talks(draw: Any, *, most_calls: int = 3, beside: bool = True, thoughts: bool
             text = draw(st.just("") | TEXT) if beside else ""
             turns.append(Turn("assistant", text, draw(st.just("") | TEXT).strip() if thoughts else "", calls))
             turns.append(Turn("results", results=tuple(Result((draw(TEXT),), name) for name in names)))
+        if after and turns[-1].who == "results" and draw(st.booleans()):
+            turns.append(Turn("user", draw(TEXT)))
         turns.append(Turn("assistant", draw(TEXT), draw(st.just("") | TEXT).strip() if thoughts else ""))
     if declared and draw(st.booleans()):  # a row may end with its calls
         last = [place for place, turn in enumerate(turns) if turn.calls]

@@ -87,8 +87,8 @@ def _calls(told: Told) -> bool:
 _PLAIN = {"beside": False, "thoughts": False}
 _ONE = talks(most_calls=1, most_turns=1, **_PLAIN).filter(lambda told: bool(told.turns[1].calls))
 LAYOUTS = [
-    Layout("openai", talks(), write.openai),
-    Layout("anthropic", talks().filter(lambda told: bool(told.tools)), write.anthropic),
+    Layout("openai", talks(after=True), write.openai),
+    Layout("anthropic", talks(after=True).filter(lambda told: bool(told.tools)), write.anthropic),
     Layout("openai-responses", talks(), write.openai_responses),
     Layout("sharegpt", talks(beside=False).map(_tight), write.sharegpt),
     Layout("toucan", talks(thoughts=False), write.toucan_teacher),
@@ -138,7 +138,10 @@ def judge_made(made: list[tuple[Told, Any]], layout: str, way: str, *options: An
     """What is wrong with a run over these records, by both accounts."""
     records = [json.loads(json.dumps(record)) for _, record in made]
     read = _rows(records, layout, way)
-    meant = [Row(row.number, row.line, _expected(told, row)) for (told, _), row in zip(made, read, strict=True)]
+    meant = [
+        Row(row.number, row.line, _expected(told, row), doubts=row.doubts)
+        for (told, _), row in zip(made, read, strict=True)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         path = _save(Path(folder), records, way)
         outcome = run([path], Path(folder) / "out", *options)

@@ -8,6 +8,8 @@ from second_reader import meaning
 from second_reader.said import Told, Turn
 from second_reader.values import spelled
 
+AFTER_A_RESULT = "the user after a result"  # a template may have a form for it
+
 
 def doubts_of(told: Told) -> list[str]:
     """The reasons, in words; none where the row has to be written."""
@@ -17,7 +19,7 @@ def doubts_of(told: Told) -> list[str]:
     texts += [call.name + call.arguments for turn in turns for call in turn.calls]
     texts += [text for turn in turns for result in turn.results for text in result.texts]
     if any(before.who == "results" and turn.who == "user" for before, turn in itertools.pairwise(turns)):
-        found.append("the user after a result")
+        found.append(AFTER_A_RESULT)
     if turns[0].who != "user":
         found.append("the first turn is not the user's")
     if any("{{idx}}" in turn.text for turn in turns if turn.who == "user"):

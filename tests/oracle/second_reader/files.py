@@ -16,12 +16,13 @@ from second_reader.values import parsed
 
 @dataclass
 class Record:
-    """One record; ``broken`` says why there is no value."""
+    """One record; ``broken`` says why there is no value, ``doubt`` why it may be refused."""
 
     number: int
     line: int | None
     value: Any
     broken: str = ""
+    doubt: str = ""
 
 
 def text_of(path: Path, encoding: str) -> str:
@@ -48,11 +49,13 @@ def json_value(text: str) -> Any:
 
 def whole(value: Any) -> list[Record]:
     """The records of one value: a list, an object of lists (all of them, in order), or one record."""
+    several = ""
     if isinstance(value, dict):
         lists = [held for held in value.values() if isinstance(held, list) and held and _are_records(held)]
         is_wrapper = len(lists) == len(value) or (len(lists) == 1 and set(value) & {"data", "rows", "examples"})
+        several = "one of several lists of a file" if is_wrapper and len(lists) > 1 else ""
         value = [record for held in lists for record in held] if is_wrapper else [value]
-    return [Record(number, None, record) for number, record in enumerate(value, 1)]
+    return [Record(number, None, record, doubt=several) for number, record in enumerate(value, 1)]
 
 
 def lines(text: str) -> list[Record]:

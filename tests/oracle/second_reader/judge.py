@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from second_reader.said import Row, Told, Tool, Turn
+from second_reader.doubts import AFTER_A_RESULT
+from second_reader.said import Call, Row, Told, Tool, Turn, Unclear
 from second_reader.schemas import tool_differs, tools_differ
 from second_reader.values import exact, spelled
 from second_reader.written import Outcome, assistant_texts
 
 _JOINT = "\n</tool_response>\n<tool_response>\n"
 _TELLING = 12  # a text so long is no answer of another row by chance
+_USER_AGAIN = "<|im_end|>\n<|im_start|>user\n"  # how Qwen's own template goes on after a result
 _TAGS = {"user": "human", "results": "observation"}
 
 
@@ -22,6 +25,15 @@ class Offer:
 
     tools: dict[str, Tool] = field(default_factory=dict)
     others: int = 0
+
+
+@dataclass
+class _Step:
+    """One of the engine's turns: what was said, the calls before it, and results that stand in the same turn."""
+
+    turn: Turn
+    calls: tuple[Call, ...]
+    after: Turn | None = None
 
 
 def complaints(
@@ -71,7 +83,7 @@ class _Judge:
             self.rejected[name].add(number)
             if row.line is not None and reject["line"] not in (None, row.line):
                 self.wrong.append(f"{name}: row {number} is on line {row.line}, not {reject['line']}")
-            if not row.doubts:
+            if not [doubt for doubt in row.doubts if not self.template or doubt != AFTER_A_RESULT]:
                 self.wrong.append(
                     f"{name}:{row.line or number}: rejected as {reject['rule']} ({reject['reason']}), but it is plain"
                 )
@@ -151,28 +163,52 @@ class _Judge:
 
     def misfit(self, told: Told, written: Any) -> str:
         """How a written row differs from what was said, or nothing."""
+        try:
+            return self._misfit(told, written)
+        except (Unclear, ValueError, KeyError, TypeError) as error:
+            return f"not in the layout of rows: {error!r}: {spelled(written)[:200]}"
+
+    def _misfit(self, told: Told, written: Any) -> str:
         if set(written) != {"conversations", "system", "tools"}:
             return f"columns {sorted(written)}"
         if written["system"] not in told.systems:
             return f"system {written['system'][:200]!r}, said {told.systems[0][:200]!r}"
-        turns = written["conversations"]
-        for place, (turn, said) in enumerate(zip(turns, told.turns, strict=False), 1):
-            wrongs = [self._turn_misfit(each, turn, told, place) for each in (said, *said.also)]
+        turns, steps = written["conversations"], self._steps(told)
+        for place, (turn, said) in enumerate(zip(turns, steps, strict=False), 1):
+            wrongs = [self._turn_misfit(each, turn) for each in said]
             if "" not in wrongs:
                 return f"turn {place}: {wrongs[0]}"
-        if len(turns) != len(told.turns):
-            return f"{len(turns)} turns, said were {len(told.turns)}"
+        if len(turns) != len(steps):
+            return f"{len(turns)} turns, said were {len(steps)}"
         return self._tools_misfit(told, written["tools"])
 
-    def _turn_misfit(self, said: Turn, turn: Any, told: Told, place: int) -> str:
+    def _steps(self, told: Told) -> list[list[_Step]]:
+        """The turns as the engine has them, each in every way that is right: what follows a result may join it."""
+        steps: list[list[_Step]] = []
+        calls: tuple[Call, ...] = ()
+        for before, turn in itertools.pairwise((None, *told.turns)):
+            if self.template and turn.who == "user" and before is not None and before.who == "results":
+                steps[-1] = [_Step(turn, calls, before)]
+            else:
+                steps.append([_Step(each, calls) for each in (turn, *turn.also)])
+            calls = turn.calls or calls
+        return steps
+
+    def _turn_misfit(self, step: _Step, turn: Any) -> str:
+        said = step.turn
         tag = _TAGS.get(said.who) or ("function_call" if said.calls else "gpt")
         if turn["from"] != tag or set(turn) != {"from", "value"}:
             return f"{turn['from']}, said by {tag}"
         value = turn["value"]
+        if step.after is not None:
+            opening, between = "<tool_response>\n", f"\n</tool_response>{_USER_AGAIN}{said.text}"
+            if not value.startswith(opening) or not value.endswith(between):
+                return f"{value[:200]!r}, the user said {said.text[:200]!r} after a result"
+            return self._results_misfit(step.after, value[len(opening) : -len(between)], step.calls)
         if said.who == "user":
             return "" if value == said.text else f"{value[:200]!r}, the user said {said.text[:200]!r}"
         if said.who == "results":
-            return self._results_misfit(said, value, told.turns[place - 2].calls)
+            return self._results_misfit(said, value, step.calls)
         return _assistant_misfit(said, value)
 
     def _results_misfit(self, said: Turn, value: str, calls: tuple[Any, ...]) -> str:

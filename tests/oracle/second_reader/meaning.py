@@ -40,7 +40,10 @@ def reasons(record: Any) -> list[str]:
     found = [f"labelled bad by {key}" for key in _LABELS if key in record and is_bad(record[key])]
     found += [f"a preference: {key}" for key in (*_CHOSEN, *_REJECTED) if record.get(key)]
     found += [f"media: {key}" for key, value in record.items() if _MEDIA.match(key) and value]
-    for turn in _turns(record):
+    turns = _turns(record)
+    if turns and not _is_assistant(turns[-1]) and any(record.get(key) for key in _ANSWERS):
+        found.append("an answer beside the conversation")
+    for turn in turns:
         found += ["a masked turn"] if _is_assistant(turn) and is_masked(turn) else []
         found += ["a channel"] if turn.get("channel") not in (None, "final") else []
     return found

@@ -54,7 +54,7 @@ def row_of(record: Record, layout: str, **options: Any) -> Row:
     wrong = record.broken or flaw(record.value) or meaning.forbids(record.value)
     if layout == "alpaca" and wrong == "a number that JSON has not":
         wrong = ""  # NaN is how tables say that there is nothing
-    row.doubts = [*meaning.reasons(record.value), *([wrong] if wrong else [])]
+    row.doubts = [*meaning.reasons(record.value), *(why for why in (wrong, record.doubt) if why)]
     try:
         told = LAYOUTS[layout](_with_answer(record.value, layout), **options)
     except Unclear as unclear:

@@ -67,7 +67,7 @@ def _take_assistant(talk: Talk, message: dict[str, Any], content: Any) -> None:
     if channel == "analysis":
         talk.assistant(thought=text)
         return
-    if channel not in (None, "final"):
+    if channel not in (None, "final") and (channel != "commentary" or "recipient" in message):
         raise Unclear(f"the channel {channel!r}")
     in_tags, text = thought_apart(text)
     if isinstance(message.get("tool_calls"), str):

@@ -1,0 +1,30 @@
+"""What a source says about its training is heeded: bad answers, preferences, masks, media, channels, odd values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from meaning_cases import CASES, Case
+from oracle_run import run
+from second_reader.judge import complaints
+from second_reader.reading import rows_of
+
+
+def judged_case(case: Case, folder: Path, *options: str) -> list[str]:
+    """What is wrong with a run over a case."""
+    path = folder / case.name
+    path.write_bytes(case.content())
+    rows = rows_of(path, case.layout, case.encoding)
+    outcome = run([path], folder / "out", *options)
+    if case.encoding not in {"utf-8", "gb18030"} and outcome.refused and not outcome.rejects:
+        return [] if "encoding" in outcome.refused else [f"refused without a word of encodings: {outcome.refused}"]
+    wrong = complaints({str(path): rows}, outcome)
+    if len(outcome.train) < case.good:
+        wrong.append(f"{len(outcome.train)} rows written of {case.good} that are plain: {outcome.refused}")
+    return wrong
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_a_source_says(case: Case, tmp_path: Path) -> None:
+    assert judged_case(case, tmp_path) == []
