@@ -445,7 +445,7 @@ VALUES = [
         [
             {
                 "system": f"SYSTEM: -\n{json.dumps(_FLAT[0])}",
-                "chat": 'USER: q\n\n\nASSISTANT: <functioncall> {"name": "find", "arguments": \'{"q": 1e400}\'} <|endoftext|>\n',
+                "chat": 'USER: q\n\n\nASSISTANT: <functioncall> {"name": "find", "arguments": \'{"q": 1e400}\'}',
             }
         ],
     ),
@@ -456,10 +456,10 @@ VALUES = [
     ),
 ]
 _TEXTS = {
-    "latin": "Was heißt „naïve“?,Das heißt: arglos – ein wenig töricht.\nCombien coûte le café?,Deux euros à Besançon.\n",
-    "japanese": "空はなぜ青いのですか。,大気が青い光を散らすからです。\n犬は何を食べますか。,肉と野菜です。カタカナも読みます。\n",
-    "russian": "Почему небо голубое?,Потому что воздух рассеивает синий свет.\nЧто едят ежи?,Насекомых и ягоды.\n",
-    "korean": "하늘은 왜 파란가요?,대기가 푸른 빛을 흩뜨리기 때문입니다.\n개는 무엇을 먹나요?,고기와 채소를 먹습니다.\n",
+    "latin": "Was heißt „naïve“?,Arglos – ein wenig töricht.\nCombien coûte le café?,Deux euros à Besançon.\n",
+    "japanese": "空はなぜ青いのですか。,大気が青い光を散らすからです。\n犬は何を食べますか。,肉と野菜のスープです。\n",
+    "russian": "Почему небо голубое?,Воздух рассеивает синий свет.\nЧто едят ежи?,Насекомых и ягоды.\n",
+    "korean": "하늘은 왜 파란가요?,대기가 푸른 빛을 흩뜨립니다.\n개는 무엇을 먹나요?,고기와 채소를 먹습니다.\n",
     "chinese": "天空為什麼是藍色的?,因為大氣散射藍光。\n刺蝟吃什麼?,刺蝟吃昆蟲和漿果。\n",
     "plain": "Où est l'été?,Là, près du café.\n",
 }
@@ -481,4 +481,4 @@ ENCODINGS = [
     *(_table(text, encoding) for text, encodings in _ENCODED.items() for encoding in encodings),
     Case("encoding shift_jis", "openai", [_chat(*_TEXTS["japanese"].split("\n")[0].split(","))], encoding="shift_jis"),
 ]
-CASES = [*LABELS, *PREFERENCES, *MASKS, *MEDIA, *CHANNELS, *LISTS, *RESULTS, *VALUES, *ENCODINGS]
+CASES = [*LABELS, *PREFERENCES, *MASKS, *MEDIA, *CHANNELS, *LISTS, *RESULTS, *VALUES]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle_run import judged, judged_rows
+from oracle_run import judged, judged_rows, run
 from second_reader.files import lines
 from second_reader.layouts import mcp_log
 from second_reader.reading import row_of, rows_of
@@ -29,6 +29,12 @@ FILES = {
     "formats/toucan_sft_pyrepr.jsonl": ("toucan", 1),
     "formats/toucan_teacher.jsonl": ("toucan", 1),
     "formats/xlam_raw.jsonl": ("xlam", 1),
+    "llamafactory/dpo_zh_demo.json": ("sharegpt", 300),
+    "llamafactory/kto_en_demo.json": ("openai", 150),
+    "llamafactory/mllm_audio_demo.json": ("openai", 0),
+    "llamafactory/mllm_demo.json": ("openai", 0),
+    "llamafactory/mllm_video_demo.json": ("openai", 0),
+    "llamafactory/v1_dpo_demo.jsonl": ("openai", 0),
     "openai/nemo_gym_xlam_fc_responses_example.jsonl": ("openai-responses", 5),
     "tool_calling/glaive_toolcall_en_demo.json": ("sharegpt", 300),
     "tool_calling/glaive_toolcall_zh_demo.json": ("sharegpt", 298),  # two observations answer no call
@@ -83,3 +89,24 @@ def test_a_log(tmp_path: Path, name: str) -> None:
     rows = mcp_log.rows(path.read_text(encoding="utf-8"), asked)
     assert rows[0].told is not None
     assert judged_rows({path: rows}, tmp_path / "out", "--instructions", instructions) == []
+
+
+# LLaMA-Factory's demo data of other kinds: the words that name the kind where it is refused.
+KINDS = {
+    "c4_demo_first40.jsonl": "pretraining",
+    "dpo_zh_demo.json": "preference",
+    "kto_en_demo.json": "labelled-bad",
+    "mllm_audio_demo.json": "media",
+    "mllm_demo.json": "media",
+    "mllm_video_demo.json": "media",
+    "v1_dpo_demo.jsonl": "preference",
+    "wiki_demo_beginning.txt": "pretraining",
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_data_of_another_kind_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    outcome = run([SAMPLES / "llamafactory" / name], tmp_path / "out")
+    rules = {reject["rule"] for reject in outcome.rejects}
+    assert rules == {KINDS[name]} if rules else KINDS[name] in outcome.refused
+    assert all(outcome.train for _ in [name] if name == "kto_en_demo.json")

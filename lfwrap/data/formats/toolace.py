@@ -13,7 +13,7 @@ from lfwrap.data.formats.parts.bracket_calls import looks_like_calls, parse_brac
 from lfwrap.data.formats.parts.preambles import without_preamble
 from lfwrap.data.formats.parts.roles import Speaker, speaker_of
 from lfwrap.data.formats.parts.schemas import parse_tools
-from lfwrap.data.formats.parts.texts import plain_text, result_text
+from lfwrap.data.formats.parts.texts import plain_text, readable_json, result_text
 from lfwrap.data.formats.parts.turns import TurnBuilder
 from lfwrap.data.schema.conversation import Conversation
 
@@ -97,7 +97,7 @@ def _add_results(builder: TurnBuilder, text: str, notes: RowNotes) -> None:
     for value in values:
         results = value["results"]
         content = results if isinstance(results, str) else json.dumps(results, ensure_ascii=False)
-        builder.result(content, name=str(value["name"]))
+        builder.result(readable_json(content, notes), name=str(value["name"]))
 
 
 def _is_result(value: Any) -> bool:

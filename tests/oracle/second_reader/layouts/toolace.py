@@ -10,7 +10,7 @@ from second_reader.layouts.literals import bracket_calls
 from second_reader.parts import result_of, role_of, text_of
 from second_reader.said import Talk, Told, Unclear
 from second_reader.schemas import tools_of
-from second_reader.values import spelled
+from second_reader.values import readable, spelled
 
 _LIST = re.compile(r"\[\s*\{\s*\"")
 _CALLS = re.compile(r"^\[\s*[^\[\]{}\"'=:]+\(.*\)\s*\]$", re.DOTALL)
@@ -80,6 +80,6 @@ def _take_results(talk: Talk, text: str) -> None:
     ):
         for value in values:
             held = value["results"]
-            talk.result((held if isinstance(held, str) else spelled(held),), name=value["name"])
+            talk.result((readable(held) if isinstance(held, str) else spelled(held),), name=value["name"])
     else:
         talk.result(result_of(text))
