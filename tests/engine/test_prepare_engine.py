@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap.bundled import bundled_path
 from lfwrap.data.datasets.engine_check import EngineCheck, run_encoder
 from lfwrap.data.formats.base import ConvertOptions
 from lfwrap.data.output.registry import dataset_entry
@@ -45,6 +46,16 @@ def test_the_engine_reads_back_every_row_and_call(tmp_path: Path) -> None:
     assert report.rows_out == 4
     assert report.engine_check is not None
     assert (report.engine_check["rows_checked"], report.engine_check["calls_unread"]) == (4, 0)
+
+
+@pytest.mark.parametrize("name", ["mcp", "mcp_val", "mcp_new_tools"])
+def test_the_engine_reads_back_the_bundled_tool_calls(tmp_path: Path, name: str) -> None:
+    check = EngineCheck(locate_engine(), template="smollm2")
+    source = str(bundled_path(f"data/{name}.jsonl"))
+    request = Request((source,), tmp_path, "x", ConvertOptions(), template="smollm2", engine_check=check)
+    report = prepare(request)
+    assert report.engine_check is not None
+    assert (report.engine_check["rows_checked"], report.engine_check["calls_unread"]) == (report.rows_out, 0)
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples folder ../shared/samples is absent")
