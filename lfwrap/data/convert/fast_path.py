@@ -111,8 +111,8 @@ def _csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath) -> bo
             question, told, extra = read[ask], read[answer], read[more] if more >= 0 else ""
             if not question or not told or question.isspace() or told.isspace():
                 return False
-            if len(told) in header_sizes and is_header(read):
-                return False
+            if (len(told) in header_sizes and is_header(read)) or told[0] == " " or question[0] == " ":
+                return False  # a blank may stand before a quote, which then is no quote
             asked["value"], answered["value"] = f"{question}\n{extra}" if extra else question, told
             line = dumps(row, option=newline)
             output += line

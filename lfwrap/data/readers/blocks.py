@@ -11,6 +11,7 @@ import functools
 import io
 import itertools
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -147,6 +148,7 @@ class CsvBlock:
         self.size = 0
         self.blanks: list[int] = []
         self.repairs: dict[int, tuple[str, ...]] = {}
+        self._skips_space = chunk.plan.skips_space
         self._spelled = chunk.plan.spelled or chunk.plan.header
         self._sentinel = f"{_SENTINEL}{self.delimiter}{_SENTINEL}"  # two cells: within an open quote it would be one
         self._broken: dict[int, Reject] = {}
@@ -155,6 +157,14 @@ class CsvBlock:
     def has_escapes(self) -> bool:
         """Whether a quote has a backslash before it, which may have been meant to escape it."""
         return b"\\" in self.content and b'\\"' in self.content
+
+    @functools.cached_property
+    def _has_doubtful_quotes(self) -> bool:
+        """Whether rows have to be looked at one by one: a quote stands where it may not mean what was meant."""
+        if self.has_escapes:
+            return True
+        before = b"(?:^|[\r\n]|" + re.escape(self.delimiter.encode()) + b")"
+        return not self._skips_space and b' "' in self.content and bool(re.search(before + b' +"', self.content))
 
     @property
     def unnamed(self) -> list[str]:
@@ -165,7 +175,8 @@ class CsvBlock:
         """A `csv.reader` over the block and the sentinel; a strict one raises csv.Error where a quote is wrong."""
         import csv
 
-        return csv.reader(itertools.chain(self._lines(), [self._sentinel]), delimiter=self.delimiter, strict=strict)
+        lines = itertools.chain(self._lines(), [self._sentinel])
+        return csv.reader(lines, delimiter=self.delimiter, strict=strict, skipinitialspace=self._skips_space)
 
     def _lines(self) -> io.TextIOWrapper:
         return io.TextIOWrapper(io.BytesIO(self.content), encoding="utf-8", newline="")
@@ -195,9 +206,9 @@ class CsvBlock:
         """Count the rows and find the blank ones; a row that is open at the end is left to the next block."""
         import csv
 
-        reader = self.reader(strict=not self.has_escapes)
+        reader = self.reader(strict=not self._has_doubtful_quotes)
         try:
-            if self.has_escapes:
+            if self._has_doubtful_quotes:
                 self._find_broken(reader)
             else:
                 self.rows = list(reader)
@@ -224,11 +235,11 @@ class CsvBlock:
         """Read all rows, whatever their quotes, and find those whose quotes are wrong."""
         from lfwrap.data.readers.csv_faults import broken_rows
 
-        ends = []
+        self.rows, ends = [], []
         for row in reader:
             self.rows.append(row)
             ends.append(reader.line_num)
-        self._broken = broken_rows(list(self._lines()), ends[:-1], self.delimiter)
+        self._broken = broken_rows(list(self._lines()), ends[:-1], self.delimiter, skips_space=self._skips_space)
 
     def _give_back_last(self) -> None:
         last = len(self.rows) - 1

@@ -42,6 +42,7 @@ class ChunkPlan:
         header: CSV: the column names.
         delimiter: CSV: what separates cells.
         spelled: CSV: the cells of the header as they stand there, where these are not the column names.
+        skips_space: CSV: whether white space after each delimiter belongs to no cell.
         key: ARRAY in a wrapper: its key.
         name: the file as the user named it.
         first_key: ARRAY: how the first item begins (`opening_of`), by which items are told from what they hold.
@@ -55,6 +56,7 @@ class ChunkPlan:
     header: tuple[str, ...] = ()
     delimiter: str = ","
     spelled: tuple[str, ...] = ()
+    skips_space: bool = False
     key: str = ""
     first_key: bytes = b""
     name: str = ""
@@ -168,7 +170,9 @@ def _may_begin_a_row(line: bytes, plan: ChunkPlan) -> bool:
 def _end_of_read_row(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int:
     from lfwrap.data.readers.row_borders import end_of_csv_row
 
-    return min(end_of_csv_row(source, plan.delimiter, start, end, LARGEST_CHUNK_BYTES), plan.size)
+    return min(
+        end_of_csv_row(source, plan.delimiter, start, end, LARGEST_CHUNK_BYTES, skips_space=plan.skips_space), plan.size
+    )
 
 
 def _end_of_item(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int:  # noqa: ARG001

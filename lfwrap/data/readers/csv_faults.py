@@ -8,17 +8,23 @@ from collections.abc import Sequence
 
 from lfwrap.data.formats.base import Reject
 
+_QUOTED_AFTER_SPACE = re.compile(r' *"[^"]*+(?:""[^"]*+)*+"')
 _QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
 _SHOWN_CHARACTERS = 20
 
 
-def broken_rows(lines: Sequence[str], ends: Sequence[int], delimiter: str) -> dict[int, Reject]:
-    r"""Which rows hold text after a closing quote, or an escaped one: what they say depends on who reads them.
+def broken_rows(
+    lines: Sequence[str], ends: Sequence[int], delimiter: str, *, skips_space: bool = False
+) -> dict[int, Reject]:
+    r"""Which rows hold a quote where CSV has none: what they say depends on who reads them.
+
+    That is text after a closing quote, and in a cell without quotes one with a backslash or only blanks before it.
 
     Args:
         lines: the physical lines, with their line breaks.
         ends: for each row, how many lines end with it.
         delimiter: what separates cells.
+        skips_space: whether white space after a delimiter belongs to no cell.
 
     >>> list(broken_rows(['"a "b" c",d\n', 'e,"f"\n'], [1, 2], ","))
     [0]
@@ -30,28 +36,32 @@ def broken_rows(lines: Sequence[str], ends: Sequence[int], delimiter: str) -> di
         if not any('"' in line for line in own):
             continue
         try:
-            cells = next(csv.reader(own, delimiter=delimiter, strict=True), [])
+            next(csv.reader(own, delimiter=delimiter, strict=True, skipinitialspace=skips_space), [])
         except csv.Error:
             found[position] = _text_after_quote("".join(own), delimiter, len(own))
         else:
-            if any('\\"' in cell for cell in cells) and (column := _escaped_quote("".join(own), delimiter)):
-                reason = f"a quote with a backslash before it stands at column {column}, in a cell without quotes"
-                found[position] = Reject("escaped-quote", reason)
+            if reject := _quote_in_a_bare_cell("".join(own), delimiter, skips_space=skips_space):
+                found[position] = reject
     return found
 
 
-def _escaped_quote(row: str, delimiter: str) -> int:
-    """The 1-based column, in the row's last line, of an escaped quote in an unquoted cell; 0 without one."""
+def _quote_in_a_bare_cell(row: str, delimiter: str, *, skips_space: bool) -> Reject | None:
+    """Why a row is rejected in which a cell without quotes around it holds one that may be meant as such."""
     at = 0
     while at < len(row):
-        quoted = _QUOTED.match(row, at)
+        quoted = (_QUOTED_AFTER_SPACE if skips_space else _QUOTED).match(row, at)
         end = row.find(delimiter, quoted.end() if quoted else at)
         end = len(row) if end < 0 else end
-        place = -1 if quoted else row.find('\\"', at, end)
-        if place >= 0:
-            return place - row.rfind("\n", 0, place)
+        if not quoted:
+            column = row.rfind("\n", 0, at)
+            if (place := row.find('\\"', at, end)) >= 0:
+                where = f"at column {place - column}, in a cell without quotes"
+                return Reject("escaped-quote", f"a quote with a backslash before it stands {where}")
+            if row[at] == " " and row[at:end].lstrip(" ").startswith('"'):
+                where = f"at column {at - column}, before the quote"
+                return Reject("space-before-quote", f"a blank stands {where}, so that the cell's quotes count as text")
         at = end + 1
-    return 0
+    return None
 
 
 def _text_after_quote(row: str, delimiter: str, line_count: int) -> Reject:

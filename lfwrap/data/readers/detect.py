@@ -144,10 +144,21 @@ def _detect_csv(
     default = "\t" if text.suffix in {".tsv", ".tab"} else None
     header = read_header(head, delimiter, text.name, options.columns, default=default)
     start = text.start + header.size_bytes
-    plan = ChunkPlan(Layout.CSV, text.path, start, size, header.lines, header.names, header.delimiter, header.spelled)
+    plan = ChunkPlan(
+        Layout.CSV,
+        text.path,
+        start,
+        size,
+        header.lines,
+        header.names,
+        header.delimiter,
+        header.spelled,
+        header.skips_space,
+    )
     shown = DELIMITERS.get(header.delimiter, repr(header.delimiter))
     above = f", {header.above} row{'s' if header.above > 1 else ''} above the header" if header.above else ""
-    note = f"CSV, {shown}, {len(header.names)} columns{above}"
+    space = ", a blank after each delimiter left out" if header.skips_space else ""
+    note = f"CSV, {shown}, {len(header.names)} columns{above}{space}"
     return DetectedFile("", "", plan, note=note), _csv_sample(head, plan, header.lines)
 
 
@@ -156,7 +167,9 @@ def _csv_sample(head: str, plan: ChunkPlan, header_lines: int) -> list[Any]:
     import io
 
     lines = itertools.islice(io.StringIO(head, newline=""), header_lines, None)
-    rows = itertools.islice(csv.reader(lines, delimiter=plan.delimiter), _SAMPLE_ROWS)
+    rows = itertools.islice(
+        csv.reader(lines, delimiter=plan.delimiter, skipinitialspace=plan.skips_space), _SAMPLE_ROWS
+    )
     sample = [dict(zip(plan.header, row, strict=True)) for row in rows if len(row) == len(plan.header)]
     return sample or [dict.fromkeys(plan.header, "")]
 

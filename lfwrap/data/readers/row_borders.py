@@ -33,7 +33,9 @@ class _CountedLines:
                 return
 
 
-def end_of_csv_row(source: IO[bytes], delimiter: str, start: int, end: int, limit: int) -> int:
+def end_of_csv_row(
+    source: IO[bytes], delimiter: str, start: int, end: int, limit: int, *, skips_space: bool = False
+) -> int:
     r"""The offset after the first row that ends at or after ``end``, or of the file's end.
 
     Args:
@@ -42,6 +44,7 @@ def end_of_csv_row(source: IO[bytes], delimiter: str, start: int, end: int, limi
         start: where a row starts.
         end: an offset after it.
         limit: give up after this many bytes without a border; what is returned is then no border.
+        skips_space: whether white space after a delimiter belongs to no cell.
 
     >>> end_of_csv_row(io.BytesIO(b'a,"1\n2"\nb,3\n'), ",", 0, 4, 1 << 20)
     8
@@ -49,7 +52,7 @@ def end_of_csv_row(source: IO[bytes], delimiter: str, start: int, end: int, limi
     csv.field_size_limit(sys.maxsize)
     source.seek(start)
     lines = _CountedLines(source, end - start + limit)
-    for _ in csv.reader(iter(lines), delimiter=delimiter):
+    for _ in csv.reader(iter(lines), delimiter=delimiter, skipinitialspace=skips_space):
         if start + lines.read_bytes >= end and not lines.within_line:
             break
     return start + lines.read_bytes

@@ -96,5 +96,5 @@ def is_repeated_header(cells: Sequence[str], names: Sequence[str]) -> bool:
     True
     """
     return len(cells) == len(names) and all(
-        normalise_name(cell.lstrip("\ufeff")) == normalise_name(name) for cell, name in zip(cells, names, strict=True)
+        normalise_name(cell) == normalise_name(name) for cell, name in zip(cells, names, strict=True)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from lfwrap.data.schema.columns import field_of
 from lfwrap.errors import DataError, UsageError
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+_DASHES = re.compile(":?-+:?")
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?[^\S\r\n]*(?:\r\n|\n|\r)', re.IGNORECASE)
 
 
@@ -27,6 +29,7 @@ class Header:
         size_bytes: length of the header and what stands before it.
         lines: its physical lines and those before it.
         spelled: the cells of the header as they stand there.
+        skips_space: whether a blank stands after every delimiter, also before quotes, and belongs to no cell.
         above: rows above it that are none of the table: a title, notes, ``sep=;``.
     """
 
@@ -35,6 +38,7 @@ class Header:
     size_bytes: int
     lines: int
     spelled: tuple[str, ...]
+    skips_space: bool = False
     above: int = 0
 
 
@@ -69,7 +73,7 @@ def read_header(
     csv.field_size_limit(sys.maxsize)
     told = _SEPARATOR_LINE.match(text)
     start = told.end() if told else 0
-    delimiter = delimiter or (told.group(1) if told else default)
+    delimiter = delimiter or (told.group(1) if told else None)
     heads = [_Head(text, start, candidate, mapping or {}) for candidate in DELIMITERS]
     best = max(heads, key=_Head.likeness)
     if delimiter is not None:
@@ -81,6 +85,12 @@ def read_header(
                 hint=f"It looks separated by {best.delimiter!r}: leave --delimiter out, or give that one.",
             )
         best = given
+    elif default is not None and len((usual := _Head(text, start, default, mapping or {})).names) > 1:
+        best = usual
+    if best.is_markdown:
+        raise DataError(
+            f"{name}:{best.line}  this is a Markdown table", hint="Save it as CSV, without the line of dashes."
+        )
     if not any(cell.strip() for cell in best.names):
         raise DataError(
             f"{name}:{best.line}  the first row names no columns", hint="Put the column names into the first row."
@@ -98,7 +108,8 @@ class _Head:
         lines = io.StringIO(text, newline="")
         lines.seek(start)
         self._lines_before = len(list(io.StringIO(text[:start], newline="")))
-        reader = csv.reader(lines, delimiter=delimiter)
+        self._skips_space = _has_space_after_delimiters(text[start:], delimiter)
+        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=self._skips_space)
         rows: list[list[str]] = []
         self._ends: list[tuple[int, int]] = []
         for row in reader:
@@ -110,6 +121,14 @@ class _Head:
         self.names: Sequence[str] = rows[self._place] if rows else []
         self.known = sum(field_of(name) is not None for name in self.names)
         self._alike = sum(len(row) == len(self.names) > 1 for row in rows[self._place + 1 :])
+        following = rows[self._place + 1] if len(rows) > self._place + 1 else []
+        dashes = [cell.strip() for cell in following if cell.strip()]
+        self.is_markdown = (
+            bool(dashes)
+            and self._text[start:].lstrip().startswith("|")
+            and delimiter == "|"
+            and all(map(_DASHES.fullmatch, dashes))
+        )
         self._above = sum(any(row) for row in rows[: self._place]) + bool(start)
 
     @property
@@ -126,4 +145,19 @@ class _Head:
         end, lines = self._ends[self._place]
         names = column_names(self.names, self._mapping, place)
         size = len(self._text[:end].encode())
-        return Header(names, self.delimiter, size, self._lines_before + lines, tuple(self.names), self._above)
+        return Header(
+            names, self.delimiter, size, self._lines_before + lines, tuple(self.names), self._skips_space, self._above
+        )
+
+
+def _has_space_after_delimiters(text: str, delimiter: str) -> bool:
+    """Whether a program wrote a blank after every delimiter: before some quote there is one, and no cell lacks it."""
+    if f'{delimiter} "' not in text:
+        return False
+    rows = list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), HEAD_ROWS))
+    skipped = itertools.islice(
+        csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True), HEAD_ROWS
+    )
+    cells = [cell for row in rows for cell in row[1:]]
+    width = max(map(len, skipped), default=0)
+    return width > 1 and any(cell.startswith(' "') for cell in cells) and all(cell[:1] in ("", " ") for cell in cells)

@@ -84,7 +84,8 @@ def read_workbook(path: Path, name: str, member: str, mapping: Mapping[str, str]
         raise DataError(f'{name}: the sheet "{chosen.title}" is empty', hint=_hint(sheets, name))
     others = [sheet.described() for sheet in sheets if sheet is not chosen]
     above = f", header in row {chosen.header + 1}" if chosen.header else ""
-    note = f'xlsx, sheet "{chosen.title}"{above}' + (f"; not read: {', '.join(others)}" if others else "")
+    what = "other sheets" if member else "not read"
+    note = f'xlsx, sheet "{chosen.title}"{above}' + (f"; {what}: {', '.join(others)}" if others else "")
     return _rows(path, name, chosen, mapping), note
 
 
@@ -157,15 +158,24 @@ def _only_table(sheets: list[_Sheet], name: str) -> _Sheet:
     )
 
 
-def _counted(sheet: _Sheet) -> str:
+def _count(sheet: _Sheet) -> int:
     rows = itertools.islice(sheet.sheet.iter_rows(values_only=True), (sheet.header or 0) + 1, None)
-    count = sum(_holds_something(row) for row in rows)
+    return sum(_holds_something(row) for row in rows)
+
+
+def _counted(sheet: _Sheet) -> str:
+    count = _count(sheet)
     return f"{count:,} row{'s' if count > 1 else ''}"
 
 
+def _told_apart(sheet: _Sheet) -> str:
+    """What goes behind the name of a sheet that alone would be taken for a number of rows."""
+    return f"#{_count(sheet)}" if sheet.title.isdecimal() else ""
+
+
 def _hint(sheets: list[_Sheet], name: str) -> str:
-    usable = [sheet.title for sheet in sheets if sheet.has_rows]
-    shown = " ".join(f"'{name}#{title}'" for title in usable[:3])
+    usable = [sheet for sheet in sheets if sheet.has_rows][:3]
+    shown = " ".join(f"'{name}#{sheet.title}{_told_apart(sheet)}'" for sheet in usable)
     return shown or "Put the table on a sheet, with the names of its columns in the first row."
 
 

@@ -22,16 +22,17 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "history": ("history", "历史"),
 }  # fmt: skip
 
+_NO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff"
 _FIELD_OF = {alias: target for target, aliases in ALIASES.items() for alias in aliases}
 
 
 def normalise_name(name: str) -> str:
-    """A column name without what does not tell names apart: full-width forms, white space around it, case.
+    """A column name without what does not tell names apart: full-width forms, what is not seen around it, case.
 
     >>> normalise_name(" Ｏｕｔｐｕｔ ")
     'output'
     """
-    return unicodedata.normalize("NFKC", name).strip().lower()
+    return unicodedata.normalize("NFKC", name).strip().strip(_NO_WIDTH).strip().lower()
 
 
 def field_of(name: str) -> str | None:

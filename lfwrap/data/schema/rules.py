@@ -65,6 +65,11 @@ _RULES = (
         "A cell without quotes around it holds a quote with a backslash before it.",
         "Tell the program that wrote the table to double quotes, instead of escaping them by a backslash.",
     ),
+    _error(
+        "space-before-quote",
+        "A blank stands before a cell's opening quote, so that the quotes count as text.",
+        "Remove the blanks after delimiters; where all cells have one, it is left out.",
+    ),
     _error("unclosed-quote", "A quoted cell is never closed.", "Close the quote; quotes inside of a cell are doubled."),
     _error(
         "conversion-failed",

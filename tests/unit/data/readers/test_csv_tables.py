@@ -103,6 +103,9 @@ HEAD = "question,answer\n"
         ('"say \\"hi\\"",a\n', "text-after-quote", "a backslash before it has no meaning"),
         ('"two\nlines" x,a\n', "text-after-quote", "at column 7, 1 lines on, ' x,a'; the row takes up 2 lines"),
         ('say \\"hi\\",a\n', "escaped-quote", "at column 5, in a cell without quotes"),
+        ('q, "a"\n', "space-before-quote", "at column 3, before the quote"),
+        ('  "q",a\n', "space-before-quote", "at column 1, before the quote"),
+        ('" ""q""", a\n', None, ""),
         ("q,a,\n", None, ""),
         ("q,a,b\n", "field-count", "3 cells, but the header names 2 columns"),
         ("3,5,7\n", "field-count", "3 cells"),
@@ -155,6 +158,9 @@ def test_a_quote_that_is_never_closed_says_what_it_takes_along(tmp_path: Path) -
         ("question,answer,,\nq,a,,\n", "CSV, comma, 4 columns"),
         ("question,answer,,\nq,a\n", "CSV, comma, 4 columns"),
         ("question,,answer\nq,,a\n", "CSV, comma, 3 columns"),
+        ('question, answer\n"q", "a"\n', "CSV, comma, 2 columns, a blank after each delimiter left out"),
+        ('question, answer\nq, "a"\n', "CSV, comma, 2 columns, a blank after each delimiter left out"),
+        ("\u200bquestion,answer\u00a0\nq,a\n", "CSV, comma, 2 columns"),
         ("note,question,answer,note\n1,q,a,2\n", "CSV, comma, 4 columns"),
     ],
 )
@@ -184,6 +190,7 @@ def test_columns_that_are_not_read_are_named_those_without_a_name_only_where_the
     [
         ("question,answer\n", "the sources hold no rows"),
         ("question,answer,answer\nq,a,b\n", r"a\.csv:1  2 columns are named 'answer': 2 and 3"),
+        ("| question | answer |\n|---|:-:|\n| q | a |\n", r"a\.csv:1  this is a Markdown table"),
         ("A title\nquestion,question,answer\nq,a,b\n", r"a\.csv:2  2 columns are named 'question'"),
         ("title,reply\nquestion,answer\n", "can't tell its format: its fields are title, reply"),
     ],
@@ -201,6 +208,19 @@ def test_a_column_that_is_mapped_is_found_below_a_title(tmp_path: Path) -> None:
 def test_empty_cells_beyond_the_header_are_left_out_and_counted(tmp_path: Path) -> None:
     report, pairs = run(tmp_path, HEAD + "q,a,,\nw,b\n")
     assert (pairs, dict(report.repairs)) == ([("q", "a"), ("w", "b")], {"empty-cells": 1})
+
+
+def test_quoted_cells_after_blanks_may_hold_delimiters_and_line_breaks(tmp_path: Path) -> None:
+    rows = "".join(f'"q{n}, x", "a\n{n}"\n' for n in range(90))
+    for chunk_bytes in (1 << 20, 7):
+        _, pairs = run(tmp_path, "question, answer\n" + rows, chunk_bytes=chunk_bytes)
+        assert pairs == [(f"q{n}, x", f"a\n{n}") for n in range(90)]
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv"])
+def test_a_suffix_is_no_proof_of_the_delimiter(tmp_path: Path, name: str) -> None:
+    for content in ("question,answer\nq,a\n", "question\tanswer\nq\ta\n"):
+        assert run(tmp_path, content, name)[1] == [("q", "a")]
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.tab"])

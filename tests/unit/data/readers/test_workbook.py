@@ -80,6 +80,15 @@ def test_of_several_tables_one_has_to_be_named(tmp_path: Path) -> None:
     assert f"'{tmp_path / 'a.xlsx'}#One' '{tmp_path / 'a.xlsx'}#二'" in caught.value.hint
 
 
+def test_a_sheet_that_is_called_a_number_can_be_named(tmp_path: Path) -> None:
+    save(tmp_path, {"2025": [HEAD, ["q", "a"]], "2026": [HEAD, ["w", "b"], ["x", "c"]]})
+    with pytest.raises(DataError) as caught:
+        prepared(tmp_path)
+    assert f"'{tmp_path / 'a.xlsx'}#2026#2'" in caught.value.hint
+    prepared(tmp_path, "2026#2")
+    assert pairs(tmp_path) == [("w", "b"), ("x", "c")]
+
+
 @pytest.mark.parametrize(
     ("members", "expected"),
     [(("二",), ["b", "c"]), (("one ",), ["a"]), (("One", "二"), ["a", "b", "c"]), (("One", "二#2"), ["a", "b", "c"])],
