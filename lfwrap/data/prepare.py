@@ -168,6 +168,7 @@ class _Attempt:
         self.checked = checked
         self.listener = listener
         self.current = ""
+        self.sources: tuple[str, ...] = ()
         self.report = DataReport(request.name, options=_options_of(request), ignore=request.options.ignore)
 
     def run(self, files: Mapping[SourceFile, int]) -> DataReport:
@@ -177,6 +178,8 @@ class _Attempt:
         test_lines = [
             line for name in list_sources(request.shaping.test_files).names for line in self._test_lines(name)
         ]
+        if request.options.instructions:
+            self.sources = tuple(dict.fromkeys(source.name for source in files))
         sink = RowSink(self.folder, self.report, request.val_size, choosing=choosing)
         try:
             for source, part in files.items():
@@ -234,7 +237,8 @@ class _Attempt:
         request = self.request
         self.current = name
         opened = self.inputs.open(name)
-        options = replace(request.options, columns={**request.options.columns, **part.columns})
+        columns = {**request.options.columns, **part.columns}
+        options = replace(request.options, columns=columns, sources=self.sources)
         format_name = part.format or request.format
         if opened.suffix in TABLE_SUFFIXES | FOREIGN_SUFFIXES.keys():
             detected = detect_table(opened, name, options, format_name=format_name, member=part.member)

@@ -156,8 +156,7 @@ def test_every_call_keeps_its_own_result(servers: list[str], style: str, draw: r
         lines.append(FOR_ONE[style](said, draw))
     try:
         log = read_wire("\n".join(lines).split("\n"))
-    except DataError as error:
-        assert "could all be levels" in error.message
+    except DataError:
         assert set(servers) <= LEVELS
         return
     assert log.lost == []

@@ -36,6 +36,7 @@ class ConvertOptions:
         instructions: JSON lines that say what the user asked, for wire logs.
         seed: seeds every choice, together with the row itself, so that the result does not depend on order or jobs.
         ignore: fields that may be left out, from ``--ignore``: names, or paths such as ``messages[].weight``.
+        sources: all files of the preparation, where there are instructions: together they hold the calls.
         tool_names: the names of the tools, in their order.
     """
 
@@ -45,6 +46,7 @@ class ConvertOptions:
     instructions: Path | None = None
     seed: int = 42
     ignore: frozenset[str] = frozenset()
+    sources: tuple[str, ...] = ()
     tool_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ class Instruction:
         lines: the lines of the log on which the calls begin.
         line: 1-based line in the instructions file.
         unused: what else the row says, which nobody reads.
+        number: which of the file's instructions it is, from 0.
     """
 
     text: str
@@ -40,6 +41,12 @@ class Instruction:
     lines: tuple[int, ...]
     line: int
     unused: Mapping[str, Any]
+    number: int
+
+    @property
+    def names_calls(self) -> bool:
+        """Whether it says which calls are meant."""
+        return bool(self.ids or self.lines)
 
     @property
     def wanted(self) -> str:
@@ -64,7 +71,7 @@ def load_instructions(path: Path) -> list[Instruction]:
         raise DataError(f"{path}: can't be read: {error}", hint="Name a JSON lines file in UTF-8.") from error
     for line, value in _rows(text):
         try:
-            instructions.append(_instruction(value, line))
+            instructions.append(_instruction(value, line, len(instructions)))
         except ValueError as error:
             findings.append(Finding("instructions", str(error), file=str(path), line=line))
     if findings:
@@ -82,7 +89,7 @@ def _rows(text: str) -> Iterator[tuple[int, Any]]:
             yield number, exact_value(line, decoder)
 
 
-def _instruction(value: Any, line: int) -> Instruction:
+def _instruction(value: Any, line: int, number: int) -> Instruction:
     if isinstance(value, Reject):
         raise ValueError(value.reason)  # noqa: TRY004 - one kind of finding
     if not isinstance(value, Mapping) or not isinstance(value.get("instruction"), str):
@@ -96,7 +103,9 @@ def _instruction(value: Any, line: int) -> Instruction:
         raise ValueError("both ids and lines are given: one of them says which calls are meant")
     unused = {key: held for key, held in value.items() if key not in known}
     text = value["instruction"]
-    return Instruction(text, answer or "", str(session or ""), tuple(map(as_key, ids)), tuple(lines), line, unused)
+    return Instruction(
+        text, answer or "", str(session or ""), tuple(map(as_key, ids)), tuple(lines), line, unused, number
+    )
 
 
 def _one_of(value: Mapping[str, Any], keys: tuple[str, ...]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lfwrap.data.formats.base import Reject
@@ -90,7 +91,7 @@ class WireLog:
         versions: session → protocol version, where it was said.
         lost: messages that can't be used and belong to no call.
         skipped: lines and messages that were no use, by kind.
-        stem: the file's name without its suffix.
+        name: the file.
     """
 
     lists: dict[str, list[ToolsOffered]] = field(default_factory=dict)
@@ -99,7 +100,7 @@ class WireLog:
     versions: dict[str, str] = field(default_factory=dict)
     lost: list[LostMessage] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
-    stem: str = ""
+    name: str = ""
 
     @property
     def tools(self) -> dict[str, dict[str, Tool]]:
@@ -117,7 +118,7 @@ class WireLog:
         sessions = {*self.lists, *(call.session for call in self.calls)}
         if name in sessions:
             return {name}
-        if name == self.stem and len(sessions) == 1:
+        if name == Path(self.name).stem and len(sessions) == 1:
             return sessions
         return {
             session

@@ -36,11 +36,12 @@ def read(path: Path, options: ConvertOptions) -> Iterator[SourceRecord]:
         DataError: the instructions can't be used, or the log's lines don't let servers and levels be told apart.
     """
     from lfwrap.data.formats.mcp_wire.instructions import load_instructions
-    from lfwrap.data.formats.mcp_wire.wire_log import read_wire_file
+    from lfwrap.data.formats.mcp_wire.wire_log import read_logs
     from lfwrap.data.formats.mcp_wire.wire_turns import join_instructions
 
     instructions = load_instructions(options.instructions) if options.instructions else []
-    yield from join_instructions(read_wire_file(path), instructions)
+    logs, number = read_logs(path, options.sources if instructions else ())
+    yield from join_instructions(logs, instructions, number)
 
 
 def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes) -> Conversation:

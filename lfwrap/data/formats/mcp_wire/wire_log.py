@@ -6,13 +6,16 @@ Versions 2024-11-05, 2025-03-26 (batches), 2025-06-18 (structured content), 2025
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lfwrap.data.formats.mcp_wire.wire_calls import WireLog, needs_input
 from lfwrap.errors import DataError
 
+_LOG_SUFFIXES = frozenset({".log", ".txt", ".json", ".jsonl", ".ndjson"})
+_HEAD_CHARACTERS = 1 << 16
 _SERVER_FILE = re.compile(r"mcp-server-(.+?)(?:\.(?:old|\d+))?\.log(?:\.\d+)?")
 
 
@@ -62,5 +65,32 @@ def read_wire_file(path: Path) -> WireLog:
             log = read_wire(lines, found.group(1) if found else "")
     except DataError as error:
         raise DataError(f"{path}: {error.message}", hint=error.hint) from error
-    log.stem = path.stem
+    log.name = str(path)
     return log
+
+
+def read_logs(path: Path, sources: Sequence[str]) -> tuple[list[WireLog], int]:
+    """All logs among the sources, and which of them a path is. Raises as `read_wire` does.
+
+    A source that can't be read as text, or is no log, is passed over: whoever converts it says so.
+    """
+    others = [Path(source) for source in sources]
+    if path not in others or len(others) == 1:
+        return [read_wire_file(path)], 0
+    logs = [other for other in others if other == path or _is_log(other)]
+    return [_kept_log(log, log.stat().st_mtime_ns) for log in logs], logs.index(path)
+
+
+def _is_log(path: Path) -> bool:
+    if path.suffix.lower() not in _LOG_SUFFIXES:
+        return False
+    try:
+        with path.open(encoding="utf-8-sig") as source:
+            return sniff_wire(source.read(_HEAD_CHARACTERS)) is not None
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+@functools.lru_cache(maxsize=64)
+def _kept_log(path: Path, _changed_ns: int) -> WireLog:
+    return read_wire_file(path)

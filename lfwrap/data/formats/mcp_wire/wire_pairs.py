@@ -41,6 +41,7 @@ class Pairing:
         self._open: dict[tuple[str, str], list[_Open]] = {}
         self._waiting: dict[tuple[str, str, str], tuple[str, ...]] = {}
         self._last_replies: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._muddled: dict[tuple[str, str], Reject] = {}
 
     def take(self, message: WireMessage) -> None:
         """Take the next message of the log."""
@@ -76,10 +77,13 @@ class Pairing:
         if method == "initialize":  # the server was started anew: its ids begin again
             for begun in [begun for begun in self._open if begun[0] == message.session]:
                 del self._open[begun]
+            self._muddled = {known: why for known, why in self._muddled.items() if known[0] != message.session}
             waiting = self._open.setdefault(key, [])
         self._last_replies.pop(key, None)
         self._note_version(message.session, params)
         call = self._new_call(message, params) if method == "tools/call" else None
+        if call is not None and key in self._muddled:  # a reply to one of the earlier ones may still come
+            call.spoil(self._muddled[key], message.line, "the request")
         waiting.append(_Open(method, message.sender, message.line, message.body, call))
 
     def _new_call(self, message: WireMessage, params: Mapping[str, Any]) -> WireCall:
@@ -157,12 +161,14 @@ class Pairing:
         self, fitting: Sequence[_Open], calls: Sequence[WireCall], waiting: list[_Open], message: WireMessage
     ) -> None:
         lines = ", ".join(str(request.line) for request in fitting)
-        reason = f"it has the id of the requests in lines {lines}: whose it is can't be told"
+        reason = Reject("unmatched-result", f"the requests in lines {lines} have its id: whose it is can't be told")
         for call in calls:
-            call.spoil(Reject("unmatched-result", reason), message.line, "the reply")
+            call.spoil(reason, message.line, "the reply")
+        key = (message.session, as_key(message.body["id"]))
+        self._muddled[key] = Reject("unmatched-result", f"the requests in lines {lines} have its id, too")
         for request in fitting:
             waiting.remove(request)
-        self._last_replies[message.session, as_key(message.body["id"])] = {}
+        self._last_replies[key] = {}
 
     def _answer(self, call: WireCall, message: WireMessage) -> None:
         result = message.body.get("result")

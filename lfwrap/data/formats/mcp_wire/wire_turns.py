@@ -8,22 +8,32 @@ from typing import Any
 from lfwrap.data.formats.base import SourceRecord
 from lfwrap.data.formats.mcp_wire.instructions import Instruction
 from lfwrap.data.formats.mcp_wire.wire_calls import ToolsOffered, WireCall, WireLog
+from lfwrap.data.formats.mcp_wire.wire_claims import Claims
 
 _SHOWN_CHARACTERS = 400
 
 
-def join_instructions(log: WireLog, instructions: Sequence[Instruction]) -> Iterator[SourceRecord]:
+def join_instructions(
+    logs: Sequence[WireLog], instructions: Sequence[Instruction], number: int = 0
+) -> Iterator[SourceRecord]:
     """The records of a log: one for each instruction, for each call that none claims, and for each lost message.
 
     Calls whose requests overlap in time are made in one turn, the others in turns of their own.
+
+    Args:
+        logs: all logs that the instructions may mean.
+        instructions: what the user asked; one that none of the logs can use stands with the last.
+        number: which log's records are wanted.
     """
-    claims = _Claims(log, instructions)
+    claims, log = Claims(logs, instructions), logs[number]
     rows = 0
     for instruction in instructions:
-        calls, missing = claims.of(instruction)
-        rows += 1
-        yield SourceRecord(rows, calls[0].line if calls else None, _record(log, instruction, calls, missing))
-    for call in claims.left:
+        claim = claims.of(instruction)
+        if claim.log == number:
+            rows += 1
+            line = claim.calls[0].line if claim.calls else None
+            yield SourceRecord(rows, line, _record(log, instruction, claim.calls, claim.missing))
+    for call in claims.left(number):
         rows += 1
         unclaimed = {"wire": True, "unclaimed": call.name, "id": call.ids[0], "session": call.session}
         yield SourceRecord(rows, call.line, {**unclaimed, "line": call.line, "problem": _problem(call)})
@@ -32,65 +42,6 @@ def join_instructions(log: WireLog, instructions: Sequence[Instruction]) -> Iter
         lost = {"wire": True, "lost": message.text[:_SHOWN_CHARACTERS], "line": message.line}
         problem = [message.problem.rule, message.problem.reason]
         yield SourceRecord(rows, message.line, {**lost, "problem": problem})
-
-
-class _Claims:
-    """Which calls each instruction claims: those that name calls come first, the others take what is left in order."""
-
-    def __init__(self, log: WireLog, instructions: Sequence[Instruction]) -> None:
-        self._log = log
-        self.left = list(log.calls)
-        self._found: dict[int, tuple[list[WireCall], str]] = {}
-        named = [each for each in instructions if each.ids or each.lines]
-        for instruction in named:
-            self._claim(instruction, [other for other in named if other.line >= instruction.line])
-        for instruction in instructions:
-            if not instruction.ids and not instruction.lines:
-                calls = self._candidates(instruction)[:1]
-                self._take(instruction, calls, "" if calls else "the log holds no further call")
-
-    def of(self, instruction: Instruction) -> tuple[list[WireCall], str]:
-        """The calls of an instruction, or none and why."""
-        return self._found[instruction.line]
-
-    def _take(self, instruction: Instruction, calls: list[WireCall], problem: str) -> None:
-        self._found[instruction.line] = (sorted(calls, key=lambda call: call.line), problem)
-        self.left = [call for call in self.left if not any(call is claimed for claimed in calls)]
-
-    def _candidates(self, instruction: Instruction) -> list[WireCall]:
-        if not instruction.session:
-            return self.left
-        sessions = self._log.sessions_named(instruction.session)
-        return [call for call in self.left if call.session in sessions] if len(sessions) == 1 else []
-
-    def _claim(self, instruction: Instruction, still: Sequence[Instruction]) -> None:
-        """Take the calls that an instruction names; ``still`` are those that name calls, from this one on."""
-        mine = self._candidates(instruction)
-        calls: list[WireCall] = []
-        for wanted in instruction.ids or instruction.lines:
-            found = [call for call in mine if (wanted in call.ids if instruction.ids else wanted == call.line)]
-            if not found:
-                self._take(instruction, [], f"the log doesn't hold {_shown(instruction, wanted)}, or another claims it")
-                return
-            if instruction.ids and len(found) > 1 and not self._all_are_asked_for(instruction, found, wanted, still):
-                lines = ", ".join(str(call.line) for call in found)
-                reason = f"{_shown(instruction, wanted)} stands for the calls in lines {lines}: say which, with 'line'"
-                self._take(instruction, [], reason)
-                return
-            calls += [call for call in found[: 1 if instruction.ids else None] if not any(call is own for own in calls)]
-        self._take(instruction, calls, "")
-
-    def _all_are_asked_for(
-        self, instruction: Instruction, found: Sequence[WireCall], wanted: Any, still: Sequence[Instruction]
-    ) -> bool:
-        """Whether a session began anew and used an id again, and as many instructions name it, in their order."""
-        same = [other for other in still if other.session == instruction.session and wanted in other.ids]
-        return len({call.session for call in found}) == 1 and len(same) == len(found)
-
-
-def _shown(instruction: Instruction, wanted: Any) -> str:
-    what = f"the id {wanted}" if instruction.ids else f"a call in line {wanted}"
-    return f"{what} of {instruction.session}" if instruction.session else what
 
 
 def _problem(call: WireCall) -> list[str] | None:

@@ -160,6 +160,55 @@ def test_a_result_that_is_none_of_mcps_is_refused(tmp_path):
     assert outcomes(tmp_path, log, [{"id": 2, "instruction": "?"}])[0][0] == "structure"
 
 
+def over_logs(folder, logs, instructions):
+    """Log → what became of each of its records, as in one preparation of all of them."""
+    for name, log in logs.items():
+        (folder / name).write_text("\n".join(log), encoding="utf-8")
+    wanted = folder / "asked.jsonl"
+    wanted.write_text("\n".join(map(json.dumps, instructions)), encoding="utf-8")
+    options = ConvertOptions(instructions=wanted, sources=tuple(str(folder / name) for name in logs))
+    found = {}
+    for name in logs:
+        found[name] = []
+        for record in WIRE.read(folder / name, options):
+            try:
+                conversation = WIRE.convert(record.value, options, RowNotes())
+            except Reject as reject:
+                found[name].append(reject.rule)
+            else:
+                found[name].append(conversation.messages[0].text)
+    return found
+
+
+TWO = {
+    "mcp-server-a.log": [*listed("a"), call("a", 2, "Rome"), reply("a", 2, "15")],
+    "mcp-server-b.log": [
+        *listed("b"), call("b", 2, "Oslo"), reply("b", 2, "3"), call("b", 3, "Bonn"), reply("b", 3, "9"),
+    ],
+}  # fmt: skip
+
+
+def test_each_instruction_is_used_in_one_of_several_logs(tmp_path):
+    asked = [{"session": "b", "id": 2, "instruction": "B?"}, {"session": "a", "instruction": "A?"}]
+    asked.append({"id": 3, "instruction": "C?"})
+    assert over_logs(tmp_path, TWO, asked) == {"mcp-server-a.log": ["A?"], "mcp-server-b.log": ["B?", "C?"]}
+
+
+def test_what_could_be_in_either_log_is_refused_once(tmp_path):
+    asked = [{"id": 2, "instruction": "?"}, {"instruction": "next?"}, {"id": 9, "instruction": "!"}]
+    assert over_logs(tmp_path, TWO, asked) == {
+        "mcp-server-a.log": ["needs-instructions"],
+        "mcp-server-b.log": ["unmatched-result"] * 3 + ["needs-instructions"] * 2,
+    }
+
+
+def test_a_clients_common_log_and_the_servers_own_count_once(tmp_path):
+    own = TWO["mcp-server-b.log"]
+    common = {"mcp-server-b.log": own, "mcp.log": [*TWO["mcp-server-a.log"], *own]}
+    asked = [{"session": "b", "ids": [2, 3], "instruction": "B?"}, {"session": "a", "id": 2, "instruction": "A?"}]
+    assert over_logs(tmp_path, common, asked) == {"mcp-server-b.log": ["B?"], "mcp.log": ["A?"]}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -49,6 +49,15 @@ def test_two_open_calls_of_one_id_get_no_reply_by_guess():
     assert "lines 1, 2" in log.calls[0].problem.reason
 
 
+def test_a_third_call_of_the_id_may_get_a_late_reply_to_the_first_two():
+    log = read(call(1, "Rome"), call(1, "Oslo"), reply(1, "15"), call(1, "Bonn"), reply(1, "3"))
+    assert outcomes(log) == ["unmatched-result"] * 3
+    anew = {"jsonrpc": "2.0", "id": 0, "method": "initialize"}
+    assert (
+        outcomes(read(call(1, "Rome"), call(1, "Oslo"), reply(1, "15"), anew, call(1, "Bonn"), reply(1, "3")))[2] == "3"
+    )
+
+
 def test_an_id_used_again_after_its_reply_is_a_new_call():
     assert outcomes(read(call(1, "Rome"), reply(1, "15"), call(1, "Oslo"), reply(1, "3"))) == ["15", "3"]
 
@@ -105,7 +114,7 @@ def test_a_reply_that_is_no_tools_result_spoils_its_call(result):
         ),
         ('{"jsonrpc":"2.0","id":2,"error":{"code":1,"message":"no...[90 bytes truncated]...pe"}}', "truncated"),
     ],
-)
+)  # fmt: skip
 def test_a_reply_that_cannot_be_used_spoils_its_call(broken, rule):
     log = read(call(2), broken)
     assert outcomes(log) == [rule]
