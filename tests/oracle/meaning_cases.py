@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -17,6 +17,8 @@ class Case:
         records: its records; or text, which is written as it is.
         name: the file's name.
         good: how many of its rows are plain, and so have to be written.
+        encoding: of the file.
+        asked: what the user asked, for a log.
     """
 
     kind: str
@@ -24,7 +26,8 @@ class Case:
     records: Any
     name: str = "rows.jsonl"
     good: int = 0
-    encoding: str = field(default="utf-8")
+    encoding: str = "utf-8"
+    asked: tuple[dict[str, Any], ...] = ()
 
     def content(self) -> bytes:
         """The file's bytes."""
@@ -481,4 +484,105 @@ ENCODINGS = [
     *(_table(text, encoding) for text, encodings in _ENCODED.items() for encoding in encodings),
     Case("encoding shift_jis", "openai", [_chat(*_TEXTS["japanese"].split("\n")[0].split(","))], encoding="shift_jis"),
 ]
-CASES = [*LABELS, *PREFERENCES, *MASKS, *MEDIA, *CHANNELS, *LISTS, *RESULTS, *VALUES]
+
+
+def _log(*messages: tuple[str, str, dict[str, Any]], order: str = "[{server}] [info]") -> str:
+    """A log of (server, sender, message)."""
+    tags = [order.format(server=server) for server, _, _ in messages]
+    return "".join(
+        f"2026-01-02T10:00:{number:02d}.000Z {tag} Message from {sender}: {json.dumps({'jsonrpc': '2.0', **body})}\n"
+        for number, (tag, (_, sender, body)) in enumerate(zip(tags, messages, strict=True))
+    )
+
+
+def _listing(server: str) -> list[tuple[str, str, dict[str, Any]]]:
+    tools = [{"name": f"{server}_find", "description": "Finds.", "inputSchema": {"type": "object", "properties": {}}}]
+    asked = {"id": 1, "method": "tools/list", "params": {}}
+    return [(server, "client", asked), (server, "server", {"id": 1, "result": {"tools": tools}})]
+
+
+def _request(server: str, number: int, text: str = "x") -> tuple[str, str, dict[str, Any]]:
+    params = {"name": f"{server}_find", "arguments": {"text": text}}
+    return server, "client", {"id": number, "method": "tools/call", "params": params}
+
+
+def _reply(server: str, number: int, text: str) -> tuple[str, str, dict[str, Any]]:
+    return server, "server", {"id": number, "result": {"content": [{"type": "text", "text": text}]}}
+
+
+_TWO = [*_listing("alpha"), *_listing("beta"), _request("alpha", 2), _request("beta", 2)]
+_ASKED = ({"instruction": "What does alpha say?", "final_response": "A."}, {"instruction": "And beta?"})
+_CUT = "The beginning...[8499 chars truncated]...the end"
+LOGS = [
+    *(
+        Case(
+            "log of two servers",
+            "mcp-log",
+            _log(*_TWO, _reply("beta", 2, "B"), _reply("alpha", 2, "A"), order=order),
+            "mcp.log",
+            2,
+            asked=_ASKED,
+        )
+        for order in ("[{server}] [info]", "[info] [{server}]")
+    ),
+    *(
+        Case(
+            "log that its client cut",
+            "mcp-log",
+            _log(*_listing("alpha"), _request("alpha", 2, asked), _reply("alpha", 2, told)),
+            "mcp.log",
+            asked=({"id": 2, "instruction": "Find."},),
+        )
+        for asked, told in ((_CUT, "A"), ("x", _CUT), ("x", "A… [12 characters truncated]"))
+    ),
+    Case(
+        "log that begins in the middle",
+        "mcp-log",
+        _log(_reply("alpha", 2, "of before"), *_listing("alpha"), _request("alpha", 2), _reply("alpha", 2, "A")),
+        "mcp.log",
+        1,
+        asked=({"id": 2, "instruction": "Find."},),
+    ),
+    Case(
+        "log whose server asks, too",
+        "mcp-log",
+        _log(
+            *_listing("alpha"),
+            _request("alpha", 2),
+            ("alpha", "server", {"id": 2, "method": "ping"}),
+            ("alpha", "client", {"id": 2, "result": {}}),
+            _reply("alpha", 2, "A"),
+        ),
+        "mcp.log",
+        1,
+        asked=({"id": 2, "instruction": "Find."},),
+    ),
+    Case(
+        "log without the reply",
+        "mcp-log",
+        _log(*_listing("alpha"), _request("alpha", 2)),
+        "mcp.log",
+        asked=({"id": 2, "instruction": "Find.", "final_response": "Found."},),
+    ),
+    Case(
+        "log that begins with an error",
+        "mcp-log",
+        "npm warn deprecated\n" + _log(*_listing("alpha"), _request("alpha", 2), _reply("alpha", 2, "A")),
+        "mcp.log",
+        1,
+        asked=({"id": 2, "instruction": "Find."},),
+    ),
+    *(
+        Case(
+            "log with a value that JSON has not",
+            "mcp-log",
+            _log(*_listing("alpha"), _request("alpha", 2, "@@"), _reply("alpha", 2, "A")).replace(
+                '{"text": "@@"}', value
+            ),
+            "mcp.log",
+            asked=({"id": 2, "instruction": "Find."},),
+        )
+        for value in _BROKEN
+    ),
+]
+CASES = [*LABELS, *PREFERENCES, *MASKS, *MEDIA, *CHANNELS, *LISTS, *RESULTS, *VALUES, *LOGS]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from meaning_cases import CASES, Case
 from oracle_run import run
 from second_reader.judge import complaints
+from second_reader.layouts import mcp_log
 from second_reader.reading import rows_of
 
 
@@ -15,7 +17,13 @@ def judged_case(case: Case, folder: Path, *options: str) -> list[str]:
     """What is wrong with a run over a case."""
     path = folder / case.name
     path.write_bytes(case.content())
-    rows = rows_of(path, case.layout, case.encoding)
+    if case.layout == "mcp-log":
+        asked = "".join(json.dumps(one) + "\n" for one in case.asked)
+        (folder / "asked.jsonl").write_text(asked, encoding="utf-8")
+        rows = mcp_log.rows(case.records, asked)
+        options = (*options, "--instructions", str(folder / "asked.jsonl"))
+    else:
+        rows = rows_of(path, case.layout, case.encoding)
     outcome = run([path], folder / "out", *options)
     if case.encoding not in {"utf-8", "gb18030"} and outcome.refused and not outcome.rejects:
         return [] if "encoding" in outcome.refused else [f"refused without a word of encodings: {outcome.refused}"]

@@ -33,7 +33,7 @@ class _Made:
 
 def rows(log: str, instructions: str) -> list[Row]:
     """One row for each instruction, then one for each call that no instruction claims."""
-    made, tools = _read(log)
+    made, tools, lost = _read(log)
     left, found = list(made), []
     for raw in instructions.split("\n"):
         if not raw.strip():
@@ -45,6 +45,8 @@ def rows(log: str, instructions: str) -> list[Row]:
         found.append(_row((len(found) + 1, line), asked, calls, tools))
     for call in left:
         found.append(Row(len(found) + 1, call.line, None, doubts=["nobody asked"]))
+    for line in lost:
+        found.append(Row(len(found) + 1, line, None, doubts=["a message that can't be read, or answers nothing"]))
     return found
 
 
@@ -58,11 +60,14 @@ def _row(place: tuple[int, int | None], asked: Any, calls: list[_Made], tools: d
     return Row(*place, told, doubts=doubts_of(told))
 
 
-def _read(log: str) -> tuple[list[_Made], dict[str, Any]]:
+def _read(log: str) -> tuple[list[_Made], dict[str, Any], list[int]]:
     made: list[_Made] = []
+    lost: list[int] = []
     tools: dict[str, Any] = {}
     pending: dict[tuple[str, str], list[tuple[str, Any, Any]]] = {}
     for number, line in enumerate(log.split("\n"), 1):
+        if _is_broken(line):
+            lost.append(number)
         for session, sender, body in _messages(line):
             key = (session, str(body.get("id")))
             if "method" in body and "id" in body:
@@ -74,10 +79,12 @@ def _read(log: str) -> tuple[list[_Made], dict[str, Any]]:
                 pending.setdefault(key, []).append((sender, body, call))
             elif "id" in body and ("result" in body or "error" in body):
                 waiting = [one for one in pending.get(key, []) if not sender or one[0] != sender]
-                if waiting:
+                if not waiting and "content" in (body.get("result") or {}):
+                    lost.append(number)
+                elif waiting:
                     pending[key].remove(waiting[0])
                     _note(waiting[0], body, number, tools, session)
-    return made, tools
+    return made, tools, lost
 
 
 def _note(request: tuple[str, Any, Any], body: Any, number: int, tools: dict[str, Any], session: str) -> None:
@@ -112,6 +119,14 @@ def _messages(line: str) -> list[tuple[str, str, Any]]:
     return [(session, sender, body) for body in bodies if isinstance(body, dict) and body.get("jsonrpc") == "2.0"]
 
 
+def _is_broken(line: str) -> bool:
+    """Whether a line is a message that was cut in the middle."""
+    found = _PREFIX.match(line)
+    if found is None or not found[3] or not line[found.end() :].startswith("{"):
+        return False
+    return not _messages(line)
+
+
 def _claimed(asked: Any, left: list[_Made]) -> list[_Made]:
     mine = [call for call in left if asked.get("session") in (None, "", call.session)]
     ids = asked.get("ids", asked.get("id"))
@@ -129,7 +144,11 @@ def _told(asked: Any, calls: list[_Made], tools: dict[str, Any]) -> Told:
         raise Unclear("a value that JSON has not, or a key twice")
     if any(_CUT.search(spelled([call.arguments, call.reply])) for call in calls):
         raise Unclear("cut by the client that wrote the log")
-    for step in _steps(calls):
+    answer = next((asked[key] for key in _ANSWERS if isinstance(asked.get(key), str)), "")
+    steps = _steps(calls)
+    for step in steps:
+        if all(call.reply is None for call in step) and (answer or step is not steps[-1]):
+            raise Unclear("a call without a result, and something follows")
         talk.assistant(
             calls=[
                 (f"{call.session}/{call.request_id}", Call(call.name, arguments_of(call.arguments))) for call in step
@@ -138,8 +157,7 @@ def _told(asked: Any, calls: list[_Made], tools: dict[str, Any]) -> Told:
         for call in step:
             if call.reply is not None:
                 talk.result(_result(call.reply), f"{call.session}/{call.request_id}", call.name)
-    answer = next((asked[key] for key in _ANSWERS if isinstance(asked.get(key), str)), "")
-    if answer and all(call.reply is not None for call in calls):
+    if answer:
         talk.assistant(answer)
     sessions = dict.fromkeys(call.session for call in calls)
     return talk.told(tools_of([tool for session in sessions for tool in tools.get(session, [])]))
