@@ -32,6 +32,8 @@ _MODULES = {
 }
 # Formats that span lines, and so read files themselves.
 WHOLE_FILE = ("mcp-wire", "mcpflow-trajectories", "bfcl")
+# Those of them whose files of JSON objects are read like all others.
+READ_AS_JSON = ("mcpflow-trajectories",)
 
 
 class _Formats(Mapping[str, Format]):

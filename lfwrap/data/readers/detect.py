@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lfwrap.data.formats import FORMATS, WHOLE_FILE
+from lfwrap.data.formats import FORMATS, READ_AS_JSON, WHOLE_FILE
 from lfwrap.data.formats.alpaca import describe_columns
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, SourceRecord
 from lfwrap.data.formats.parts.messages import is_turns
@@ -18,7 +18,7 @@ from lfwrap.data.readers.blocks import parse_exactly
 from lfwrap.data.readers.chunk_plan import ChunkPlan, Layout
 from lfwrap.data.readers.json_layouts import JSON_SUFFIXES, detect_json
 from lfwrap.data.readers.json_lists import Wanted
-from lfwrap.data.readers.other_data import kind_of_fields
+from lfwrap.data.readers.other_data import kind_of_fields, refuse_no_data
 from lfwrap.data.readers.sources import CSV_SUFFIXES, TextFile
 from lfwrap.data.schema.columns import is_all_known, resolve_columns
 from lfwrap.data.schema.meanings import meaning_of
@@ -72,10 +72,17 @@ def detect_file(
     if format_name is not None and format_name not in FORMATS:
         raise UsageError(f"--format {format_name}: no such format", hint=f"Formats: {', '.join(FORMATS)}")
     head = _head(text)
+    refuse_no_data(text.name, head)
     own = None if format_name is None and _is_surely_a_table(text, head) else _own_reader(head, format_name)
     size = text.path.stat().st_size
+    wanted = Wanted(member, format_name, options.columns)
     if own is not None:
         known, evidence = own
+        if known.name in READ_AS_JSON and head.lstrip().startswith("{"):
+            detected, sample = _detect_json(text, head, wanted)
+            return replace(_with_format(detected, sample, options, known.name, text.name), evidence=evidence)
+        if member:
+            raise DataError(f"{text.name}: there is no list '{member}' in it", hint=f"Name the file alone: {text.name}")
         assert known.read is not None  # noqa: S101 - `_own_reader` found it
         plan = ChunkPlan(Layout.RECORDS, text.path, 0, size)
         return DetectedFile(known.name, evidence, plan, records=known.read(text.path, options))
@@ -84,10 +91,14 @@ def detect_file(
             raise DataError(f"{text.name}: a table has no part '{member}'", hint=f"Name the file alone: {text.name}")
         detected, sample = _detect_csv(text, head, size, delimiter, options)
     else:
-        layout = detect_json(text, head, Wanted(member, format_name, options.columns))
-        detected = DetectedFile("", "", layout.plan, records=layout.records, note=layout.note, more=layout.more)
-        sample = layout.sample
+        detected, sample = _detect_json(text, head, wanted)
     return _with_format(detected, sample, options, format_name, text.name)
+
+
+def _detect_json(text: TextFile, head: str, wanted: Wanted) -> tuple[DetectedFile, list[Any]]:
+    layout = detect_json(text, head, wanted)
+    detected = DetectedFile("", "", layout.plan, records=layout.records, note=layout.note, more=layout.more)
+    return detected, layout.sample
 
 
 def detect_table(

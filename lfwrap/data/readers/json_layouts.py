@@ -143,6 +143,8 @@ def _list(plan: ChunkPlan, head: str, offset: int) -> JsonLayout:
         first_line=head.count("\n", 0, offset),
         first_key=opening_of(following.lstrip().encode()),
     )
+    if following.strip() == "]":
+        raise DataError(f"{plan.name}: the list is empty", hint="Leave it out, or export it again.")
     sample = array_items(following, SAMPLE_ROWS) or json_lists.first_item(plan)
     return _maybe_wrapped(JsonLayout(plan, sample, "JSON list"))
 
@@ -177,6 +179,8 @@ def _object(text: TextFile, plan: ChunkPlan, lines: _Lines, wanted: Wanted) -> J
         return _lines_after_a_long_one(plan, start, found.end, after) or _sequence(plan, after, rest)
     if text.suffix in LINE_SUFFIXES and lines.alone and isinstance(lines.first, dict) and evidence_of(lines.first):
         return _lines(plan, lines.values)
+    if not found.entries:
+        raise DataError(f"{plan.name}: the object is empty", hint="Leave it out, or export it again.")
     _refuse_repeated_keys(plan, found.entries)
     return _one_object(replace(plan, start=start), found.entries, wanted)
 

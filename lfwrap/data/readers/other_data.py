@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lfwrap.data.schema.columns import normalise_name
 from lfwrap.data.schema.meanings import Meaning, meaning_of
+from lfwrap.errors import DataError
 
 _TEXTS = frozenset({"text", "content", "raw_content", "body", "article", "document", "passage", "正文", "文本", "内容"})
 _WORDS = 5
@@ -53,3 +54,25 @@ def kind_of_fields(names: Sequence[str]) -> OtherKind | None:
 
 def _is_sentence(name: str) -> bool:
     return name.count(" ") >= _WORDS or len(name) > _LONG_NAME
+
+
+_NO_DATA = {
+    "version https://git-lfs.github.com/spec/": ("a pointer of Git LFS, not the file", "Fetch it: git lfs pull."),
+    "<!doctype html": ("a web page, not data", "Download the file itself: look at what the page says."),
+    "<html": ("a web page, not data", "Download the file itself: look at what the page says."),
+}
+
+
+def refuse_no_data(name: str, head: str) -> None:
+    """Refuse what a download leaves in the place of a file.
+
+    Raises:
+        DataError: the text is a web page or a pointer of Git LFS.
+    """
+    begins = head[:_LOOKED_AT_CHARACTERS].lstrip().lower()
+    for mark, (what, hint) in _NO_DATA.items():
+        if begins.startswith(mark):
+            raise DataError(f"{name}: this is {what}", hint=hint)
+
+
+_LOOKED_AT_CHARACTERS = 4096

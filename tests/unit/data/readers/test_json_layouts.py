@@ -237,6 +237,46 @@ def test_a_comment_in_a_list_costs_the_row_that_it_stands_before(tmp_path: Path)
     assert report.rows_in == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[\n]", "the list is empty"),
+        ("{ }", "the object is empty"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n", "a pointer of Git LFS"),
+        ("<!DOCTYPE html><html>404</html>", "a web page"),
+        ("  <html>\n", "a web page"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv"])
+def test_what_holds_no_rows_says_what_it_is(tmp_path: Path, name: str, text: str, words: str) -> None:
+    if name != "a.csv" or words.startswith("a "):
+        with pytest.raises(DataError, match=words):
+            run(tmp_path, text, name)
+
+
+def lone_call(question: str) -> dict[str, Any]:
+    call = {"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+    return {
+        "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": "", "tool_calls": call}]
+    }
+
+
+@pytest.mark.parametrize("given", [None, "mcpflow-trajectories"])
+def test_trajectories_in_objects_are_read_like_all_others(tmp_path: Path, given: str | None) -> None:
+    tools = {"tools": [TOOL]}
+    rows = [{**lone_call(question), **tools} for question in "abc"]
+    for text in (
+        json.dumps({"data": rows}, indent=2),
+        json.dumps({"part1": rows[:2], "part2": rows[2:]}),
+        "\n".join(json.dumps(each) for each in rows),
+        "\n".join(json.dumps(each, indent=1) for each in rows),
+    ):
+        report = run(tmp_path, text, format=given)
+        assert (report.files[0].format, asked(tmp_path)) == ("mcpflow-trajectories", ["a", "b", "c"])
+    with pytest.raises(DataError, match="are not mixed with"):
+        run(tmp_path, {"train": rows[:2], "test": rows[2:]}, format=given)
+
+
 LONG = {"instruction": "long", "input": "", "output": "x" * 1_100_000}
 
 
