@@ -99,6 +99,9 @@ ANY_TEMPLATE = ChatTemplate(
 )
 
 
+_ENGINE_ROLES = {"human": "user", "observation": "observation"}
+
+
 @functools.cache
 def _table() -> Mapping[str, Any]:
     """Template → what it can say."""
@@ -142,6 +145,19 @@ def chat_template(name: str) -> ChatTemplate:
         special_tokens=tuple(row["special_tokens"]),
         user_after_result=JOINED_TURNS.get(name),
     )
+
+
+def after_result(template: object) -> tuple[str, str, str] | None:
+    r"""How a template has a user's words right after a tool's result, as workers take it; None where it can't.
+
+    Returns:
+        The engine's role of the one turn that holds both, what stands before the result, and what between the two.
+
+    >>> after_result("glm4"), after_result("mistral")
+    (('observation', '', '<|user|>\n'), None)
+    """
+    form = JOINED_TURNS.get(template) if isinstance(template, str) else None
+    return (_ENGINE_ROLES[form.speaker], form.opening, form.between) if form else None
 
 
 def no_such_template(name: str, version: str, known: Iterable[str]) -> UsageError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lfwrap.engine import contract
+from lfwrap.engine.chat_templates import after_result
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
 from lfwrap.engine.worker_process import WorkerProcess
@@ -97,7 +98,12 @@ class FilesJob:
         self._folder = folder
         arguments = target.engine_arguments(quantized=False, adapters=())
         environment = engine_environment(model_is_local=target.model_is_local, runs_model=False)
-        self._job: contract.FilesJob = {"arguments": arguments, "out": str(folder), "text_only": is_text_only(target)}
+        self._job: contract.FilesJob = {
+            "arguments": arguments,
+            "out": str(folder),
+            "text_only": is_text_only(target),
+            "after_result": after_result(arguments.get("template")),
+        }
         self._worker = WorkerProcess(engine.python, "export_files", environment=environment)
 
     def __enter__(self) -> Self:

@@ -1,7 +1,8 @@
-"""Build every template of the engine's as Jinja and hold it against the engine: judge_templates.py MODEL WORKERS.
+"""Build every template of the engine's as Jinja and hold it against the engine: judge_templates.py MODEL WORKERS FORMS.
 
 Prints one JSON object: template → the conversations that tokenise otherwise. The tokenizer of MODEL has no merges, so
-that nothing is joined over the border of two pieces, and each special token is given to it.
+that nothing is joined over the border of two pieces, and each special token is given to it. FORMS is JSON: template →
+how it has a user's words right after a result.
 """
 
 import copy
@@ -13,7 +14,7 @@ import sys
 TOKENS = re.compile(r"<\|[^|<>]{1,40}\|>|<｜[^｜<>]{1,40}｜>|\[/?[A-Z_]{3,20}\]|</?[a-z_:]+>|\[gMASK\]|<sop>")
 
 
-def main(model: str, workers: str) -> None:
+def main(model: str, workers: str, forms: str) -> None:
     sys.path.insert(0, workers)
     from llamafactory.data.template import TEMPLATES
     from transformers import AutoTokenizer
@@ -27,7 +28,9 @@ def main(model: str, workers: str) -> None:
         tokenizer, ours = copy.deepcopy(plain), copy.deepcopy(template)
         ours.fix_special_tokens(tokenizer)
         tokenizer.add_tokens(sorted(set(TOKENS.findall(repr(ours)))), special_tokens=True)
-        verdict = chat_template.judge("training", jinja_template.build(ours, tokenizer), ours, tokenizer)
+        form = json.loads(forms).get(name)
+        text = jinja_template.build(ours, tokenizer, form[-1] if form else "")
+        verdict = chat_template.judge("training", text, ours, tokenizer, form)
         found[name] = [difference["conversation"] for difference in verdict.differences]
     print(json.dumps(found))
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lfwrap.engine.arguments import FOLDER, worker_argv
+from lfwrap.engine.chat_templates import after_result, chat_template_names
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import EngineError, PreflightError
@@ -110,12 +111,14 @@ def test_the_merged_model_answers_as_the_adapter_and_ships_the_trainings_templat
 
 def test_every_template_can_be_said_in_jinja(tiny_model):
     """121 templates; those that write calls key by key differ in calls alone."""
-    command = [sys.executable, str(HERE / "judge_templates.py"), str(tiny_model), str(FOLDER)]
+    forms = {name: after_result(name) for name in chat_template_names()}
+    command = [sys.executable, str(HERE / "judge_templates.py"), str(tiny_model), str(FOLDER), json.dumps(forms)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=110)
     found = json.loads(done.stdout.splitlines()[-1])
     assert len(found) > 100
     differing = {name: names for name, names in found.items() if names}
     assert differing.keys() <= KEY_BY_KEY | SPEECHLESS
+    assert not [name for name, names in differing.items() if "words after a result" in names and name not in KEY_BY_KEY]
     plain = {"a question", "a system prompt", "several turns", "spaces"}
     assert not any(plain & set(differing.get(name, ())) for name in KEY_BY_KEY)
 
@@ -126,7 +129,7 @@ def test_files_made_without_torch_are_those_of_the_whole_engine(tiny_model, tmp_
     for argument in ("--text-only", "--whole"):
         out = tmp_path / argument
         out.mkdir()
-        job = {"arguments": arguments, "out": str(out), "text_only": False}
+        job = {"arguments": arguments, "out": str(out), "text_only": False, "after_result": after_result("qwen3")}
         worker = [str(locate_engine().python), *worker_argv("export_files")]
         with subprocess.Popen([*worker, argument], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             child.stdin.write(json.dumps(job).encode() + b"\n")

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import orjson
 
-from lfwrap.engine.chat_templates import chat_template, chat_template_names
+from lfwrap.engine.chat_templates import after_result
 from lfwrap.engine.contract import ServeJob
 from lfwrap.engine.environment import engine_environment
 from lfwrap.engine.locate import Engine
@@ -31,7 +31,6 @@ _KEY_BYTES = 24
 _REQUEST_TIMEOUT_S = 600.0
 _TIE = TOLERANCES["bfloat16"].tie
 _SHOWN_CHARACTERS = 40
-_ROLES = {"human": "user", "observation": "tool"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +87,6 @@ def new_key() -> str:
 def serve_arguments(target: Target, backend: str) -> dict[str, Any]:
     """The engine's keys that load a target for its API."""
     return target.engine_arguments(adapters=target.adapters) | backend_arguments(target, backend)
-
-
-def after_result(template: object) -> tuple[str, str, str] | None:
-    r"""How a template has a user's words right after a tool's result, as the worker takes it; None where it can't.
-
-    >>> after_result("glm4"), after_result("mistral")
-    (('tool', '', '<|user|>\n'), None)
-    """
-    if not isinstance(template, str) or template not in chat_template_names():
-        return None
-    form = chat_template(template).user_after_result
-    return (_ROLES[form.speaker], form.opening, form.between) if form else None
 
 
 class Server:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from lfwrap.engine.chat_templates import chat_template, chat_template_names
+from lfwrap.engine.chat_templates import after_result
 from lfwrap.errors import Finding
 from lfwrap.run.preflight.context import PreflightContext
 from lfwrap.units import plural
@@ -31,7 +31,7 @@ def check_prepared(context: PreflightContext, key: str, name: str, folder: Path)
     if not isinstance(repairs, Mapping) or not isinstance(options, Mapping) or not isinstance(template, str):
         return
     turns, prepared_for = repairs.get(_JOINED), options.get("template")
-    if not turns or not template or _marks(prepared_for) == _marks(template):
+    if not turns or not template or after_result(prepared_for) == after_result(template):
         return
     message = (
         f"{name}: it was prepared for {prepared_for}, and {plural(int(turns), 'turn')} of it in which the user speaks"
@@ -39,14 +39,6 @@ def check_prepared(context: PreflightContext, key: str, name: str, folder: Path)
     )
     hint = f"Prepare the data again, with `--template {template}`, or train with `template: {prepared_for}`."
     yield context.finding("data-template", key, message, hint)
-
-
-def _marks(template: object) -> tuple[str, str, str] | None:
-    """What a template writes around a result and the words after it, and in whose turn."""
-    if not isinstance(template, str) or template not in chat_template_names():
-        return None
-    form = chat_template(template).user_after_result
-    return (form.speaker, form.opening, form.between) if form else None
 
 
 def _report(path: Path) -> Mapping[str, Any]:

@@ -313,11 +313,15 @@ class MergeJob(TypedDict):
 
 
 class FilesJob(TypedDict):
-    """The request to ``export_files``: the engine's keys, the folder to write, whether a tokenizer is all there is."""
+    """The request to ``export_files``: the engine's keys, the folder to write, whether a tokenizer is all there is.
+
+    ``after_result`` is that of `ServeJob`.
+    """
 
     arguments: Mapping[str, Any]
     out: str
     text_only: bool
+    after_result: tuple[str, str, str] | None
 
 
 class PushJob(TypedDict):
@@ -333,8 +337,8 @@ class PushJob(TypedDict):
 class ServeJob(TypedDict):
     """The request to ``serve_api``: the engine's keys, the address, whether each request is reported.
 
-    ``after_result`` says how the template has a user's words right after a tool's result: the role of the one turn that
-    holds both, what stands before the result in it, and what between the two; None where it can't.
+    ``after_result`` says how the template has a user's words right after a tool's result: the engine's role of the one
+    turn that holds both, what stands before the result in it, and what between the two; None where it can't.
     """
 
     arguments: Mapping[str, Any]

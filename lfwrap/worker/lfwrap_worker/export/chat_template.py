@@ -34,6 +34,7 @@ _TIME = {
     "function": {"name": "get_time", "description": "", "parameters": {"type": "object", "properties": {}}},
 }
 _SHOWN_TOKENS = 8
+AfterResult = tuple[str, str, str]
 
 
 class Turn(NamedTuple):
@@ -77,6 +78,11 @@ CONVERSATIONS = (
 )
 
 
+_WORDS_AFTER = Conversation(
+    "words after a result", (_ASK, _CALL, _RESULT, Turn("user", "And tomorrow?")), None, (_WEATHER,)
+)
+
+
 class Verdict(NamedTuple):
     """How one chat template compares with the engine's template.
 
@@ -97,17 +103,33 @@ class Verdict(NamedTuple):
         return {"source": self.source, "same": list(self.same), "differences": list(self.differences)}
 
 
-def _conversations(template: Any) -> tuple[Conversation, ...]:
+def _conversations(template: Any, after_result: AfterResult | None) -> tuple[Conversation, ...]:
+    known = (*CONVERSATIONS, _WORDS_AFTER) if after_result else CONVERSATIONS
     if not isinstance(template, ReasoningTemplate):
-        return CONVERSATIONS
+        return known
     thought = template.thought_words[0] + "Hm." + template.thought_words[1]
     turns = (Turn("user", "Hi"), Turn("assistant", thought + "Yes?"), Turn("user", "Why?"))
-    return (*CONVERSATIONS, Conversation("a thought in an earlier turn", turns))
+    return (*known, Conversation("a thought in an earlier turn", turns))
 
 
-def expected_ids(template: Any, tokenizer: Any, conversation: Conversation) -> list[int] | None:
+def _joined(turns: tuple[Turn, ...], after_result: AfterResult | None) -> list[Turn]:
+    """Turns as rows have them: a user's words after a result in one turn with it."""
+    done: list[Turn] = []
+    for turn in turns:
+        if after_result and turn.role == "user" and done and done[-1].role == "observation":
+            role, opening, between = after_result
+            done[-1] = Turn(role, opening + done[-1].content + between + turn.content)
+        else:
+            done.append(turn)
+    return done
+
+
+def expected_ids(
+    template: Any, tokenizer: Any, conversation: Conversation, after_result: AfterResult | None = None
+) -> list[int] | None:
     """The prompt's tokens as training has them; None where the template or the tokenizer can't say it."""
-    messages = [turn._asdict() for turn in conversation.turns] + [{"role": "assistant", "content": ""}]
+    turns = _joined(conversation.turns, after_result)
+    messages = [turn._asdict() for turn in turns] + [{"role": "assistant", "content": ""}]
     tools = json.dumps(conversation.tools, ensure_ascii=False) if conversation.tools else None
     try:
         prompt, _ = template.encode_oneturn(tokenizer, messages, conversation.system, tools)
@@ -155,11 +177,11 @@ def _difference(tokenizer: Any, conversation: Conversation, trained: list[int], 
     }
 
 
-def judge(source: str, text: Any, template: Any, tokenizer: Any) -> Verdict:
+def judge(source: str, text: Any, template: Any, tokenizer: Any, after_result: AfterResult | None = None) -> Verdict:
     """Try one chat template on every conversation that the engine's template can say."""
     same, differences = [], []
-    for conversation in _conversations(template):
-        trained = expected_ids(template, tokenizer, conversation)
+    for conversation in _conversations(template, after_result):
+        trained = expected_ids(template, tokenizer, conversation, after_result)
         if trained is None:
             continue
         found = rendered_ids(tokenizer, text, conversation)
@@ -170,10 +192,18 @@ def judge(source: str, text: Any, template: Any, tokenizer: Any) -> Verdict:
     return Verdict(source, text, tuple(same), tuple(differences))
 
 
-def choose(template: Any, tokenizer: Any, base: Any) -> Verdict:
-    """The best of the base's own chat template, the one built from the training's, and the engine's."""
-    candidates = [("base", base), ("training", jinja_template.build(template, tokenizer))]
+def choose(template: Any, tokenizer: Any, base: Any, after_result: AfterResult | None = None) -> Verdict:
+    """The best of the base's own chat template, the one built from the training's, and the engine's.
+
+    Args:
+        template: the engine's.
+        tokenizer: the model's.
+        base: the chat template that it came with.
+        after_result: how the template has a user's words after a result, as `ServeJob` says it.
+    """
+    between = after_result[-1] if after_result else ""
+    candidates = [("base", base), ("training", jinja_template.build(template, tokenizer, between))]
     if tokenizer.chat_template != base:
         candidates.append(("engine", tokenizer.chat_template))
-    verdicts = [judge(source, text, template, tokenizer) for source, text in candidates if text]
+    verdicts = [judge(source, text, template, tokenizer, after_result) for source, text in candidates if text]
     return max(verdicts, key=lambda verdict: len(verdict.same))  # the first of equals

@@ -1,7 +1,7 @@
 """Write what an exported model needs beside its weights: a worker.
 
-Reads one JSON object from stdin: ``arguments`` (engine keys that name the model and the template) and ``out``, a
-folder. Writes the tokenizer there, as the engine's own export does, and the processor where there is one, with the chat
+Reads a `FilesJob` from stdin: ``arguments`` (engine keys that name the model and the template) and ``out``, a folder.
+Writes the tokenizer there, as the engine's own export does, and the processor where there is one, with the chat
 template that says best what the training's template says. Writes one JSON line: how the chat templates compare, and
 what other runtimes ask about the template. No weights are read.
 
@@ -77,7 +77,7 @@ def write_now(job: FilesJob) -> dict[str, Any]:
     tokenizer, processor = module["tokenizer"], module["processor"]
     base = tokenizer.chat_template
     template = get_template_and_fix_tokenizer(tokenizer, data_args)
-    verdict = chat_template.choose(template, tokenizer, base)
+    verdict = chat_template.choose(template, tokenizer, base, job["after_result"])
     tokenizer.chat_template = verdict.text
     tokenizer.padding_side = "left"  # as the engine leaves it: batches are answered so
     tokenizer.init_kwargs["padding_side"] = "left"

@@ -27,6 +27,7 @@ from lfwrap_worker.export.tool_shapes import (
 
 _PLACE = re.compile(r"(\{\{(?:content|idx)\}\})")
 _RESULTS_JOINT = "\n</tool_response>\n<tool_response>\n"
+_IS_AFTER_RESULT = "loop.previtem is defined and loop.previtem['role'] == 'tool'"
 _FUNCTION = "(tool['function'] if tool['type'] == 'function' else tool)"
 _WRAPPED = "(tool if tool['type'] == 'function' else {'type': 'function', 'function': tool})"
 
@@ -124,8 +125,14 @@ def calls_statements(shape: CallsShape) -> str:
     return f"{{% if message['tool_calls'] | length == 1 %}}{one}{{% else %}}{several}{{% endif %}}"
 
 
-def build(template: Any, tokenizer: Any) -> str:
-    """The chat template: prefix, system prompt with tools, then the turns."""
+def build(template: Any, tokenizer: Any, between: str = "") -> str:
+    """The chat template: prefix, system prompt with tools, then the turns.
+
+    Args:
+        template: the engine's.
+        tokenizer: the model's.
+        between: what stands between a result and a user's words right after it; empty where that is not known.
+    """
     tools, calls = learn_tools(template.format_tools), learn_calls(template.format_function)
     system_content = "{{ system_message }}"
     if tools:
@@ -143,11 +150,11 @@ def build(template: Any, tokenizer: Any) -> str:
             "" if fused else system,
             "{% for message in loop_messages %}{% set content = message['content'] or '' %}",
             "{% if message['role'] == 'user' %}",
-            emit(template.format_user.slots, tokenizer, user_content),
+            _user(template, tokenizer, user_content, between),
             "{% elif message['role'] == 'assistant' %}",
             _assistant(template, tokenizer, calls),
             "{% elif message['role'] == 'tool' %}",
-            _observation(template, tokenizer),
+            _observation(template, tokenizer, between),
             "{% endif %}{% endfor %}",
             _opening_thought(template),
         )
@@ -162,17 +169,28 @@ def _assistant(template: Any, tokenizer: Any, calls: CallsShape | None) -> str:
     return f"{{% if message['tool_calls'] %}}{spoken}{{% else %}}{plain}{{% endif %}}"
 
 
-def _observation(template: Any, tokenizer: Any) -> str:
+def _user(template: Any, tokenizer: Any, content: str, between: str) -> str:
+    """A user's turn; right after a result, it goes on in the turn of that."""
+    slots = template.format_user.slots
+    if not between:
+        return emit(slots, tokenizer, content)
+    before, after = (emit(part, tokenizer, "") for part in _around(slots))
+    return f"{{% if not ({_IS_AFTER_RESULT}) %}}{before}{{% endif %}}{content}{after}"
+
+
+def _observation(template: Any, tokenizer: Any, between: str) -> str:
     """Results in a row make one turn: joined where the template marks each of them, else one after the other."""
     slots = template.format_observation.slots
-    if not any(isinstance(slot, str) and "</tool_response>" in slot for slot in slots):
-        return emit(slots, tokenizer, "{{ content }}")
     before, after = _around(slots)
     opening, closing = emit(before, tokenizer, ""), emit(after, tokenizer, "")
-    is_next = "loop.previtem is defined and loop.previtem['role'] == 'tool'"
+    if between:
+        words_follow = "loop.nextitem is defined and loop.nextitem['role'] == 'user'"
+        closing = f"{{% if {words_follow} %}}{say(between)}{{% else %}}{closing}{{% endif %}}"
+    if not any(isinstance(slot, str) and "</tool_response>" in slot for slot in slots):
+        return f"{opening}{{{{ content }}}}{closing}"
     goes_on = "loop.nextitem is defined and loop.nextitem['role'] == 'tool'"
     return (
-        f"{{% if {is_next} %}}{say(_RESULTS_JOINT)}{{% else %}}{opening}{{% endif %}}"
+        f"{{% if {_IS_AFTER_RESULT} %}}{say(_RESULTS_JOINT)}{{% else %}}{opening}{{% endif %}}"
         f"{{{{ content }}}}{{% if not ({goes_on}) %}}{closing}{{% endif %}}"
     )
 

@@ -63,7 +63,7 @@ def _messages(
         if observed and after_result and message["role"] == "user" and _is_text(message.get("content")):
             role, opening, between = after_result
             content = opening + observed["content"] + between + _text(message["content"])
-            done.append({"role": role, "content": content})
+            done.append({"role": {"observation": "tool"}.get(role, role), "content": content})
             continue
         done += [observed] if observed else []
         done.append(_message(message))

@@ -76,7 +76,7 @@ def test_a_broken_request_is_told(body):
         engine_request(body, JOINING)
 
 
-GLM = ("tool", "", "<|user|>\n")
+GLM = ("observation", "", "<|user|>\n")
 QWEN = ("user", "<tool_response>\n", "\n</tool_response><|im_end|>\n<|im_start|>user\n")
 
 
