@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 
 from lfwrap.bundled import bundled_path
 from lfwrap.cli.app import run
+from lfwrap.plan.schedule import make_schedule
 
 SETS = ("mcp", "mcp_val", "mcp_new_tools")
 MAKER = bundled_path("data/make_mcp")
@@ -84,6 +85,13 @@ def test_an_epoch_at_128_rows_has_twenty_updates():
     assert len(rows_of("mcp_val")) >= 200
     assert len(rows_of("mcp_new_tools")) >= 150
     assert sum(map(len, map(b"".join, map(lines_of, SETS)))) < 5_000_000
+
+
+def test_the_papers_recipe_trains_on_them_for_twenty_updates():
+    recipe = yaml.safe_load(bundled_path("recipes/paper.yaml").read_text(encoding="utf-8"))
+    rows_per_update = recipe.pop("lfwrap")["effective_batch_size"]
+    schedule = make_schedule(recipe, len(rows_of(recipe["dataset"])), rows_per_update)
+    assert schedule.updates >= 20
 
 
 def test_sixty_tools_of_a_dozen_servers_are_called_about_equally_often():
