@@ -2,7 +2,8 @@
 
 Everything follows from the arguments: nothing here reads a file, the clock, the environment or the machine, as a test
 ensures; only `sample` looks up the catalogues, for the examples. Each module uses only those before it: ``inputs``,
-``memory``, ``speed``, ``request``, ``schedule``, ``packing``, ``candidate``, ``compiling``, ``search``, ``explain``, ``plan``.
+``memory``, ``speed``, ``request``, ``schedule``, ``packing``, ``candidate``, ``compiling``, ``search``, ``explain``,
+``plan``.
 
 Other packages may import:
 
