@@ -58,6 +58,7 @@ def convert_block(block: Block, conversion: Conversion, columns: PlainColumns | 
 
 
 def _table(block: CsvBlock, conversion: Conversion, columns: PlainColumns) -> ConvertedRows:
+    block.trained = frozenset(block.header.index(name) for name in columns.names)
     records = _table_path(block, conversion, columns)
     if not _csv_rows(block, columns, records):
         records = _table_path(block, conversion, columns)
@@ -109,10 +110,11 @@ def _csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath) -> bo
                 ended = block.is_end(read)
                 break
             question, told, extra = read[ask], read[answer], read[more] if more >= 0 else ""
-            if not question or not told or question.isspace() or told.isspace():
+            if (
+                (question < "!" or told < "!" or question.isspace() or told.isspace() or (extra and extra < "!"))
+                and _is_not_plain(question, told, extra)
+            ) or (len(told) in header_sizes and is_header(read)):
                 return False
-            if (len(told) in header_sizes and is_header(read)) or told[0] == " " or question[0] == " ":
-                return False  # a blank may stand before a quote, which then is no quote
             asked["value"], answered["value"] = f"{question}\n{extra}" if extra else question, told
             line = dumps(row, option=newline)
             output += line
@@ -125,6 +127,12 @@ def _csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath) -> bo
         raise NotUtf8Error from error
     block.size, block.line_count = len(keys), reader.line_num - 1
     return ended
+
+
+def _is_not_plain(question: str, told: str, extra: str) -> bool:
+    """Whether question or answer are blank, or a cell begins with blanks and a quote, which then may be no quote."""
+    is_blank = not question or not told or question.isspace() or told.isspace()
+    return is_blank or any(cell[:1] == " " and cell.lstrip(" ")[:1] == '"' for cell in (question, told, extra))
 
 
 def _mixed_csv_rows(block: CsvBlock, columns: PlainColumns, records: RecordPath) -> None:

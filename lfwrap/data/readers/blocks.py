@@ -131,6 +131,7 @@ class CsvBlock:
         rows: the cells of each row.
         unclosed: the row in which a quote is never closed, or None.
         repairs: position → what was done to the row.
+        trained: places of the columns that are trained, where that is known; in others a quote may stand anyhow.
     """
 
     def __init__(self, content: bytes, chunk: Chunk) -> None:
@@ -148,6 +149,7 @@ class CsvBlock:
         self.size = 0
         self.blanks: list[int] = []
         self.repairs: dict[int, tuple[str, ...]] = {}
+        self.trained: frozenset[int] | None = None
         self._skips_space = chunk.plan.skips_space
         self._spelled = chunk.plan.spelled or chunk.plan.header
         self._sentinel = f"{_SENTINEL}{self.delimiter}{_SENTINEL}"  # two cells: within an open quote it would be one
@@ -186,10 +188,10 @@ class CsvBlock:
         """Whether a row is the sentinel: all rows before it were whole."""
         return row == [_SENTINEL, _SENTINEL]
 
-    def may_be_header(self, column: str) -> range:
+    def may_be_header(self, column: str) -> frozenset[int]:
         """How long a cell of a column is where the row may be the header once more."""
         size = len(self._spelled[self.header.index(column)].strip())
-        return range(size, size + _BLANKS_AROUND + 1)
+        return frozenset(range(size, size + _BLANKS_AROUND + 1))
 
     def is_header(self, row: list[str]) -> bool:
         """Whether a row is the header once more."""
@@ -233,13 +235,14 @@ class CsvBlock:
 
     def _find_broken(self, reader: Any) -> None:
         """Read all rows, whatever their quotes, and find those whose quotes are wrong."""
-        from lfwrap.data.readers.csv_faults import broken_rows
+        from lfwrap.data.readers.csv_faults import Dialect, broken_rows
 
         self.rows, ends = [], []
         for row in reader:
             self.rows.append(row)
             ends.append(reader.line_num)
-        self._broken = broken_rows(list(self._lines()), ends[:-1], self.delimiter, skips_space=self._skips_space)
+        dialect = Dialect(self.delimiter, self._skips_space, self.trained)
+        self._broken = broken_rows(list(self._lines()), ends[:-1], dialect)
 
     def _give_back_last(self) -> None:
         last = len(self.rows) - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lfwrap.data.formats.base import Reject
 
@@ -13,20 +14,33 @@ _QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
 _SHOWN_CHARACTERS = 20
 
 
-def broken_rows(
-    lines: Sequence[str], ends: Sequence[int], delimiter: str, *, skips_space: bool = False
-) -> dict[int, Reject]:
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a table is written.
+
+    Attributes:
+        delimiter: what separates cells.
+        skips_space: whether white space after a delimiter belongs to no cell.
+        trained: places of the columns that are trained, or None where all may be.
+    """
+
+    delimiter: str
+    skips_space: bool = False
+    trained: frozenset[int] | None = None
+
+
+def broken_rows(lines: Sequence[str], ends: Sequence[int], dialect: Dialect) -> dict[int, Reject]:
     r"""Which rows hold a quote where CSV has none: what they say depends on who reads them.
 
-    That is text after a closing quote, and in a cell without quotes one with a backslash or only blanks before it.
+    That is text after a closing quote, and in a trained cell without quotes one with a backslash before it, or only
+    blanks.
 
     Args:
         lines: the physical lines, with their line breaks.
         ends: for each row, how many lines end with it.
-        delimiter: what separates cells.
-        skips_space: whether white space after a delimiter belongs to no cell.
+        dialect: how the table is written.
 
-    >>> list(broken_rows(['"a "b" c",d\n', 'e,"f"\n'], [1, 2], ","))
+    >>> list(broken_rows(['"a "b" c",d\n', 'e,"f"\n'], [1, 2], Dialect(",")))
     [0]
     """
     found: dict[int, Reject] = {}
@@ -36,31 +50,31 @@ def broken_rows(
         if not any('"' in line for line in own):
             continue
         try:
-            next(csv.reader(own, delimiter=delimiter, strict=True, skipinitialspace=skips_space), [])
+            next(csv.reader(own, delimiter=dialect.delimiter, strict=True, skipinitialspace=dialect.skips_space), [])
         except csv.Error:
-            found[position] = _text_after_quote("".join(own), delimiter, len(own))
+            found[position] = _text_after_quote("".join(own), dialect.delimiter, len(own))
         else:
-            if reject := _quote_in_a_bare_cell("".join(own), delimiter, skips_space=skips_space):
+            if reject := _quote_in_a_bare_cell("".join(own), dialect):
                 found[position] = reject
     return found
 
 
-def _quote_in_a_bare_cell(row: str, delimiter: str, *, skips_space: bool) -> Reject | None:
+def _quote_in_a_bare_cell(row: str, dialect: Dialect) -> Reject | None:
     """Why a row is rejected in which a cell without quotes around it holds one that may be meant as such."""
-    at = 0
+    at = place = 0
     while at < len(row):
-        quoted = (_QUOTED_AFTER_SPACE if skips_space else _QUOTED).match(row, at)
-        end = row.find(delimiter, quoted.end() if quoted else at)
+        quoted = (_QUOTED_AFTER_SPACE if dialect.skips_space else _QUOTED).match(row, at)
+        end = row.find(dialect.delimiter, quoted.end() if quoted else at)
         end = len(row) if end < 0 else end
-        if not quoted:
-            column = row.rfind("\n", 0, at)
-            if (place := row.find('\\"', at, end)) >= 0:
-                where = f"at column {place - column}, in a cell without quotes"
+        if not quoted and (dialect.trained is None or place in dialect.trained):
+            before = row.rfind("\n", 0, at)
+            if (escaped := row.find('\\"', at, end)) >= 0:
+                where = f"at column {escaped - before}, in a cell without quotes"
                 return Reject("escaped-quote", f"a quote with a backslash before it stands {where}")
             if row[at] == " " and row[at:end].lstrip(" ").startswith('"'):
-                where = f"at column {at - column}, before the quote"
+                where = f"at column {at - before}, before the quote"
                 return Reject("space-before-quote", f"a blank stands {where}, so that the cell's quotes count as text")
-        at = end + 1
+        at, place = end + 1, place + 1
     return None
 
 

@@ -133,6 +133,21 @@ def test_rows_that_readers_differ_on_are_rejected_with_their_place(
     assert report.rows_in == 3 + bool(more)
 
 
+@pytest.mark.parametrize("cell", [' "x"', 'a \\"x\\"'])
+@pytest.mark.parametrize("more", ["", "q,a\n"])
+def test_quotes_of_columns_that_are_not_read_do_no_harm(tmp_path: Path, cell: str, more: str) -> None:
+    report, pairs = run(tmp_path, f"question,answer,note\nq,a,{cell}\nw, b,c\n{more}")
+    assert (pairs, report.rejected) == ([("q", "a"), ("w", " b")], bool(more))
+
+
+@pytest.mark.parametrize("more", ["", "q,a\n"])
+def test_a_blank_before_a_quote_is_found_in_every_column_that_is_read(tmp_path: Path, more: str) -> None:
+    rows = [' "q",i,a', 'q, "i",a', 'q,i, "a"', 'q,i,  "a"', "q, i, a"]
+    _, pairs = run(tmp_path, "question,input,answer\n" + "\n".join(rows) + "\n" + more)
+    assert pairs == [("q\n i", " a")]
+    assert [(rule, line) for rule, line, _ in rejects(tmp_path)][:4] == [("space-before-quote", n) for n in range(2, 6)]
+
+
 def test_a_quote_that_is_never_closed_says_what_it_takes_along(tmp_path: Path) -> None:
     _, pairs = run(tmp_path, HEAD + 'first,row\n"open,a\nq,b\nw,c\n')
     assert pairs == [("first", "row")]
