@@ -245,7 +245,7 @@ class _Attempt:
         else:
             encoding, checked = part.encoding or request.encoding, name in self.checked
             text = open_text(name, self.folder, encoding=encoding, checked=checked, opened=opened)
-            file.encoding = text.encoding
+            file.encoding, file.encoding_confidence, file.encoding_doubt = text.encoding, text.confidence, text.doubt
             file.repairs.update(text.repairs)
             delimiter = part.delimiter or request.delimiter
             detected = detect_file(text, options, format_name=format_name, delimiter=delimiter, member=part.member)

@@ -350,8 +350,12 @@ def _listener() -> Iterator[Listener]:
 
 
 def _say_detected(file: FileReport) -> None:
-    details = ", ".join(detail for detail in (file.note, file.encoding) if detail)
+    sure = file.encoding_confidence
+    encoding = f"{file.encoding} ({sure:.0%} sure)" if sure is not None and sure < 1 else file.encoding
+    details = ", ".join(detail for detail in (file.note, encoding) if detail)
     output.say(f"{file.file}: detected: {file.format} ({file.evidence}); {details}")
+    if file.encoding_doubt:
+        output.say(f"warning: {file.file}: --encoding {file.encoding} is probably wrong: {file.encoding_doubt}")
 
 
 def _say_passed_over(files: Sequence[PassedOver]) -> None:

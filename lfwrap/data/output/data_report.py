@@ -21,6 +21,8 @@ class FileReport:
         evidence: why it was taken for this format.
         note: layout, delimiter.
         encoding: its text encoding, empty for binary tables.
+        encoding_confidence: how sure that is, from 0 to 1; None where the user named it, and for binary tables.
+        encoding_doubt: why the encoding that the user named is probably another one, or empty.
         rows_in: rows read.
         rejected: rows that could not be used.
         duplicates: rows that had been seen before, here or in an earlier source.
@@ -35,6 +37,8 @@ class FileReport:
     evidence: str = ""
     note: str = ""
     encoding: str = ""
+    encoding_confidence: float | None = None
+    encoding_doubt: str = ""
     rows_in: int = 0
     rejected: int = 0
     duplicates: int = 0
@@ -64,6 +68,8 @@ class FileReport:
             "evidence": self.evidence,
             "layout": self.note,
             "encoding": self.encoding,
+            "encoding_confidence": self.encoding_confidence,
+            "encoding_doubt": self.encoding_doubt,
             "rows_in": self.rows_in,
             "rows_out": self.rows_out,
             "rejected": self.rejected,

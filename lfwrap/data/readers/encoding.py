@@ -1,14 +1,24 @@
-"""Which encoding a text file has: byte order mark, then strict UTF-8, then strict GB18030; never a lossy guess."""
+"""Which encoding a text file has: byte order mark, then strict UTF-8, else what it reads best in, if that is sure.
+
+A file that is not UTF-8 is decoded strictly in every usual encoding, and what it would read is weighed twice: by which
+characters texts consist of (`readings`), and by a detector library's models of languages. Where both give the same
+text, or one is far ahead of everything else, that is the encoding; else the file is refused. A guess is never silent.
+"""
 
 from __future__ import annotations
 
 import codecs
-import functools
-from collections.abc import Iterator
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from lfwrap.errors import DataError, UsageError
+from lfwrap.data.readers.byte_sample import ByteSample, blocks_of, first_failure, sample_bytes
+from lfwrap.data.readers.readings import Reading, oddness_bits, read_as, readings
+from lfwrap.data.schema.redaction import redact
+from lfwrap.errors import DataError, Finding, UsageError
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -17,7 +27,36 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_BLOCK_BYTES = 1 << 20
+LEAST_CONFIDENCE = 0.75
+MOST_DETECTED = 0.99  # what is no more than detected is never certain
+_HALVING_BITS = 4.5  # so that what is sure enough is 9 bits more likely than anything else
+_VOICE_BITS = (-4.0, 2.5, 3.4)  # of a detector that says so never, once, twice
+_AHEAD_ALONE_BITS = 40.0
+_ODDEST_BITS = 14.0
+_ODDEST_OF_BYTES_BITS = 9.5  # where each byte is a character
+_ODDEST_WIDE_BITS = 14.0
+_DOUBT_BITS = 25.0
+_SHOWN_READINGS = 3
+_SHOWN_BEFORE = 12
+_SHOWN_CHARACTERS = 36
+_WIDE_BYTES = 1 << 16
+_NO_TEXT = frozenset({"Cc", "Cn", "Co", "Cs"})
+_OF_SEVERAL_BYTES = frozenset({"gb18030", "cp950", "big5hkscs", "cp932", "euc_jp", "cp949"})
+_SEVEN_BITS = "iso2022_jp"
+# Those that the detector may choose from, by its names.
+_DETECTED = (
+    "gb18030", "big5hkscs", "cp932", "euc_jis_2004", "cp949", "iso8859-1", "cp1252", "iso8859-15", "mac-roman",
+    "cp1250", "iso8859-2", "cp1251", "koi8-r", "koi8-u", "cp866", "iso8859-5", "cp850", "cp437", "cp852", "cp1253",
+    "cp1254", "cp1255", "cp1256", "cp1257", "cp874", "mac-cyrillic",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The encoding of a file and how sure that is, from 0 to 1; 1 for what can't be anything else."""
+
+    encoding: str
+    confidence: float
 
 
 def bom_of(head: bytes) -> tuple[str, int] | None:
@@ -42,44 +81,138 @@ def looks_like_utf8(head: bytes) -> bool:
     return True
 
 
-def decide_encoding(path: Path, name: str) -> str:
-    """The encoding of a file without a byte order mark, by strictly decoding all of it.
+def wide_encoding(head: bytes) -> str | None:
+    r"""UTF-16 or UTF-32 without a byte order mark, told by the zero bytes beside ASCII characters, or None.
+
+    >>> wide_encoding("名称,答案\n".encode("utf-16-le")), wide_encoding(b"a,b\n\0,c\n")
+    ('utf-16-le', None)
+    """
+    if b"\0" not in head:
+        return None
+    head = head[:_WIDE_BYTES]
+    found: dict[str, int] = {}
+    for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+        try:
+            text = codecs.getincrementaldecoder(encoding)().decode(head)
+        except UnicodeDecodeError:
+            continue
+        ascii_count = sum(letter.isascii() for letter in text)
+        odd = sum(unicodedata.category(letter) in _NO_TEXT and letter not in "\t\r\n" for letter in text)
+        if odd * 500 <= len(text) and ascii_count * 50 >= len(text) and oddness_bits(text) < _ODDEST_WIDE_BITS:
+            found[encoding] = ascii_count
+    return max(found, key=found.__getitem__, default=None)
+
+
+def decide_encoding(path: Path, name: str) -> Decision:
+    """The encoding of a file without a byte order mark, from all of its bytes.
 
     Raises:
-        DataError: it is neither UTF-8 nor GB18030; says at which byte each of them fails.
+        DataError: no encoding is sure enough; says which are the most likely, and how the file would read in each.
     """
+    sample = sample_bytes(path)
+    if sample.has_escapes and first_failure(path, _SEVEN_BITS) is None:
+        return Decision(_SEVEN_BITS, MOST_DETECTED)
+    if sample.utf8_fails_at is None:
+        return Decision("utf-8", 1.0)
+    found = readings(sample.near)
+    confidence = _confidence(sample, found)
+    if confidence < LEAST_CONFIDENCE:
+        raise _unsure(name, sample.utf8_fails_at, found, confidence)
     failures = []
-    for encoding in ("utf-8", "gb18030"):
-        failure = _first_failure(path, encoding)
+    for encoding in found[0].encodings:
+        failure = first_failure(path, encoding)
         if failure is None:
-            return encoding
-        failures.append(f"{encoding.upper()} fails at byte {failure:,}")
+            return Decision(encoding, confidence)
+        failures.append((failure, encoding))
+    failure, encoding = max(failures)
     raise DataError(
-        f"{name}: unknown text encoding: {', '.join(failures)}",
-        hint="Name it with --encoding (latin-1, cp1252, big5, shift_jis …), or save the file as UTF-8.",
+        f"{name}: it reads as {encoding}, but byte {failure:,} is none of that encoding (nor all of it UTF-8)",
+        hint="Repair the file there, or save it as UTF-8.",
     )
 
 
-def _first_failure(path: Path, encoding: str) -> int | None:
-    decoder = codecs.getincrementaldecoder(encoding)()
-    offset = 0
-    for block in _blocks(path):
-        pending = len(decoder.getstate()[0])
-        try:
-            decoder.decode(block)
-        except UnicodeDecodeError as error:
-            return offset - pending + error.start
-        offset += len(block)
-    try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        return offset - len(error.object) + error.start
-    return None
+def _confidence(sample: ByteSample, found: Sequence[Reading]) -> float:
+    """How sure the first of some readings is: by how far the second is less likely, and by what the detector says."""
+    best = found[0]
+    if not _reads_like_text(best):
+        return 0.0
+    ahead_bits = found[1].bits - best.bits if len(found) > 1 else _AHEAD_ALONE_BITS
+    ahead_bits += _VOICE_BITS[_votes(sample, best)]
+    return round(min(MOST_DETECTED, max(0.0, 1.0 - math.pow(2.0, -ahead_bits / _HALVING_BITS))), 2)
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as source:
-        yield from iter(functools.partial(source.read, _BLOCK_BYTES), b"")
+def _reads_like_text(reading: Reading) -> bool:
+    of_bytes = not set(reading.encodings).intersection(_OF_SEVERAL_BYTES)
+    return reading.oddness_bits < (_ODDEST_OF_BYTES_BITS if of_bytes else _ODDEST_BITS)
+
+
+def _votes(sample: ByteSample, best: Reading) -> int:
+    """How often a detector's first guess reads as the same text: given words beyond ASCII, and given whole lines."""
+    import chardet
+
+    votes = 0
+    for content in (b"\n".join([*sample.near, *sample.far]), b"\n".join(sample.lines or sample.near)):
+        found = chardet.detect_all(
+            content, ignore_threshold=True, max_bytes=len(content), compat_names=False, include_encodings=_DETECTED
+        )
+        guess = found[0]["encoding"] if found else None
+        votes += guess is not None and (guess in best.encodings or read_as(sample.near, guess) == best.text)
+    return votes
+
+
+def doubt_about(path: Path, encoding: str) -> str:
+    """Why a file that its user said to have an encoding probably has another one, or nothing."""
+    sample = sample_bytes(path)
+    if not sample.near or encoding.startswith(("utf", "iso2022")):
+        return ""
+    if sample.utf8_fails_at is None:
+        return f"all of it is valid UTF-8, which text in {encoding} hardly ever is"
+    found = readings(sample.near, encoding)
+    own = next((reading for reading in found if encoding in reading.encodings), None)
+    if own is None or own is found[0] or not _reads_like_text(found[0]):
+        return ""
+    if own.bits - found[0].bits < _DOUBT_BITS:
+        return ""
+    read, better = _snippet(own.text), _snippet(found[0].text)
+    return f"in {encoding} it reads “{read}”, in {found[0].encodings[0]} “{better}”"
+
+
+def _unsure(name: str, utf8_fails_at: int, found: Sequence[Reading], confidence: float) -> DataError:
+    where = f"{name}: unknown text encoding: UTF-8 fails at byte {utf8_fails_at:,}"
+    if not _reads_like_text(found[0]):
+        return DataError(
+            f"{where}; in no encoding does it read like text",
+            hint="Name it with --encoding (latin-1, cp1252, big5, shift_jis …), or save the file as UTF-8.",
+        )
+    shown = found[:_SHOWN_READINGS]
+    names = [reading.encodings[0] for reading in shown]
+    return DataError(
+        f"{where}; the best guess, {names[0]}, is only {confidence:.0%} sure ({LEAST_CONFIDENCE:.0%} are needed)",
+        hint=f"Name the one that reads right: --encoding {names[0]} (or {', '.join(names[1:]) or 'another'}).",
+        findings=[
+            Finding("encoding", f"{names[number]} reads: “{_snippet(reading.text)}”", file=name)
+            for number, reading in enumerate(shown)
+        ],
+    )
+
+
+def _snippet(text: str) -> str:
+    """The first words beyond ASCII, shortened, without secrets and control characters."""
+    text = redact(text.replace("\n", " … "))
+    start = next((place for place, letter in enumerate(text) if not letter.isascii()), 0)
+    cut = max(0, start - _SHOWN_BEFORE)
+    text = text[cut and max(cut, text.find(" ", cut, start) + 1) : start + _SHOWN_CHARACTERS]
+    return "".join(letter if letter.isprintable() else "�" for letter in text).strip()
+
+
+def check_utf8(path: Path, name: str) -> None:
+    """Decode a file that its user said to be UTF-8. Raises DataError where it is not."""
+    failure = first_failure(path, "utf-8")
+    if failure is not None:
+        raise DataError(
+            f"{name}: not utf-8: byte {failure:,} is no part of a character",
+            hint="Leave --encoding out to have the encoding found, or name the right one.",
+        )
 
 
 def check_encoding_name(encoding: str) -> str:
@@ -115,7 +248,7 @@ def transcode(path: Path, sink: IO[bytes], *, encoding: str, skip: int, name: st
     decoder = codecs.getincrementaldecoder(encoding)()
     offset = 0
     try:
-        for block in _blocks(path):
+        for block in blocks_of(path):
             body = block[skip:] if offset == 0 else block
             sink.write(decoder.decode(body).encode())
             offset += len(block)

@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import IO
 
 from lfwrap.data.readers.archives import COMPRESSED_SUFFIXES, OnDisk, Opened, on_disk, open_packed
-from lfwrap.data.readers.encoding import bom_of, check_encoding_name, decide_encoding, looks_like_utf8, transcode
+from lfwrap.data.readers.encoding import (
+    MOST_DETECTED,
+    Decision,
+    bom_of,
+    check_encoding_name,
+    check_utf8,
+    decide_encoding,
+    doubt_about,
+    looks_like_utf8,
+    transcode,
+    wide_encoding,
+)
 from lfwrap.errors import DataError, UsageError
 
 ARROW_SUFFIXES = {".parquet", ".arrow", ".feather"}
@@ -23,7 +34,7 @@ CSV_SUFFIXES = {".csv", ".tsv", ".tab"}
 TEXT_SUFFIXES = {".json", ".jsonl", ".ndjson", ".jsonlines", ".log", ".txt", *CSV_SUFFIXES}
 SUFFIXES_WITHOUT_MEMBERS = {".jsonl", ".ndjson", ".jsonlines", ".log", ".txt", *ARROW_SUFFIXES, *CSV_SUFFIXES}
 _HEAD_BYTES = 1 << 18
-_ZEROS_WITHIN_BYTES = 4096
+_FEW_ZEROS, _MOST_ZEROS = 4, 0.01  # in a text that holds some by mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,8 @@ class TextFile:
         start: offset of the first byte of text.
         encoding: the encoding that the user's file has.
         repairs: what was done to it: ``bom``, ``encoding``.
+        confidence: how sure the encoding is, from 0 to 1; None where the user named it.
+        doubt: why the encoding that the user named is probably another one, or empty.
     """
 
     path: Path
@@ -92,6 +105,8 @@ class TextFile:
     start: int
     encoding: str
     repairs: tuple[str, ...] = ()
+    confidence: float | None = 1.0
+    doubt: str = ""
 
 
 def parse_part(text: str) -> Part:
@@ -176,30 +191,39 @@ def open_text(
     if not head.strip():
         raise DataError(f"{name}: the file is empty", hint="Leave it out, or export it again.")
     bom = bom_of(head)
-    if encoding is not None:
-        encoding = check_encoding_name(encoding)
+    decision = _decide(path, name, head, encoding, checked=checked)
+    skip = bom[1] if bom and decision.encoding == bom[0] else 0
+    repairs = ("bom",) if skip else ()
+    sure = None if encoding is not None else decision.confidence
+    if decision.encoding == "utf-8" and not (checked and bom):
+        return TextFile(path, name, suffix, skip, "utf-8", repairs, sure)
+    with _scratch_file(scratch) as sink:
+        transcode(path, sink, encoding=decision.encoding, skip=skip, name=name)
+    doubt = doubt_about(path, decision.encoding) if encoding is not None else ""
+    return TextFile(Path(sink.name), name, suffix, 0, decision.encoding, (*repairs, "encoding"), sure, doubt)
+
+
+def _decide(path: Path, name: str, head: bytes, named: str | None, *, checked: bool) -> Decision:
+    bom = bom_of(head)
+    if named is not None:
+        encoding = check_encoding_name(named)
         if bom and encoding.startswith("utf"):
             encoding = bom[0]
-    elif bom:
-        encoding = bom[0]
-    else:
-        encoding = _encoding_without_bom(path, name, head, checked=checked)
-    skip = bom[1] if bom and encoding == bom[0] else 0
-    repairs = ("bom",) if skip else ()
-    if encoding == "utf-8" and not (checked and bom):
-        return TextFile(path, name, suffix, skip, encoding, repairs)
-    with _scratch_file(scratch) as sink:
-        transcode(path, sink, encoding=encoding, skip=skip, name=name)
-    return TextFile(Path(sink.name), name, suffix, 0, encoding, (*repairs, "encoding"))
-
-
-def _encoding_without_bom(path: Path, name: str, head: bytes, *, checked: bool) -> str:
-    if b"\0" in head[:_ZEROS_WITHIN_BYTES]:
+        if checked and encoding == "utf-8":
+            check_utf8(path, name)
+        return Decision(encoding, 1.0)
+    if bom:
+        return Decision(bom[0], 1.0)
+    if b"\0" in head and (wide := wide_encoding(head)):
+        return Decision(wide, MOST_DETECTED)
+    if head.count(b"\0") > max(_FEW_ZEROS, len(head) * _MOST_ZEROS):
         raise DataError(
-            f"{name}: zero bytes: this is UTF-16 without a byte order mark, or not text at all",
-            hint="If it is text: --encoding utf-16-le (or utf-16-be).",
+            f"{name}: {head.count(0):,} of its first {len(head):,} bytes are zero: it is no text",
+            hint="Name a text file; if it is text in another encoding, name that with --encoding.",
         )
-    return "utf-8" if not checked and looks_like_utf8(head) else decide_encoding(path, name)
+    if not checked and looks_like_utf8(head):
+        return Decision("utf-8", 1.0)
+    return decide_encoding(path, name)
 
 
 def _scratch_file(scratch: Path) -> IO[bytes]:
