@@ -16,7 +16,7 @@ from lfwrap.data.formats.parts.texts import result_text
 from lfwrap.data.formats.parts.turns import TurnBuilder
 from lfwrap.data.schema.conversation import Conversation, ToolCall
 
-_TURN = re.compile(r"(?:^|\n)\s*(USER|ASSISTANT|FUNCTION RESPONSE):")
+_TURN = re.compile(r"^[^\S\n]*(USER|ASSISTANT|FUNCTION RESPONSE):", re.MULTILINE)
 _CALL = "<functioncall>"
 _END = "<|endoftext|>"
 _SYSTEM = "SYSTEM:"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +19,7 @@ from lfwrap.data.schema.conversation import Conversation
 
 _TURNS_KEYS = ("conversations", "conversation", "messages")
 _RESULTS_JOINT = "\n</tool_response>\n<tool_response>\n"
-_RESPONSE = re.compile(r"^\s*<tool_response>\s*(.*?)\s*</tool_response>\s*$", re.DOTALL)
+_RESPONSE_BEGINS, _RESPONSE_ENDS = "<tool_response>", "</tool_response>"
 
 
 def evidence(record: Mapping[str, Any]) -> str | None:
@@ -87,10 +86,10 @@ def _add(builder: TurnBuilder, speaker: Speaker, text: str, has_tools: bool, not
 def _add_results(builder: TurnBuilder, text: str, notes: RowNotes) -> None:
     """One observation, which may hold the results of several calls in either of the engine's ways."""
     count = len(builder.calls)
-    tagged = _RESPONSE.match(text)
-    if tagged:
+    tagged = text.strip()
+    if tagged.startswith(_RESPONSE_BEGINS) and tagged.endswith(_RESPONSE_ENDS):
         notes.repair("tool-response-tags")
-        text = tagged.group(1)
+        text = tagged.removeprefix(_RESPONSE_BEGINS).removesuffix(_RESPONSE_ENDS).strip()
     parts = text.split(_RESULTS_JOINT)
     if count > 1 and len(parts) == count:
         for part in parts:

@@ -24,7 +24,7 @@ _KINDS: dict[str, tuple[tuple[str, ...], str]] = {
         ("sk-", "sk_live_", "sk_test_", "rk_live_"),
         r"\b(?:sk-[A-Za-z0-9_-]{20,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,})",
     ),
-    "JSON web token": (("eyJ",), r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
+    "JSON web token": (("eyJ",), r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
     "bearer token": (("earer ",), r"\b[Bb]earer (?P<secret_1>[A-Za-z0-9._~+/-]{24,}=*)"),
     "password in an address": (
         ("gres://", "gresql://", "mysql://", "mongodb://", "mongodb+srv://", "redis://", "amqp://", "ftp://"),
@@ -32,7 +32,7 @@ _KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "environment secret": (
         ("_KEY", "_TOKEN", "_SECRET", "PASSWORD", "_key", "_token", "_secret", "apiKey", "accessToken"),
-        (r"""(?:[A-Za-z0-9_]*(?:API_KEY|ACCESS_KEY|SECRET_KEY|AUTH_TOKEN|ACCESS_TOKEN|_SECRET|PASSWORD)"""
+        (r"""(?:(?:API_KEY|ACCESS_KEY|SECRET_KEY|AUTH_TOKEN|ACCESS_TOKEN|_SECRET|PASSWORD)"""
         r"""|api_key|access_token|auth_token|client_secret|apiKey|accessToken)\\?["']?\s*[:=]\s*\\?["']?"""
         r"""(?P<secret_3>(?=[A-Za-z0-9_/+.-]*[0-9])(?=[A-Za-z0-9_/+.-]*[A-Za-z])[A-Za-z0-9_/+.-]{16,})"""),
     ),

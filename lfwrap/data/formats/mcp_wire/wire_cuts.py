@@ -6,15 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_ELLIPSIS = r"(?:\.{3,}|…)"
-_COUNT = r"\d[\d,._]*\s*"
+# Only a whole run of dots, and no digits without end: each place is looked at once, however long a text is.
+_ELLIPSIS = r"(?:(?<!\.)\.{3,}|…)"
+_COUNT = r"\d[\d,._]{0,24}\s*+"
 _UNIT = r"(?:chars?|characters?|bytes?|[KMGkmg]i?[Bb]|tokens?)"
 _GONE = r"(?:truncated|omitted|elided|trimmed|removed|hidden|skipped|cut|left|more|remaining)"
 _COUNTED = (
     rf"(?:\+?\s*{_COUNT}(?:{_UNIT}\s+{_GONE}|{_GONE}\s+{_UNIT})(?:\s+{_GONE})*"
-    rf"|(?:truncated|omitted|elided|trimmed)\s*[:,]?\s*{_COUNT}(?:more\s+)?{_UNIT})"
+    rf"|(?:truncated|omitted|elided|trimmed)\s*+[:,]?\s*{_COUNT}(?:more\s+)?{_UNIT})"
 )
-_OPEN, _CLOSE = r"[\[(<{]{1,3}\s*", r"\s*[\])>}]{1,3}"
+_OPEN, _CLOSE = r"[\[(<{]{1,3}\s*+", r"\s*+[\])>}]{1,3}"
 _BARE_WORD = (
     r"(?:(?:output|content|result|message|text|log|response)\s+)?(?:truncated|omitted|elided|trimmed|snip(?:ped)?)"
 )
@@ -23,7 +24,7 @@ _BARE_WORD = (
 _MARK = re.compile(
     rf"{_ELLIPSIS}\s?{_OPEN}{_ELLIPSIS}?\s*{_COUNTED}\s*{_ELLIPSIS}?{_CLOSE}"
     rf"|{_OPEN}{_COUNTED}{_CLOSE}\s?{_ELLIPSIS}"
-    rf"|[\[<]\s*{_ELLIPSIS}?\s*{_COUNTED}\s*{_ELLIPSIS}?[\]>]\s*\Z"
+    rf"|[\[<]\s*+{_ELLIPSIS}?\s*{_COUNTED}\s*{_ELLIPSIS}?[\]>]\s*\Z"
     rf"|{_ELLIPSIS}\s?{_COUNTED}\s*\Z"
     rf"|{_ELLIPSIS}\s?{_OPEN}{_BARE_WORD}{_CLOSE}\s*\Z",
     re.IGNORECASE,

@@ -11,7 +11,7 @@ from lfwrap.data.formats.base import Reject
 from lfwrap.data.schema.conversation import ToolCall
 
 _OPENING, _CLOSING = "([{", ")]}"
-_LOOKS_LIKE_CALLS = re.compile(r"^\[\s*[^\[\]{}\"'=:]+\(.*\)\s*\]$", re.DOTALL)
+_NOT_IN_NAMES = frozenset("[]{}\"'=:")
 _JSON_WORDS = {"true": True, "false": False, "null": None}
 _ARGUMENT = re.compile(r"\s*([^\s=()\[\]{}\"']+)\s*=(.*)$", re.DOTALL)
 
@@ -26,7 +26,11 @@ def looks_like_calls(text: str, names: Collection[str] = ()) -> bool:
     if inner[:1] != "[" or inner[-1:] != "]":
         return False
     begun = inner[1:].lstrip()
-    return any(begun.startswith(f"{name}(") for name in names) or _LOOKS_LIKE_CALLS.match(inner) is not None
+    if any(begun.startswith(f"{name}(") for name in names):
+        return True
+    body = inner[1:-1].rstrip()
+    opening = body.find("(", 1)  # after a name of at least a character
+    return opening > 0 and body.rfind(")") == len(body) - 1 > opening and _NOT_IN_NAMES.isdisjoint(body[:opening])
 
 
 def parse_bracket_calls(text: str, names: Collection[str] = ()) -> tuple[ToolCall, ...]:
@@ -65,7 +69,7 @@ def split_outside(text: str, separator: str) -> list[str]:
         elif quote:
             skip = character == "\\"
             quote = "" if character == quote else quote
-        elif character in "\"'" and _opens_quote(text, position, depth):
+        elif character in "\"'" and _opens_quote(text, position):
             quote = character
         elif character in _OPENING:
             depth += 1
@@ -79,10 +83,12 @@ def split_outside(text: str, separator: str) -> list[str]:
     return [*pieces, text[start:]]
 
 
-def _opens_quote(text: str, position: int, depth: int) -> bool:
+def _opens_quote(text: str, position: int) -> bool:
     """An apostrophe within a name (``User's Feed``) opens nothing; a quote follows ``=``, a bracket, comma or colon."""
-    before = text[:position].rstrip()
-    return before[-1:] in "=([{,:" if depth or before else True
+    before = position - 1
+    while before >= 0 and text[before].isspace():
+        before -= 1
+    return before < 0 or text[before] in "=([{,:"
 
 
 def _parse_one(piece: str, names: Collection[str]) -> ToolCall:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import parse_arguments, parse_json, parse_python
 from lfwrap.data.schema.conversation import ToolCall
 
-_BLOCK = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_OPENING, _CLOSING = "<tool_call>", "</tool_call>"
 _ARGUMENT_KEYS = ("arguments", "parameters", "input", "args")
 
 
@@ -59,11 +58,25 @@ def parse_call_text(
     >>> parse_call_text('Wait.<tool_call>{"name": "add", "arguments": {"a": 2}}</tool_call>', RowNotes())
     ('Wait.', (ToolCall(name='add', arguments={'a': 2}, id=''),))
     """
-    blocks = _BLOCK.findall(text)
+    outside, blocks = _split_blocks(text)
     if not blocks:
         return "", _load_calls(text, notes, path, python=python)
     calls = tuple(call for block in blocks for call in _load_calls(block, notes, path, python=python))
-    return _BLOCK.sub("", text).strip(), calls
+    return outside.strip(), calls
+
+
+def _split_blocks(text: str) -> tuple[str, list[str]]:
+    """What stands outside of call blocks and in them. A search for pairs would begin anew at each opening mark."""
+    outside, blocks, position = list[str](), list[str](), 0
+    while (start := text.find(_OPENING, position)) >= 0:
+        inner = start + len(_OPENING)
+        end = text.find(_CLOSING, inner)
+        if end < 0:
+            break
+        outside.append(text[position:start])
+        blocks.append(text[inner:end])
+        position = end + len(_CLOSING)
+    return "".join([*outside, text[position:]]), blocks
 
 
 def has_call_block(text: str) -> bool:
@@ -72,7 +85,7 @@ def has_call_block(text: str) -> bool:
     >>> has_call_block("<tool_call>{}</tool_call>"), has_call_block("no call")
     (True, False)
     """
-    return "<tool_call>" in text and _BLOCK.search(text) is not None
+    return _CLOSING in text.partition(_OPENING)[2]
 
 
 def _load_calls(text: str, notes: RowNotes, path: str, *, python: bool) -> tuple[ToolCall, ...]:
