@@ -7,6 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from lfwrap.data.formats import FORMATS, READ_AS_JSON, WHOLE_FILE
@@ -14,7 +15,7 @@ from lfwrap.data.formats.alpaca import describe_columns
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, SourceRecord
 from lfwrap.data.formats.parts.messages import is_turns
 from lfwrap.data.readers.archives import Opened
-from lfwrap.data.readers.blocks import parse_exactly
+from lfwrap.data.readers.blocks import NotUtf8Error, parse_exactly
 from lfwrap.data.readers.chunk_plan import ChunkPlan, Layout
 from lfwrap.data.readers.json_layouts import JSON_SUFFIXES, detect_json
 from lfwrap.data.readers.json_lists import Wanted
@@ -67,13 +68,15 @@ def detect_file(
 
     Raises:
         DataError: it can't be recognised, or is not training data.
+        NotUtf8Error: its beginning holds other bytes after all.
         UsageError: there is no format of that name.
     """
     if format_name is not None and format_name not in FORMATS:
         raise UsageError(f"--format {format_name}: no such format", hint=f"Formats: {', '.join(FORMATS)}")
     head = _head(text)
     refuse_no_data(text.name, head)
-    own = None if format_name is None and _is_surely_a_table(text, head) else _own_reader(head, format_name)
+    sniffed = head if text.suffix == ".log" else head[:_SNIFFED_CHARACTERS]  # logs may begin with much else
+    own = None if format_name is None and _is_surely_a_table(text, head) else _own_reader(sniffed, format_name)
     size = text.path.stat().st_size
     wanted = Wanted(member, format_name, options.columns)
     if own is not None:
@@ -83,9 +86,8 @@ def detect_file(
             return replace(_with_format(detected, sample, options, known.name, text.name), evidence=evidence)
         if member:
             raise DataError(f"{text.name}: there is no list '{member}' in it", hint=f"Name the file alone: {text.name}")
-        assert known.read is not None  # noqa: S101 - `_own_reader` found it
         plan = ChunkPlan(Layout.RECORDS, text.path, 0, size)
-        return DetectedFile(known.name, evidence, plan, records=known.read(text.path, options))
+        return DetectedFile(known.name, evidence, plan, records=_own_records(known, text.path, options))
     if text.suffix in CSV_SUFFIXES or not (text.suffix in JSON_SUFFIXES or head.lstrip().startswith(("{", "["))):
         if member:
             raise DataError(f"{text.name}: a table has no part '{member}'", hint=f"Name the file alone: {text.name}")
@@ -121,7 +123,10 @@ def detect_table(
 def _head(text: TextFile) -> str:
     with text.path.open("rb") as source:
         source.seek(text.start)
-        return codecs.getincrementaldecoder("utf-8")().decode(source.read(_HEAD_BYTES))
+        try:
+            return codecs.getincrementaldecoder("utf-8")().decode(source.read(_HEAD_BYTES))
+        except UnicodeDecodeError as error:
+            raise NotUtf8Error from error
 
 
 def _is_surely_a_table(text: TextFile, head: str) -> bool:
@@ -135,11 +140,20 @@ def _is_surely_a_table(text: TextFile, head: str) -> bool:
     return isinstance(first, dict) and bool(first) and is_all_known(first)
 
 
+def _own_records(known: Format, path: Path, options: ConvertOptions) -> Iterator[SourceRecord]:
+    """The records of a format's own reader. Raises NotUtf8Error where the file holds other bytes further on."""
+    assert known.read is not None  # noqa: S101 - the caller looked
+    try:
+        yield from known.read(path, options)
+    except UnicodeDecodeError as error:
+        raise NotUtf8Error from error
+
+
 def _own_reader(head: str, format_name: str | None) -> tuple[Format, str] | None:
     """The format with a reader of its own that the text looks like, or that the user named."""
     for name in WHOLE_FILE:
         known = FORMATS[name]
-        evidence = known.sniff(head[:_SNIFFED_CHARACTERS]) if known.sniff else None
+        evidence = known.sniff(head) if known.sniff else None
         if known.name == format_name:
             return known, evidence or "--format"
         if evidence is not None and format_name is None:

@@ -6,6 +6,7 @@ Versions 2024-11-05, 2025-03-26 (batches), 2025-06-18 (structured content), 2025
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterable, Sequence
@@ -74,11 +75,19 @@ def read_logs(path: Path, sources: Sequence[str]) -> tuple[list[WireLog], int]:
 
     A source that can't be read as text, or is no log, is passed over: whoever converts it says so.
     """
-    others = [Path(source) for source in sources]
-    if path not in others or len(others) == 1:
-        return [read_wire_file(path)], 0
-    logs = [other for other in others if other == path or _is_log(other)]
-    return [_kept_log(log, log.stat().st_mtime_ns) for log in logs], logs.index(path)
+    paths = [Path(source) for source in sources]
+    if path not in paths:  # a copy in UTF-8 of one of them
+        paths.append(path)
+    logs: list[WireLog] = []
+    number = 0
+    for other in paths:
+        if other == path:
+            number = len(logs)
+            logs.append(read_wire_file(path) if len(paths) == 1 else _kept_log(path, path.stat().st_mtime_ns))
+        elif _is_log(other):
+            with contextlib.suppress(UnicodeDecodeError):
+                logs.append(_kept_log(other, other.stat().st_mtime_ns))
+    return logs, number
 
 
 def _is_log(path: Path) -> bool:

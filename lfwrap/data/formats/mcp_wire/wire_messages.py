@@ -22,6 +22,7 @@ _FAMILIES = ({"client", "server"}, {"<", ">"})
 _BROKEN_ID = re.compile(
     r'(?:^\W*\{\s*|"jsonrpc"\s*:\s*"2\.0"\s*,\s*)"id"\s*:\s*("(?:[^"\\]|\\.)*"|\d+)\s*[,}]'
 )  # of the message itself, not of what it holds
+_PRINTED_ID = re.compile(r"""jsonrpc['"]?\s*[:=]\s*['"]2\.0['"],\s*id['"]?\s*[:=]\s*(?:(\d+)|'([^']*)')""")
 _BROKEN_METHOD = re.compile(r'^\W*\{(?:\s*"(?:jsonrpc|id)"\s*:\s*[^,{}]*,)*\s*"method"\s*:\s*"([^"]*)"')
 _BROKEN_NAME = re.compile(r'"params"\s*:\s*\{[^{}]*"name"\s*:\s*"([^"\\]*)"')
 
@@ -98,6 +99,8 @@ def _broken(piece: Piece) -> WireMessage:
     body: dict[str, Any] = {}
     if found := _BROKEN_ID.search(text):
         body["id"] = json_or_none(found.group(1))
+    elif printed := _PRINTED_ID.search(text):
+        body["id"] = printed.group(1) or printed.group(2)
     if method := _BROKEN_METHOD.search(text):
         body["method"] = method.group(1)
         name = _BROKEN_NAME.search(text)

@@ -107,6 +107,7 @@ def test_a_reply_that_is_no_tools_result_spoils_its_call(result):
         ('{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"15', "not-json"),
         ('{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"15... [truncated]', "truncated"),
         ('{"jsonrpc":"2.0","id":2,"result":{"content":[],"content":[]}}', "duplicate-key"),
+        ("Child → SSE: { jsonrpc: '2.0', id: 2, result: { content: [ [Object] ] } }", "not-json"),
         ('{"jsonrpc":"2.0","id":2,"result":{"content":[],"structuredContent":{"t":NaN}}}', "not-json"),
         (
             '{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"1…[9 chars truncated]…5"}]}}',
