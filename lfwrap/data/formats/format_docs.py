@@ -53,14 +53,16 @@ MiniMax's close a result with marks that the engine would write after the user's
 
 ## MCP logs
 
-A session (JSON-RPC, one message a line, bare or in a record) or a desktop log gives tools and pairs of calls
-and results, of every protocol version from 2024-11-05 to 2026-07-28. What the user asked is not in it: give it
-with `--instructions FILE`, JSON lines of
+A session (JSON-RPC messages, bare, in records or behind the prefix of a client's log) gives tools and pairs of
+calls and results, of every protocol version from 2024-11-05 to 2026-07-28. What the user asked is not in it: give
+it with `--instructions FILE`, JSON lines of
 
     {"session": "weather", "ids": [2, 3], "instruction": "Is it warmer in Rome or in Oslo?", "final_response": "Rome."}
 
 `session` is the server's name in the log and may be left out; so may `id` or `ids`: then the next call in the
-log is meant. Calls that overlap in time are made in one turn. A log is also a tools file for `--tools`.
+log is meant. Calls that overlap in time are made in one turn. What a client cut, what is broken and what could be
+two calls' is rejected by name. A log is also a tools file for `--tools`.
+[From MCP logs to a tuned model](../how-to/mcp-logs.md) shows what logs may look like.
 
 ## Tools files
 
