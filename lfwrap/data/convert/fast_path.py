@@ -24,6 +24,7 @@ from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, NotUtf8Error
 from lfwrap.data.schema.conversation import Conversation, Message, Role
 from lfwrap.data.schema.plain_rows import QUOTES_IN_OUTPUT, PlainColumns, blank_row, growth, plain_line, plain_texts
 from lfwrap.data.schema.redaction import LITERALS
+from lfwrap.data.schema.rules import DAMAGE
 from lfwrap.engine.chat_templates import chat_template
 
 _LINE_START_BYTES = 1 << 10
@@ -286,4 +287,4 @@ class Prefilter:
 def rules_prefilter(template: str) -> Prefilter:
     """Finds the literals of a template without which no rule has anything to say about a plain row."""
     facts = chat_template(template)
-    return Prefilter([*facts.special_tokens, *LITERALS, "{{idx}}", *(_MEDIA if facts.media else ())])
+    return Prefilter([*facts.special_tokens, *LITERALS, *DAMAGE, "{{idx}}", *(_MEDIA if facts.media else ())])

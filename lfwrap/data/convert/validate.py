@@ -13,10 +13,11 @@ from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import dump_key, json_or_none
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
 from lfwrap.data.schema.redaction import find_secrets, redact
-from lfwrap.data.schema.rules import RULES
+from lfwrap.data.schema.rules import DAMAGE, RULES
 from lfwrap.engine.chat_templates import ChatTemplate, Saying, chat_template
 from lfwrap.errors import Severity
 
+_NUL = "\0"
 _MEDIA = re.compile("<(image|video|audio)>")
 _KNOWN_TOOLS = 1 << 16  # more than the largest catalogues: with distractors each may stand in any row
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
@@ -125,6 +126,8 @@ def _text(where: str, text: str, role: Role | None, template: ChatTemplate) -> I
     if not text.isascii() and _has_surrogate(text):
         yield "lone-surrogate", f"{where} holds half of a character"
         return
+    for mark in (mark for mark in DAMAGE if mark in text):
+        yield DAMAGE[mark], f"{where} holds {'a zero byte' if mark == _NUL else ascii(mark)}"
     if tokens is not None and (found := tokens.search(text)):
         yield "special-token", f"{where} holds {found.group()!r}, a control token"
     if "{{idx}}" in text and role is Role.USER:

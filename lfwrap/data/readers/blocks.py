@@ -66,6 +66,8 @@ def parse_exactly(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=unique_object, parse_float=spelled_float)
     except json.JSONDecodeError as error:
+        if text[error.pos : error.pos + 1] == "\0":
+            raise Reject("zero-byte", f"a zero byte (NUL) at column {error.colno}") from error
         raise Reject("not-json", f"not valid JSON: {error.msg} at column {error.colno}") from error
     except RecursionError as error:
         raise Reject("not-json", "not usable JSON: nested too deeply") from error

@@ -97,6 +97,16 @@ _RULES = (
         "Repair the program that cut the text.",
     ),
     _error(
+        "zero-byte",
+        "A text holds a zero byte (NUL): the file is damaged, or a program put it there by mistake.",
+        "Remove it at its source; where a whole file reads like that, name its encoding: `--encoding utf-16-le`.",
+    ),
+    _error(
+        "escape-sequence",
+        "A text holds an escape sequence of ISO-2022: it stands for characters that were not decoded.",
+        "Name the file's encoding, for example `--encoding iso-2022-jp`.",
+    ),
+    _error(
         "not-text",
         "A field that should hold text holds an object or a list.",
         "Write text, or pick another column with `--map`.",
@@ -297,6 +307,8 @@ _RULES = (
     ),
 )
 
+# What only a damaged or wrongly decoded text holds → the rule that it breaks.
+DAMAGE = {"\0": "zero-byte", "\x1b$B": "escape-sequence", "\x1b$@": "escape-sequence", "\x1b$)C": "escape-sequence"}
 RULES: dict[str, Rule] = {rule.name: rule for rule in _RULES}
 
 
