@@ -12,7 +12,8 @@ _INTRODUCTION = """\
 # Data formats
 
 What `lfwrap prepare-data` reads. A file's format is detected in a sample of its rows, and shown with the reason;
-`--format NAME` overrides it. CSV, TSV, XLSX and Parquet tables are read as Alpaca by their column names.
+`--format NAME` overrides it. CSV, TSV, XLSX, Parquet and Arrow [tables](../how-to/tables.md) are read as Alpaca by
+their column names, unless they hold conversations.
 
 Every format becomes the same conversation, and is then written in the one shape that every LLaMA-Factory
 template takes: `conversations` (from/value texts), `system` and `tools`, all of them text. [Data

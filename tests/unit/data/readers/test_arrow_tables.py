@@ -141,3 +141,14 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     table = pa.table([["q"], ["a"], ["b"]], names=["question", "answer", "answer"])
     with pytest.raises(DataError, match="'answer' is there twice"):
         rows_of(tmp_path, table)
+
+
+def test_a_row_group_of_any_size_is_read_in_pieces(tmp_path: Path) -> None:
+    table = pa.table({"question": [f"{n} " + "x" * 2000 for n in range(10000)]})
+    parquet.write_table(table, tmp_path / "a.parquet", row_group_size=10000, compression="none", use_dictionary=False)
+    del table
+    before, most = pa.total_allocated_bytes(), 0
+    for record in read_parquet(tmp_path / "a.parquet", "a.parquet"):
+        if record.row % 500 == 0:
+            most = max(most, pa.total_allocated_bytes() - before)
+    assert most < (tmp_path / "a.parquet").stat().st_size / 2
