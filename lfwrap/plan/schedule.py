@@ -74,6 +74,18 @@ class Schedule:
         rates = [self.learning_rate(update) for update in range(1, self.updates + 1)]
         return None if None in rates else sum(1 for rate in rates if rate)
 
+    def __str__(self) -> str:
+        """The schedule in words.
+
+        >>> print(Schedule(1000, 128.0, 8, 8, 1, 2e-4, "cosine"))
+        8 updates, 7 with a learning rate above 0 (at most 2e-04), each row seen once
+        """
+        learning = self.learning_updates
+        some = "" if learning in (None, self.updates) else f", {learning} with a learning rate above 0"
+        times = "" if self.epochs is None else f", each row seen {_times(self.epochs)}"
+        rate = f"{self.peak:.0e}" if float(f"{self.peak:.0e}") == self.peak else f"{self.peak:g}"
+        return f"{self.updates} updates{some} (at most {rate}){times}"
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, with the learning rates of the first, the middle and the last update."""
         shown = sorted({1, (self.updates + 1) // 2, self.updates})
@@ -87,6 +99,10 @@ class Schedule:
             "learning_updates": self.learning_updates,
             "learning_rates": {str(update): self.learning_rate(update) for update in shown},
         }
+
+
+def _times(epochs: float) -> str:
+    return "once" if epochs == 1 else f"{epochs:.3g} times"
 
 
 def make_schedule(values: Mapping[str, Any], rows: int | None, rows_per_update: float) -> Schedule | None:
@@ -117,7 +133,7 @@ def make_schedule(values: Mapping[str, Any], rows: int | None, rows_per_update: 
         updates_per_epoch=per_epoch,
         updates=updates,
         warmup_updates=_warmup(values, updates),
-        peak=float(values.get("learning_rate") or DEFAULT_LEARNING_RATE),
+        peak=DEFAULT_LEARNING_RATE if values.get("learning_rate") is None else float(values["learning_rate"]),
         scheduler=str(values.get("lr_scheduler_type") or DEFAULT_SCHEDULER),
         scheduler_values=values.get("lr_scheduler_kwargs") or {},
     )

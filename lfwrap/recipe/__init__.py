@@ -6,4 +6,5 @@ Other packages may import:
 - `check`, `keys`: what is wrong in one.
 - `layers`, `values`: its values on a machine, each with where it comes from.
 - `inputs.datasets`, `inputs.files`: the data sets and files that it names.
+- `inputs.data_size`: the batch that `effective_batch_size: auto` takes for its rows.
 """

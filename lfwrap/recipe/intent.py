@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lfwrap.suggest import did_you_mean
 
 BLOCK = "lfwrap"
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class IntentField:
         types: int, float (takes int too), bool or str.
         help: what it means, in a sentence or two.
         choices: the values it takes; empty when any will do.
+        words: the texts it takes beside numbers.
         minimum: the least value, where there is one.
         maximum: the greatest value, where there is one.
     """
@@ -28,6 +30,7 @@ class IntentField:
     types: tuple[str, ...]
     help: str
     choices: tuple[Any, ...] = ()
+    words: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
 
@@ -35,8 +38,10 @@ class IntentField:
 FIELDS: tuple[IntentField, ...] = (
     IntentField(
         "effective_batch_size",
-        ("int",),
-        "Rows an optimizer update sees: micro-batch × accumulation × GPUs, kept exactly on any machine.",
+        ("int", "str"),
+        "Rows an optimizer update sees: micro-batch × accumulation × GPUs, kept exactly on any machine. auto: what"
+        " suits the number of rows, and with it the epochs and the learning rate that the recipe leaves open.",
+        words=(AUTO,),
         minimum=1,
     ),
     IntentField(
@@ -78,7 +83,7 @@ FIELD_NAMES = tuple(field.name for field in FIELDS)
 class Intent:
     """The block's values; None (or the default) where it says nothing. `FIELDS` says what each means."""
 
-    effective_batch_size: int | None = None
+    effective_batch_size: int | Literal["auto"] | None = None
     max_micro_batch: int | None = None
     zero_stage: int | None = None
     offload: bool = False
@@ -139,6 +144,11 @@ def _problem(field: IntentField, value: Any) -> IntentProblem | None:
     if field.choices and value not in field.choices:
         choices = ", ".join(map(str, field.choices))
         return IntentProblem("bad-choice", field.name, f"{name}: {value!r} is not one of {choices}.", field.help)
+    if isinstance(value, str) and field.words:
+        if value in field.words:
+            return None
+        words = ", ".join(field.words)
+        return IntentProblem("bad-choice", field.name, f"{name}: {value!r} is no number and not {words}.", field.help)
     too_small = field.minimum is not None and value < field.minimum
     if too_small or (field.maximum is not None and value > field.maximum):
         limits = f"{field.minimum} to {field.maximum}" if field.maximum is not None else f"at least {field.minimum}"

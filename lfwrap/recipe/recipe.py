@@ -28,6 +28,7 @@ class Source(StrEnum):
     TEMPLATE = "template"
     HARDWARE = "hardware"
     PLAN = "plan"
+    DATA_SIZE = "data size"
     RECIPE = "recipe"
     MODEL_PATH = "MODEL_PATH"
     COMMAND_LINE = "command line"
@@ -44,11 +45,12 @@ class Recipe:
         path: the file.
         document: its values with their places.
         engine_values: the engine's keys: the file's, then ``MODEL_PATH``, then the command line's.
-        sources: key of ``engine_values`` → RECIPE, MODEL_PATH or COMMAND_LINE.
+        sources: key of ``engine_values`` → DATA_SIZE, RECIPE, MODEL_PATH or COMMAND_LINE.
         intent: the ``lfwrap:`` block; wrong values are left out of it and stand in ``intent_problems``.
         intent_problems: what is wrong in the block.
         has_intent: whether there is a block at all; without one lfwrap changes nothing that supervision does not need.
         overrides: ``key=value`` as they were given, parsed; nested keys are dotted.
+        size_note: why the size of the data asks for its batch, epochs and learning rate; empty where it was not asked.
     """
 
     path: Path
@@ -59,6 +61,13 @@ class Recipe:
     intent_problems: tuple[IntentProblem, ...]
     has_intent: bool
     overrides: Mapping[str, Any]
+    size_note: str = ""
+
+    @property
+    def effective_batch(self) -> int | None:
+        """Rows of an update as the block names them; None where it names none, or leaves them to the data's size."""
+        size = self.intent.effective_batch_size
+        return size if isinstance(size, int) else None
 
     @property
     def name(self) -> str:

@@ -45,6 +45,9 @@ def _intent_property(field: IntentField) -> dict[str, Any]:
     found: dict[str, Any] = {"description": field.help, "type": [*(_JSON_TYPES[name] for name in field.types), "null"]}
     if field.choices:
         found = {"description": field.help, "enum": [*field.choices, None]}
+    if field.words:
+        numbers = [_JSON_TYPES[name] for name in field.types if name != "str"]
+        found = {"description": field.help, "anyOf": [{"type": [*numbers, "null"]}, {"enum": list(field.words)}]}
     if field.minimum is not None:
         found["minimum"] = field.minimum
     if field.maximum is not None:

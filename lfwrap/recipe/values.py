@@ -135,8 +135,8 @@ def resolve_values(
 ) -> ResolvedValues:
     """The values of a checked recipe on a machine.
 
-    Layers, the weakest first: template < hardware < recipe < MODEL_PATH < command line < what the hardware can't do
-    otherwise < what the ``lfwrap:`` block asks for. Without the block there are only the recipe's own values.
+    Layers, the weakest first: template < hardware < data size < recipe < MODEL_PATH < command line < what the hardware
+    can't do otherwise < what the ``lfwrap:`` block asks for. Without the block there are only the recipe's own values.
 
     Args:
         recipe: the recipe, found right by `check_recipe`.
@@ -163,7 +163,7 @@ def _own_layers(recipe: Recipe, facts: EngineFacts, hardware: HardwareProfile) -
     if recipe.has_intent:
         layers.append((Source.TEMPLATE, template_layer(recipe, facts)))
         layers.append((Source.HARDWARE, hardware_layer(recipe, hardware)))
-    sources = (Source.RECIPE, Source.MODEL_PATH, Source.COMMAND_LINE)
+    sources = (Source.DATA_SIZE, Source.RECIPE, Source.MODEL_PATH, Source.COMMAND_LINE)
     return Layers([*layers, *((source, _own_layer(recipe, source)) for source in sources)])
 
 
@@ -172,6 +172,7 @@ def _own_layer(recipe: Recipe, source: Source) -> dict[str, Setting]:
     if source is Source.RECIPE:
         return {key: Setting(value, "") for key, value in recipe.document.values.items() if key != BLOCK}
     reason = f"The environment variable {source} names it." if source is Source.MODEL_PATH else ""
+    reason = recipe.size_note if source is Source.DATA_SIZE else reason
     return {
         key: Setting(recipe.engine_values[key], reason) for key, origin in recipe.sources.items() if origin is source
     }
@@ -186,7 +187,7 @@ def _batch_settings(recipe: Recipe, layers: Layers, processes: int) -> dict[str,
     Raises:
         PlanError: there is no such product.
     """
-    effective = recipe.intent.effective_batch_size
+    effective = recipe.effective_batch
     if effective is None:
         return {}
     fixed = {key: layers.get(key) for key in BATCH_KEYS if recipe.sources.get(key) is Source.COMMAND_LINE}

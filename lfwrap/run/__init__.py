@@ -2,6 +2,7 @@
 
 Other packages may import:
 
+- `preflight.schedule`: whether a training makes enough updates.
 - `prepare.job`, `prepare.start`, `prepare.adapter`: everything that a run starts from, and its folder.
 - `launch.launch`, `launch.launchers.registry`, `launch.launchers.nodes`, `launch.trackers`: how it is started.
 - `supervise.attempt`, `supervise.supervisor`, `supervise.stall`, `supervise.background`: how it is followed and ended.

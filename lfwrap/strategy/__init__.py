@@ -3,6 +3,7 @@
 Other packages may import:
 
 - `strategy`: the strategy of a recipe, and where it comes from.
+- `foretell`: the updates that a run will make.
 - `planning`, `candidates`, `lock`: what is planned, worth a trial, and measured before.
 - `render`: what the engine is given for it.
 """

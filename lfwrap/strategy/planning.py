@@ -176,7 +176,7 @@ def _effective_batch(recipe: Recipe, batch: BatchPlan) -> int | None:
     """Rows that an update will see; with a block that names none, what the engine's keys make."""
     if not recipe.has_intent:
         return None
-    return recipe.intent.effective_batch_size or batch.effective
+    return recipe.effective_batch or batch.effective
 
 
 def _pinned_keys(recipe: Recipe) -> frozenset[str]:

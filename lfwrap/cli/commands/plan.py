@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lfwrap.plan.inputs.row_lengths import RowLengths
     from lfwrap.plan.plan import Plan
     from lfwrap.plan.request import PlanRequest
+    from lfwrap.plan.schedule import Schedule
     from lfwrap.recipe.recipe import Recipe
 
 
@@ -114,18 +115,22 @@ def _calibrate(name: str, runs_dir: Path, *, as_json: bool) -> None:
 
 def _plan(recipe: str, args: PlanArgs) -> int:
     """Plan, show the plan, return the exit code."""
+    from lfwrap.cli.view.job import show_findings
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import find_engine
     from lfwrap.hardware.load import load_hardware
     from lfwrap.hardware.profile import choose_world_size
     from lfwrap.plan.plan import make_plan, predict_plan
     from lfwrap.recipe.check import check_recipe, require_valid
+    from lfwrap.recipe.inputs.data_size import settle_size
     from lfwrap.recipe.recipe import load_recipe
     from lfwrap.recipe.values import resolve_values
+    from lfwrap.run.preflight.schedule import check_schedule
+    from lfwrap.strategy.foretell import plan_schedule
     from lfwrap.strategy.planning import dataset_folder, find_machine, may_change, plan_request
 
     profile, engine = load_hardware(args.hardware), find_engine()
-    loaded, facts = load_recipe(recipe, args.overrides), load_engine_facts(engine)
+    loaded, facts = settle_size(load_recipe(recipe, args.overrides), Path.cwd()), load_engine_facts(engine)
     require_valid(loaded, check_recipe(loaded, facts, profile))
     processes, folder = choose_world_size(args.world_size, profile), dataset_folder(loaded)
     machine = find_machine(profile, processes, engine, folder, is_here=args.hardware == "auto")
@@ -133,12 +138,15 @@ def _plan(recipe: str, args: PlanArgs) -> int:
     by_hand = _rows(args)
     request = plan_request(values, machine, by_hand)
     plan = make_plan(request) if may_change(request) and not args.fixed else predict_plan(request)
+    schedule = plan_schedule(request, plan.candidate)
     if args.as_json:
-        output.print_json("plan", {"recipe": str(loaded.path), "hardware": profile.name, **plan.to_json()})
+        found = {"recipe": str(loaded.path), "hardware": profile.name, **plan.to_json()}
+        output.print_json("plan", {**found, "schedule": schedule.to_json() if schedule else None})
     else:
-        _show(profile, request, plan)
+        _show(profile, request, plan, schedule)
         if plan.fits:
             output.result(f"\n{train_line(loaded, plan, is_pinned=by_hand is not None)}")
+        show_findings(tuple(check_schedule(schedule, loaded, force=True)))
         for note in (*values.notes, *plan.notes):
             output.say(f"note: {note}")
     return 0 if plan.fits else _say_too_large(request)
@@ -153,7 +161,7 @@ def _rows(args: PlanArgs) -> RowLengths | None:
     return RowLengths(args.longest_row or sys.maxsize, args.mean_row, args.row_count)
 
 
-def _show(machine: HardwareProfile, request: PlanRequest, plan: Plan) -> None:
+def _show(machine: HardwareProfile, request: PlanRequest, plan: Plan, schedule: Schedule | None) -> None:
     from lfwrap.plan.explain import describe
     from lfwrap.units import format_bytes, format_duration
 
@@ -177,6 +185,8 @@ def _show(machine: HardwareProfile, request: PlanRequest, plan: Plan) -> None:
     if plan.steps is not None:
         time = "" if plan.duration_s is None else f", about {format_duration(plan.duration_s)}"
         output.result(f"steps: {plan.steps}{time}")
+    if schedule is not None:
+        output.result(f"schedule: {schedule}")
     output.result(f"disk: {format_bytes(plan.checkpoint_bytes)} a checkpoint, {format_bytes(plan.disk_bytes)} in all")
     if plan.rejected:
         output.result("\nnot taken:")

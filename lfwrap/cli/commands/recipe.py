@@ -233,6 +233,7 @@ def _load(
     """The recipe, the facts of the installed engine (else of the shipped version), and the machine asked for."""
     from lfwrap.engine.facts import load_engine_facts
     from lfwrap.engine.locate import find_engine
+    from lfwrap.recipe.inputs.data_size import settle_size
     from lfwrap.recipe.recipe import load_recipe
 
     machine = None
@@ -240,7 +241,8 @@ def _load(
         from lfwrap.hardware.load import load_hardware
 
         machine = load_hardware(hardware)
-    return load_recipe(name, overrides), load_engine_facts(find_engine()), machine
+    recipe = settle_size(load_recipe(name, overrides), Path.cwd())
+    return recipe, load_engine_facts(find_engine()), machine
 
 
 def _all_findings(recipe: Recipe, facts: EngineFacts, machine: HardwareProfile | None) -> list[Finding]:

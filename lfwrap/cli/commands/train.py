@@ -36,7 +36,7 @@ class TrainArgs:
         launcher: ``auto`` or a launcher's name.
         nodes: the nodes, and the options of a scheduler.
         dry_run: only show what would be run.
-        force: train a large model on a CPU.
+        force: train what would learn nothing, or a large model on a CPU.
         no_lock: plan without what `lfwrap tune` has measured.
         supervision: how the training is looked after.
         as_json: print one JSON object at the end.
@@ -94,7 +94,11 @@ class TrainArgs:
 )
 @node_options
 @click.option("--dry-run", is_flag=True, help="Show the rendered files and the exact command; write nothing.")
-@click.option("--force", is_flag=True, help="Train even a model of more than 1 B parameters on a CPU.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Train even what would learn nothing, or a model of more than 1 B parameters on a CPU.",
+)
 @click.option("--no-lock", is_flag=True, help="Plan anew, whatever `lfwrap tune` has measured for this recipe.")
 @supervision_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")

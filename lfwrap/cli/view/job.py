@@ -26,6 +26,8 @@ def show_start(job: Job, *, verbose: bool) -> None:
         show_values(job)
     if job.rendered.batch is not None:
         output.say(f"batch: {job.rendered.batch} (micro-batch × accumulation × processes)")
+    if job.schedule is not None:
+        output.say(f"schedule: {job.schedule}")
     output.say(f"run: {job.paths.root}")
     if verbose:
         output.say(f"$ {job.command.quoted}")
@@ -60,6 +62,8 @@ def show_job(job: Job, *, as_json: bool, verbose: bool) -> int:
         output.result(f"# {path}\n{text}")
     if job.rendered.batch is not None:
         output.result(f"# batch: {job.rendered.batch} (micro-batch × accumulation × processes)")
+    if job.schedule is not None:
+        output.result(f"# schedule: {job.schedule}")
     output.result(f"# in {job.command.cwd}")
     environment = job.command.quoted_environment
     output.result(f"{environment} \\\n  {job.command.quoted}" if environment else job.command.quoted)
@@ -77,6 +81,7 @@ def _job_json(job: Job) -> dict[str, Any]:
         "effective_batch_size": batch.effective if batch else None,
         "micro_batch_size": batch.micro_batch if batch else None,
         "gradient_accumulation_steps": batch.accumulation if batch else None,
+        "schedule": job.schedule.to_json() if job.schedule else None,
         "launcher": job.launcher.name,
         "files": {str(path): text for path, text in job.command.files.items()},
         "command": job.command.to_json(),

@@ -17,7 +17,9 @@ from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import HardwareProfile, choose_world_size
 from lfwrap.invocation import Invocation
 from lfwrap.plan.request import Setting
+from lfwrap.plan.schedule import Schedule
 from lfwrap.recipe.check import check_recipe
+from lfwrap.recipe.inputs.data_size import settle_size
 from lfwrap.recipe.inputs.datasets import DatasetDir, find_dataset_dir
 from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.recipe.values import ResolvedValues, resolve_values
@@ -32,6 +34,8 @@ from lfwrap.run.launch.launchers.registry import choose_launcher
 from lfwrap.run.launch.trackers import tracker_values
 from lfwrap.run.preflight.context import PreflightContext, PreflightReport
 from lfwrap.run.preflight.preflight import check_preflight
+from lfwrap.run.preflight.schedule import check_schedule
+from lfwrap.strategy.foretell import foretell_schedule
 from lfwrap.strategy.planning import Machine, find_machine
 from lfwrap.strategy.render import Rendered, render
 from lfwrap.strategy.strategy import Strategy, choose_strategy, written_strategy
@@ -63,7 +67,7 @@ class TrainRequest:
         gpus: processes to train with on each node; None takes all GPUs.
         launcher: ``auto`` or a launcher's name.
         launch: the nodes, and the options of a scheduler.
-        force: train a large model on a CPU all the same.
+        force: train what would learn nothing, and a large model on a CPU, all the same.
         is_dry: only show what would be run.
         use_lock: take what `lfwrap tune` has measured, where it holds.
     """
@@ -95,6 +99,7 @@ class Job:
         report: all that preflight found.
         engine: the engine; None when none was found: the job is only shown.
         strategy: how the recipe is run here.
+        schedule: its updates and their learning rates; None where they are not known.
         launch: the nodes, and the options of a scheduler.
     """
 
@@ -107,6 +112,7 @@ class Job:
     report: PreflightReport
     engine: Engine | None
     strategy: Strategy
+    schedule: Schedule | None = None
     launch: LaunchOptions = field(default_factory=LaunchOptions)
 
     @property
@@ -216,6 +222,8 @@ def prepare_job(
     rendered = _render(survey, values, chosen, paths)
     options = dataclasses.replace(request.launch, extended=chosen.extension, compiled=rendered.compiled)
     launcher = _choose_launcher(request, rendered, survey.node_processes)
+    schedule = foretell_schedule(recipe, rendered.engine, rendered.batch, chosen, machine.dataset_dir)
+    found += check_schedule(schedule, recipe, force=request.force)
     report = dataclasses.replace(_check_job(survey, rendered, launcher, options), recipe=tuple(found))
     start = TrainingStart(
         paths=paths,
@@ -228,7 +236,9 @@ def prepare_job(
         values=rendered.engine,
     )
     command = build_command(start, invocation)
-    return Job(recipe, rendered, paths, command, machine.hardware, launcher, report, machine.engine, chosen, options)
+    return Job(
+        recipe, rendered, paths, command, machine.hardware, launcher, report, machine.engine, chosen, schedule, options
+    )
 
 
 def _choose_strategy(survey: _Survey, values: ResolvedValues, found: list[Finding]) -> Strategy:
@@ -308,7 +318,7 @@ def load_request(request: TrainRequest, invocation: Invocation) -> Recipe:
     Raises:
         RecipeError, UsageError: it can't be read, or an override is malformed.
     """
-    return load_recipe(request.recipe, request.overrides, invocation.environ)
+    return settle_size(load_recipe(request.recipe, request.overrides, invocation.environ), invocation.cwd)
 
 
 def _find_engine(environ: Mapping[str, str]) -> tuple[Engine | None, tuple[Finding, ...]]:

@@ -1,0 +1,63 @@
+"""How many updates a training makes, and how many of them learn."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lfwrap.plan.data_size import choose_for_rows, enough_updates
+from lfwrap.plan.schedule import make_schedule
+
+PAPER = {"num_train_epochs": 1.0, "warmup_steps": 0.1, "learning_rate": 2e-4, "lr_scheduler_type": "cosine"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "updates", "learning"), [(114, 1, 0), (128, 1, 0), (129, 2, 1), (1000, 8, 7), (2640, 21, 20)]
+)
+def test_the_papers_recipe_on_sets_of_different_sizes(rows, updates, learning):
+    schedule = make_schedule(PAPER, rows, 128)
+    assert (schedule.updates, schedule.learning_updates) == (updates, learning)
+
+
+@pytest.mark.parametrize(
+    ("changes", "learning"),
+    [
+        ({"warmup_steps": 0}, 8),
+        ({"warmup_steps": 8}, 7),
+        ({"warmup_ratio": 0.5}, 7),
+        ({"learning_rate": 0.0}, 0),
+        ({"learning_rate": None}, 7),
+        ({"max_steps": 3}, 2),
+        ({"lr_scheduler_type": "constant", "warmup_steps": 0.1}, 8),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau"}, None),
+    ],
+)
+def test_what_decides_how_many_updates_learn(changes, learning):
+    assert make_schedule({**PAPER, **changes}, 1000, 128).learning_updates == learning
+
+
+def test_without_rows_only_max_steps_says_how_many():
+    assert make_schedule(PAPER, None, 128) is None
+    assert make_schedule({**PAPER, "max_steps": 5}, None, 128).updates == 5
+
+
+@given(st.integers(1, 200_000), st.integers(1, 256), st.floats(0.1, 20))
+def test_updates_are_counted_as_the_trainer_counts_them(rows, batch, epochs):
+    schedule = make_schedule({"num_train_epochs": epochs}, rows, batch)
+    assert schedule.updates == max(1, math.ceil(epochs * math.ceil(rows / batch)))
+
+
+@given(st.integers(1, 10_000_000))
+def test_auto_gives_every_size_enough_updates_that_see_each_row_a_few_times(rows):
+    choice = choose_for_rows(rows)
+    assert choice.updates >= min(20, rows)
+    assert 1 <= choice.epochs <= 5
+    assert choice.batch in (4, 8, 16, 32, 64, 128)
+    assert rows < 100 or choice.updates >= 50
+
+
+@given(st.integers(1, 10_000), st.integers(1, 100), st.integers(1, 256))
+def test_the_way_out_of_too_few_updates_is_one(rows, wanted, batch):
+    choice = enough_updates(rows, wanted, batch, 1.0, lost=1)
+    assert choice.updates - 1 >= wanted or (choice.epochs == 10.0 and choice.batch <= max(4, batch))
