@@ -97,8 +97,13 @@ class Schedule:
             "epochs": self.epochs,
             "warmup_updates": self.warmup_updates,
             "learning_updates": self.learning_updates,
-            "learning_rates": {str(update): self.learning_rate(update) for update in shown},
+            "learning_rates": {str(update): _rounded(self.learning_rate(update)) for update in shown},
         }
+
+
+def _rounded(rate: float | None) -> float | None:
+    """The rate to six digits: the last ones of a cosine are the processor's own."""
+    return None if rate is None else float(f"{rate:.6g}")
 
 
 def _times(epochs: float) -> str:

@@ -147,8 +147,8 @@ def _problem(field: IntentField, value: Any) -> IntentProblem | None:
     if isinstance(value, str) and field.words:
         if value in field.words:
             return None
-        words = ", ".join(field.words)
-        return IntentProblem("bad-choice", field.name, f"{name}: {value!r} is no number and not {words}.", field.help)
+        expected = " or ".join([field.types[0], *field.words])
+        return IntentProblem("wrong-type", field.name, f"{name}: str {value!r}, expected {expected}.", field.help)
     too_small = field.minimum is not None and value < field.minimum
     if too_small or (field.maximum is not None and value > field.maximum):
         limits = f"{field.minimum} to {field.maximum}" if field.maximum is not None else f"at least {field.minimum}"
