@@ -38,6 +38,11 @@ def test_calls_and_conversations_of_mcp_servers(tmp_path: Path, template: str, j
     assert judged(files, tmp_path / "out", *options, tools=[MCP / "tools.json"], distractors=5) == []
 
 
+@pytest.mark.parametrize("name", ["mcp.jsonl", "mcp_val.jsonl", "mcp_new_tools.jsonl"])
+def test_conversations_that_are_rows_already(tmp_path: Path, name: str) -> None:
+    assert judged({DATA / name: "sharegpt"}, tmp_path / "out") == []
+
+
 def test_the_session_of_two_servers(tmp_path: Path) -> None:
     log, instructions = MCP / "session.log", MCP / "session_instructions.jsonl"
     rows = mcp_log.rows(log.read_text(encoding="utf-8"), instructions.read_text(encoding="utf-8"))

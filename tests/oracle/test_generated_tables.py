@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made_logs import STYLES, Log, logs
 from made_talks import EXTRAS, TEXT, asked_calls, tools
@@ -18,7 +18,7 @@ from oracle_run import judged, run
 from second_reader.judge import complaints
 from second_reader.layouts import mcp_log
 from second_reader.said import Row, Told, Tool
-from test_generated import QUICK
+from test_generated import few
 
 _NAMES = {
     "instruction": ["instruction", "Prompt", "question", "问题"],
@@ -37,7 +37,7 @@ def columns(draw: Any) -> dict[str, str]:
     return {field: draw(st.sampled_from(_NAMES[field])) for field in draw(st.permutations(fields))}
 
 
-@QUICK
+@few(20)
 @given(st.data(), columns(), st.integers(1, 6), st.booleans())
 def test_records(data: Any, named: dict[str, str], count: int, is_list: bool) -> None:
     records = []
@@ -59,7 +59,7 @@ def test_records(data: Any, named: dict[str, str], count: int, is_list: bool) ->
     ("encoding", "end"), [("utf-8", "\n"), ("utf-8-sig", "\r\n"), ("utf-16", "\n"), ("gb18030", "\r\n")]
 )
 def test_delimited_text(encoding: str, end: str) -> None:
-    @settings(QUICK, max_examples=8)
+    @few(8)
     @given(st.data(), columns(), st.integers(1, 6), st.sampled_from([",", ";", "\t", "|"]))
     def judge(data: Any, named: dict[str, str], count: int, delimiter: str) -> None:
         header = [*named.values(), "x_note"]
@@ -78,7 +78,7 @@ def test_delimited_text(encoding: str, end: str) -> None:
     judge()
 
 
-@QUICK
+@few(20)
 @given(st.lists(asked_calls(most_calls=2), min_size=1, max_size=3), tools(), st.integers(0, 3), st.booleans())
 def test_calls_whose_tools_stand_in_a_file(
     asked: list[Told], others: tuple[Tool, ...], distractors: int, is_qwen: bool
@@ -108,7 +108,7 @@ def _flow(told: Told) -> Any:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_logs(style: str) -> None:
-    @settings(QUICK, max_examples=10)
+    @few(10)
     @given(logs(style), st.booleans())
     def judge(log: Log, is_qwen: bool) -> None:
         options = ["--template", "qwen"] if is_qwen else []

@@ -24,11 +24,7 @@ def doubts_of(told: Told) -> list[str]:
         found.append("the first turn is not the user's")
     if any("{{idx}}" in turn.text for turn in turns if turn.who == "user"):
         found.append("a place holder of the engine's")
-    if any(
-        0xD800 <= ord(letter) <= 0xDFFF
-        for text in [*texts, spelled([tool.schema for tool in told.tools or ()])]
-        for letter in text
-    ):
+    if any(_is_half(text) for text in [*texts, spelled([tool.schema for tool in told.tools or ()])]):
         found.append("half of a character")
     if any(meaning.is_cut(text) for text in texts):
         found.append("a text that its client has cut")
@@ -45,3 +41,12 @@ def doubts_of(told: Told) -> list[str]:
 def _is_marked(turn: Turn) -> bool:
     in_thought = "<think>" in turn.thought or "</think>" in turn.thought or "<tool_call>" in turn.thought
     return in_thought or (bool(turn.calls) and "<tool_call>" in turn.text)
+
+
+def _is_half(text: str) -> bool:
+    """Whether a text holds half of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -68,6 +68,7 @@ class _Judge:
         self.train, self.val = list(outcome.train), list(outcome.val)
         self.seen: list[str] = []
         self.keys: set[str] = set()
+        self.known_tools: dict[tuple[str, str], str] = {}
         self.duplicates = self.left_out = 0
         self.rejected: dict[str, set[int]] = {}
 
@@ -231,7 +232,7 @@ class _Judge:
 
     def _tools_misfit(self, told: Told, written: str) -> str:
         if told.tools is not None and (told.tools or not self.offer.tools):
-            return tools_differ(told.tools, written)
+            return self._listed_misfit(told.tools, written)
         called = {call.name for turn in told.turns for call in turn.calls}
         if not called:
             return "" if not written else "tools where none is called"
@@ -242,6 +243,13 @@ class _Judge:
         return next(
             (wrong for name, value in values.items() if (wrong := tool_differs(self.offer.tools[name], value))), ""
         )
+
+    def _listed_misfit(self, tools: tuple[Tool, ...], written: str) -> str:
+        """The same lists of tools stand in many rows."""
+        pair = (repr(tools), written)
+        if pair not in self.known_tools:
+            self.known_tools[pair] = tools_differ(tools, written)
+        return self.known_tools[pair]
 
 
 def _assistant_misfit(said: Turn, value: str) -> str:
