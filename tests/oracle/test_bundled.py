@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 from oracle_run import judged, judged_rows
 from second_reader.files import tool_lists
-from second_reader.judge import Offer
+from second_reader.judge import Offer, complaints
 from second_reader.layouts import mcp_log
 from second_reader.reading import rows_of
 from second_reader.schemas import tool_of
+from second_reader.written import read_outcome
+
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 
 DATA = Path(__file__).parents[2] / "data"
 MCP = DATA / "mcp"
@@ -62,3 +66,18 @@ def test_every_row_of_the_bundled_sets_is_understood() -> None:
     known = tool_lists([MCP / "tools.json"])
     assert Offer({name: tool_of(tool) for name, tool in known.items()}).tools
     assert all(row.told for row in rows_of(MCP / "conversations.jsonl", "openai"))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_files_in_small_pieces(tmp_path: Path, jobs: int) -> None:
+    """Pieces of 4 KiB, some of them read by another process: rows, lines and duplicates are the same."""
+    again = tmp_path / "again.jsonl"
+    lines = (DATA / TABLES[0]).read_text(encoding="utf-8").splitlines()
+    again.write_text(
+        "\n".join(["", lines[0], '{"instruction": "q"}', "no JSON", *lines[5:60], " ", ""]), encoding="utf-8"
+    )
+    files = {**{DATA / name: "alpaca" for name in TABLES}, again: "alpaca", MCP / "conversations.jsonl": "openai"}
+    sources = {str(path): rows_of(path, layout) for path, layout in files.items()}
+    request = Request(tuple(sources), tmp_path / "out", "x", max_rejects=1.0, jobs=jobs, chunk_bytes=4096)
+    prepare(request)
+    assert complaints(sources, read_outcome(tmp_path / "out", "x")) == []

@@ -19,7 +19,7 @@ from test_generated import LAYOUTS, Layout, few
 
 # What stands under these keys is the user's own: arguments, schemas, answers that are listed, other servers' notes.
 _OWN = {"arguments", "input_schema", "parameters", "ground_truth", "server_info", "tool_response"}
-_JSON_TEXTS = ("messages", "available_tools", "tools", "answers")
+JSON_TEXTS = ("messages", "available_tools", "tools", "answers")
 _ANTHROPIC_OWN = {"input"}  # a call's arguments there, the items of a request elsewhere
 
 
@@ -44,12 +44,13 @@ def test_an_extra_field_is_named(known: Layout) -> None:
     def judge(data: Any, told: Told, value: Any, is_qwen: bool) -> None:
         record = known.write(data.draw, told)
         extended = copy.deepcopy(record)
-        texts = [key for key in _JSON_TEXTS if isinstance(extended.get(key), str)]
+        texts = [key for key in JSON_TEXTS if isinstance(extended.get(key), str)]
         extended |= {key: json.loads(extended[key]) for key in texts}
         path, place = data.draw(st.sampled_from([*places(extended, own=own)]))
         place["zz_extra"] = value
         extended |= {key: json.dumps(extended[key], ensure_ascii=False) for key in texts}
-        plain, more = ([*_run(one, is_qwen)] for one in (record, extended))
+        options = ["--template", "qwen"] if is_qwen else []
+        plain, more = (row_and_fields(one, *options) for one in (record, extended))
         assert plain[0] == more[0]  # the same row, or none
         if more[0]:
             assert f"{path}.zz_extra".removeprefix(".") in more[1]
@@ -57,9 +58,10 @@ def test_an_extra_field_is_named(known: Layout) -> None:
     judge()
 
 
-def _run(record: Any, is_qwen: bool) -> tuple[list[Any], list[str]]:
+def row_and_fields(record: Any, *options: str) -> tuple[list[Any], list[str]]:
+    """What is written of a record, and the fields that were not used."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         path.write_text(json.dumps(record) + "\n", encoding="utf-8")
-        outcome = run([path], Path(folder) / "out", *(["--template", "qwen"] if is_qwen else []))
+        outcome = run([path], Path(folder) / "out", *options)
         return outcome.train, [field["field"] for field in outcome.report.get("unused_fields", [])]

@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from second_reader.traces import Source
 
 FOLDER = Path(__file__).parent / "second_reader"
 ALLOWED = {
@@ -37,3 +38,12 @@ def test_nothing_is_imported_by_a_text() -> None:
 def test_a_reader_is_about_a_page_long() -> None:
     for path in (FOLDER / "layouts").glob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 180, path
+
+
+def test_a_text_that_stands_in_no_source_is_found() -> None:
+    source = Source([{"messages": [{"content": "one\ntwo"}], "tools": '[{"name": "find"}]'}])
+    row = {"conversations": [{"from": "gpt", "value": "<think>\none\n</think>\n\ntwo"}], "system": ""}
+    assert source.lacks(row) == ""
+    called = {"from": "function_call", "value": '{"name": "find", "arguments": {"content": "two", "q": "three"}}'}
+    assert source.lacks({**row, "conversations": [called]}) == "q"
+    assert source.lacks({**row, "system": "two\nthree"}) == "three"

@@ -10,6 +10,7 @@ from typing import Any
 from second_reader.doubts import AFTER_A_RESULT
 from second_reader.said import Call, Row, Told, Tool, Turn, Unclear
 from second_reader.schemas import tool_differs, tools_differ
+from second_reader.traces import Source
 from second_reader.values import exact, spelled
 from second_reader.written import Outcome, assistant_texts
 
@@ -58,6 +59,7 @@ def complaints(
         judge.walk(name, rows)
     judge.banned(sources)
     judge.counts(sources)
+    judge.traces(sources)
     return judge.wrong
 
 
@@ -147,6 +149,16 @@ class _Judge:
             self.wrong.append(f"the report says {told}, the files {figures}")
         if sum(report.get("left_out", {}).values()) != self.left_out:
             self.wrong.append(f"left out: {report.get('left_out')}, the files say {self.left_out}")
+
+    def traces(self, sources: dict[str, list[Row]]) -> None:
+        """Every text that was written stands in a source."""
+        rows = [row for held in sources.values() for row in held if row.told is not None or row.source is not None]
+        if any(row.source is None for row in rows):
+            return
+        source = Source([row.source for row in rows])
+        for row in self.outcome.train + self.outcome.val:
+            if lost := source.lacks(row):
+                self.wrong.append(f"written, but in no source: {lost[:200]!r}")
 
     def banned(self, sources: dict[str, list[Row]]) -> None:
         """No text that must not be an answer is trained, unless another row says it."""

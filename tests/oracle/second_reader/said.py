@@ -67,6 +67,7 @@ class Row:
         told: what it says, or None where nothing may be written.
         forbidden: what would be written of a row that must not be, if nobody asked what it means.
         doubts: reasons for which the row may be refused.
+        source: the record itself, or None where it is not at hand.
         banned: texts that must never be trained as an answer, with the reason.
     """
 
@@ -76,6 +77,7 @@ class Row:
     forbidden: Told | None = None
     doubts: list[str] = field(default_factory=list)
     banned: list[tuple[str, str]] = field(default_factory=list)
+    source: Any = None
 
 
 class Talk:

@@ -57,7 +57,8 @@ def _row(place: tuple[int, int | None], asked: Any, calls: list[_Made], tools: d
         told = _told(asked, calls, tools)
     except Unclear as unclear:
         return Row(*place, None, doubts=[str(unclear)])
-    return Row(*place, told, doubts=doubts_of(told))
+    source = [asked, tools, [[call.name, call.arguments, call.reply] for call in calls]]
+    return Row(*place, told, doubts=doubts_of(told), source=source)
 
 
 def _read(log: str) -> tuple[list[_Made], dict[str, Any], list[int]]:
