@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from second_reader.doubts import doubts_of
+from second_reader.layouts.mcp_lines import is_broken, messages
 from second_reader.parts import arguments_of, failed, is_mcp, mcp_text
 from second_reader.said import Call, Row, Talk, Told, Unclear
 from second_reader.schemas import tools_of
 from second_reader.values import flaw, parsed, spelled
 
-_LEVELS = {"info", "warn", "warning", "error", "debug", "trace"}
-_PREFIX = re.compile(
-    r"^\d{4}-\d\d-\d\d[T ][\d:.,]+Z?\s+\[([^\]]+)\]\s+\[([^\]]+)\]\s*(?:Message from (client|server): )?"
-)
 _CUT = re.compile(r"\[\d+ (?:chars|characters|bytes) truncated\]")
 _ANSWERS = ("final_response", "output", "answer", "response")
 
@@ -67,9 +64,9 @@ def _read(log: str) -> tuple[list[_Made], dict[str, Any], list[int]]:
     tools: dict[str, Any] = {}
     pending: dict[tuple[str, str], list[tuple[str, Any, Any]]] = {}
     for number, line in enumerate(log.split("\n"), 1):
-        if _is_broken(line):
+        if is_broken(line):
             lost.append(number)
-        for session, sender, body in _messages(line):
+        for session, sender, body in messages(line):
             key = (session, str(body.get("id")))
             if "method" in body and "id" in body:
                 call = None
@@ -95,37 +92,6 @@ def _note(request: tuple[str, Any, Any], body: Any, number: int, tools: dict[str
     elif asked["method"] == "tools/list" and isinstance(body.get("result"), dict):
         known = tools.get(session, []) if (asked.get("params") or {}).get("cursor") else []
         tools[session] = known + body["result"].get("tools", [])
-
-
-def _messages(line: str) -> list[tuple[str, str, Any]]:
-    """The messages of a line: (session, sender, message)."""
-    text, session, sender = line.strip().lstrip("\ufeff"), "session", ""
-    if found := _PREFIX.match(text):
-        server = next((name for name in found.groups()[:2] if name.lower() not in _LEVELS), found[2])
-        text, session, sender = text[found.end() :], server, found[3] or ""
-    text = re.sub(r"\s*\{ metadata: undefined \}$", "", text)
-    if not text.startswith(("{", "[")):
-        return []
-    try:
-        value = parsed(text)
-    except ValueError:
-        return []
-    if isinstance(value, dict) and "jsonrpc" not in value:
-        session = str(
-            next((value[key] for key in ("session", "sessionId", "session_id", "server") if key in value), session)
-        )
-        value = next((value[key] for key in ("message", "payload", "data") if key in value), None)
-        value = parsed(value) if isinstance(value, str) else value
-    bodies = value if isinstance(value, list) else [value]
-    return [(session, sender, body) for body in bodies if isinstance(body, dict) and body.get("jsonrpc") == "2.0"]
-
-
-def _is_broken(line: str) -> bool:
-    """Whether a line is a message that was cut in the middle."""
-    found = _PREFIX.match(line)
-    if found is None or not found[3] or not line[found.end() :].startswith("{"):
-        return False
-    return not _messages(line)
 
 
 def _claimed(asked: Any, left: list[_Made]) -> list[_Made]:
