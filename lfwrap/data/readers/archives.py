@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +113,8 @@ def open_packed(name: str, path: Path, member: str, suffix: str, scratch: Path) 
 
 
 def _linked(path: Path, suffix: str, scratch: Path) -> Path:
+    import tempfile
+
     link = Path(tempfile.mkdtemp(dir=scratch, prefix="text.")) / f"table{suffix}"
     link.symlink_to(path.resolve())
     return link
@@ -273,6 +274,8 @@ _OPENERS: dict[str, Callable[[str, Path], IO[bytes]]] = {
 
 
 def _scratch_file(scratch: Path, suffix: str) -> IO[bytes]:
+    import tempfile
+
     return tempfile.NamedTemporaryFile(dir=scratch, prefix="text.", suffix=suffix, delete=False)
 
 

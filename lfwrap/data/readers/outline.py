@@ -140,8 +140,10 @@ class JsonBytes:
 
 def _brackets(block: bytes, *, in_string: bool) -> tuple[int, int, bool]:
     """How many brackets a block closes that it does not open, and opens that it does not close; and its last state."""
-    if b"\\" in block:
-        block = block.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if b"\\\\" in block:
+        block = block.replace(b"\\\\", b"")
+    if b'\\"' in block:
+        block = block.replace(b'\\"', b"")
     parts = block.split(b'"')
     left = b"".join(parts[in_string::2]).translate(None, _NOT_BRACKETS)
     size = 0

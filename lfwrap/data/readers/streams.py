@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 import sys
 from pathlib import Path
@@ -35,6 +34,7 @@ def spool(name: str, scratch: Path) -> Path:
         UsageError: standard input is a terminal, where nobody sends data.
         OSError: the stream can't be read.
     """
+    import shutil
     import tempfile
 
     if (name == STDIN and sys.stdin.isatty()) or _is_terminal(name):
