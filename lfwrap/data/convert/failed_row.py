@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from pathlib import Path
 
 from lfwrap.data.formats.base import Reject
@@ -39,6 +38,8 @@ def failed_row(error: Exception) -> Reject:
 
 def _place(error: Exception) -> str:
     """The last places in lfwrap that the exception passed, the innermost first: no values of the row are in them."""
+    import traceback
+
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_ours(frame.filename)]
     places: list[str] = []
     for frame in reversed(frames):
