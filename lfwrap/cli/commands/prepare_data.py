@@ -179,8 +179,9 @@ class PrepareArgs:
 def command(args: PrepareArgs) -> None:
     r"""Turn source files into a data set that LLaMA-Factory loads row for row.
 
-    Sources are files, folders and globs in any of the formats that `lfwrap data formats` lists; FILE#500 takes 500
-    rows. Every row is written, rejected with a reason, or counted as a duplicate. A sources.yaml describes a mixture.
+    Sources are files, folders, globs, ZIP archives and standard input (-) in any of the formats that `lfwrap data
+    formats` lists; FILE#500 takes 500 rows, FILE#train one list or sheet. Every row is written, rejected with a
+    reason, or counted as a duplicate. A sources.yaml describes a mixture.
 
     \b
     Example:
