@@ -16,6 +16,7 @@ from lfwrap.errors import Finding, Severity
 from lfwrap.recipe.recipe import split_names
 from lfwrap.run.preflight.context import PreflightContext
 from lfwrap.run.preflight.prepared import check_prepared
+from lfwrap.run.preflight.rows import check_rows
 from lfwrap.suggest import did_you_mean
 from lfwrap.units import plural
 
@@ -49,6 +50,7 @@ def check_data(context: PreflightContext) -> Iterator[Finding]:
     for key, listed in names.items():
         for name in listed:
             yield from _check_dataset(context, key, name, registry, context.resolve(dataset_dir))
+    yield from check_rows(context, context.resolve(dataset_dir))
 
 
 def _load_registry(context: PreflightContext, folder: Path) -> Mapping[str, Any] | Finding:
