@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from lfwrap.data.formats import FORMATS, mcpflow_trajectories, openai_chat
+from lfwrap.data.formats import FORMATS, openai_chat
 from lfwrap.data.formats.base import SourceRecord
+from lfwrap.data.formats.mcp_wire import wire_format
 from lfwrap.data.prepare import prepare
 from lfwrap.data.request import Request
 from lfwrap.errors import PreflightError
@@ -48,13 +49,13 @@ def test_the_lines_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at
 
 
 def test_the_rows_of_a_whole_file_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = deadly(FORMATS["mcpflow-trajectories"])
+    known = dataclasses.replace(deadly(FORMATS["openai"]), name="mcp-wire")
 
     def read(path: Path, options: Any) -> Iterator[SourceRecord]:
         for number in range(1, 2000):
             yield SourceRecord(number, None, chat("boom" if number == 700 else f"q{number}"))
 
-    monkeypatch.setattr(mcpflow_trajectories, "FORMAT", dataclasses.replace(known, read=read))
+    monkeypatch.setattr(wire_format, "FORMAT", dataclasses.replace(known, read=read))
     source = tmp_path / "rows.json"
     source.write_text("[]", encoding="utf-8")
     with pytest.raises(PreflightError, match="was killed at rows 513 to 1,024 of"):

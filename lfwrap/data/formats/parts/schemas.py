@@ -9,13 +9,10 @@ from typing import Any
 
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import dump_key, parse_json_field
+from lfwrap.data.formats.parts.type_names import type_meaning
 from lfwrap.data.schema.conversation import Tool
 from lfwrap.data.schema.fields import is_nothing
 
-_TYPE_NAMES = {
-    "dict": "object", "str": "string", "text": "string", "int": "integer", "long": "integer", "float": "number",
-    "double": "number", "bool": "boolean", "list": "array", "tuple": "array", "set": "array", "nonetype": "null",
-}  # fmt: skip
 _JSON_TYPES = frozenset({"object", "string", "integer", "number", "boolean", "array", "null"})
 _SCHEMA_KEYS = ("inputSchema", "input_schema", "parameters")
 _SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
@@ -23,7 +20,7 @@ _SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SCHEMA_SINGLES = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
 _KNOWN_TOOLS = 1 << 15  # more than most data sets have: each may stand in any row
 _known: dict[tuple[str, str], tuple[Tool, RowNotes, dict[str, Any]]] = {}
-_GENERIC = re.compile(r"(\w+)\s*\[(.*)\]$", re.DOTALL)
+_GENERIC = re.compile(r"(\w+)\s*\[(.*)\]", re.DOTALL)
 
 
 def parse_tools(value: Any, notes: RowNotes, path: str = "tools") -> tuple[Tool, ...]:
@@ -152,13 +149,22 @@ def is_flat(schema: Mapping[str, Any]) -> bool:
 
     >>> is_flat({"city": {"type": "str"}}), is_flat({"properties": {"city": {"type": "str"}}})
     (True, False)
+    >>> is_flat({"properties": {"type": "str", "description": "of the house"}, "city": {"type": "str"}})
+    True
     """
     return (
         bool(schema)
-        and not any(key.startswith("$") or key in _SCHEMA_MAPS for key in schema)
+        and not any((key.startswith("$") or key in _SCHEMA_MAPS) and not _is_field(schema[key]) for key in schema)
         and all(isinstance(field, Mapping) for field in schema.values())
         and any("type" in field or "description" in field for field in schema.values())
     )
+
+
+def _is_field(value: Any) -> bool:
+    """Whether a value describes one field; in a map of schemas, ``type`` and ``description`` are schemas themselves."""
+    if not isinstance(value, Mapping):
+        return False
+    return isinstance(value.get("type"), str | list) or isinstance(value.get("description"), str)
 
 
 def _schema_of_flat(schema: Mapping[str, Any], notes: RowNotes) -> dict[str, Any]:
@@ -178,16 +184,13 @@ def _without_type(field: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _optional(words: Any) -> tuple[Any, bool]:
-    """``"str, optional"`` → ``("str", True)``; ``"Optional[str]"`` likewise."""
+    """``"Optional[str]"`` → ``("str", True)``: an argument that may be left out; ``"str, optional"`` says so, too."""
     if not isinstance(words, str):
         return words, False
-    head, _, tail = words.partition(", ")
-    if tail.strip().lower().startswith(("optional", "default")):
-        return head.strip(), True
-    generic = _GENERIC.match(words.strip())
+    generic = _GENERIC.fullmatch(words.strip())
     if generic and generic.group(1).lower() == "optional":
         return generic.group(2).strip(), True
-    return words.strip(), False
+    return words.strip(), type_meaning(words).optional
 
 
 def normalise_schema(schema: Any, notes: RowNotes) -> Any:
@@ -215,35 +218,20 @@ def normalise_schema(schema: Any, notes: RowNotes) -> Any:
 
 def _with_type(schema: dict[str, Any], notes: RowNotes) -> dict[str, Any]:
     words = schema["type"]
-    named = schema_of_type(words)
-    if named.get("type") == words:
+    names = words if isinstance(words, list) else [words]
+    if not all(name is None or isinstance(name, str) for name in names):
+        return schema  # no name of a type: the check of the schema speaks of it
+    if _JSON_TYPES.issuperset(names) and names:
         return schema
     notes.repair("type-names")
     rest = _without_type(schema)
+    if isinstance(words, str) and words.strip().lower() == "enum" and isinstance(rest.get("enum"), list):
+        return {**({"type": "string"} if all(isinstance(value, str) for value in rest["enum"]) else {}), **rest}
+    meaning = type_meaning(words)
+    named = dict(meaning.schema)
     items = rest.pop("items", named.pop("items", None))
+    described = rest.get("description", "")
+    if meaning.unknown and isinstance(described, str):
+        notes.repair("type-name-to-description")
+        rest["description"] = f"{described} (type: {meaning.unknown})".lstrip()
     return {**named, **rest, **({} if items is None else {"items": items})}
-
-
-def schema_of_type(words: Any) -> dict[str, Any]:
-    """``"dict"`` → ``{"type": "object"}``, ``"List[int]"`` → an array of integers, what isn't known → ``{}``.
-
-    >>> schema_of_type("dict"), schema_of_type("List[int]"), schema_of_type("thing")
-    ({'type': 'object'}, {'type': 'array', 'items': {'type': 'integer'}}, {})
-    """
-    if isinstance(words, list):
-        names = [schema_of_type(word).get("type") for word in words]
-        return {"type": names} if all(isinstance(name, str) for name in names) else {}
-    if not isinstance(words, str):
-        return {}
-    lower = words.strip().lower()
-    if lower in _JSON_TYPES:
-        return {"type": lower}
-    if lower in _TYPE_NAMES:
-        return {"type": _TYPE_NAMES[lower]}
-    generic = _GENERIC.match(lower)
-    if generic is None:
-        return {}
-    outer, inner = _TYPE_NAMES.get(generic.group(1)), generic.group(2)
-    if outer == "array" and "," not in inner and (items := schema_of_type(inner)):
-        return {"type": "array", "items": items}
-    return {"type": outer} if outer in ("array", "object") else {}

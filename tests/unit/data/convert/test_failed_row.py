@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from lfwrap.data.convert import validate
-from lfwrap.data.formats import FORMATS, mcpflow_trajectories, openai_chat, sharegpt
+from lfwrap.data.formats import FORMATS, openai_chat, sharegpt
 from lfwrap.data.formats.base import SourceRecord
+from lfwrap.data.formats.mcp_wire import wire_format
 from lfwrap.data.prepare import prepare
 from lfwrap.data.request import Request
 from lfwrap.errors import DataError, PreflightError
@@ -101,14 +102,14 @@ def test_what_concerns_more_than_a_row_ends_the_run(
 
 
 def test_a_reader_of_whole_files_that_fails_keeps_what_it_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = FORMATS["mcpflow-trajectories"]
+    known = FORMATS["mcp-wire"]
 
     def read(path: Path, options: Any) -> Iterator[SourceRecord]:
         yield SourceRecord(1, 1, chat("a"))
         yield SourceRecord(2, 2, chat("b"))
         raise KeyError("tool_calls")
 
-    monkeypatch.setattr(mcpflow_trajectories, "FORMAT", dataclasses.replace(known, read=read))
+    monkeypatch.setattr(wire_format, "FORMAT", dataclasses.replace(FORMATS["openai"], name=known.name, read=read))
     report, rejects = prepared(tmp_path, [chat("a")], format=known.name)
     assert (report.rows_in, report.rows_out) == (3, 2)
     [entry] = rejects

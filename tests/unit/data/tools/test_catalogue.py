@@ -8,7 +8,7 @@ import pytest
 
 from lfwrap import bundled
 from lfwrap.data.formats.base import RowNotes
-from lfwrap.data.formats.parts.schemas import normalise_schema, parse_parameters, schema_of_type
+from lfwrap.data.formats.parts.schemas import normalise_schema, parse_parameters
 from lfwrap.data.tools.catalogue import load_catalogue
 from lfwrap.errors import DataError
 
@@ -85,28 +85,6 @@ def test_files_without_tools_are_errors(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"nothing\.json"):
         load_catalogue([tmp_path / "nothing.json"])
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("str", {"type": "string"}),
-        ("dict", {"type": "object"}),
-        ("float", {"type": "number"}),
-        ("Integer", {"type": "integer"}),
-        ("List[int]", {"type": "array", "items": {"type": "integer"}}),
-        ("Tuple[int, int]", {"type": "array"}),
-        ("Dict[str, List[int]]", {"type": "object"}),
-        ("list[list[str]]", {"type": "array", "items": {"type": "array", "items": {"type": "string"}}}),
-        ("Callable[[float], float]", {}),
-        ("any", {}),
-        (["str", "null"], {"type": ["string", "null"]}),
-        (None, {}),
-        (["str", "any"], {}),
-    ],
-)
-def test_type_names(words, expected):
-    assert schema_of_type(words) == expected
 
 
 def test_type_names_change_where_a_schema_stands_and_nowhere_else():
