@@ -12,6 +12,8 @@ from second_reader.judge import complaints
 from second_reader.layouts import mcp_log
 from second_reader.reading import rows_of
 
+_KNOWN = {"utf-8", "gb18030"}  # what is neither is read right, or refused with a word on encodings
+
 
 def judged_case(case: Case, folder: Path, *options: str) -> list[str]:
     """What is wrong with a run over a case."""
@@ -24,8 +26,11 @@ def judged_case(case: Case, folder: Path, *options: str) -> list[str]:
         options = (*options, "--instructions", str(folder / "asked.jsonl"))
     else:
         rows = rows_of(path, case.layout, case.encoding)
+    if case.encoding not in _KNOWN:
+        for row in rows:
+            row.doubts.append("an encoding that has to be guessed")
     outcome = run([path], folder / "out", *options)
-    if case.encoding not in {"utf-8", "gb18030"} and outcome.refused and not outcome.rejects:
+    if case.encoding not in _KNOWN and outcome.refused and not outcome.rejects:
         return [] if "encoding" in outcome.refused else [f"refused without a word of encodings: {outcome.refused}"]
     wrong = complaints({str(path): rows}, outcome)
     if len(outcome.train) < case.good:

@@ -31,7 +31,7 @@ from lfwrap.data.formats import anthropic, openai_chat, sharegpt
 from lfwrap.data.formats.mcp_wire import wire_messages, wire_pairs
 from lfwrap.data.formats.parts import arguments, exact_json, texts, turns
 from lfwrap.data.formats.parts.channels import said_on
-from lfwrap.data.readers import array_block, blocks, encoding, json_lists
+from lfwrap.data.readers import array_block, blocks, encoding, json_lists, sources
 from lfwrap.data.schema.meanings import Meaning
 
 Patch = pytest.MonkeyPatch
@@ -79,7 +79,7 @@ def _any_number(patch: Patch) -> None:
 
 
 def _guess_gb18030(patch: Patch) -> None:
-    patch.setattr(encoding, "decide_encoding", lambda *_: "gb18030")
+    patch.setattr(sources, "decide_encoding", lambda *_: encoding.Decision("gb18030", 1.0))
 
 
 def _second_tag_is_the_server(patch: Patch) -> None:
@@ -292,15 +292,15 @@ MUTANTS: dict[str, Callable[[Outcome], None]] = {
 
 
 def test_nothing_is_wrong_with_what_was_written(conversations: Any) -> None:
-    sources, outcome, offer = conversations
-    assert complaints(sources, outcome, offer=offer) == []
+    read, outcome, offer = conversations
+    assert complaints(read, outcome, offer=offer) == []
     assert (len(outcome.train), len(outcome.rejects), outcome.report["duplicates"]) == (40, 1, 1)
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_change_of_what_was_written_is_found(name: str, conversations: Any) -> None:
-    sources, outcome, offer = conversations
+    read, outcome, offer = conversations
     changed = copy.deepcopy(outcome)
     MUTANTS[name](changed)
     assert changed != outcome
-    assert complaints(sources, changed, offer=offer) != []
+    assert complaints(read, changed, offer=offer) != []

@@ -6,7 +6,10 @@ import ast
 from pathlib import Path
 
 import pytest
+from second_reader.reading import LAYOUTS
 from second_reader.traces import Source
+
+from lfwrap.data.formats import FORMATS
 
 FOLDER = Path(__file__).parent / "second_reader"
 ALLOWED = {
@@ -47,3 +50,7 @@ def test_a_text_that_stands_in_no_source_is_found() -> None:
     called = {"from": "function_call", "value": '{"name": "find", "arguments": {"content": "two", "q": "three"}}'}
     assert source.lacks({**row, "conversations": [called]}) == "q"
     assert source.lacks({**row, "system": "two\nthree"}) == "three"
+
+
+def test_every_format_has_a_reader() -> None:
+    assert set(FORMATS) == set(LAYOUTS) | {"mcp-wire"}  # logs have a reader of their own
