@@ -8,23 +8,23 @@ from typing import Any
 
 # Only a whole run of dots, and no digits without end: each place is looked at once, however long a text is.
 _ELLIPSIS = r"(?:(?<!\.)\.{3,}|…)"
-_COUNT = r"\d[\d,._]{0,24}\s*+"
+_COUNT = r"\d[\d,._]{0,24}\s{0,3}"
 _UNIT = r"(?:chars?|characters?|bytes?|[KMGkmg]i?[Bb]|tokens?)"
 _GONE = r"(?:truncated|omitted|elided|trimmed|removed|hidden|skipped|cut|left|more|remaining)"
 _COUNTED = (
-    rf"(?:\+?\s*{_COUNT}(?:{_UNIT}\s+{_GONE}|{_GONE}\s+{_UNIT})(?:\s+{_GONE})*"
-    rf"|(?:truncated|omitted|elided|trimmed)\s*+[:,]?\s*{_COUNT}(?:more\s+)?{_UNIT})"
+    rf"(?:\+?\s{{0,3}}{_COUNT}(?:{_UNIT}\s+{_GONE}|{_GONE}\s+{_UNIT})(?:\s+{_GONE})*"
+    rf"|(?:truncated|omitted|elided|trimmed)\s{{0,3}}[:,]?\s{{0,3}}{_COUNT}(?:more\s+)?{_UNIT})"
 )
-_OPEN, _CLOSE = r"[\[(<{]{1,3}\s*+", r"\s*+[\])>}]{1,3}"
+_OPEN, _CLOSE = r"[\[(<{]{1,3}\s{0,3}", r"\s{0,3}[\])>}]{1,3}"
 _BARE_WORD = (
     r"(?:(?:output|content|result|message|text|log|response)\s+)?(?:truncated|omitted|elided|trimmed|snip(?:ped)?)"
 )
 # With a count and dots the mark may stand in the middle; without, it is the client's only where the text ends. Dots
 # and brackets make it the client's own: a tool's text that tells of a truncation has its words in a sentence.
 _MARK = re.compile(
-    rf"{_ELLIPSIS}\s?{_OPEN}{_ELLIPSIS}?\s*{_COUNTED}\s*{_ELLIPSIS}?{_CLOSE}"
+    rf"{_ELLIPSIS}\s?{_OPEN}{_ELLIPSIS}?\s{{0,3}}{_COUNTED}\s{{0,3}}{_ELLIPSIS}?{_CLOSE}"
     rf"|{_OPEN}{_COUNTED}{_CLOSE}\s?{_ELLIPSIS}"
-    rf"|[\[<]\s*+{_ELLIPSIS}?\s*{_COUNTED}\s*{_ELLIPSIS}?[\]>]\s*\Z"
+    rf"|[\[<]\s{{0,3}}{_ELLIPSIS}?\s{{0,3}}{_COUNTED}\s{{0,3}}{_ELLIPSIS}?[\]>]\s*\Z"
     rf"|{_ELLIPSIS}\s?{_COUNTED}\s*\Z"
     rf"|{_ELLIPSIS}\s?{_OPEN}{_BARE_WORD}{_CLOSE}\s*\Z",
     re.IGNORECASE,
@@ -61,7 +61,8 @@ def cut_in_broken(text: str) -> str | None:
 
 
 _MARK_IN_BROKEN = re.compile(
-    rf"{_ELLIPSIS}\s?{_OPEN}{_BARE_WORD}{_CLOSE}|{_ELLIPSIS}\s*{_COUNTED}|{_ELLIPSIS}\s*\d+ more items", re.IGNORECASE
+    rf"{_ELLIPSIS}\s?{_OPEN}{_BARE_WORD}{_CLOSE}|{_ELLIPSIS}\s{{0,3}}{_COUNTED}|{_ELLIPSIS}\s{{0,3}}\d+ more items",
+    re.IGNORECASE,
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,17 +11,18 @@ from typing import Any
 
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.formats.mcp_wire.wire_prefix import is_stamped, sender_of
-from lfwrap.data.formats.parts.exact_json import ExactDecoder, not_json
+from lfwrap.data.formats.parts.exact_json import ExactDecoder, exact_value, not_json
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 # Where a JSON object or a list of objects may begin; the brackets of [levels] and [servers] don't.
-_START = re.compile(r'\{\s*(?:"|$)|\[\s*(?:\{\s*(?:"|$)|$)')
+_START = re.compile(r'"[\[{]{1,2}\s*\\"|\{\s*(?:"|$)|\[\s*(?:\{\s*(?:"|$)|$)')
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]|"')
 _GOES_ON = re.compile(r'\s*(?:$|["{}\[\],]|-?\d|true\b|false\b|null\b)')
 _KEY_OR_END = re.compile(r'\s*(?:$|["}])')
 _LIKE_A_MESSAGE = re.compile(r"""jsonrpc["']?\s*[:=]\s*["']2\.0|\bJSONRPC(?:Request|Response|Notification|Error)\(""")
 _MESSAGE_START = re.compile(r'\[?\s*\{\s*"(?:jsonrpc|method|result|error)"\s*:')
 _OBJECT = re.compile(r'\[?\s*\{\s*"')
+_LITERAL = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _BARE = re.compile(r"\s*(?:data:)?\s*")
 _MOST_LINES = 100_000
 
@@ -105,6 +108,8 @@ class _Scanner:
 
     def _value(self, number: int, text: str, start: int, prefix: str) -> tuple[Piece | None, str, int]:
         """The value at a place, or None; the line on which it ends, and where."""
+        if text[start] == '"' or text[start - 1 : start] == "'":
+            return self._quoted(number, text, start, prefix)
         try:
             value, end, problem = self._decoder.decode_at(text, start)
         except ValueError as error:
@@ -129,6 +134,33 @@ class _Scanner:
             return Piece(number, prefix, text=broken, problem=reason), text, len(text)
         return None, text, start + 1
 
+    def _quoted(self, number: int, text: str, start: int, prefix: str) -> tuple[Piece | None, str, int]:
+        """A message that stands in quotes, as a program prints a text: with its own escapes over those of JSON."""
+        double = text[start] == '"'
+        literal = _LITERAL.match(text, start if double else start - 1)
+        if literal is None:
+            return self._broken_quote(number, text, start, prefix)
+        is_bytes = text[max(start - 2, 0)] == "b" and not double
+        printed = _printed(literal.group(), is_bytes=is_bytes)
+        inner = Reject("not-json", "not valid JSON") if printed is None else exact_value(printed, self._decoder)
+        plain = Reject("not-json", "") if double else exact_value(literal.group()[1:-1], self._decoder)
+        if isinstance(inner, Reject) and inner.rule == "not-json" and not isinstance(plain, Reject):
+            inner = plain  # quotes around JSON as it is
+        elif inner != plain and not isinstance(inner, Reject) and not isinstance(plain, Reject) and not is_bytes:
+            inner = Reject("not-json", "it stands in quotes, and its escapes can be read in two ways")
+        if not isinstance(inner, Reject):
+            return Piece(number, prefix, inner), text, literal.end()
+        if not _LIKE_A_MESSAGE.search(literal.group().replace("\\", "")):
+            return None, text, literal.end()
+        return Piece(number, prefix, text=text[start:], problem=inner), text, len(text)
+
+    def _broken_quote(self, number: int, text: str, start: int, prefix: str) -> tuple[Piece | None, str, int]:
+        broken = text[start:].lstrip('"')
+        if not _LIKE_A_MESSAGE.search(broken.replace("\\", "")):
+            return None, text, start + 1
+        reason = Reject("not-json", "not valid JSON: its quotes are not closed")
+        return Piece(number, prefix, text=broken, problem=reason), text, len(text)
+
     def _take_lines(self, taken: list[tuple[int, str]], depth: int) -> bool:
         """Take the lines over which a value goes on; whether it ends."""
         while len(taken) < _MOST_LINES and (found := self._next()) is not None:
@@ -145,6 +177,18 @@ class _Scanner:
                 return True
             depth = now
         return False
+
+
+def _printed(literal: str, *, is_bytes: bool) -> str | None:
+    """The text that a literal stands for, in JSON's way of writing or in Python's; None where it is neither."""
+    try:
+        if literal.startswith('"'):
+            value = json.loads(literal)
+        else:
+            value = ast.literal_eval(f"b{literal}" if is_bytes else literal)
+        return value.decode() if isinstance(value, bytes) else str(value)
+    except (ValueError, SyntaxError):
+        return None
 
 
 def _depth(text: str, depth: int) -> int | None:

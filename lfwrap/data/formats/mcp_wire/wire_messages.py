@@ -23,7 +23,7 @@ _BROKEN_ID = re.compile(
     r'(?:^\W*\{\s*|"jsonrpc"\s*:\s*"2\.0"\s*,\s*)"id"\s*:\s*("(?:[^"\\]|\\.)*"|\d+)\s*[,}]'
 )  # of the message itself, not of what it holds
 _PRINTED_ID = re.compile(r"""jsonrpc['"]?\s*[:=]\s*['"]2\.0['"],\s*id['"]?\s*[:=]\s*(?:(\d+)|'([^']*)')""")
-_BROKEN_METHOD = re.compile(r'^\W*\{(?:\s*"(?:jsonrpc|id)"\s*:\s*[^,{}]*,)*\s*"method"\s*:\s*"([^"]*)"')
+_BROKEN_METHOD = re.compile(r'^\W*\{(?:\s*"(?:jsonrpc|id)"\s*:[^,{}]*,)*\s*"method"\s*:\s*"([^"]*)"')
 _BROKEN_NAME = re.compile(r'"params"\s*:\s*\{[^{}]*"name"\s*:\s*"([^"\\]*)"')
 
 

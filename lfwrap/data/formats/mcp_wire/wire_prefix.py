@@ -34,7 +34,13 @@ _WORD = re.compile(
     r"|\b(in|out|tx|rx|read|write|stdin|stdout)\b\W*$",
     re.IGNORECASE,
 )
+_SHOWN_CHARACTERS = 500
 _WORDS = {"sending": ">", "receiving": "<"}
+
+
+def _ends(prefix: str) -> str:
+    """The beginning and the end of what may be a long line of something else."""
+    return prefix if len(prefix) <= 2 * _SHOWN_CHARACTERS else prefix[:_SHOWN_CHARACTERS] + prefix[-_SHOWN_CHARACTERS:]
 
 
 def is_stamped(text: str) -> bool:
@@ -54,6 +60,7 @@ def tags_of(prefix: str) -> tuple[str, ...]:
     >>> tags_of("[4711] [editor -> server] ")
     ()
     """
+    prefix = _ends(prefix)
     container = _CONTAINER.match(prefix)
     found = [container.group(1)] if container else []
     for tag in _TAG.findall(prefix):
@@ -69,6 +76,7 @@ def sender_of(prefix: str) -> str:
     >>> sender_of("Message from server: "), sender_of("[editor -> server] "), sender_of("10:00:00 <-- ")
     ('server', 'client', '<')
     """
+    prefix = _ends(prefix)
     if named := list(_FROM.finditer(prefix)):
         way, side = named[-1].group(1).lower(), _SIDES[named[-1].group(2).lower()]
         return side if way == "from" else _OTHER[side]

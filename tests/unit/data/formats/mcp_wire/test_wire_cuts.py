@@ -72,3 +72,14 @@ def test_marks_in_what_is_no_json_any_more(text):
 @given(st.text(alphabet="ab .…[](<>)0123456789", max_size=60))
 def test_dots_and_brackets_alone_are_no_mark(text):
     assert find_cut(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["." * 200_000, "(" + " " * 200_000, "... [5 chars truncated" + " " * 200_000, "[" * 200_000, "... " * 50_000,
+     "..." + "1" * 200_000, "…(" * 50_000],
+)  # fmt: skip
+@pytest.mark.timeout(5)
+def test_no_text_takes_long_to_look_through(text):
+    assert find_cut(text + "x") is None
+    assert cut_in_broken(text + "x") is None

@@ -53,6 +53,40 @@ def test_a_message_is_found_once(text):
     assert broken(text) == []
 
 
+LINES = {"jsonrpc": "2.0", "id": 2, "result": {"content": [{"type": "text", "text": 'a\nb\\n "北京" it\'s'}]}}
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        json.dumps(json.dumps(LINES)),
+        json.dumps(json.dumps(LINES, ensure_ascii=False), ensure_ascii=False) + " more",
+        repr(json.dumps(LINES).encode()),
+        repr((json.dumps(LINES, ensure_ascii=False) + "\n").encode()) + ")",
+        f"msg={json.dumps(json.dumps([LINES]))} level=info",
+    ],
+)
+def test_a_message_in_quotes_is_read_through_its_escapes(printed):
+    found = values(f"{TIME}Received: {printed}")
+    assert found in ([LINES], [[LINES]])
+
+
+def test_quotes_around_plain_json():
+    assert values(f"echo '{ONE.replace(chr(39), '')}' | server") == [json.loads(ONE.replace("'", ""))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """recv '{"jsonrpc":"2.0","id":2,"result":{"text":"a\\\\nb"}}'""",
+        r'recv "{\"jsonrpc\":\"2.0\",\"id\":2,',
+        r'recv "{\"jsonrpc\":\"2.0\",\"id\":NaN}"',
+    ],
+)
+def test_what_can_be_read_in_two_ways_or_none_is_refused(text):
+    assert broken(text) == [(1, "not-json")]
+
+
 def test_several_messages_in_one_line_and_framed_ones():
     other = '{"jsonrpc": "2.0", "id": 3}'
     assert [value["id"] for value in values(f"{TIME}{ONE}{other} {ONE}")] == [2, 3, 2]
@@ -104,3 +138,14 @@ def test_what_is_no_message_is_no_piece(text):
 def test_after_an_open_brace_the_next_message_is_found():
     text = f"config: {{\n{TIME}Message from client: {ONE}\n}}\n{ONE}"
     assert values(text) == [CALL, CALL]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a.b-" * 100_000, "[" * 100_000, "{" * 100_000, '{"' * 50_000, '{"jsonrpc": "2.0", "id":' + " " * 100_000,
+     "'{\"" * 50_000, '{"a": ' * 50_000, "-->" * 50_000, "\x1b[" * 50_000, ('{"a":\n') * 20_000, "{\n" * 20_000],
+)  # fmt: skip
+@pytest.mark.timeout(20)
+def test_no_line_takes_long_to_look_through(text):
+    found = values(f"{text}\n{ONE}\n{TIME}{ONE}")
+    assert found[-1] == CALL
