@@ -14,7 +14,7 @@ from tables import Arg, Tool, load_yaml
 _OPTIONAL = re.compile(r"\[([^\[\]|]*)(?:\|([a-z_]+)=([a-z]+))?\]")
 _SLOT = re.compile(r"\{([a-z_0-9]+)\}")
 _RANGE = re.compile(r"(-?\d+(?:\.\d+)?)\.\.(-?\d+(?:\.\d+)?)")
-_OPTION_SAID = 0.5
+_OPTION_SAID = 0.4
 
 
 class Values:

@@ -5,7 +5,7 @@ for a list), ``!`` where it is required, what its values are drawn from (``@city
 description.
 
 A phrasing is a line with slots, ``check the weather in {city}[ in {units} units]``: what stands in brackets is said
-half of the time; ``[ at once|urgent=true]`` sets an argument without a slot. A line that begins with ``?`` is a
+in two of five; ``[ at once|urgent=true]`` sets an argument without a slot. A line that begins with ``?`` is a
 question of its own, all others are orders that go into a frame.
 """
 
