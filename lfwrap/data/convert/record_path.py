@@ -57,6 +57,7 @@ def convert_record(record: Any, conversion: Conversion, notes: RowNotes) -> tupl
         conversation = _cut_to_last_exchange(conversation, notes)
     validate.check(conversation, conversion.template, notes)
     line = writer.engine_line(writer.engine_row(conversation, conversion.template))
+    notes.repairs.update(writer.tool_changes(conversation, conversion.template))
     return line, writer.row_key(conversation, line, conversion.seed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -31,6 +32,19 @@ def engine_row(conversation: Conversation, template: str) -> dict[str, Any]:
     writer = importlib.import_module("lfwrap.data.convert.writer_tools")
     row: dict[str, Any] = writer.engine_row(conversation, template)
     return row
+
+
+def tool_changes(conversation: Conversation, template: str) -> Mapping[str, int]:
+    """What of its tools' schemas a template can't print as it is: kind → how often it was changed.
+
+    >>> tool_changes(Conversation(()), "")
+    {}
+    """
+    if not conversation.tools:
+        return {}
+    writer = importlib.import_module("lfwrap.data.convert.writer_tools")
+    changes: Mapping[str, int] = writer.tool_changes(conversation.tools, template)
+    return changes
 
 
 def is_plain(conversation: Conversation) -> bool:

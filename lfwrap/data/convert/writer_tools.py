@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ _ERROR = "Error: "
 _KNOWN_TOOLS = 1 << 15  # more than the largest catalogues: with distractors each may stand in any row
 # These print properties one by one and crash on a schema that is `true`, or on an enum of numbers.
 _PRINTING_FAMILIES = ("default", "gemma4")
+_ENUM_FAMILIES = ("default",)  # of these, those that print enums and items at all
 
 
 def engine_row(conversation: Conversation, template: str) -> dict[str, Any]:
@@ -178,36 +180,57 @@ def tools_text(tools: Sequence[Tool], family: str) -> str:
     >>> tools_text([Tool("add")], "default")
     '[{"type": "function", "function": {"name": "add", "description": "", "parameters": {"properties": {}}}}]'
     """
-    return "[" + ", ".join(_tool_text(tool.name, tool.description, _schema_text(tool), family) for tool in tools) + "]"
+    return (
+        "[" + ", ".join(_tool_text(tool.name, tool.description, _schema_text(tool), family)[0] for tool in tools) + "]"
+    )
+
+
+def tool_changes(tools: Sequence[Tool], template: str) -> Counter[str]:
+    """What of the tools' schemas the template can't print as it is: how often each kind was changed for it.
+
+    >>> tool_changes([Tool("add", "", {"properties": {"n": {"enum": [1, 2]}}})], "alpaca")
+    Counter({'enum-to-text': 1})
+    """
+    family = chat_template(template).family
+    changes: Counter[str] = Counter()
+    for tool in tools if family in _PRINTING_FAMILIES else ():
+        changes.update(_tool_text(tool.name, tool.description, _schema_text(tool), family)[1])
+    return changes
 
 
 @functools.lru_cache(maxsize=_KNOWN_TOOLS)
-def _tool_text(name: str, description: str, parameters: str, family: str) -> str:
-    schema = json.loads(parameters)
+def _tool_text(name: str, description: str, parameters: str, family: str) -> tuple[str, tuple[str, ...]]:
+    """A tool's text, and the kinds of changes that were made to its schema."""
+    schema, changes = json.loads(parameters), list[str]()
     if family in _PRINTING_FAMILIES:
-        schema = _readable_parameters(schema)
+        schema = _readable_parameters(schema, family, changes)
     function = {"name": name, "description": description, "parameters": schema}
-    return _dump({"type": "function", "function": function})
+    return _dump({"type": "function", "function": function}), tuple(changes)
 
 
-def _readable_parameters(schema: dict[str, Any]) -> dict[str, Any]:
+def _readable_parameters(schema: dict[str, Any], family: str, changes: list[str]) -> dict[str, Any]:
     """Parameters that every printing family of the engine can print.
 
     What it prints stays the same: an enum's values as text, and the type of an array's items.
     """
     given = schema.get("properties")
-    properties = {name: _readable(field) for name, field in given.items()} if isinstance(given, Mapping) else {}
+    properties = (
+        {name: _readable(field, family, changes) for name, field in given.items()} if isinstance(given, Mapping) else {}
+    )
     return {**schema, "properties": properties}
 
 
-def _readable(field: Any) -> dict[str, Any]:
+def _readable(field: Any, family: str, changes: list[str]) -> dict[str, Any]:
     if not isinstance(field, Mapping):
+        changes.append("property-schema-emptied")
         return {}
-    readable = dict(field)
-    if isinstance(readable.get("enum"), list):
-        readable["enum"] = [value if isinstance(value, str) else _dump(value) for value in readable["enum"]]
-    if "items" in readable and not isinstance(readable["items"], Mapping):
+    readable, enum = dict(field), field.get("enum")
+    if family in _ENUM_FAMILIES and isinstance(enum, list) and not all(isinstance(value, str) for value in enum):
+        readable["enum"] = [value if isinstance(value, str) else _dump(value) for value in enum]
+        changes.append("enum-to-text")
+    if family in _ENUM_FAMILIES and "items" in readable and not isinstance(readable["items"], Mapping):
         readable["items"] = {}
+        changes.append("items-schema-emptied")
     return readable
 
 

@@ -74,7 +74,10 @@ def parse_arguments(value: Any, notes: RowNotes, *, python: bool = False) -> dic
         return {}
     if not isinstance(value, Mapping):
         raise Reject("arguments", f"the arguments of a call are {_kind(value)}, expected an object")
-    arguments: dict[str, Any] = own_floats(dict(value), notes)
+    try:
+        arguments: dict[str, Any] = own_floats(dict(value), notes)
+    except RecursionError as error:
+        raise Reject("arguments", "the arguments of a call are nested too deeply") from error
     return arguments
 
 

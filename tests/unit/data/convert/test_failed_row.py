@@ -163,3 +163,18 @@ def test_a_python_literal_that_json_cant_hold_costs_its_row_by_a_rule(tmp_path: 
     assert report.rows_out >= 2
     assert [entry["row"] for entry in rejects] in ([2], [])
     assert {entry["rule"] for entry in rejects} <= {"call", "arguments", "lone-surrogate", "structure", "not-json"}
+
+
+@pytest.mark.parametrize("depth", [50, 300, 700, 900, 5_000])
+def test_deep_arguments_are_written_or_rejected_by_a_rule_of_the_data(tmp_path: Path, depth: int) -> None:
+    arguments = '{"a":' * depth + "1" + "}" * depth
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    deep = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "1"},
+        {"role": "assistant", "content": "d"},
+    ]
+    report, rejects = prepared(tmp_path, [chat("a"), {"messages": deep, "tools": [{"name": "f", "parameters": {}}]}])
+    assert report.rows_in == 2
+    assert {entry["rule"] for entry in rejects} <= {"arguments", "not-json"}

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from lfwrap.data.convert.writer_tools import engine_row
+from lfwrap.data.convert.writer_tools import engine_row, tool_changes, tools_text
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
+from lfwrap.engine.chat_templates import chat_template
 
 TOOL = Tool("get", "天气", {"type": "object", "properties": {"n": {"type": "integer", "enum": [1, 2]}, "any": True}})
 CALL = ToolCall("get", {"city": "北京"}, id="1")
@@ -154,7 +155,8 @@ def test_tools_are_wrapped_functions_in_json_text():
 @pytest.mark.parametrize("template", ["default", "gemma4"])
 def test_families_that_print_properties_get_what_they_can_print(template):
     properties = json.loads(row_of(turn("a"), template=template)["tools"])[0]["function"]["parameters"]["properties"]
-    assert properties == {"n": {"type": "integer", "enum": ["1", "2"]}, "any": {}}
+    enum = [1, 2] if template == "gemma4" else ["1", "2"]  # which gemma4 does not print
+    assert properties == {"n": {"type": "integer", "enum": enum}, "any": {}}
 
 
 def test_every_value_is_text():
@@ -239,3 +241,24 @@ def test_a_result_in_a_users_turn_may_not_hold_what_the_engine_replaces_there():
         row_of(*said, template="qwen")
     assert caught.value.rule == "placeholder"
     assert "{{idx}}" in values(row_of(*said, template="llama3"))[1][1]
+
+
+@pytest.mark.parametrize(
+    ("template", "field", "kinds"),
+    [
+        ("", {"type": "integer", "enum": [1, 2]}, {"enum-to-text": 1}),
+        ("alpaca", {"enum": [True, None, "a"]}, {"enum-to-text": 1}),
+        ("alpaca", {"enum": ["a", "b"]}, {}),
+        ("alpaca", True, {"property-schema-emptied": 1}),
+        ("alpaca", {"items": False}, {"items-schema-emptied": 1}),
+        ("gemma4", {"enum": [1, 2]}, {}),
+        ("gemma4", False, {"property-schema-emptied": 1}),
+        ("qwen", {"enum": [1, 2]}, {}),
+        ("qwen", True, {}),
+    ],
+)
+def test_what_a_template_cannot_print_of_a_schema_is_changed_and_counted(template, field, kinds):
+    tool = Tool("get", "", {"type": "object", "properties": {"a": field}})
+    assert tool_changes([tool], template) == kinds
+    written = json.loads(tools_text([tool], chat_template(template).family))[0]["function"]["parameters"]
+    assert (written["properties"]["a"] == field) is (not kinds)
