@@ -16,7 +16,7 @@ from lfwrap.data.output.mix import Shaping
 from lfwrap.data.output.split import parse_share, parse_val_size
 from lfwrap.data.prepare import files_of
 from lfwrap.data.readers.archives import on_disk
-from lfwrap.data.readers.sources import Part
+from lfwrap.data.readers.sources import Part, parse_part
 from lfwrap.data.readers.streams import is_stream
 from lfwrap.data.request import Request
 from lfwrap.data.schema.columns import FIELDS
@@ -204,7 +204,8 @@ def lock_of(mixture: MixtureFile) -> dict[str, Any]:
     request = mixture.request
     beside = [str(file) for path in request.beside for file in tools_files(path)]
     sources = (str(on_disk(file.name).path) for file in files_of(request.parts, request.beside))
-    inputs = [*sources, *request.shaping.test_files, *beside]
+    tests = (parse_part(text).path for text in request.shaping.test_files)
+    inputs = [*sources, *tests, *beside]
     folder = mixture.path.parent
     return {
         "schema": "lfwrap.sources-lock/1",

@@ -21,7 +21,7 @@ from lfwrap.data.readers.blocks import NotUtf8Error
 from lfwrap.data.readers.detect import DetectedFile, detect_file, detect_table
 from lfwrap.data.readers.inputs import Inputs, refuse_unreadable
 from lfwrap.data.readers.listing import Listing, PassedOver, list_sources
-from lfwrap.data.readers.sources import FOREIGN_SUFFIXES, TABLE_SUFFIXES, Part, SourceFile, open_text
+from lfwrap.data.readers.sources import FOREIGN_SUFFIXES, TABLE_SUFFIXES, Part, SourceFile, open_text, parse_part
 from lfwrap.data.request import Request
 from lfwrap.data.workers.parallel import FileChunks, Workers, usable_cpus
 from lfwrap.engine.chat_templates import chat_template
@@ -175,9 +175,9 @@ class _Attempt:
         """Convert all files; the staged files are complete afterwards."""
         request, parts = self.request, self.request.mixture
         choosing = request.is_choosing(parts)
-        test_lines = [
-            line for name in list_sources(request.shaping.test_files).names for line in self._test_lines(name)
-        ]
+        tests = [parse_part(text) for text in request.shaping.test_files]
+        test_files = [(name, part) for part in tests for name in list_sources([part.path]).names]
+        test_lines = [line for name, part in test_files for line in self._test_lines(name, part)]
         if request.options.instructions:
             self.sources = tuple(dict.fromkeys(source.name for source in files))
         sink = RowSink(self.folder, self.report, request.val_size, choosing=choosing)
@@ -220,9 +220,9 @@ class _Attempt:
             importlib.import_module("filelock")  # for the end: now workers are busy while it takes its time
         self.inputs.check_unchanged(source.name)
 
-    def _test_lines(self, name: str) -> Iterator[bytes]:
+    def _test_lines(self, name: str, part: Part) -> Iterator[bytes]:
         """The rows of a test file, converted like any other."""
-        detected, options = self._detect(name, Part(name), FileReport(name))
+        detected, options = self._detect(name, Part(name, member=part.member), FileReport(name))
         for result in self._chunks(detected, options).results():
             yield from split_lines(result.lines)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lfwrap.data.formats.base import ConvertOptions
 from lfwrap.data.output.data_report import DataReport
+from lfwrap.data.output.mix import Shaping
 from lfwrap.data.prepare import prepare
 from lfwrap.data.readers.sources import Part
 from lfwrap.data.request import Request
@@ -92,6 +93,16 @@ def test_what_is_held_out_is_not_trained(tmp_path: Path, document: Any, held_out
     assert asked(tmp_path) == ["b"]
     run(tmp_path, text, member=next(key for key in ("train", "训练") if f'"{key}"' in text))
     assert asked(tmp_path) == ["a"]
+
+
+def test_a_list_may_be_the_test_set(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"train": [row("a"), row("b")], "test": [row("b")]}))
+    parts = (Part(str(path), member="train"),)
+    shaping = Shaping(test_files=(f"{path}#test",))
+    report = prepare(Request((), tmp_path / "out", "x", parts=parts, shaping=shaping))
+    assert asked(tmp_path) == ["a"]
+    assert report.left_out == {"asked in the test set": 1}
 
 
 @INDENTS
