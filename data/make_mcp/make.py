@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from check import check
+from check_tables import check_tables
 from draws import Draws
 from questions import ExhaustedError, Questions
 from rows import Row, Rows
@@ -51,6 +52,7 @@ def make_sets(seed: int = SEED) -> dict[str, list[Row]]:
     draws = Draws(seed)
     known, new = load_servers("servers"), load_servers("new_servers")
     questions = Questions([*known, *new], draws)
+    check_tables([*known, *new], questions.values)
     chat = {language: draws.shuffled(rows) for language, rows in load_chat().items()}
     trained = Rows(known, known, questions, draws)
     unseen = Rows(new, [*new, *known], questions, draws)
@@ -117,7 +119,12 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is another one")
     options = parser.parse_args()
     differ = []
-    for name, rows in make_sets(options.seed).items():
+    try:
+        sets = make_sets(options.seed)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for name, rows in sets.items():
         path, content = options.out / f"{name}.jsonl", "".join(row.line() for row in rows).encode()
         kinds = ", ".join(f"{kind} {count}" for kind, count in Counter(row.kind for row in rows).items())
         print(f"{path}: {len(rows)} rows, {len(content)} bytes: {kinds}")

@@ -40,6 +40,14 @@ class Values:
             return int(bounds[1]) + self._draws.below(int(bounds[2]) - int(bounds[1]) + 1)
         return "".join(self._filled(letter) for letter in kind)
 
+    def knows(self, kind: str) -> bool:
+        """Whether there are values of a kind."""
+        return kind in self._lists or _RANGE.fullmatch(kind) is not None or "#" in kind
+
+    def has_word(self, option: str) -> bool:
+        """Whether it is known how a Chinese question says an option."""
+        return option in self._words
+
     def _filled(self, letter: str) -> str:
         if letter == "#":
             return str(1 + self._draws.below(9))

@@ -20,7 +20,7 @@ _GREETING = ("Hi", "Hey", "Hello", "Good ", "Excuse", "你好", "打扰")  # com
 _SINGULAR = re.compile(r" (?:is|has|was|plays|takes|an?) ")
 
 
-class ExhaustedError(Exception):
+class ExhaustedError(ValueError):
     """There is no further way to say it."""
 
 

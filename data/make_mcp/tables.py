@@ -180,7 +180,7 @@ def _tool(server: str, table: Mapping[str, Any]) -> Tool:
         server=server,
         name=table["name"],
         about=table["about"],
-        args={name: _arg(name, text) for name, text in table["args"].items()},
+        args={name: _arg(table["name"], name, text) for name, text in table["args"].items()},
         key=table.get("key", ""),
         can=dict(zip(LANGUAGES, table["can"], strict=True)),
         phrases=_said(table),
@@ -190,9 +190,9 @@ def _tool(server: str, table: Mapping[str, Any]) -> Tool:
     )
 
 
-def _arg(name: str, text: str) -> Arg:
+def _arg(tool: str, name: str, text: str) -> Arg:
     match = _ARG.fullmatch(text)
     if match is None:
-        raise ValueError(f"{name}: not an argument: {text}")
+        raise ValueError(f"{tool}: {name}: not an argument: {text}")
     kind = match["kind"] or (f"{match['low']}..{match['high']}" if match["low"] else "")
     return Arg(name, match["type"], bool(match["required"]), kind, match["about"])

@@ -6,6 +6,7 @@ import doctest
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -235,6 +236,31 @@ def test_prepare_data_changes_nothing(tmp_path, capsys, name, template):
     assert report["rejected"] == 0
     assert set(report["repairs"]) <= {"tool-unwrapped"}  # in the report only: they are wrapped again
     assert not report["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "said"),
+    [
+        ("servers/weather.yaml", "{city} right now?", "{town} right now?", "right now?: no argument town"),
+        ("servers/shop.yaml", "track my order {order_id}", "track my order", "order: lacks the required order_id"),
+        ("servers/bank.yaml", "@payee", "@payer", "bank: transfer_money: payee: values.yaml has no payer"),
+        ("servers/travel.yaml", "economy|business", "economy|first", "cabin: zh_words has no word for first"),
+        ("servers/mail.yaml", "from: newest", "from: newer", "forward_mail: search_mail returns no newer"),
+        ("servers/mail.yaml", "name: forward_mail", "name: send_email", "two tools are called send_email"),
+        ("servers/desk.yaml", "Ticket {ticket} is", "Ticket {nr} is", "nor a field of the result: nr"),
+        ("servers/home.yaml", "integer! 16..26", "integer! 16-26", "set_temperature: degrees: not an argument"),
+        ("new_servers/fleet.yaml", "    locate one of my", "    locate {vehicle}, one of my", "which it should lack"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_table_is_named_with_its_place(tmp_path, table, old, new, said):
+    maker = shutil.copytree(MAKER, tmp_path / "maker", ignore=shutil.ignore_patterns("__pycache__"))
+    text = (maker / table).read_text(encoding="utf-8")
+    (maker / table).write_text(text.replace(old, new, 1), encoding="utf-8")
+    command = [sys.executable, str(maker / "make.py"), "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("module", ["phrases", "questions"])
