@@ -112,3 +112,17 @@ def test_the_pages_show_what_is_printed(tmp_path, monkeypatch, invoke, page):
     result = invoke(*shlex.split(command)[1:], "--no-engine-check")
     expected = [line for line in shown.splitlines() if not line.startswith("$")]
     assert result.stderr.splitlines() == expected
+
+
+@pytest.mark.parametrize(
+    ("cell", "rule"), [("q\0 1", "zero-byte"), ("q {{idx}}", "placeholder"), ("q <image>", "media-placeholder")]
+)
+def test_a_row_of_a_plain_table_that_a_rule_rejects_is_shown_with_its_cells(prepared, tmp_path, cell, rule):
+    path = tmp_path / "a.csv"
+    path.write_text(f"instruction,input,output,tag\n{cell},,a1,x\nq2,,a2,\n", encoding="utf-8")
+    result, report = prepared(path, "--template", "qwen2_vl" if rule == "media-placeholder" else "qwen")
+    assert result.exit_code == 0, result.stderr
+    assert report["rejects_by_rule"] == {rule: 1}
+    assert report["train_rows"] == 1
+    rejects = (tmp_path / "o" / "x.rejects.jsonl").read_text(encoding="utf-8")
+    assert json.loads(rejects)["fields"]["output"] == "a1"

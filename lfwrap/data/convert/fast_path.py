@@ -66,6 +66,8 @@ def _table(block: CsvBlock, conversion: Conversion, columns: PlainColumns) -> Co
         block.scan()
         _mixed_csv_rows(block, columns, records)
     _check_rules(records.rows, conversion.template)
+    if records.rows.rejects and not block.rows:
+        block.scan()  # a rejected row is shown with its cells
     for name in block.unnamed:
         if records.rows.unused[name].value is None:
             del records.rows.unused[name]
