@@ -9,6 +9,8 @@ import pytest
 
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 
 TOOL = {"name": "pay", "description": "d", "parameters": {"type": "object", "properties": {}}}
 BAD = {
@@ -107,3 +109,16 @@ def test_ids_that_come_twice_are_not_joined_by_guess(tmp_path):
 def test_answers_that_differ_for_one_id_reject_its_case(tmp_path):
     answers = [answer("a"), answer("a", '{"sum": [2]}'), answer("b"), answer("b")]
     assert bfcl_rules(tmp_path, [case("a"), case("b")], answers) == ["structure", "fine"]
+
+
+def test_a_folder_of_cases_takes_its_answers_for_no_cases(tmp_path):
+    case = {"id": "a_1", "question": [[{"role": "user", "content": "q"}]], "function": [
+        {"name": "f", "description": "d", "parameters": {"type": "dict", "properties": {"x": {"type": "integer"}}}}
+    ]}  # fmt: skip
+    folder = tmp_path / "bfcl"
+    (folder / "possible_answer").mkdir(parents=True)
+    (folder / "b.json").write_text(json.dumps(case) + "\n")
+    (folder / "possible_answer" / "b.json").write_text('{"id": "a_1", "ground_truth": [{"f": {"x": [1]}}]}\n')
+    report = prepare(Request((str(folder),), tmp_path / "o", "x"))
+    assert (report.rows_in, report.rows_out) == (1, 1)
+    assert "answers" in json.dumps(report.to_json())

@@ -313,7 +313,9 @@ def test_a_single_long_record(tmp_path: Path, name: str) -> None:
     assert asked(tmp_path) == ["long"]
 
 
-TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(lambda text: bool(text.strip()))
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12).filter(
+    lambda text: bool(text.strip())
+)
 ROWS = st.lists(
     st.builds(lambda q, a: {"instruction": q, "input": "", "output": a}, TEXTS, TEXTS),
     min_size=1,
