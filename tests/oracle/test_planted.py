@@ -31,7 +31,9 @@ from lfwrap.data.formats import anthropic, openai_chat, sharegpt
 from lfwrap.data.formats.mcp_wire import wire_messages, wire_pairs
 from lfwrap.data.formats.parts import arguments, exact_json, texts, turns
 from lfwrap.data.formats.parts.channels import said_on
-from lfwrap.data.readers import array_block, blocks, encoding, json_lists, sources
+from lfwrap.data.readers import blocks, sources
+from lfwrap.data.readers.encodings import encoding
+from lfwrap.data.readers.json_files import array_block, json_lists
 from lfwrap.data.schema.meanings import Meaning
 
 Patch = pytest.MonkeyPatch

@@ -15,9 +15,9 @@ from lfwrap.data.convert.fast_path import convert_block, rules_prefilter
 from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.prepare import prepare
-from lfwrap.data.readers.array_block import ArrayBlock
 from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock
 from lfwrap.data.readers.chunk_plan import Chunk, ChunkPlan, Layout
+from lfwrap.data.readers.json_files.array_block import ArrayBlock
 from lfwrap.data.request import Request
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool
 from lfwrap.data.schema.plain_rows import PlainColumns, plain_line

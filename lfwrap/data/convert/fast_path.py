@@ -19,8 +19,8 @@ from lfwrap.data.convert.converted_rows import ConvertedRows, Unused
 from lfwrap.data.convert.failed_row import failed_row
 from lfwrap.data.convert.record_path import Conversion, RecordPath
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.readers.array_block import ArrayBlock
 from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, NotUtf8Error
+from lfwrap.data.readers.json_files.array_block import ArrayBlock
 from lfwrap.data.schema.conversation import Conversation, Message, Role
 from lfwrap.data.schema.plain_rows import QUOTES_IN_OUTPUT, PlainColumns, blank_row, growth, plain_line, plain_texts
 from lfwrap.data.schema.redaction import LITERALS

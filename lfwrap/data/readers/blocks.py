@@ -197,7 +197,7 @@ class CsvBlock:
 
     def is_header(self, row: list[str]) -> bool:
         """Whether a row is the header once more."""
-        from lfwrap.data.readers.table_header import is_repeated_header
+        from lfwrap.data.readers.tables.table_header import is_repeated_header
 
         return is_repeated_header(row, self._spelled)
 
@@ -237,7 +237,7 @@ class CsvBlock:
 
     def _find_broken(self, reader: Any) -> None:
         """Read all rows, whatever their quotes, and find those whose quotes are wrong."""
-        from lfwrap.data.readers.csv_faults import Dialect, broken_rows
+        from lfwrap.data.readers.tables.csv_faults import Dialect, broken_rows
 
         self.rows, ends = [], []
         for row in reader:

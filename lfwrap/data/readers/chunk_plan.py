@@ -168,7 +168,7 @@ def _may_begin_a_row(line: bytes, plan: ChunkPlan) -> bool:
 
 
 def _end_of_read_row(source: IO[bytes], plan: ChunkPlan, start: int, end: int) -> int:
-    from lfwrap.data.readers.row_borders import end_of_csv_row
+    from lfwrap.data.readers.tables.row_borders import end_of_csv_row
 
     return min(
         end_of_csv_row(source, plan.delimiter, start, end, LARGEST_CHUNK_BYTES, skips_space=plan.skips_space), plan.size

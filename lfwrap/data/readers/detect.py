@@ -17,8 +17,8 @@ from lfwrap.data.formats.parts.messages import is_turns
 from lfwrap.data.readers.archives import Opened
 from lfwrap.data.readers.blocks import NotUtf8Error, parse_exactly
 from lfwrap.data.readers.chunk_plan import ChunkPlan, Layout
-from lfwrap.data.readers.json_layouts import JSON_SUFFIXES, detect_json
-from lfwrap.data.readers.json_lists import Wanted
+from lfwrap.data.readers.json_files.json_layouts import JSON_SUFFIXES, detect_json
+from lfwrap.data.readers.json_files.json_lists import Wanted
 from lfwrap.data.readers.other_data import kind_of_fields, refuse_no_data
 from lfwrap.data.readers.sources import CSV_SUFFIXES, TextFile
 from lfwrap.data.schema.columns import is_all_known, resolve_columns
@@ -107,7 +107,7 @@ def detect_table(
     opened: Opened, name: str, options: ConvertOptions, *, format_name: str | None, member: str
 ) -> DetectedFile:
     """Find out what an XLSX, Parquet or Arrow file holds. Raises as `detect_file` does."""
-    from lfwrap.data.readers.tables import read_table
+    from lfwrap.data.readers.tables.tables import read_table
 
     path = opened.path
     table = read_table(path, name, opened.suffix, member, options.columns)
@@ -164,7 +164,7 @@ def _own_reader(head: str, format_name: str | None) -> tuple[Format, str] | None
 def _detect_csv(
     text: TextFile, head: str, size: int, delimiter: str | None, options: ConvertOptions
 ) -> tuple[DetectedFile, list[Any]]:
-    from lfwrap.data.readers.tabular import DELIMITERS, read_header
+    from lfwrap.data.readers.tables.tabular import DELIMITERS, read_header
 
     default = "\t" if text.suffix in {".tsv", ".tab"} else None
     header = read_header(head, delimiter, text.name, options.columns, default=default)

@@ -65,7 +65,7 @@ def _expand(source: str, listing: Listing) -> Iterator[str]:
     elif path.is_file():
         yield from _members(source, listing)
     elif path.is_dir():
-        from lfwrap.data.readers.saved_dataset import saved_dataset_files
+        from lfwrap.data.readers.tables.saved_dataset import saved_dataset_files
 
         saved = saved_dataset_files(path, source)
         yield from _below(path, listing) if saved is None else saved

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from lfwrap.data.readers.archives import COMPRESSED_SUFFIXES, OnDisk, Opened, on_disk, open_packed
-from lfwrap.data.readers.encoding import (
+from lfwrap.data.readers.encodings.encoding import (
     MOST_DETECTED,
     Decision,
     bom_of,

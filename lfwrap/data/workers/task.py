@@ -13,9 +13,9 @@ from lfwrap.data.convert.converted_rows import ConvertedRows, Unused
 from lfwrap.data.convert.fast_path import convert_block
 from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import Reject
-from lfwrap.data.readers.array_block import ArrayBlock
 from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, RecordBlock
 from lfwrap.data.readers.chunk_plan import Chunk, Layout
+from lfwrap.data.readers.json_files.array_block import ArrayBlock
 from lfwrap.data.schema.fields import UnusedField
 from lfwrap.data.schema.plain_rows import PlainColumns
 from lfwrap.data.schema.redaction import redact

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lfwrap.data.prepare import prepare
-from lfwrap.data.readers.arrow_tables import read_arrow, read_parquet
+from lfwrap.data.readers.tables.arrow_tables import read_arrow, read_parquet
 from lfwrap.data.request import Request
 from lfwrap.errors import DataError
 

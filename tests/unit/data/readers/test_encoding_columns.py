@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.data.output.registry import check_name, dataset_entry, merge_registry, read_registry
-from lfwrap.data.readers.encoding import (
+from lfwrap.data.readers.encodings.encoding import (
     Decision,
     bom_of,
     check_encoding_name,
@@ -18,7 +18,7 @@ from lfwrap.data.readers.encoding import (
     looks_like_utf8,
     transcode,
 )
-from lfwrap.data.readers.tabular import read_header
+from lfwrap.data.readers.tables.tabular import read_header
 from lfwrap.data.request import parse_delimiter
 from lfwrap.data.schema.columns import ALIASES, FIELDS, normalise_name, parse_mapping, resolve_columns
 from lfwrap.errors import DataError, UsageError

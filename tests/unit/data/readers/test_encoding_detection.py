@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfwrap.data.readers.encoding import decide_encoding, doubt_about, wide_encoding
-from lfwrap.data.readers.readings import readings
+from lfwrap.data.readers.encodings.encoding import decide_encoding, doubt_about, wide_encoding
+from lfwrap.data.readers.encodings.readings import readings
 from lfwrap.data.readers.sources import TextFile, open_text
 from lfwrap.errors import DataError
 

@@ -17,7 +17,7 @@ from lfwrap.data.output.data_report import DataReport
 from lfwrap.data.prepare import prepare
 from lfwrap.data.readers.blocks import CsvBlock
 from lfwrap.data.readers.chunk_plan import Chunk, ChunkPlan, Layout, cut
-from lfwrap.data.readers.row_borders import end_of_csv_row
+from lfwrap.data.readers.tables.row_borders import end_of_csv_row
 from lfwrap.data.request import Request
 from lfwrap.errors import DataError
 

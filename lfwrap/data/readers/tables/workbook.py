@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.data.formats.base import Reject, SourceRecord
-from lfwrap.data.readers.sheet_cells import cell_value
-from lfwrap.data.readers.table_header import (
+from lfwrap.data.readers.tables.sheet_cells import cell_value
+from lfwrap.data.readers.tables.table_header import (
     HEAD_ROWS,
     column_names,
     find_header,

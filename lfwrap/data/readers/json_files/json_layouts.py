@@ -10,12 +10,12 @@ from typing import Any
 
 from lfwrap.data.formats.base import Reject, SourceRecord
 from lfwrap.data.formats.parts.arguments import spelled_float
-from lfwrap.data.readers import json_lists
-from lfwrap.data.readers.array_block import array_items, duplicate_key, marked_object
 from lfwrap.data.readers.blocks import decode, parse_exactly
 from lfwrap.data.readers.chunk_plan import LARGEST_RECORD_BYTES, ChunkPlan, Layout, line_at, opening_of, too_long
-from lfwrap.data.readers.json_lists import SAMPLE_ROWS, Wanted, evidence_of
-from lfwrap.data.readers.json_records import (
+from lfwrap.data.readers.json_files import json_lists
+from lfwrap.data.readers.json_files.array_block import array_items, duplicate_key, marked_object
+from lfwrap.data.readers.json_files.json_lists import SAMPLE_ROWS, Wanted, evidence_of
+from lfwrap.data.readers.json_files.json_records import (
     exact_record,
     is_wrapped,
     malformed,
@@ -25,7 +25,7 @@ from lfwrap.data.readers.json_records import (
     unwrapped,
     unwrapped_rows,
 )
-from lfwrap.data.readers.outline import Entry, JsonBytes, MalformedError, Outline, outline
+from lfwrap.data.readers.json_files.outline import Entry, JsonBytes, MalformedError, Outline, outline
 from lfwrap.data.readers.sources import TextFile
 from lfwrap.errors import DataError
 

@@ -39,9 +39,9 @@ def read_table(path: Path, name: str, suffix: str, member: str, mapping: Mapping
             hint=f"Save it as .xlsx or as CSV; LibreOffice does so by `soffice --headless --convert-to xlsx {name}`.",
         )
     if suffix not in ARROW_SUFFIXES:
-        from lfwrap.data.readers.workbook import read_workbook
+        from lfwrap.data.readers.tables.workbook import read_workbook
 
         return Table(*read_workbook(path, name, member, mapping))
-    from lfwrap.data.readers.arrow_tables import read_arrow, read_parquet
+    from lfwrap.data.readers.tables.arrow_tables import read_arrow, read_parquet
 
     return Table(read_parquet(path, name) if suffix == ".parquet" else read_arrow(path, name), suffix[1:])

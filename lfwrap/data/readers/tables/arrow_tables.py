@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lfwrap.data.formats.base import Reject, SourceRecord
-from lfwrap.data.readers.json_values import bytes_to_json, time_text
+from lfwrap.data.readers.tables.json_values import bytes_to_json, time_text
 from lfwrap.errors import DataError, PreflightError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lfwrap.data.readers.table_header import HEAD_ROWS, column_names, find_header, is_known_header
+from lfwrap.data.readers.tables.table_header import HEAD_ROWS, column_names, find_header, is_known_header
 from lfwrap.data.schema.columns import field_of
 from lfwrap.errors import DataError, UsageError
 

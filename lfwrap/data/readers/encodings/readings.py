@@ -4,7 +4,7 @@ For every encoding that is tried, the text around bytes beyond ASCII is decoded 
 few for a frequent character of the encoding's languages, many for a rare one, more for what no one writes: a symbol or
 a capital within a word, letters of two scripts in one word, a Chinese character alone between Latin letters, control
 characters. Readings of the same text are one reading. This is a model of single characters and no more; a detector with
-models of whole languages has the other voice (`lfwrap.data.readers.encoding`).
+models of whole languages has the other voice (`lfwrap.data.readers.encodings.encoding`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from lfwrap.data.readers.byte_sample import LONGEST_WINDOW
-from lfwrap.data.readers.frequent import HANGUL, HANS, HANT, KANJI, LETTERS
+from lfwrap.data.readers.encodings.byte_sample import LONGEST_WINDOW
+from lfwrap.data.readers.encodings.frequent import HANGUL, HANS, HANT, KANJI, LETTERS
 
 _WESTERN = ("de", "fr", "es", "pt", "it", "nordic", "en")
 _CENTRAL = ("pl", "cs", "hu", "ro", "hr", "de")

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from lfwrap.data.readers.byte_sample import ByteSample, blocks_of, first_failure, sample_bytes
-from lfwrap.data.readers.readings import Reading, oddness_bits, read_as, readings
+from lfwrap.data.readers.encodings.byte_sample import ByteSample, blocks_of, first_failure, sample_bytes
+from lfwrap.data.readers.encodings.readings import Reading, oddness_bits, read_as, readings
 from lfwrap.data.schema.redaction import redact
 from lfwrap.errors import DataError, Finding, UsageError
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lfwrap.data.formats import FORMATS
-from lfwrap.data.readers.array_block import array_items
 from lfwrap.data.readers.chunk_plan import LARGEST_RECORD_BYTES, ChunkPlan, Layout, line_at, opening_of
-from lfwrap.data.readers.json_records import exact_record, is_wrapped, unwrapped
-from lfwrap.data.readers.outline import Entry, JsonBytes, MalformedError, outline
+from lfwrap.data.readers.json_files.array_block import array_items
+from lfwrap.data.readers.json_files.json_records import exact_record, is_wrapped, unwrapped
+from lfwrap.data.readers.json_files.outline import Entry, JsonBytes, MalformedError, outline
 from lfwrap.errors import DataError
 
 SAMPLE_ROWS = 50

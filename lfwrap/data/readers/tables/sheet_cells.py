@@ -7,7 +7,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from lfwrap.data.readers.json_values import time_text
+from lfwrap.data.readers.tables.json_values import time_text
 
 _UNSEEN = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.')  # literals, escapes, colours and locales, paddings of a format
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lfwrap.data.formats.base import Reject, SourceRecord
-from lfwrap.data.readers.array_block import ArrayBlock
 from lfwrap.data.readers.blocks import decode, parse_exactly
 from lfwrap.data.readers.chunk_plan import CHUNK_BYTES, LARGEST_RECORD_BYTES, ChunkPlan, cut, line_at, too_long
-from lfwrap.data.readers.outline import Entry, JsonBytes, MalformedError
+from lfwrap.data.readers.json_files.array_block import ArrayBlock
+from lfwrap.data.readers.json_files.outline import Entry, JsonBytes, MalformedError
 from lfwrap.errors import DataError
 
 _SHOWN_BYTES = 1 << 16

@@ -1,0 +1,1 @@
+"""JSON files, whatever their layout: lines, lists, lists in objects, single records."""

@@ -1,0 +1,1 @@
+"""Tables: CSV, workbooks, Parquet and Arrow, each as rows with named columns."""
