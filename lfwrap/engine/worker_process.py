@@ -157,11 +157,11 @@ class WorkerProcess:
             self.close()
             raise
 
-    def begin_and_wait(self, job: Mapping[str, Any]) -> dict[str, Any]:
+    def begin_and_wait(self, job: Mapping[str, Any], deadline_s: float | None = None) -> dict[str, Any]:
         """Give the child its first request, as `begin` does, and wait for its first event, as `receive` does."""
         self.begin(job)
         try:
-            return self.receive()
+            return self.receive(deadline_s)
         except BaseException:
             self.close()
             raise
@@ -188,10 +188,10 @@ class WorkerProcess:
             raise engine_failure(self._text.what or "The engine failed", str(event.get("message")), 1, self._text)
         return event
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """The child's events for as long as they are asked for. Raises as `receive` does."""
+    def events(self, deadline_s: float | None = None) -> Iterator[dict[str, Any]]:
+        """The child's events for as long as they are asked for, each until the deadline. Raises as `receive` does."""
         while True:
-            yield self.receive()
+            yield self.receive(deadline_s)
 
     def interrupt(self) -> None:
         """Ask the child to end the answer it is writing."""

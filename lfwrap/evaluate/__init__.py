@@ -3,7 +3,7 @@
 Other packages may import:
 
 - `compare`, `comparison`, `judge`: answers of several models side by side, and who judges them.
-- `evaluate`: losses and tool calls as figures.
+- `evaluate`, `metrics`: losses and tool calls as figures.
 - `tool_calls.cases`, `tool_calls.bfcl`: the questions of an evaluation.
 - `external_answers`: answers that were made elsewhere.
 - `lm_harness`: lm-evaluation-harness on a target.

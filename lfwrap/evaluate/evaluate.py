@@ -74,7 +74,7 @@ class EvalSession(AnswerSession):
             "rows": [row.to_request() for row in rows],
         }
         self._worker.send(request)
-        for event in self._worker.events():
+        for event in self._worker.events(self._deadline_s):
             if event["event"] == EVENT_DONE:
                 return
             yield RowLoss(**{name: value for name, value in event.items() if name != "event"})

@@ -113,13 +113,19 @@ def engine_settings(run: Run) -> Mapping[str, Any]:
     return load_yaml(run.paths.engine_yaml).values if run.paths.engine_yaml.is_file() else {}
 
 
-def load_rows(name: str, dataset_dir: Path | None, template: str) -> EvalRows:
+def load_rows(name: str, dataset_dir: Path | None, template: str, *, most: int | None = None) -> EvalRows:
     """The rows of a data set's name or of a file; what was not prepared is written for ``template``.
+
+    Args:
+        name: the data set, or the file.
+        dataset_dir: the folder that registers it.
+        template: the engine's template.
+        most: at most so many rows, the first ones; None for all.
 
     Raises:
         DataError: there is no such data set, or no row of it can be read.
     """
-    return _gather(name, [find_dataset(name, dataset_dir)], None, template)
+    return _gather(name, [find_dataset(name, dataset_dir)], most, template)
 
 
 def validation_rows(run: Run, engine: Engine) -> EvalRows:

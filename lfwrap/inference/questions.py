@@ -34,6 +34,7 @@ __all__ = [
     "Question",
     "ask",
     "load_questions",
+    "question_of_messages",
     "read_tools",
     "validation_questions",
     "write_tools",

@@ -90,13 +90,23 @@ class AnswerSession:
         *,
         adapters: Mapping[str, Path] | None = None,
         settings: GenerationSettings | None = None,
+        deadline_s: float | None = None,
     ) -> None:
         """Start to load the target's base with its adapter (called ``tuned``), or with the adapters given.
+
+        Args:
+            engine: the engine.
+            target: the model.
+            adapters: adapters by name, instead of the target's own.
+            settings: how it answers.
+            deadline_s: the time of `time.monotonic` after which whoever waits for the model gets a TimeoutError; None
+                for no such time.
 
         Raises:
             PreflightError: the engine's Python can't be started.
         """
         self.settings = settings or GenerationSettings()
+        self._deadline_s = deadline_s
         if adapters is None:
             adapters = {TUNED: target.adapter} if target.adapter else {}
         self._adapters = tuple(adapters)
@@ -110,7 +120,7 @@ class AnswerSession:
 
     def __enter__(self) -> Self:
         """Wait until the model is loaded. Raises EngineError when it can't be."""
-        self.ready = self._worker.begin_and_wait(self._load)
+        self.ready = self._worker.begin_and_wait(self._load, self._deadline_s)
         return self
 
     def __exit__(
@@ -149,7 +159,7 @@ class AnswerSession:
             **question.to_request(),
         }
         self._worker.send(request)
-        for event in self._worker.events():
+        for event in self._worker.events(self._deadline_s):
             if event["event"] == EVENT_ANSWER:
                 yield Answer.from_event(event)
                 return
@@ -185,7 +195,7 @@ class AnswerSession:
             "requests": [question.to_request() for question in questions],
         }
         self._worker.send(request)
-        for event in self._worker.events():
+        for event in self._worker.events(self._deadline_s):
             if event["event"] == EVENT_DONE:
                 return
             if event["id"] not in known:

@@ -74,6 +74,11 @@ FIELDS: tuple[IntentField, ...] = (
         minimum=0.001,
         maximum=1.0,
     ),
+    IntentField(
+        "verdict",
+        ("bool",),
+        "Look at the result after the training, and say whether the model has learned; true unless it says false.",
+    ),
     IntentField("hardware", ("str",), "The machine the recipe was written for, as `lfwrap hardware list` names it."),
 )
 FIELD_NAMES = tuple(field.name for field in FIELDS)
@@ -89,6 +94,7 @@ class Intent:
     offload: bool = False
     speed: str = "exact"
     checkpoint_every_epoch_frac: float | None = None
+    verdict: bool = True
     hardware: str | None = None
 
 

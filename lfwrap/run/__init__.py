@@ -7,5 +7,6 @@ Other packages may import:
 - `launch.launch`, `launch.launchers.registry`, `launch.launchers.nodes`, `launch.trackers`: how it is started.
 - `supervise.attempt`, `supervise.supervisor`, `supervise.stall`, `supervise.background`: how it is followed and ended.
 - `again.resume`, `again.join`, `again.replay`, `again.recovery`: a run once more.
-- `folder.record`, `folder.paths`, `folder.monitor`, `folder.history`, `folder.rank_logs`: what its folder tells.
+- `folder.record`, `folder.paths`, `folder.monitor`, `folder.history`, `folder.rank_logs`, `folder.checkpoints`: what
+  its folder tells.
 """

@@ -91,7 +91,7 @@ def test_a_value_without_a_field_and_a_field_without_a_value_are_errors():
     with pytest.raises(TypeError, match="no_probe"):
         read_args(SupervisionArgs, values)
     with pytest.raises(TypeError, match="SupervisionArgs has no field for loud"):
-        read_args(SupervisionArgs, {**values, "no_probe": True, "loud": True})
+        read_args(SupervisionArgs, {**values, "no_probe": True, "no_verdict": False, "loud": True})
 
 
 def value_of(option: click.Option) -> st.SearchStrategy[Any]:

@@ -79,8 +79,8 @@ def test_a_list_is_ordered_by_time_and_has_a_line_for_each_state(folder, capsys)
     _, out, _ = runs(capsys, "list")
     rows = [line.split() for line in out.splitlines()]
     assert [row[:2] for row in rows] == [["early", "prepared"], ["mid", "failed"], ["late", "prepared"]]
-    assert rows[1][2:] == ["3/9", "1.2500", "some/model"]
-    assert rows[0][2:] == ["-", "-", "some/model"]
+    assert rows[1][2:] == ["3/9", "1.2500", "-", "some/model"]
+    assert rows[0][2:] == ["-", "-", "-", "some/model"]
 
 
 def test_a_lost_run_is_listed_with_the_steps_of_its_log(folder, capsys):

@@ -196,7 +196,7 @@ def test_runs_are_listed_and_shown(folder: Path, capsys: pytest.CaptureFixture[s
     lines = [{"current_steps": n, "total_steps": 8, "loss": 4 / n} for n in range(1, 5)]
     run_here.paths.trainer_log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     _, out, _ = runs(capsys, "list")
-    assert out.split() == ["one", "running", "4/8", "1.0000", "some/model"]
+    assert out.split() == ["one", "running", "4/8", "1.0000", "-", "some/model"]
     _, out, _ = runs(capsys, "list", "--json")
     assert [entry["name"] for entry in json.loads(out)["runs"]] == ["one"]
     _, out, _ = runs(capsys, "show", "latest")

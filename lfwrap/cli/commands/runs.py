@@ -11,6 +11,7 @@ import click
 from lfwrap.cli.commands.runs_replay import replay_command
 from lfwrap.cli.commands.runs_report import report_command
 from lfwrap.cli.commands.runs_resume import resume_command
+from lfwrap.cli.commands.runs_verdict import verdict_command
 from lfwrap.cli.commands.runs_watch import watch_command
 from lfwrap.cli.options.args import AS_JSON, RUNS_DIR, takes
 from lfwrap.cli.view import output
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _SPARK = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 60
+_VERDICT_WIDTH = 15
 
 
 @click.group()
@@ -35,6 +37,7 @@ def command() -> None:
       lfwrap runs show latest
       lfwrap runs resume latest
       lfwrap runs report latest
+      lfwrap runs verdict latest
     """
 
 
@@ -95,7 +98,9 @@ def _line(run: Run, width: int) -> str:
     value = _with_live_steps(run)
     steps = f"{value['global_step']}/{value['max_steps']}" if value["max_steps"] else "-"
     loss = f"{value['last_loss']:.4f}" if value["last_loss"] is not None else "-"
-    return f"{run.paths.name:<{width}}  {run.record.state:<11}  {steps:>11}  {loss:>8}  {run.record.base_model}"
+    verdict = (value["verdict"] or {"kind": "-"})["kind"]
+    state = f"{run.record.state:<11}  {steps:>11}  {loss:>8}  {verdict:<{_VERDICT_WIDTH}}"
+    return f"{run.paths.name:<{width}}  {state}  {run.record.base_model}"
 
 
 @command.command("show")
@@ -136,6 +141,12 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("data", ", ".join(record.datasets)),
         ("batch", f"{' × '.join(map(str, parts))} = {record.effective_batch_size}"),
         ("launcher", f"{record.launcher}, {record.device}"),
+        ("verdict", f"{value['verdict']['kind']}. {value['verdict']['summary']}" if value["verdict"] else ""),
+        *(
+            (("warning", f"{each['message']} {each['hint']}") for each in value["verdict"]["findings"])
+            if value["verdict"]
+            else ()
+        ),
         ("steps", f"{value['global_step']} of {value['max_steps'] or '?'}"),
         ("attempts", f"{record.attempt + 1}, {format_duration(record.duration_s)}"),
         ("checkpoints", ", ".join(path.name for path in run.paths.checkpoints()) or "none"),
@@ -221,3 +232,4 @@ command.add_command(watch_command)
 command.add_command(resume_command)
 command.add_command(replay_command)
 command.add_command(report_command)
+command.add_command(verdict_command)

@@ -40,6 +40,7 @@ supervision_options = OptionGroup(
         help="Out of memory: go on with a smaller micro-batch and the same effective batch, or fail.",
     ),
     click.option("--no-probe", is_flag=True, help="Do not try the longest batch before the second update."),
+    click.option("--no-verdict", is_flag=True, help="Do not look at the result at the end: whether it has learned."),
 )
 """Adds the options of `SupervisionArgs` to a command."""
 
@@ -55,6 +56,7 @@ class SupervisionArgs:
         on_stall: ``warn`` or ``stop``.
         on_oom: what to do when memory runs out, ``lower`` the micro-batch or ``fail``.
         no_probe: do not try the longest batch early.
+        no_verdict: do not look at the result at the end.
     """
 
     show_example: bool
@@ -63,6 +65,7 @@ class SupervisionArgs:
     on_stall: str
     on_oom: str
     no_probe: bool
+    no_verdict: bool
 
     def apply(self, attempt: Attempt) -> Attempt:
         """The attempt, to be looked after like this."""
@@ -74,6 +77,7 @@ class SupervisionArgs:
             stall=StallPolicy(self.stall_minutes * _SECONDS_PER_MINUTE, OnStall(self.on_stall)),
             lowers_memory=self.on_oom == "lower",
             probe=not self.no_probe,
+            verdict=not self.no_verdict,
         )
 
     @property

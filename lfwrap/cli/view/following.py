@@ -96,6 +96,8 @@ def follow_run(
         view.close()
     if run.record.state is RunState.FAILED:
         raise failure(run)
+    if run.record.state is RunState.SUCCEEDED and attempt.verdict:
+        _judge(run)
     if as_json:
         output.print_json("run", run.to_json())
     if run.record.state is RunState.SUCCEEDED:
@@ -107,8 +109,18 @@ def follow_run(
     return EXIT_INTERRUPTED if "SIGINT" in run.record.reason else EXIT_TERMINATED
 
 
+def _judge(run: Run) -> None:
+    """Find out whether the model has learned, where the recipe leaves that in."""
+    from lfwrap.cli.view.verdict import judge_run
+    from lfwrap.verdict.make import is_wanted
+
+    if is_wanted(run):
+        judge_run(run)
+
+
 def show_success(run: Run, *, as_json: bool) -> None:
-    """Say where the result is, how many steps it took and how its loss changed."""
+    """Say where the result is, how many steps it took, how its loss changed, and what the verdict is."""
+    from lfwrap.cli.view.verdict import is_worth_talking_to, show_verdict
     from lfwrap.units import format_duration
 
     record = run.record
@@ -122,7 +134,10 @@ def show_success(run: Run, *, as_json: bool) -> None:
     )
     if not as_json:
         output.result(str(run.adapter_dir or run.paths.output))
-    output.say(f"  Talk to it: lfwrap chat {run.paths.root}")
+    verdict = run.verdict
+    show_verdict(verdict)
+    if is_worth_talking_to(verdict):
+        output.say(f"  Talk to it: lfwrap chat {run.paths.root}")
 
 
 def failure(run: Run) -> EngineError:

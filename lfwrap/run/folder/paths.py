@@ -209,6 +209,11 @@ class RunPaths:
         return self.root / "report.html"
 
     @property
+    def verdict(self) -> Path:
+        """Whether the model has learned, and by what that is known; absent where it was left out."""
+        return self.root / "verdict.json"
+
+    @property
     def trackers(self) -> Path:
         """What experiment trackers write: one folder for each."""
         return self.root / "trackers"

@@ -178,6 +178,17 @@ class Run:
         """The folder of the finished adapter; None for another kind of tuning, or before the adapter is there."""
         return self.paths.output if AdapterFolder(self.paths.output).weight_files() else None
 
+    @property
+    def verdict(self) -> dict[str, Any] | None:
+        """What became of the training, by ``verdict.json``; None without one, or with that of an earlier start."""
+        try:
+            value = orjson.loads(self.paths.verdict.read_bytes())
+        except (OSError, ValueError):
+            return None
+        if not isinstance(value, dict) or value.get("attempt") != self.record.attempt or "kind" not in value:
+            return None
+        return {key: item for key, item in value.items() if key != "schema"}
+
     def to_json(self) -> dict[str, Any]:
         """The run as ``--json`` prints it."""
         adapter = self.adapter_dir
@@ -186,6 +197,7 @@ class Run:
             "path": str(self.paths.root),
             "output_dir": str(self.paths.output),
             "adapter_dir": str(adapter) if adapter else None,
+            "verdict": self.verdict,
         }
 
 

@@ -40,6 +40,7 @@ class Attempt:
         stall: when the training counts as stalled, and what then.
         probe: try the longest batch early.
         lowers_memory: after an out-of-memory error, go on with a smaller micro-batch (`run_until_it_fits`).
+        verdict: look at the result at the end; left to who starts the attempt.
     """
 
     command: Command
@@ -50,6 +51,7 @@ class Attempt:
     stall: StallPolicy = field(default_factory=StallPolicy)
     probe: bool = True
     lowers_memory: bool = True
+    verdict: bool = True
 
 
 def run_attempt(

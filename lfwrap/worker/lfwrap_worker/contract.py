@@ -54,7 +54,7 @@ RANK_MEMORY = "memory.json"
 Worker = Literal[
     "answer", "checkpoint", "convert_gguf", "deepspeed_hosts", "encode", "export_files", "gguf_server", "merge_adapter",
     "parity", "push_model", "quantize_gguf", "quantize_gptq", "score", "serve_api", "template_facts", "template_frames",
-    "torch_facts", "train_engine", "train_ray", "tune_engine", "validation_split",
+    "torch_facts", "train_engine", "train_ray", "tune_engine", "validation_split", "weight_changes",
 ]  # fmt: skip
 """The names by which workers are started."""
 
@@ -310,6 +310,20 @@ class MergeJob(TypedDict):
     dtype: str
     shard_bytes: int
     skip: Sequence[str]
+
+
+class WeightsJob(TypedDict):
+    """The request to ``weight_changes``: folders of a result, of the adapter that it began as, of base, checkpoints.
+
+    ``limit_s`` is the time in seconds after which sizes are left out.
+    """
+
+    result: str
+    is_adapter: bool
+    start: str | None
+    base: str | None
+    checkpoints: Sequence[str]
+    limit_s: float
 
 
 class FilesJob(TypedDict):

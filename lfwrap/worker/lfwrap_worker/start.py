@@ -19,7 +19,7 @@ WORKERS = {
         "quantize_gptq",
     ),
     "data": ("encode", "validation_split"),
-    "facts": ("template_facts", "template_frames", "torch_facts"),
+    "facts": ("template_facts", "template_frames", "torch_facts", "weight_changes"),
 }
 """Folder of this package → its modules that are workers. Each has a `main`, which finds its arguments in `sys.argv`."""
 
