@@ -50,7 +50,8 @@ def rows_of(path: Path, layout: str, encoding: str = "utf-8", **options: Any) ->
 
 def row_of(record: Record, layout: str, **options: Any) -> Row:
     """What one record says."""
-    row = Row(record.number, record.line, None, banned=meaning.banned(record.value), source=record.value)
+    source = None if layout in {"toucan", "toolace", "glaive"} else record.value  # calls are no JSON there
+    row = Row(record.number, record.line, None, banned=meaning.banned(record.value), source=source)
     wrong = record.broken or flaw(record.value) or meaning.forbids(record.value)
     if layout == "alpaca" and wrong == "a number that JSON has not":
         wrong = ""  # NaN is how tables say that there is nothing

@@ -173,6 +173,8 @@ def _matched(calls: tuple[Call, ...], ids: list[str], results: list[tuple[Result
             for call, call_id in zip(calls, ids, strict=True)
             if call_id in by_id
         )
+    if all(ids) and all(given) and not set(given) & set(ids):
+        raise Unclear("results that answer none of the calls")
     if len(results) == 1 and len(calls) > 1:
         return (replace(results[0][0], name=""),)
     if len(results) != len(calls):

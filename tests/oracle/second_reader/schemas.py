@@ -101,8 +101,9 @@ def _differs(said: Any, written: Any, at: str) -> str:
     if not isinstance(said, dict) or not isinstance(written, dict):
         same = spelled(said) == spelled(written) or (at.endswith("items") and written == {})
         return "" if same else f"{at}: {written!r}, not {said!r}"
-    more = set(written) - set(said)
-    if more - ({"items"} if _type(said.get("type")) != said.get("type") else set()):
+    said = _with_type_in_words(said, written)
+    changed = {"items", "additionalProperties"} if _type(said.get("type")) != said.get("type") else set()
+    if more := set(written) - set(said) - changed:
         return f"{at}: {sorted(more)} is not in the source"
     for key, value in said.items():
         if key not in written and key != "type":
@@ -110,6 +111,14 @@ def _differs(said: Any, written: Any, at: str) -> str:
         if wrong := _key_differs(key, value, written.get(key), f"{at}/{key}"):
             return wrong
     return ""
+
+
+def _with_type_in_words(said: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
+    """A type that JSON Schema has no name for may be told by the description."""
+    words = f"(type: {said.get('type')})"
+    described = str(said.get("description", ""))
+    is_told = _type(said.get("type")) is None and written.get("description") == f"{described} {words}".strip()
+    return {**said, "description": written["description"]} if is_told else said
 
 
 def _key_differs(key: str, said: Any, written: Any, at: str) -> str:

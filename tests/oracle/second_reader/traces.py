@@ -22,6 +22,9 @@ def leaves(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for held in value:
             yield from leaves(held)
+        texts = [held["text"] for held in value if isinstance(held, dict) and isinstance(held.get("text"), str)]
+        if len(texts) > 1:
+            yield "".join(texts)  # parts of one text
     elif isinstance(value, str):
         yield value
         yield readable(value)
@@ -52,12 +55,25 @@ class Source:
             value = _parsed(said)
             if not isinstance(value, dict | list):
                 yield said
-            elif lost := [leaf for leaf in leaves(value) if not self._holds(leaf)]:
+            elif lost := [text for text in _texts(value) if not self._holds(text)]:
                 yield lost[0]
 
     def _holds(self, leaf: str) -> bool:
         lines = (line.strip() for line in _MARKS.sub("\n", leaf).split("\n"))
-        return leaf in {"name", "arguments", "content"} or all(one in self.lines or one in self.all for one in lines)
+        if leaf in {"name", "arguments", "content"} or all(one in self.lines or one in self.all for one in lines):
+            return True
+        value = _parsed(leaf)
+        return isinstance(value, dict | list) and all(map(self._holds, _texts(value)))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The keys and texts of a value; numbers may be spelled anew."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+    for held in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(held)
 
 
 def _parsed(text: str) -> Any:

@@ -115,8 +115,9 @@ class TurnBuilder:
 def order_results(calls: Sequence[ToolCall], results: Sequence[Message], notes: RowNotes) -> list[Message]:
     """Results in the order of their calls, each with its tool's name.
 
-    By id where the results have ids that the calls have; else by position, if the counts and the names agree. One
-    result without an id for several calls stays one: it answers them together.
+    By id where the results have ids that the calls have; without ids by position, if the counts and the names agree.
+    Ids of which no call has one belong to other calls. One result without an id for several calls stays one: it answers
+    them together.
 
     Raises:
         Reject: ``unmatched-result``.
@@ -129,6 +130,10 @@ def order_results(calls: Sequence[ToolCall], results: Sequence[Message], notes: 
     ids = [call.id for call in calls]
     if all(ids) and len(set(ids)) == len(ids) and any(result.call_id in ids for result in results):
         return _by_id(calls, results, notes)
+    answered = [result.call_id for result in results]
+    if all(ids) and all(answered) and not set(answered) & set(ids):
+        shown = [", ".join(map(repr, each)) for each in (answered, ids)]
+        raise Reject("unmatched-result", f"results of the calls {shown[0]} answer none of the calls {shown[1]}")
     if len(results) == 1 and len(calls) > 1:
         return [dataclasses.replace(results[0], name="", call_id="")]
     if len(results) != len(calls):

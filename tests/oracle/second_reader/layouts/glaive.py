@@ -35,7 +35,18 @@ def told(record: dict[str, Any]) -> Told:
         else:
             talk.result(result_of(said))
     told = talk.told(tools_of(functions))
-    return Told(told.turns, (*told.systems, system) if functions else told.systems, told.tools)
+    return Told(told.turns, (*told.systems, *_kept(system)) if functions else told.systems, told.tools)
+
+
+def _kept(system: str) -> list[str]:
+    """What stands around the functions, which may be kept."""
+    pieces, at = [], 0
+    while (start := system.find("{", at)) >= 0:
+        pieces.append(system[at:start])
+        at = json.JSONDecoder().raw_decode(system, start)[1]
+    pieces.append(system[at:])
+    whole = [piece.strip() for piece in pieces if piece.strip()]
+    return [system, "".join(pieces).strip(), "\n".join(whole), "\n\n".join(whole), " ".join(whole)]
 
 
 def _objects(text: str) -> list[Any]:

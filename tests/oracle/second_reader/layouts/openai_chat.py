@@ -76,4 +76,4 @@ def _take_assistant(talk: Talk, message: dict[str, Any], content: Any) -> None:
     calls += [(id_of(call.get("id")), call_of(call)) for call in (modern if isinstance(modern, list) else [modern])]
     if message.get("function_call"):
         calls.append(("", call_of(message["function_call"])))
-    talk.assistant(text, "\n".join(thoughts) or in_tags, calls)
+    talk.assistant(text, "\n".join([*thoughts, *([in_tags] if in_tags else [])]), calls)
