@@ -13,6 +13,7 @@ from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.roles import Speaker, is_role, speaker_of
 from lfwrap.data.schema.conversation import Conversation, Role
 from lfwrap.data.schema.fields import Fields, is_ignored, is_nothing
+from lfwrap.data.schema.held_out import is_held_out
 from lfwrap.data.schema.meanings import Meaning, meaning_of
 
 _GOOD = frozenset({"true", "1", "1.0", "+1", "yes", "y", "good", "positive", "desirable", "chosen", "up", "like", "👍"})
@@ -78,6 +79,8 @@ def _judge(name: str, value: Any, turn: Fields | None, conversation: Conversatio
         return _label(name, value)
     if meaning in (Meaning.TRAINED, Meaning.MASKED, Meaning.UNCLEAR):
         return _mask(name, value, turn, meaning)
+    if meaning is Meaning.SPLIT and turn is None and isinstance(value, str):
+        return _split(name, value)
     if meaning is Meaning.PREFERENCE:
         raise _preference(name)
     if meaning is Meaning.MEDIA and not isinstance(value, bool | int | float):
@@ -85,6 +88,12 @@ def _judge(name: str, value: Any, turn: Fields | None, conversation: Conversatio
     if turn is None and not mapped:
         _second(name, value, meaning, conversation)
     return False
+
+
+def _split(name: str, value: str) -> bool:
+    if is_held_out(value):
+        raise Reject("held-out", f"{name} is {value!r}: the row is kept for validation or tests")
+    return value.strip().lower() in ("train", "training")
 
 
 def _label(name: str, value: Any) -> bool:

@@ -11,6 +11,7 @@ from lfwrap.data.formats.bfcl import answers_file
 from lfwrap.data.readers.archives import ARCHIVE_SUFFIXES, archive_members, on_disk
 from lfwrap.data.readers.sources import FOREIGN_SUFFIXES, TABLE_SUFFIXES, TEXT_SUFFIXES, suffix_of
 from lfwrap.data.readers.streams import is_stream
+from lfwrap.data.schema.held_out import is_held_out_file
 from lfwrap.errors import DataError
 
 _OWN_ENDS = (".report.json", ".rejects.jsonl", ".lock.json")
@@ -54,8 +55,20 @@ def list_sources(sources: Sequence[str]) -> Listing:
             ) from error
         if not names:
             raise _nothing_found(source, list(listing.passed_over.values())[before:])
+        _refuse_mixture(source, names)
         listing.names.update(dict.fromkeys(names))
     return listing
+
+
+def _refuse_mixture(source: str, names: Sequence[str]) -> None:
+    """Files that a folder, pattern or archive brings along are not trained on where their names say otherwise."""
+    held_out = [name for name in names if name != source and is_held_out_file(name.removeprefix(source))]
+    if held_out and len(held_out) < len(names):
+        training = next(name for name in names if name not in held_out)
+        raise DataError(
+            f"{source}: {', '.join(held_out[:_SHOWN])}: rows to validate or test on are not mixed with others",
+            hint=f"Name the files to train on ({training} …); the others with --test FILE, or as a set NAME_val.",
+        )
 
 
 def _expand(source: str, listing: Listing) -> Iterator[str]:

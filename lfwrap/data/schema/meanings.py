@@ -20,6 +20,7 @@ class Meaning(Enum):
     MEDIA = "an image, sound or video"
     ANSWER = "an answer beside the turns"
     HISTORY = "earlier turns beside the turns"
+    SPLIT = "whether the row is for training"
 
 
 _LABELS = frozenset({
@@ -41,6 +42,7 @@ _PREFERENCE = re.compile(
     r"|(?:response|answer|output|completion)_(?:0|1|a|b|j|k)"
 )
 _MEDIA = re.compile(r"(?:image|img|picture|photo|video|audio|sound)s?(?:_(?:path|url|uri|file|bytes|base64|data)s?)?")
+_SPLITS = frozenset({"split", "data_split", "dataset_split", "partition", "数据集划分"})
 _MEDIA_ALSO = frozenset({"pixel_values", "图片", "图像", "视频", "音频"})
 _ANSWERS = frozenset({*ALIASES["output"], "target", "expected_output", "completions", "responses"})
 
@@ -67,4 +69,6 @@ def meaning_of(name: str) -> Meaning | None:
         return Meaning.MEDIA
     if plain in _ANSWERS:
         return Meaning.ANSWER
+    if plain in _SPLITS:
+        return Meaning.SPLIT
     return Meaning.HISTORY if plain in ALIASES["history"] else None

@@ -152,6 +152,11 @@ _RULES = (
         "Put it into the turns, or say that it may be left out: `--ignore FIELD`.",
     ),
     _error(
+        "held-out",
+        "A field such as `split` says that the row is for validation or tests.",
+        "Use such rows with `--test FILE`, or as a set of their own: `--ignore split --name NAME_val`.",
+    ),
+    _error(
         "channel",
         "A message's channel is none of harmony's (`analysis`, `commentary`, `final`), or its marks can't be read.",
         "Correct the channel.",

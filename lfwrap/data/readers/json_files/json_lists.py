@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,13 +11,12 @@ from lfwrap.data.readers.chunk_plan import LARGEST_RECORD_BYTES, ChunkPlan, Layo
 from lfwrap.data.readers.json_files.array_block import array_items
 from lfwrap.data.readers.json_files.json_records import exact_record, is_wrapped, unwrapped
 from lfwrap.data.readers.json_files.outline import Entry, JsonBytes, MalformedError, outline
+from lfwrap.data.schema.held_out import is_held_out
 from lfwrap.errors import DataError
 
 SAMPLE_ROWS = 50
 _SAMPLED_BYTES = 1 << 20
 _DEEPEST = 4
-_HELD_OUT = {"val", "valid", "validation", "eval", "evaluation", "dev", "devel", "development", "test", "testing",
-             "heldout", "holdout", "验证", "验证集", "测试", "测试集"}  # fmt: skip
 # Lists that describe the records and are not records themselves.
 _DESCRIPTIONS = {"features", "fields", "schema", "tools", "functions", "licenses", "license", "splits", "tasks", "tags",
                  "authors", "contributors", "sources", "references"}  # fmt: skip
@@ -188,16 +186,6 @@ def _of_one_kind(plan: ChunkPlan, lists: Sequence[_List]) -> list[_List]:
     if held_out and len(chosen) > 1:
         raise _mixed(plan, chosen, held_out)
     return chosen
-
-
-def is_held_out(key: str) -> bool:
-    """Whether a list's name says that it is not for training.
-
-    >>> is_held_out("validation"), is_held_out("data.test_set"), is_held_out("latest")
-    (True, True, False)
-    """
-    words = re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", key)
-    return any(word.lower() in _HELD_OUT for word in words) or "held_out" in key.lower()
 
 
 def _ambiguous(plan: ChunkPlan, lists: Sequence[_List], why: str) -> DataError:

@@ -208,3 +208,15 @@ def test_a_call_never_holds_what_json_has_not(value):
 def test_a_tool_never_holds_what_json_has_not(value):
     tools = [{"name": "f", "parameters": {"type": "object", "properties": {"x": {"default": value}}}}]
     assert _refused_by(_messages(tools=tools)) == "not-json"
+
+
+@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize(
+    ("value", "is_refused"), [("test", True), ("Validation", True), ("dev", True), ("train", False)]
+)
+def test_a_row_that_is_kept_for_tests_is_not_trained(way, value, is_refused):
+    if is_refused:
+        assert _refused_by(way(split=value)) == "held-out"
+        assert b"blue" in _convert(way(split=value), ignore=frozenset(["split"]))[0]
+    else:
+        assert not _convert(way(split=value))[1].left()

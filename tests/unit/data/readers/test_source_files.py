@@ -288,3 +288,15 @@ def test_a_terminal_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.stdin", Terminal())
     with pytest.raises(UsageError, match="this is a terminal"):
         run(tmp_path, "-")
+
+
+@pytest.mark.parametrize("other", ["test.jsonl", "law_val.jsonl", "validation-00000-of-00001.jsonl", "dev/a.jsonl"])
+def test_a_folder_whose_names_say_validation_or_test_is_not_mixed(tmp_path: Path, other: str) -> None:
+    folder = tmp_path / "f"
+    for name in ("train.jsonl", other):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text('{"instruction": "q", "output": "a"}\n')
+    with pytest.raises(DataError, match="not mixed"):
+        prepare(Request((str(folder),), tmp_path / "o", "x"))
+    named = prepare(Request((str(folder / "train.jsonl"), str(folder / other)), tmp_path / "o", "x"))
+    assert named.rows_in == 2  # named one by one, they are what the user wants
