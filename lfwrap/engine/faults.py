@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -229,6 +230,53 @@ FAULTS: tuple[Fault, ...] = (
     ),
 )
 
+NOT_FINITE = "loss-not-finite"
+SPIKE = "loss-spike"
+STUCK = "loss-stuck"
+MEMORISED = "loss-near-zero"
+ZERO_RATE = "learning-rate-zero"
+NO_GRADIENT = "no-gradient"
+
+
+def _row(message: str, remedy: str) -> tuple[str, str]:
+    return message, remedy
+
+
+# What lfwrap notices in a training that goes on: rule → (what happened, what to change).
+WARNINGS: dict[str, tuple[str, str]] = {
+    NOT_FINITE: _row(
+        "The loss or its gradient is no longer a finite number: the weights are spoilt from here on.",
+        "Start anew with a lower learning_rate (a tenth), with bf16 instead of fp16, and look at the rows of this "
+        "update; a row without any trained token does it, too.",
+    ),
+    SPIKE: _row(
+        "The loss has risen and does not come back.",
+        "Start anew with a lower learning_rate (a third to a tenth), a longer warm-up (warmup_ratio: 0.1) or a smaller "
+        "max_grad_norm; the checkpoints from before the rise are still good.",
+    ),
+    STUCK: _row(
+        "The loss does not move.",
+        "Raise learning_rate (LoRA: 1.0e-04 to 2.0e-04, full tuning: 1.0e-05), and check with `lfwrap data show` that "
+        "the answers are what should be learned.",
+    ),
+    MEMORISED: _row(
+        "The loss is near 0 on rows that were seen before: they are known by heart.",
+        "Lower num_train_epochs, give more rows, or take an earlier checkpoint; `lfwrap prepare-data` removes copies, "
+        "and an eval_dataset shows when it began.",
+    ),
+    ZERO_RATE: _row(
+        "The learning rate is 0: nothing is learned.",
+        "Set learning_rate (LoRA: 1.0e-04 to 2.0e-04) and look at lr_scheduler_type and warmup_ratio.",
+    ),
+    NO_GRADIENT: _row(
+        "The gradients are 0: nothing is learned.",
+        "Check that lora_target names layers of this model, that some parameter is trained, and that rows have answers "
+        "within cutoff_len.",
+    ),
+}
+DIVERGED = frozenset({NOT_FINITE, SPIKE})
+"""The warnings at which ``--on-divergence stop`` ends a training."""
+
 STALLED = "stalled"
 KILLED = "killed"
 CRASHED = "crashed"
@@ -283,12 +331,30 @@ micro-batch and the same effective batch: see [Train](../how-to/train.md).
 """
 
 
+_WARNINGS_HEAD = """
+## Warnings during a training
+
+While the engine trains, lfwrap looks at every line of its log. Each of these is said at once and once: on the
+terminal, as the event `warning` in `events.jsonl` and under `warnings` of `--json`; `lfwrap runs show` and the report
+show them. The training goes on; with `--on-divergence stop` it ends at `loss-not-finite` and `loss-spike` after a
+checkpoint, the run is `failed`, its diagnosis is this rule and the exit code is 7.
+[How a training fares](../explanation/health.md) says when each of them is given.
+
+| rule | what happened | what to change |
+|---|---|---|
+"""
+
+
 def render_diagnoses() -> str:
-    """The reference page of the table, in Markdown."""
+    """The reference page of the tables, in Markdown."""
     rows = [(fault.rule, fault.message, fault.remedy) for fault in FAULTS]
     rows += [(rule, message, remedy) for rule, (message, remedy) in OTHERS.items()]
-    lines = (f"| `{rule}` | {_cell(message)} | {_cell(remedy)} |" for rule, message, remedy in rows)
-    return _HEAD + "\n".join(lines) + "\n" + _FOOT
+    warnings = [(rule, message, remedy) for rule, (message, remedy) in WARNINGS.items()]
+    return _HEAD + _lines(rows) + _FOOT + _WARNINGS_HEAD + _lines(warnings)
+
+
+def _lines(rows: Iterable[tuple[str, str, str]]) -> str:
+    return "".join(f"| `{rule}` | {_cell(message)} | {_cell(remedy)} |\n" for rule, message, remedy in rows)
 
 
 def _cell(text: str) -> str:

@@ -11,11 +11,23 @@ from typing import Any
 
 import orjson
 
+from lfwrap.run.folder.health import Sample
 from lfwrap.run.folder.monitor import FileTail
 from lfwrap.units import GIB
 
 _CURVES = {"loss": "loss", "eval_loss": "eval_loss", "learning_rate": "lr"}
 """Curve → the key of ``trainer_log.jsonl``."""
+
+_HEALTH = {
+    "grad_norm": ("grad_norm", 1.0),
+    "loss_spread": ("spread", 1.0),
+    "gpu_memory": ("memory_bytes", GIB),
+    "gpu_reserved": ("reserved_bytes", GIB),
+    "gpu_busy": ("busy_percent", 1.0),
+    "main_memory": ("rss_bytes", GIB),
+    "cpu_cores": ("cpu_cores", 1.0),
+}
+"""Curve → the key of ``health.jsonl``, and what its unit is counted in."""
 
 Points = list[tuple[int, float]]
 
@@ -64,6 +76,20 @@ def read_curves(entries: Sequence[Mapping[str, Any]]) -> dict[str, Points]:
     for name, key in _CURVES.items():
         by_step = {entry["current_steps"]: float(entry[key]) for entry in entries if _is_number(entry.get(key))}
         curves[name] = sorted(by_step.items())
+    return curves
+
+
+def read_health_curves(samples: Sequence[Sample]) -> dict[str, Points]:
+    """Curve → (step, value) by ascending step: gradients, noise, memory (in GiB) and load; only those that there are.
+
+    >>> read_health_curves([Sample(1, grad_norm=0.5), Sample(2, grad_norm=0.4, rss_bytes=1 << 30)])
+    {'grad_norm': [(1, 0.5), (2, 0.4)], 'main_memory': [(2, 1.0)]}
+    """
+    curves = {}
+    for name, (key, unit) in _HEALTH.items():
+        by_step = {each.step: getattr(each, key) / unit for each in samples if getattr(each, key) is not None}
+        if by_step:
+            curves[name] = sorted(by_step.items())
     return curves
 
 

@@ -18,8 +18,29 @@ from lfwrap.units import format_bytes, format_count, format_duration
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_PLOTS = (("Loss", ("loss", "eval_loss")), ("Learning rate", ("learning_rate",)))
-_CURVE_NAMES = {"loss": "training", "eval_loss": "evaluation", "learning_rate": "learning rate"}
+_PLOTS = (
+    ("Loss", ("loss", "eval_loss")),
+    ("Noise of the loss", ("loss_spread",)),
+    ("Norm of the gradients", ("grad_norm",)),
+    ("Learning rate", ("learning_rate",)),
+    ("GPU memory, GiB", ("gpu_memory", "gpu_reserved")),
+    ("GPU utilisation, %", ("gpu_busy",)),
+    ("Main memory, GiB", ("main_memory",)),
+    ("CPU cores in use", ("cpu_cores",)),
+)
+_CURVE_NAMES = {
+    "loss": "training",
+    "eval_loss": "evaluation",
+    "loss_spread": "spread around the trend",
+    "grad_norm": "before clipping",
+    "learning_rate": "learning rate",
+    "gpu_memory": "in use",
+    "gpu_reserved": "reserved",
+    "gpu_busy": "utilisation",
+    "main_memory": "in use",
+    "cpu_cores": "cores",
+}
+_SECOND = frozenset({"eval_loss", "gpu_reserved"})
 _COLOURS = 8
 _HASH_DIGITS = 12
 
@@ -112,7 +133,7 @@ def _plots(described: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iter
                 _series_name(name, curve, alone=alone),
                 run["curves"].get(curve, ()),
                 colour=(curves.index(curve) if alone else number) % _COLOURS,
-                is_noisy=curve == "loss",
+                is_noisy=curve in {"loss", "grad_norm"},
                 is_sparse=curve == "eval_loss",
             )
             for number, (run, name) in enumerate(zip(described, names, strict=True))
@@ -127,7 +148,7 @@ def _series_name(run: str, curve: str, *, alone: bool) -> str:
     """A run's own curves are called by their kind, those of several by their run."""
     if alone:
         return _CURVE_NAMES[curve]
-    return f"{run}, {_CURVE_NAMES[curve]}" if curve == "eval_loss" else run
+    return f"{run}, {_CURVE_NAMES[curve]}" if curve in _SECOND else run
 
 
 def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -140,6 +161,8 @@ def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     evaluated = [value for _, value in run["curves"]["eval_loss"]]
     if evaluated:
         yield "evaluation loss", f"{evaluated[-1]:.4f}, best {min(evaluated):.4f}"
+    if record.get("warnings"):
+        yield "warnings", ", ".join(f"{each['rule']} at update {each.get('step')}" for each in record["warnings"])
     yield "time", format_duration(record["duration_s"])
     if measured["tokens_per_s"]:
         yield "tokens a second", f"{measured['tokens_per_s']:,.0f}"
@@ -165,6 +188,10 @@ def history_lines(events: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     for event in events:
         kind = str(event.get("event", ""))
         if kind in {"prepared", "started"} or (kind == "state" and event.get("state") == "running"):
+            continue
+        if kind == "warning" and event.get("message"):
+            text = f"warning: {event['message']} {event.get('remedy', '')}".strip()
+            found.append((str(event.get("time", ""))[:19].replace("T", " "), text))
             continue
         details = [f"{key} {_plain(value)}" for key, value in event.items() if key not in {"time", "event"} and value]
         text = f"{event.get('before')} → {event.get('state')}" if kind == "state" else kind.replace("-", " ")

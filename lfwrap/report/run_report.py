@@ -10,8 +10,9 @@ import orjson
 
 from lfwrap.errors import LfwrapError
 from lfwrap.report.data_counts import describe_data
-from lfwrap.report.measured import Measured, load_entries, measure, read_curves
+from lfwrap.report.measured import Measured, load_entries, measure, read_curves, read_health_curves
 from lfwrap.report.secrets import named_secrets, scrub
+from lfwrap.run.folder.health import Sample, load_samples, make_sample
 from lfwrap.run.folder.paths import AttemptPaths
 from lfwrap.run.folder.record import Run
 from lfwrap.run.launch.trackers import find_trackers
@@ -32,7 +33,7 @@ def describe_run(run: Run) -> dict[str, Any]:
     environment, events = _read_json(run.paths.environment), _read_events(run)
     described = {
         "run": _live(run, entries),
-        "curves": read_curves(entries),
+        "curves": read_curves(entries) | read_health_curves(_samples(run)),
         "plan": list(_plan_rows(_read_json(run.paths.plan), measured, run)),
         "measured": _measured_json(measured),
         "environment": environment,
@@ -63,6 +64,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _samples(run: Run) -> list[Sample]:
+    """How the training fared; of a run of an earlier lfwrap what the trainer's own state holds."""
+    found = load_samples(run.paths.health)
+    if not found:
+        history = _read_json(run.paths.trainer_state).get("log_history")
+        entries = history if isinstance(history, list) else []
+        found = [one for one in (make_sample(each) for each in entries if isinstance(each, dict)) if one is not None]
+    return found
 
 
 def _live(run: Run, entries: list[dict[str, Any]]) -> dict[str, Any]:

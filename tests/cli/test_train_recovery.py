@@ -161,12 +161,13 @@ def test_detach_hands_the_run_and_its_options_to_a_process_of_its_own(folder, ca
         return run
 
     monkeypatch.setattr(background, "start_detached", start)
-    code, out, err = train(capsys, "--detach", "--on-oom", "fail", "--show-example")
+    code, out, err = train(capsys, "--detach", "--on-oom", "fail", "--on-divergence", "stop", "--show-example")
     [(made, arguments)] = started
     assert (code, asked) == (0, [])
     assert out.strip() == str(made.paths.root)
     assert f"lfwrap runs watch {made.paths.root}" in err
-    assert arguments == ["--show-example", "--stall-minutes=10.0", "--on-stall=warn", "--on-oom=fail", "--quiet"]
+    supervision = ["--stall-minutes=10.0", "--on-stall=warn", "--on-divergence=stop", "--on-oom=fail"]
+    assert arguments == ["--show-example", *supervision, "--quiet"]
 
 
 def test_a_resume_in_the_background_is_told_all_that_was_asked_for(folder, monkeypatch):
@@ -180,5 +181,5 @@ def test_a_resume_in_the_background_is_told_all_that_was_asked_for(folder, monke
     assert run(["train", "law.yaml", "--hardware", "cpu", "--detach"]) == 0
     asked = ["--launcher", "torchrun", "--master-port", "29501", "--take-over", "--no-probe"]
     assert run(["runs", "resume", str(only_run(folder).paths.root), "--detach", *asked]) == 0
-    supervision = ["--stall-minutes=10.0", "--on-stall=warn", "--on-oom=lower", "--no-probe", "--quiet"]
-    assert started[1] == ["--launcher=torchrun", "--master-port=29501", "--take-over", *supervision]
+    supervision = ["--stall-minutes=10.0", "--on-stall=warn", "--on-divergence=warn", "--on-oom=lower", "--no-probe"]
+    assert started[1] == ["--launcher=torchrun", "--master-port=29501", "--take-over", *supervision, "--quiet"]

@@ -152,6 +152,10 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("checkpoints", ", ".join(path.name for path in run.paths.checkpoints()) or "none"),
         ("result", str(run.adapter_dir or "-")),
         ("repeats", record.replay_of or ""),
+        *(
+            ("warning", f"{each.get('message')} {each.get('remedy')} ({each.get('rule')})")
+            for each in value["warnings"]
+        ),
         *((each["tracker"] or "", f"{each['name']}  {each['link'] or each['path'] or ''}") for each in _trackers(run)),
     ]
     return [(name, text) for name, text in facts if text]

@@ -82,6 +82,7 @@ def _follow_attempt(run: Run, listener: Listener) -> Run:
     from lfwrap.run.folder.record import RunState, load_run
 
     monitor = RunMonitor(run.paths, run.paths.attempt(max(run.record.attempt, 0)))
+    shown: set[str] = set()
     number = run.record.attempt
     while True:
         for news in monitor.poll():
@@ -89,11 +90,24 @@ def _follow_attempt(run: Run, listener: Listener) -> Run:
                 listener.on_progress(news)
             else:
                 listener.on_phase(news)
+        _show_warnings(run, listener, shown)
         listener.on_tick()
         if run.record.state is not RunState.RUNNING or run.record.attempt != number:
             return run
         time.sleep(_POLL_S)
         run = load_run(run.paths.root)
+
+
+def _show_warnings(run: Run, listener: Listener, shown: set[str]) -> None:
+    """Say what the run's own process has noticed, each once."""
+    from lfwrap.run.folder.health import load_warnings
+    from lfwrap.run.supervise.health import HealthWarning
+
+    for value in load_warnings(run.paths):
+        warning = HealthWarning.from_json(value)
+        if warning is not None and warning.rule not in shown:
+            shown.add(warning.rule)
+            listener.on_warning(warning)
 
 
 def _starts_again(run: Run) -> bool:

@@ -33,6 +33,13 @@ supervision_options = OptionGroup(
         help="What to do at a stall; the stacks of all ranks are kept in either case.",
     ),
     click.option(
+        "--on-divergence",
+        type=click.Choice(["warn", "stop"]),
+        default="warn",
+        show_default=True,
+        help="The loss is NaN, or has risen and stays high: say so, or also stop with a checkpoint.",
+    ),
+    click.option(
         "--on-oom",
         type=click.Choice(["lower", "fail"]),
         default="lower",
@@ -54,6 +61,7 @@ class SupervisionArgs:
         detach: train in the background.
         stall_minutes: minutes without progress that are a stall; 0 for never.
         on_stall: ``warn`` or ``stop``.
+        on_divergence: ``warn`` or ``stop``.
         on_oom: what to do when memory runs out, ``lower`` the micro-batch or ``fail``.
         no_probe: do not try the longest batch early.
         no_verdict: do not look at the result at the end.
@@ -63,18 +71,21 @@ class SupervisionArgs:
     detach: bool
     stall_minutes: float
     on_stall: str
+    on_divergence: str
     on_oom: str
     no_probe: bool
     no_verdict: bool
 
     def apply(self, attempt: Attempt) -> Attempt:
         """The attempt, to be looked after like this."""
+        from lfwrap.run.supervise.health import OnDivergence
         from lfwrap.run.supervise.stall import OnStall, StallPolicy
 
         return dataclasses.replace(
             attempt,
             show_example=self.show_example,
             stall=StallPolicy(self.stall_minutes * _SECONDS_PER_MINUTE, OnStall(self.on_stall)),
+            on_divergence=OnDivergence(self.on_divergence),
             lowers_memory=self.on_oom == "lower",
             probe=not self.no_probe,
             verdict=not self.no_verdict,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lfwrap.hardware.usage import GpuMeter
     from lfwrap.run.folder.monitor import Progress
     from lfwrap.run.supervise.attempt import Listener
+    from lfwrap.run.supervise.health import HealthWarning
     from lfwrap.run.supervise.stall import Stall
     from lfwrap.run.supervise.supervisor import StopLevel
 
@@ -115,6 +116,9 @@ class View:
     def stall(self, stall: Stall) -> None:
         """The training makes no progress."""
 
+    def warning(self, warning: HealthWarning) -> None:
+        """Something is wrong with what is learned."""
+
     def tick(self) -> None:
         """Show that time has passed."""
 
@@ -153,6 +157,10 @@ class LineView(View):
     def stall(self, stall: Stall) -> None:
         """Write the stall as a warning."""
         output.say(f"warning: {stall}")
+
+    def warning(self, warning: HealthWarning) -> None:
+        """Write the warning as a line."""
+        output.say(f"warning: {warning}")
 
 
 class BarView(View):
@@ -201,6 +209,10 @@ class BarView(View):
         """Write the stall as a warning above the bar."""
         self._bar.console.print(f"warning: {stall}")
 
+    def warning(self, warning: HealthWarning) -> None:
+        """Write the warning above the bar."""
+        self._bar.console.print(f"warning: {warning}", markup=False, highlight=False)
+
     def tick(self) -> None:
         """Draw the bar again."""
         self._bar.refresh()
@@ -236,6 +248,7 @@ class SafeView:
             on_progress=lambda entry: self._call("progress", entry),
             on_stop=lambda level: self._call("stop", level),
             on_stall=lambda stall: self._call("stall", stall),
+            on_warning=lambda warning: self._call("warning", warning),
             on_tick=lambda: self._call("tick"),
         )
 

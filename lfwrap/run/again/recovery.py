@@ -67,7 +67,8 @@ def run_until_it_fits(
         on_lower(fallback.reason)
         run = _lower(run, fallback)
         plan = plan_resume(run, invocation, ResumeRequest(show_example=attempt.show_example))
-        again = dataclasses.replace(plan.attempt, patience=attempt.patience, stall=attempt.stall, probe=attempt.probe)
+        kept = {key: getattr(attempt, key) for key in ("patience", "stall", "on_divergence", "probe")}
+        again = dataclasses.replace(plan.attempt, **kept)
         run = run_attempt(run, again, listener, before_start=plan.clear)
     return run
 

@@ -5,14 +5,16 @@ Progress comes from ``output/trainer_log.jsonl``; what happens before the first 
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from lfwrap.run.folder.health import to_number
 from lfwrap.run.folder.paths import AttemptPaths, RunPaths
 
 _STEP_KEYS = ("current_steps", "total_steps")
@@ -86,19 +88,25 @@ def parse_progress(line: str) -> Progress | None:
     True
     """
     try:
-        entry: Any = orjson.loads(line)
+        entry: Any = _loads(line)
         step, total = (int(entry[key]) for key in _STEP_KEYS)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    tokens = entry.get("total_tokens")
     return Progress(
         step=step,
         total_steps=total,
-        loss=entry.get("loss"),
-        eval_loss=entry.get("eval_loss"),
-        learning_rate=entry.get("lr"),
-        epoch=entry.get("epoch"),
-        tokens=entry.get("total_tokens"),
+        loss=to_number(entry.get("loss")),
+        eval_loss=to_number(entry.get("eval_loss")),
+        learning_rate=to_number(entry.get("lr")),
+        epoch=to_number(entry.get("epoch")),
+        tokens=tokens if isinstance(tokens, int) else None,
     )
+
+
+def _loads(line: str) -> Any:
+    """JSON as Python writes it: a loss that is no number stands as NaN there, which orjson refuses."""
+    return json.loads(line) if "NaN" in line or "Infinity" in line else orjson.loads(line)
 
 
 def load_history(trainer_log: Path) -> list[Progress]:
@@ -143,11 +151,20 @@ def detect_phase(line: str) -> str | None:
 class RunMonitor:
     """Reads a running attempt: what the engine is doing, and every new entry of its log; phases only go forward."""
 
-    def __init__(self, run: RunPaths, attempt: AttemptPaths) -> None:
-        """Follow ``attempt`` from its start; entries of earlier attempts are passed over."""
+    def __init__(
+        self, run: RunPaths, attempt: AttemptPaths, *, on_line: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Follow ``attempt`` from its start; entries of earlier attempts are passed over.
+
+        Args:
+            run: the run.
+            attempt: its last start.
+            on_line: called with each line that the engine prints.
+        """
         self._log = FileTail(run.trainer_log, from_end=True)
         first = attempt.rank(0)
         self._texts = tuple(map(FileTail, (attempt.stdout, attempt.stderr, first.stdout, first.stderr)))
+        self._on_line = on_line
         self.phase = STARTING
 
     def poll(self) -> Iterator[str | Progress]:
@@ -156,8 +173,9 @@ class RunMonitor:
             entry = parse_progress(line)
             if entry is not None:
                 yield entry
-        lines = (line for text in self._texts for line in text.read_lines())
-        for phase in filter(None, map(detect_phase, lines)):
-            if _ORDER.index(phase) > _ORDER.index(self.phase):
+        for line in (line for text in self._texts for line in text.read_lines()):
+            self._on_line(line)
+            phase = detect_phase(line)
+            if phase is not None and _ORDER.index(phase) > _ORDER.index(self.phase):
                 self.phase = phase
                 yield phase

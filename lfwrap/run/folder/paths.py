@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lfwrap.engine.contract import (
     RANK_ERROR,
+    RANK_HEALTH,
     RANK_HEARTBEAT,
     RANK_MEMORY,
     RANK_PROBE,
@@ -71,6 +72,11 @@ class RankPaths:
     def memory(self) -> Path:
         """What the training took of its GPU's memory, as far as it came."""
         return self.root / RANK_MEMORY
+
+    @property
+    def health(self) -> Path:
+        """What each entry of the trainer's log said; read as it grows, and begun anew when it has become long."""
+        return self.root / RANK_HEALTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +228,11 @@ class RunPaths:
     def events(self) -> Path:
         """Every change of state, one JSON object a line, oldest first."""
         return self.root / "events.jsonl"
+
+    @property
+    def health(self) -> Path:
+        """How the training fared: loss, gradients, learning rate, memory and load over the updates, one line each."""
+        return self.root / "health.jsonl"
 
     @property
     def supervisor_log(self) -> Path:

@@ -25,6 +25,7 @@ import orjson
 from lfwrap.errors import RunStateError
 from lfwrap.files import write_json
 from lfwrap.model.folder import AdapterFolder
+from lfwrap.run.folder.health import load_warnings
 from lfwrap.run.folder.identity import ProcessIdentity
 from lfwrap.run.folder.paths import RunPaths
 
@@ -198,6 +199,7 @@ class Run:
             "output_dir": str(self.paths.output),
             "adapter_dir": str(adapter) if adapter else None,
             "verdict": self.verdict,
+            "warnings": load_warnings(self.paths),
         }
 
 

@@ -62,6 +62,20 @@ def check_rows(context: PreflightContext, folder: Path) -> Iterator[Finding]:
         yield from _about_length(context, folder)
 
 
+def repeated_share(names: Sequence[str], folder: Path) -> float | None:
+    """Which part of the rows of some data sets are copies of others; None where they can't be read here.
+
+    Args:
+        names: the data sets.
+        folder: where they are registered.
+    """
+    try:
+        seen = _look(names, folder)
+    except (LfwrapError, OSError):
+        return None
+    return (seen.rows - len(set(seen.whole))) / seen.rows if seen.rows else None
+
+
 def _look(names: Sequence[str], folder: Path) -> _Seen:
     seen = _Seen()
     rows = itertools.chain.from_iterable(find_dataset(name, folder).rows() for name in names)

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -19,7 +20,8 @@ from lfwrap.run.folder.rank_logs import relevant_logs
 from lfwrap.run.folder.record import Run, RunState, append_event, change_state
 from lfwrap.run.launch.build import attempt_environment
 from lfwrap.run.launch.command import Command
-from lfwrap.run.supervise.follow import Follower, Listener
+from lfwrap.run.supervise.follow import Follower, Listener, Watches
+from lfwrap.run.supervise.health import HealthRecorder, HealthWatch, OnDivergence
 from lfwrap.run.supervise.outcome import Outcome, Watched, judge
 from lfwrap.run.supervise.stall import StallPolicy
 from lfwrap.run.supervise.supervisor import Ending, Patience, StopRequests, start_training
@@ -38,6 +40,7 @@ class Attempt:
         show_example: keep the training example that the engine prints.
         patience: how long stopping may take.
         stall: when the training counts as stalled, and what then.
+        on_divergence: what to do about a training that diverges.
         probe: try the longest batch early.
         lowers_memory: after an out-of-memory error, go on with a smaller micro-batch (`run_until_it_fits`).
         verdict: look at the result at the end; left to who starts the attempt.
@@ -49,6 +52,7 @@ class Attempt:
     show_example: bool = False
     patience: Patience = field(default_factory=Patience)
     stall: StallPolicy = field(default_factory=StallPolicy)
+    on_divergence: OnDivergence = OnDivergence.WARN
     probe: bool = True
     lowers_memory: bool = True
     verdict: bool = True
@@ -77,7 +81,7 @@ def run_attempt(
             before_start()
         run, command = _begin(run, attempt)
         folder = run.paths.attempt(run.record.attempt)
-        follower = Follower(run.paths, folder, listener, attempt.stall)
+        follower = _make_follower(run, attempt, listener)
         since_s, kills = time.time(), oom_kills()
         try:
             with disk_reserve(folder.root):
@@ -86,7 +90,7 @@ def run_attempt(
             reason = f"lfwrap itself stopped: {type(error).__name__}: {error}"
             change_state(run, RunState.FAILED, reason=reason, supervisor=None)
             raise
-        watched = Watched(since_s, follower.stalls, oom_kills() - kills)
+        watched = Watched(since_s, follower.stalls, oom_kills() - kills, follower.divergence)
         outcome = judge(run.paths, folder, ending, attempt.values, watched)
         write_notes((run.paths.output, *run.paths.checkpoints()), attempt.values)
         return _record(run, folder, ending, outcome, follower)
@@ -104,6 +108,18 @@ def _begin(run: Run, attempt: Attempt) -> tuple[Run, Command]:
     return change_state(
         run, RunState.RUNNING, attempt=number, reason="", exit_code=None, supervisor=supervisor
     ), command
+
+
+def _make_follower(run: Run, attempt: Attempt, listener: Listener) -> Follower:
+    def copies() -> float | None:
+        from lfwrap.run.preflight.rows import repeated_share  # reads data: needed by few runs
+
+        folder = Path(run.record.dataset_dir or "data")
+        return repeated_share(run.record.datasets, attempt.command.cwd / folder)
+
+    watch = HealthWatch(attempt.values, copies)
+    watches = Watches(attempt.stall, HealthRecorder(run.paths, watch), attempt.on_divergence)
+    return Follower(run.paths, run.paths.attempt(run.record.attempt), listener, watches)
 
 
 def _follow(run: Run, attempt: Attempt, command: Command, follower: Follower, requests: StopRequests) -> Ending:
@@ -126,6 +142,7 @@ def _record(run: Run, folder: AttemptPaths, ending: Ending, outcome: Outcome, fo
             "diagnosis": outcome.diagnosis.to_json() if outcome.diagnosis else None,
             "logs": [str(path.relative_to(folder.root)) for path in relevant_logs(folder)],
             "stalls": [str(stall) for stall in follower.stalls],
+            "warnings": [warning.to_json() for warning in follower.warnings],
             "probe": _read_probe(folder),
             "supervisor_cpu_s": round(time.process_time(), 3),
         },

@@ -22,6 +22,7 @@ from lfwrap.run.folder.monitor import FileTail, load_history, parse_progress
 from lfwrap.run.folder.paths import AttemptPaths, RunPaths
 from lfwrap.run.folder.rank_logs import diagnose_attempt, relevant_logs
 from lfwrap.run.folder.record import RunState
+from lfwrap.run.supervise.health import HealthWarning
 from lfwrap.run.supervise.stall import Stall
 from lfwrap.run.supervise.supervisor import Ending
 from lfwrap.units import plural
@@ -78,11 +79,13 @@ class Watched:
         since_s: when it began, seconds since 1970; older state files do not count.
         stalls: the stalls that were noticed.
         oom_kills: processes that the kernel killed meanwhile, as memory was short.
+        divergence: the warning for which it was stopped.
     """
 
     since_s: float
     stalls: Sequence[Stall] = ()
     oom_kills: int = 0
+    divergence: HealthWarning | None = None
 
 
 def judge(
@@ -104,7 +107,7 @@ def judge(
         note = f"The engine ended with exit code {ending.exit_code} after the last step." if ending.exit_code else ""
         return Outcome(RunState.SUCCEEDED, note, done, wanted, *losses)
     progress = f"at step {done} of {wanted}" if wanted else "before the first step"
-    state, reason, diagnosis = _decide(attempt, ending, values, progress, watched.stalls)
+    state, reason, diagnosis = _decide(attempt, ending, values, progress, watched)
     if diagnosis is not None:
         diagnosis = _correct(diagnosis, paths, watched.oom_kills)
         reason = diagnosis.message
@@ -112,12 +115,14 @@ def judge(
 
 
 def _decide(
-    attempt: AttemptPaths, ending: Ending, values: Mapping[str, Any], progress: str, stalls: Sequence[Stall]
+    attempt: AttemptPaths, ending: Ending, values: Mapping[str, Any], progress: str, watched: Watched
 ) -> tuple[RunState, str, Diagnosis | None]:
     if ending.stop_signal is not None:
         return RunState.INTERRUPTED, f"Stopped by {signal.Signals(ending.stop_signal).name} {progress}.", None
-    if ending.was_demanded and stalls:
-        return RunState.FAILED, "", Diagnosis(STALLED, *OTHERS[STALLED], evidence=str(stalls[-1]))
+    if ending.was_demanded and watched.stalls:
+        return RunState.FAILED, "", Diagnosis(STALLED, *OTHERS[STALLED], evidence=str(watched.stalls[-1]))
+    if ending.was_demanded and watched.divergence is not None:
+        return RunState.FAILED, "", watched.divergence.diagnosis
     logs = relevant_logs(attempt)
     if ending.exit_code in _SOFT_SIGNALS or any(_ASKED_TO_STOP.search(read_tail(log)) for log in logs):
         return RunState.INTERRUPTED, f"Something other than lfwrap stopped the engine {progress}.", None

@@ -50,6 +50,8 @@ RANK_PROBE = "probe.json"
 """A `Probe`."""
 RANK_MEMORY = "memory.json"
 """A `MemoryUse`."""
+RANK_HEALTH = "health.jsonl"
+"""A line an entry of the trainer's log; begins anew when it has become long."""
 
 Worker = Literal[
     "answer", "checkpoint", "convert_gguf", "deepspeed_hosts", "encode", "export_files", "gguf_server", "merge_adapter",

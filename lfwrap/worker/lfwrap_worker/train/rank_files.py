@@ -22,6 +22,7 @@ _ERROR_BYTES = 16 << 10
 _TRACEBACK_BYTES = 6 << 10  # JSON may need twice as many
 _MESSAGE_BYTES = 1 << 10
 _BEAT_EVERY_S = 1.0
+_HEALTH_BYTES = 1 << 20
 # What lfwrap looks for in a process's environment to find the run's processes; the log's writer ends by itself.
 _MARKS = (contract.RUN_VARIABLE, "RANK", "LOCAL_RANK")
 
@@ -34,6 +35,7 @@ class RankFolder:
         root.mkdir(parents=True, exist_ok=True)
         self._root = root
         self._beaten_s = 0.0
+        self._failed: set[str] = set()
         (root / contract.RANK_ERROR).write_bytes(b" " * _ERROR_BYTES)
 
     def split_output(self) -> None:
@@ -73,6 +75,18 @@ class RankFolder:
             (self._root / name).write_text(json.dumps(value), encoding="utf-8")
         except OSError as error:
             print(f"[lfwrap] {name}: {error}", file=sys.stderr)
+
+    def add_line(self, name: str, value: Mapping[str, Any]) -> None:
+        """Add a line to a file that lfwrap reads as it grows; past a megabyte, the file begins anew."""
+        path = self._root / name
+        try:
+            is_long = path.exists() and path.stat().st_size > _HEALTH_BYTES
+            with path.open("w" if is_long else "a", encoding="utf-8") as sink:
+                sink.write(json.dumps(value) + "\n")
+        except OSError as error:
+            if name not in self._failed:  # once: the disk may stay full for long
+                self._failed.add(name)
+                print(f"[lfwrap] {name}: {error}", file=sys.stderr)
 
     def end(self, error: BaseException | None = None) -> None:
         """Write down why this process fails, with the time; without an error, take the room for one back."""

@@ -20,6 +20,7 @@ from typing import Any
 from lfwrap_worker.contract import (
     DEEPSPEED_ON_CPU_VARIABLE,
     NO_PROBE_VARIABLE,
+    RANK_HEALTH,
     RANK_MEMORY,
     RANK_PROBE,
     SPEED_MAX,
@@ -28,6 +29,7 @@ from lfwrap_worker.contract import (
 )
 from lfwrap_worker.train import (
     compiled_layers,
+    health_report,
     longest_batch,
     memory_report,
     rank_files,
@@ -141,6 +143,11 @@ def train_rank(train: Callable[[list[Any]], None], is_asked: Callable[[], bool] 
         if folder is not None:
             callbacks.append(make_heartbeat_callback(folder))
             callbacks.append(memory_report.make_memory_callback(lambda found: folder.write_json(RANK_MEMORY, found)))
+            callbacks.append(
+                health_report.make_health_callback(
+                    lambda found: folder.add_line(RANK_HEALTH, found), is_first=os.environ.get("RANK", "0") == "0"
+                )
+            )
             if not os.environ.get(NO_PROBE_VARIABLE):
                 longest_batch.install_probe(lambda found: folder.write_json(RANK_PROBE, found))
         train(callbacks)
