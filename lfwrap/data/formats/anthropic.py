@@ -88,6 +88,8 @@ def _add_assistant(builder: TurnBuilder, parts: list[Any], what: str, notes: Row
             block.get("type")
             block.get("signature")  # the provider's own proof of the thought: nothing that could be trained
             thoughts.append(str(block.get("thinking", "")))
+            if (said or calls) and thoughts[-1].strip():
+                notes.repair("thought-moved-to-front")
         elif kind == "redacted_thinking":
             notes.repair("redacted-thinking-dropped")
         elif kind == "tool_use":

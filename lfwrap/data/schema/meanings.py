@@ -25,7 +25,8 @@ class Meaning(Enum):
 
 _LABELS = frozenset({
     "label", "kto_tag", "kto_label", "is_good", "is_chosen", "is_desirable", "desirable", "is_preferred", "is_positive",
-    "thumbs", "thumbs_up", "feedback", "好坏",
+    "thumbs", "thumbs_up", "feedback", "is_correct", "correct", "accepted", "is_accepted", "approved", "is_approved",
+    "is_valid", "passed", "resolved", "success", "is_success", "successful", "好坏", "是否正确",
 })  # fmt: skip
 _TRAINED = frozenset({
     "weight", "weights", "sample_weight", "loss_weight", "loss_weights", "loss_scale", "loss", "loss_mask", "train",

@@ -185,6 +185,11 @@ _RULES = (
         " qwen2_omni). For any other, put the assistant's answer to the result in between, or end the row before the"
         " user speaks; in Anthropic's messages, text beside a tool_result is such a turn.",
     ),
+    _warning(
+        "open-thought",
+        "An answer begins with `<think>` and never closes it: all of it is trained as the answer.",
+        "Close the thought, or leave the row out: it was probably cut.",
+    ),
     # Tools and calls
     _error(
         "tool",

@@ -11,6 +11,7 @@ from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import json_or_none
 
 _THOUGHT = re.compile(r"\s*<(think|thinking)>(.*?)</\1>\s*", re.DOTALL)
+_OPEN_THOUGHT = re.compile(r"\s*<think(?:ing)?>(?!.*</think(?:ing)?>)", re.DOTALL)
 # A whole run at once: the two halves of a surrogate pair may stand anywhere in it.
 _ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[0-9a-fA-F]{4})+)")
 # A tuple: what stands under "type" in a broken row may be unhashable.
@@ -90,6 +91,8 @@ def split_thought(text: str, notes: RowNotes) -> tuple[str, str]:
         return "", text
     found = _THOUGHT.match(text)
     if found is None:
+        if _OPEN_THOUGHT.match(text):
+            notes.warn("open-thought", "a thought that begins the answer never ends: all is trained as the answer")
         return "", text
     thought, rest = found.group(2).strip(), text[found.end() :]
     if not thought:
@@ -136,7 +139,9 @@ def _mcp_part(part: Any, notes: RowNotes, path: str) -> str | None:
         if isinstance(resource.get("text"), str):
             return str(resource["text"])
         fields = resource
-    media = str(fields.get("mimeType") or "of unknown type")
+    source = fields.content.get("source")
+    named = source.get("media_type") if isinstance(source, Mapping) else None
+    media = str(fields.get("mimeType") or named or "of unknown type")
     fields.take_all()  # the placeholder and the warning stand for all of it
     notes.warn("media-dropped", f"a tool's result holds {kind} {media}: a placeholder stands for it")
     return f"[{kind}: {media}]"

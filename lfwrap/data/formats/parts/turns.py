@@ -53,6 +53,8 @@ class TurnBuilder:
         if last.calls and (text.strip() or thought.strip()):
             raise Reject("order", "the assistant goes on after a call whose result is missing")
         self._notes.repair("assistant-merged")
+        if thought.strip() and last.text.strip():
+            self._notes.repair("thought-moved-to-front")
         self._turns[-1] = dataclasses.replace(
             last,
             text=_joined(last.text, text),

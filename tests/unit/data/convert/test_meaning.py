@@ -220,3 +220,20 @@ def test_a_row_that_is_kept_for_tests_is_not_trained(way, value, is_refused):
         assert b"blue" in _convert(way(split=value), ignore=frozenset(["split"]))[0]
     else:
         assert not _convert(way(split=value))[1].left()
+
+
+@pytest.mark.parametrize("name", ["is_correct", "accepted", "resolved", "success", "approved", "isValid"])
+def test_an_answer_that_failed_is_labelled_bad(name):
+    assert _refused_by(_messages(**{name: False})) == "labelled-bad"
+    assert not _convert(_messages(**{name: True}))[1].left()
+
+
+def test_a_thought_after_text_is_moved_to_the_front_and_counted():
+    parts = [
+        {"type": "text", "text": "Look."},
+        {"type": "thinking", "thinking": "hm"},
+        {"type": "text", "text": " Blue."},
+    ]
+    line, notes = _convert(("anthropic", {"messages": [_QUESTION, {"role": "assistant", "content": parts}]}))
+    assert b"Look. Blue." in line
+    assert notes.repairs["thought-moved-to-front"] == 1

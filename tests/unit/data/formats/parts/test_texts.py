@@ -190,3 +190,15 @@ def test_a_thought_written_the_engines_way_comes_back(thought, rest):
     if "</think" in thought or rest[:1].isspace():
         return
     assert split_thought(text, RowNotes()) == (thought.strip(), rest)
+
+
+@pytest.mark.parametrize("text", ["<think>never closed", "\n<thinking>a\nb", "<think>crossed and cut"])
+def test_a_thought_that_never_ends_is_warned_about(text):
+    notes = RowNotes()
+    assert split_thought(text, notes) == ("", text)
+    assert [rule for rule, _ in notes.warnings] == ["open-thought"]
+
+
+def test_an_image_in_a_result_of_anthropics_says_its_type():
+    part = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+    assert result_text([{"type": "text", "text": "see"}, part], RowNotes())[0] == "see\n[image: image/png]"
