@@ -25,6 +25,8 @@ _LEAST_GAIN = 0.005
 REPEATED = 0.1
 """Distinct rows as a part of all, from which the data are said to repeat themselves."""
 _FEWEST_ROWS = 8
+_LOST_PART = 0.25
+"""Of the base's preference for the right answer: what is left below this is lost, not weakened."""
 _RISES = 1.1
 """A training loss that ends this many times as high as it began has left the base's level."""
 
@@ -218,7 +220,8 @@ def _lost_relation(answers: Answers | None) -> bool:
     """Whether the base knew which answer belongs to which question, and the result no longer does."""
     if answers is None or answers.margin is None or answers.base_margin is None:
         return False
-    return answers.base_margin.is_there and not answers.margin.is_there
+    base, tuned = answers.base_margin, answers.margin
+    return base.is_there and tuned.mean < 2 * tuned.error and tuned.mean < _LOST_PART * base.mean
 
 
 def _more_updates(evidence: Evidence, rule: str, message: str) -> Finding:
@@ -274,7 +277,7 @@ def _doubts(evidence: Evidence) -> Iterator[Finding]:
             "Name the model's own template; `lfwrap recipe schema` lists all.",
         )
     answers = evidence.answers
-    if answers and answers.margin and not answers.margin.is_there and not _lost_relation(answers):
+    if answers and answers.margin and answers.margin.mean < 2 * answers.margin.error and not _lost_relation(answers):
         yield Finding(
             "form-only",
             "The answers fit their own questions no better than those of other rows "

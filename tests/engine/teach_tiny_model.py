@@ -5,7 +5,6 @@ import sys
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from verdict_cases import SOUNDS, chatml
 
 STEPS, ROWS = 220, 16

@@ -170,7 +170,9 @@ def main(place: str, *numbers: str) -> int:
         is_right = verdict["kind"] == "learned" and not rules_of(verdict)
         wrong += not is_right
         mark = "" if is_right else f"  FALSE ALARM {sorted(rules_of(verdict))}"
-        print(f"{number:2} {time.monotonic() - begun_s:4.0f} s  {verdict['kind']}: {verdict['summary']}{mark}", flush=True)
+        print(
+            f"{number:2} {time.monotonic() - begun_s:4.0f} s  {verdict['kind']}: {verdict['summary']}{mark}", flush=True
+        )
     print(f"{wrong} false alarms in {len(numbers or HEALTHY)} runs")
     return int(wrong > 0)
 

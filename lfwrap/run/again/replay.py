@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lfwrap.errors import RunStateError
+from lfwrap.errors import LfwrapError, RunStateError
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import DeviceKind
 from lfwrap.invocation import Invocation
@@ -14,6 +14,7 @@ from lfwrap.run.again.resume import at_its_place
 from lfwrap.run.folder.record import Run
 from lfwrap.run.launch.launch import load_launch
 from lfwrap.run.prepare.job import Job, TrainRequest, preview_job
+from lfwrap.yaml_files import load_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ def plan_replay(run: Run, runs_dir: Path, invocation: Invocation) -> ReplayPlan:
         gpus=_gpus(run),
         launcher=run.record.launcher if run.record.launcher != "process" else "auto",
         launch=load_launch(run.paths),
+        evaluates=_evaluates(run),
     )
     job = preview_job(request, home)
     try:
@@ -70,6 +72,14 @@ def _require_one_node(run: Run) -> None:
             f"{run.paths.name}: trained on {run.record.nodes} machines, which lfwrap can't start from one",
             hint=f"On each of them: lfwrap train {run.paths.recipe} --nnodes {run.record.nodes} --node-rank N …",
         )
+
+
+def _evaluates(run: Run) -> bool:
+    """Whether it evaluated; runs of earlier versions did so only where their recipe asked for it."""
+    try:
+        return bool(load_yaml(run.paths.engine_yaml).values.get("eval_dataset"))
+    except (LfwrapError, OSError):
+        return False
 
 
 def _hardware(run: Run) -> str:

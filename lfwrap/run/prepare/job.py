@@ -35,6 +35,7 @@ from lfwrap.run.launch.trackers import tracker_values
 from lfwrap.run.preflight.context import PreflightContext, PreflightReport
 from lfwrap.run.preflight.preflight import check_preflight
 from lfwrap.run.preflight.schedule import check_schedule
+from lfwrap.run.prepare.evaluation import Evaluation, choose_evaluation
 from lfwrap.strategy.foretell import foretell_schedule
 from lfwrap.strategy.planning import Machine, find_machine
 from lfwrap.strategy.render import Rendered, render
@@ -70,6 +71,7 @@ class TrainRequest:
         force: train what would learn nothing, and a large model on a CPU, all the same.
         is_dry: only show what would be run.
         use_lock: take what `lfwrap tune` has measured, where it holds.
+        evaluates: evaluate on the rows that were kept back, where the recipe says nothing about it.
     """
 
     recipe: str
@@ -83,6 +85,7 @@ class TrainRequest:
     force: bool = False
     is_dry: bool = False
     use_lock: bool = True
+    evaluates: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,14 +258,26 @@ def _choose_strategy(survey: _Survey, values: ResolvedValues, found: list[Findin
 
 def _render(survey: _Survey, values: ResolvedValues, strategy: Strategy, paths: RunPaths) -> Rendered:
     own = run_values(survey.recipe, survey.facts, survey.machine.engine)
-    return render(
+    evaluation = _evaluation(survey, values, strategy)
+    rendered = render(
         values,
         strategy,
         output_dir=str(paths.output),
         dataset_dir=survey.data.path,
-        run_values={**own, **tracker_values(survey.recipe.engine_values, paths)},
+        run_values={**own, **evaluation.settings, **tracker_values(survey.recipe.engine_values, paths)},
         deepspeed_path=str(paths.deepspeed),
     )
+    notes = (evaluation.note,) if evaluation.note else ()
+    return dataclasses.replace(rendered, notes=(*rendered.notes, *notes))
+
+
+def _evaluation(survey: _Survey, values: ResolvedValues, strategy: Strategy) -> Evaluation:
+    """How the training is evaluated, where the recipe leaves that open and the request wants it."""
+    if not survey.request.evaluates:
+        return Evaluation()
+    layers = values.with_settings(strategy.settings)
+    batch = values.batch_of(layers)
+    return choose_evaluation(survey.recipe, layers, survey.data.path, batch.micro_batch if batch else None)
 
 
 def _choose_launcher(request: TrainRequest, rendered: Rendered, node_processes: int) -> Launcher:
