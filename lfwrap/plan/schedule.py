@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lfwrap.engine.keys import DEFAULT_EPOCHS, EPOCHS_KEY
+from lfwrap.units import plural
 
 FEW_UPDATES = 20
 """Fewer updates with a learning rate above 0 than this are warned about.
@@ -35,6 +36,7 @@ class Schedule:
         peak: the recipe's learning rate.
         scheduler: how it falls, the engine's ``lr_scheduler_type``.
         scheduler_values: the engine's ``lr_scheduler_kwargs``.
+        trained_tokens: tokens of answers in an update, which alone are trained; None where they are not known.
     """
 
     rows: int | None
@@ -45,6 +47,7 @@ class Schedule:
     peak: float
     scheduler: str = DEFAULT_SCHEDULER
     scheduler_values: Mapping[str, Any] | None = None
+    trained_tokens: float | None = None
 
     @property
     def epochs(self) -> float | None:
@@ -84,7 +87,8 @@ class Schedule:
         some = "" if learning in (None, self.updates) else f", {learning} with a learning rate above 0"
         times = "" if self.epochs is None else f", each row seen {_times(self.epochs)}"
         rate = f"{self.peak:.0e}" if float(f"{self.peak:.0e}") == self.peak else f"{self.peak:g}"
-        return f"{self.updates} updates{some} (at most {rate}){times}"
+        tokens = "" if self.trained_tokens is None else f", about {self.trained_tokens:,.0f} trained tokens in each"
+        return f"{plural(self.updates, 'update')}{some} (at most {rate}){times}{tokens}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, with the learning rates of the first, the middle and the last update."""
@@ -92,6 +96,7 @@ class Schedule:
         return {
             "rows": self.rows,
             "rows_per_update": self.rows_per_update,
+            "trained_tokens_per_update": None if self.trained_tokens is None else round(self.trained_tokens),
             "updates": self.updates,
             "updates_per_epoch": self.updates_per_epoch,
             "epochs": self.epochs,
@@ -110,7 +115,9 @@ def _times(epochs: float) -> str:
     return "once" if epochs == 1 else f"{epochs:.3g} times"
 
 
-def make_schedule(values: Mapping[str, Any], rows: int | None, rows_per_update: float) -> Schedule | None:
+def make_schedule(
+    values: Mapping[str, Any], rows: int | None, rows_per_update: float, row_trained_tokens: float | None = None
+) -> Schedule | None:
     """The schedule that the engine will follow; None where neither the rows nor ``max_steps`` are known.
 
     As transformers' trainer counts: an epoch has rows ÷ rows of an update, rounded up; all epochs are rounded up once
@@ -120,6 +127,7 @@ def make_schedule(values: Mapping[str, Any], rows: int | None, rows_per_update: 
         values: the engine's keys.
         rows: rows of an epoch, without those kept for evaluation.
         rows_per_update: rows of an update; with packing their mean number.
+        row_trained_tokens: mean tokens of a row's answers; None where they are not known.
 
     >>> make_schedule({"num_train_epochs": 1.0, "warmup_steps": 0.1, "learning_rate": 2e-4}, 1000, 128).updates
     8
@@ -141,6 +149,7 @@ def make_schedule(values: Mapping[str, Any], rows: int | None, rows_per_update: 
         peak=DEFAULT_LEARNING_RATE if values.get("learning_rate") is None else float(values["learning_rate"]),
         scheduler=str(values.get("lr_scheduler_type") or DEFAULT_SCHEDULER),
         scheduler_values=values.get("lr_scheduler_kwargs") or {},
+        trained_tokens=None if row_trained_tokens is None else row_trained_tokens * rows_per_update,
     )
 
 

@@ -36,7 +36,11 @@ def foretell_schedule(
     if rows is None or rows.count is None:
         rows = measure_rows(recipe, dataset_dir, str(values.get("template") or ""))
     per_update = _rows_per_update(values, batch, rows)
-    return None if per_update is None else make_schedule(values, rows.count if rows else None, per_update)
+    if per_update is None:
+        return None
+    return make_schedule(
+        values, rows.count if rows else None, per_update, rows.trained_tokens if rows is not None else None
+    )
 
 
 def plan_schedule(request: PlanRequest, candidate: Candidate) -> Schedule | None:
@@ -44,7 +48,7 @@ def plan_schedule(request: PlanRequest, candidate: Candidate) -> Schedule | None
     if candidate.rows_per_update is None:
         return None
     values = {**request.values, **{key: setting.value for key, setting in candidate.changes.items()}}
-    return make_schedule(values, request.rows.count, candidate.rows_per_update)
+    return make_schedule(values, request.rows.count, candidate.rows_per_update, request.rows.trained_tokens)
 
 
 def _rows_per_update(values: Mapping[str, Any], batch: BatchPlan, rows: RowLengths | None) -> float | None:

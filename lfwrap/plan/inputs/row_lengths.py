@@ -7,7 +7,7 @@ import math
 import random
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # Rows that the engine packs together (`preprocessing_batch_size`), unless its workers get fewer.
 DEFAULT_PACKED_TOGETHER = 1000
@@ -34,6 +34,7 @@ class RowLengths:
         lengths: lengths of single rows in the data's order, cut at the cutoff; empty where they are unknown.
         basis: how the lengths are known, in words.
         is_exact: whether tokens were counted, not estimated; only then packs can be counted.
+        trained_tokens: mean tokens of a row's answers, which alone are trained, before any cut; None where unknown.
     """
 
     longest_tokens: int
@@ -42,6 +43,7 @@ class RowLengths:
     lengths: tuple[int, ...] = ()
     basis: str = ""
     is_exact: bool = True
+    trained_tokens: float | None = None
 
     def pads(self, micro_batch: int) -> bool:
         """Whether a micro-batch may have padding: the engine pads it to its longest row and a multiple of 8 tokens."""
@@ -64,7 +66,7 @@ class RowLengths:
         longest = min(self.longest_tokens, cutoff)
         mean = sum(lengths) / len(lengths) if lengths else self.mean_tokens
         mean = None if mean is None else min(mean, float(longest))
-        return RowLengths(longest, mean, self.count, lengths, self.basis, self.is_exact)
+        return replace(self, longest_tokens=longest, mean_tokens=mean, lengths=lengths)
 
 
 @dataclass(frozen=True, slots=True)

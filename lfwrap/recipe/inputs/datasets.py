@@ -16,7 +16,7 @@ import xxhash
 
 from lfwrap.bundled import bundled_path
 from lfwrap.data.datasets.dataset import Dataset, find_dataset
-from lfwrap.data.datasets.token_counts import TextTokens
+from lfwrap.data.datasets.token_counts import TRAINED, TextTokens
 from lfwrap.dirs import row_lengths_dir
 from lfwrap.engine.chat_templates import chat_template, chat_template_names
 from lfwrap.errors import Finding, LfwrapError
@@ -164,6 +164,8 @@ def _join(counted: list[dict[str, Any]], recipe: Recipe) -> RowLengths | None:
         lengths=tuple(lengths),
         basis=basis,
         is_exact=is_counted,
+        trained_tokens=sum(found["trained"] for found in counted)
+        / max(1, sum(len(each["lengths"]) for each in counted)),
     )
 
 
@@ -195,7 +197,7 @@ def _count_set(dataset: Dataset, tokenizer: Path | None, template: str, environ:
 
 
 def _content_key(dataset: Dataset, tokenizer: Path | None, template: str) -> str:
-    digest = xxhash.xxh3_128(f"2 {template} {dataset.format} {orjson.dumps(dict(dataset.entry)).decode()}".encode())
+    digest = xxhash.xxh3_128(f"3 {template} {dataset.format} {orjson.dumps(dict(dataset.entry)).decode()}".encode())
     for path in (*dataset.files, *([tokenizer] if tokenizer else [])):
         status = path.stat()
         if status.st_size > _WHOLE_FILE_BYTES:  # hashing it all would take seconds
@@ -213,21 +215,26 @@ def _count_now(dataset: Dataset, tokenizer: Path | None, template: str) -> dict[
     if tokens is None or frames is None:
         return _estimated(rows)
     lengths: list[int] = []
-    characters = 0
+    characters = trained = 0
     for chunk in _chunks(rows):
         added = [frames.of_row(row) for row in chunk]
-        lengths += [own + more for (own, _), more in zip(tokens.count(chunk), added, strict=True)]
+        counted = tokens.count(chunk)
+        lengths += [own + more for (own, _), more in zip(counted, added, strict=True)]
+        trained += sum(answered for _, answered in counted)
         characters += sum(_row_characters(row)[0] + _row_characters(row)[1] for row in chunk)
         if characters > _MOST_CHARACTERS:
             rest = sum(1 for _ in rows)
-            return _found(lengths, len(lengths) + rest, is_whole=not rest)
-    return _found(lengths, len(lengths), is_whole=True)
+            return _found(lengths, len(lengths) + rest, trained, is_whole=not rest)
+    return _found(lengths, len(lengths), trained, is_whole=True)
 
 
-def _found(lengths: list[int], rows: int, *, is_whole: bool, longest: int | None = None) -> dict[str, Any]:
+def _found(
+    lengths: list[int], rows: int, trained: float, *, is_whole: bool, longest: int | None = None
+) -> dict[str, Any]:
     """The values that the cache keeps of a data set; ``longest`` is set where the lengths are estimates."""
     return {
         "lengths": lengths,
+        "trained": trained,
         "rows": rows,
         "is_whole": is_whole,
         "is_counted": longest is None,
@@ -237,18 +244,28 @@ def _found(lengths: list[int], rows: int, *, is_whole: bool, longest: int | None
 
 def _estimated(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Lengths estimated from characters: usual ones, and a generous longest one."""
-    usual, longest = [], 0
+    usual, longest, trained = [], 0, 0.0
     for row in rows:
         ascii_count, others = _row_characters(row)
         turns = _FRAME_GUESS_TOKENS + _TURN_GUESS_TOKENS * len(row["conversations"])
         usual.append(int(ascii_count / _ASCII_USUAL + others / _OTHER_USUAL) + turns)
         longest = max(longest, int(ascii_count / _ASCII_DENSE + others / _OTHER_DENSE) + 2 * turns)
-    return _found(usual, len(usual), is_whole=True, longest=longest)
+        trained += _usual_tokens(turn["value"] for turn in row["conversations"] if turn["from"] in TRAINED)
+    return _found(usual, len(usual), trained, is_whole=True, longest=longest)
+
+
+def _usual_tokens(texts: Iterable[str]) -> float:
+    ascii_count, others = _characters(texts)
+    return ascii_count / _ASCII_USUAL + others / _OTHER_USUAL
 
 
 def _row_characters(row: Mapping[str, Any]) -> tuple[int, int]:
     """The numbers of ASCII characters and of other characters in a row's texts."""
-    texts = [row["system"], row["tools"], *(turn["value"] for turn in row["conversations"])]
+    return _characters([row["system"], row["tools"], *(turn["value"] for turn in row["conversations"])])
+
+
+def _characters(texts: Iterable[str]) -> tuple[int, int]:
+    texts = list(texts)
     total = sum(map(len, texts))
     encoded = sum(len(text.encode("ascii", "ignore")) for text in texts)
     return encoded, total - encoded
