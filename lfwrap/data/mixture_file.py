@@ -83,10 +83,7 @@ def load_mixture(path: Path, request: Request) -> MixtureFile:
     values, folder = document.values, path.parent
     shaping = Shaping(
         near_duplicates=values.get("near_dedup", request.shaping.near_duplicates),
-        test_files=(
-            *request.shaping.test_files,
-            *map(str, _paths(values, "test", folder)),
-        ),
+        test_files=(*request.shaping.test_files, *map(str, _paths(values, "test", folder))),
         last_exchange=values.get("last_exchange", False) or request.shaping.last_exchange,
     )
     tools = load_catalogue(_paths(values, "tools", folder))

@@ -26,14 +26,15 @@ rules](data-rules.md) says what rejects a row.
 - A number that the source spells otherwise than Python (`12.50`, `1E5`) keeps its value and is written as the
   engine writes it (12.5, 100000.0): `number-respelled`.
 - Tools are unwrapped; `inputSchema` and `input_schema` become `parameters`; titles, icons, annotations, output
-  schemas and metadata are left out; Python's type names become JSON Schema's, inside of schemas.
+  schemas and metadata are not used; Python's type names become JSON Schema's, inside of schemas.
 - MCP results become text: text parts joined by line breaks, or else `structuredContent` as JSON. Failures are
   written as `Error: …`. Images and sound become a placeholder and a warning.
 - Fragments of one assistant turn are merged; results are put into the order of their calls by id, without ids
   by position where counts and names agree; turns after the assistant's last one are cut.
 - JSON results lose their `\\u` escapes, for the engine would train on them.
 
-Each of these is counted as a repair by its kind.
+Each of these is counted by its kind: [repairs](data-report.md#repairs) lists them. What the source holds besides is
+named by its field, and not used: see [what lfwrap does with fields it does not know](../explanation/fields.md).
 
 ## What depends on the template
 

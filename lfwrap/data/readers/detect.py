@@ -164,7 +164,7 @@ def _own_reader(head: str, format_name: str | None) -> tuple[Format, str] | None
 def _detect_csv(
     text: TextFile, head: str, size: int, delimiter: str | None, options: ConvertOptions
 ) -> tuple[DetectedFile, list[Any]]:
-    from lfwrap.data.readers.tables.tabular import DELIMITERS, read_header
+    from lfwrap.data.readers.tables.csv_header import DELIMITERS, read_header
 
     default = "\t" if text.suffix in {".tsv", ".tab"} else None
     header = read_header(head, delimiter, text.name, options.columns, default=default)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lfwrap.data.readers.encodings.byte_sample import LONGEST_WINDOW
-from lfwrap.data.readers.encodings.frequent import HANGUL, HANS, HANT, KANJI, LETTERS
+from lfwrap.data.readers.encodings.frequent_characters import HANGUL, HANS, HANT, KANJI, LETTERS
 
 _WESTERN = ("de", "fr", "es", "pt", "it", "nordic", "en")
 _CENTRAL = ("pl", "cs", "hu", "ro", "hr", "de")

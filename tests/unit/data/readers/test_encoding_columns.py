@@ -18,7 +18,7 @@ from lfwrap.data.readers.encodings.encoding import (
     looks_like_utf8,
     transcode,
 )
-from lfwrap.data.readers.tables.tabular import read_header
+from lfwrap.data.readers.tables.csv_header import read_header
 from lfwrap.data.request import parse_delimiter
 from lfwrap.data.schema.columns import ALIASES, FIELDS, normalise_name, parse_mapping, resolve_columns
 from lfwrap.errors import DataError, UsageError

@@ -73,29 +73,30 @@ def read_header(
     csv.field_size_limit(sys.maxsize)
     told = _SEPARATOR_LINE.match(text)
     start = told.end() if told else 0
-    delimiter = delimiter or (told.group(1) if told else None)
     heads = [_Head(text, start, candidate, mapping or {}) for candidate in DELIMITERS]
     best = max(heads, key=_Head.likeness)
+    delimiter = delimiter or (told.group(1) if told else None)
     if delimiter is not None:
-        given = _Head(text, start, delimiter, mapping or {})
-        if len(given.names) == 1 and best.known > 1:
-            shown = DELIMITERS.get(delimiter, repr(delimiter))
-            raise UsageError(
-                f"{name}:{given.line}  --delimiter: there is no {shown} in the header {given.names[0]!r}",
-                hint=f"It looks separated by {best.delimiter!r}: leave --delimiter out, or give that one.",
-            )
-        best = given
+        best = _as_given(_Head(text, start, delimiter, mapping or {}), best, name)
     elif default is not None and len((usual := _Head(text, start, default, mapping or {})).names) > 1:
         best = usual
+    place = f"{name}:{best.line}"
     if best.is_markdown:
-        raise DataError(
-            f"{name}:{best.line}  this is a Markdown table", hint="Save it as CSV, without the line of dashes."
-        )
+        raise DataError(f"{place}  this is a Markdown table", hint="Save it as CSV, without the line of dashes.")
     if not any(cell.strip() for cell in best.names):
-        raise DataError(
-            f"{name}:{best.line}  the first row names no columns", hint="Put the column names into the first row."
+        raise DataError(f"{place}  the first row names no columns", hint="Put the column names into the first row.")
+    return best.header(place)
+
+
+def _as_given(given: _Head, best: _Head, name: str) -> _Head:
+    """The header with the delimiter that the user or the file gave. Raises UsageError when another one is meant."""
+    if len(given.names) == 1 and best.known > 1:
+        shown = DELIMITERS.get(given.delimiter, repr(given.delimiter))
+        raise UsageError(
+            f"{name}:{given.line}  --delimiter: there is no {shown} in the header {given.names[0]!r}",
+            hint=f"It looks separated by {best.delimiter!r}: leave --delimiter out, or give that one.",
         )
-    return best.header(f"{name}:{best.line}")
+    return given
 
 
 class _Head:
