@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from lfwrap.engine.child_process import run_processes
+from lfwrap.engine.faults import DIVERGED
 from lfwrap.engine.locate import Engine, locate_engine
 from lfwrap.engine.versions import installed_versions
 from lfwrap.errors import PreflightError, RunStateError
@@ -23,7 +24,7 @@ from lfwrap.masking import MASK, is_secret
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.recipe.inputs.files import changed_inputs, dataset_entries
 from lfwrap.recipe.recipe import Recipe, load_recipe
-from lfwrap.run.folder.checkpoints import Checkpoint, find_checkpoints, set_aside
+from lfwrap.run.folder.checkpoints import Checkpoint, find_checkpoints, set_aside, spoilt_from
 from lfwrap.run.folder.record import Run, RunState, append_event, save_record
 from lfwrap.run.launch.build import build_command
 from lfwrap.run.launch.command import override_arguments
@@ -120,7 +121,7 @@ def plan_resume(run: Run, invocation: Invocation, request: ResumeRequest = Resum
     arguments = tuple(override_arguments({"resume_from_checkpoint": whole.path}) if whole else ())
     start = start_of(run, launcher, engine, options, values=values, arguments=arguments)
     attempt = Attempt(build_command(start, invocation), values, invocation.environ, request.show_example)
-    notes = _version_notes(run.record.versions, installed_versions(engine))
+    notes = (*_divergence_note(run), *_version_notes(run.record.versions, installed_versions(engine)))
     return ResumePlan(run, attempt, whole, broken, notes, lambda: _clear(run, whole, broken))
 
 
@@ -177,7 +178,12 @@ def _checkpoints_of(run: Run, nodes: Nodes) -> list[Checkpoint]:
         find_checkpoints(run.paths, world_size=size, finetuning_type=record.finetuning_type)
         for size in sizes or [record.world_size]
     ]
-    return [next((one for one in same if one.is_whole), same[-1]) for same in zip(*every, strict=True)]
+    found = [next((one for one in same if one.is_whole), same[-1]) for same in zip(*every, strict=True)]
+    spoilt = spoilt_from(run.paths, record.attempt)
+    if spoilt is None:
+        return found
+    problem = f"the loss or its gradient was no finite number from update {spoilt} on"
+    return [dataclasses.replace(one, problems=(*one.problems, problem)) if one.step >= spoilt else one for one in found]
 
 
 def hardware_of(run: Run) -> HardwareProfile:
@@ -281,6 +287,17 @@ def _require_unchanged(run: Run, values: Mapping[str, Any], cwd: Path, gpus: int
             f"{run.paths.name}: can't go on, as it would not be the same run: {'; '.join(differences)}",
             hint=f"Put it back as it was, or start a new run{_from_here(run)}",
         )
+
+
+def _divergence_note(run: Run) -> tuple[str, ...]:
+    """A resumed run does what it did before: one that diverged does so again."""
+    try:
+        rule = orjson.loads(run.paths.attempt(run.record.attempt).exit.read_bytes())["diagnosis"]["rule"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    if rule not in DIVERGED:
+        return ()
+    return (f"The last start was stopped by {rule}; the same settings lead there again: a new run can have others.",)
 
 
 def _version_notes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 
+from lfwrap.engine.faults import NOT_FINITE
 from lfwrap.model.folder import trained_folder
 from lfwrap.model.weight_files import check_torch_file
 from lfwrap.run.folder.paths import TRAINER_STATE, RunPaths
@@ -94,6 +95,15 @@ def find_checkpoints(paths: RunPaths, *, world_size: int, finetuning_type: str) 
     return [
         check_checkpoint(path, world_size=world_size, finetuning_type=finetuning_type) for path in paths.checkpoints()
     ]
+
+
+def spoilt_from(paths: RunPaths, attempt: int) -> int | None:
+    """The update from which on the weights of an attempt were no finite numbers; None where they were."""
+    try:
+        warnings = orjson.loads(paths.attempt(attempt).exit.read_bytes())["warnings"]
+        return next((int(each["step"]) for each in warnings if each["rule"] == NOT_FINITE), None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def set_aside(paths: RunPaths, checkpoint: Checkpoint, attempt: int) -> Path:

@@ -118,7 +118,7 @@ class RankFeed:
             for sample in filter(None, map(parse_sample, tail.read_lines())):
                 if sample.rss_bytes is not None or sample.memory_bytes is not None:
                     self._loads[rank.number] = sample
-                if rank.number == 0:
+                if rank.number == 0 and (sample.loss is not None or sample.eval_loss is not None):
                     yield dataclasses.replace(sample, **self._load())
 
     def _load(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from lfwrap.run.folder.record import Run, RunRecord, RunState, append_event, pre
 from lfwrap.run.launch import build
 from lfwrap.run.prepare.start import describe_inputs
 from lfwrap.yaml_files import load_yaml
+from tests.unit.run.folder.test_checkpoints import write_checkpoint
 
 ENGINE = fake_engine()
 
@@ -173,3 +174,21 @@ def test_relative_paths_count_from_where_the_run_was_started(
     assert plan.attempt.command.cwd == tmp_path
     stopped.paths.environment.write_text(json.dumps({"cwd": str(tmp_path / "gone")}), encoding="utf-8")
     assert at_its_place(stopped, invocation) == invocation
+
+
+def test_a_checkpoint_of_weights_that_are_no_numbers_is_left_out(stopped: Run, invocation: Invocation) -> None:
+    """The engine saved it as it was told to stop; a resumed run goes on from the one before, and is told why."""
+    for step in (4, 8, 12):
+        write_checkpoint(stopped.paths.output, step)
+    folder = stopped.paths.attempt(0)
+    folder.root.mkdir(parents=True)
+    ended = {"warnings": [{"rule": "loss-not-finite", "step": 7}], "diagnosis": {"rule": "loss-not-finite"}}
+    folder.exit.write_text(json.dumps(ended), encoding="utf-8")
+    plan = plan_resume(stopped, invocation)
+    assert plan.checkpoint is not None
+    assert plan.checkpoint.step == 4
+    assert [one.step for one in plan.broken] == [12, 8]
+    assert "from update 7 on" in plan.broken[0].problems[-1]
+    assert "loss-not-finite" in plan.notes[0]
+    plan.clear()
+    assert [path.name for path in stopped.paths.checkpoints()] == ["checkpoint-4"]

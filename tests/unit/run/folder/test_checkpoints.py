@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lfwrap.model.weight_files import check_safetensors, count_parameters
-from lfwrap.run.folder.checkpoints import check_checkpoint, find_checkpoints, set_aside
+from lfwrap.run.folder.checkpoints import check_checkpoint, find_checkpoints, set_aside, spoilt_from
 from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.folder.record import RunState
 from lfwrap.run.supervise.outcome import Watched, judge, read_steps
@@ -180,3 +180,18 @@ def test_the_state_of_an_earlier_attempt_does_not_count(tmp_path: Path) -> None:
     paths.trainer_state.write_text('{"global_step": 10, "max_steps": 10}', encoding="utf-8")
     assert read_steps(paths) == (10, 10)
     assert read_steps(paths, since_s=paths.trainer_state.stat().st_mtime + 5) == (4, 10)
+
+
+def test_weights_are_spoilt_from_where_the_loss_was_no_number(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    assert spoilt_from(paths, 0) is None
+    folder = paths.attempt(0)
+    folder.root.mkdir(parents=True)
+    for text, step in (
+        ("{}", None),
+        ('{"warnings": [{"rule": "loss-spike", "step": 3}]}', None),
+        ('{"warnings": [{"rule": "loss-stuck", "step": 3}, {"rule": "loss-not-finite", "step": 8}]}', 8),
+        ('{"warnings": [{"rule": "loss-not-finite", "step": "x"}]}', None),
+    ):
+        folder.exit.write_text(text, encoding="utf-8")
+        assert spoilt_from(paths, 0) == step
