@@ -5,13 +5,15 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lfwrap.data.convert import validate
-from lfwrap.data.convert.fast_path import convert_block, rules_prefilter
+from lfwrap.data.convert.fast_path import convert_block
+from lfwrap.data.convert.prefilter import rules_prefilter
 from lfwrap.data.convert.record_path import Conversion
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.prepare import prepare
@@ -19,8 +21,9 @@ from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock
 from lfwrap.data.readers.chunk_plan import Chunk, ChunkPlan, Layout
 from lfwrap.data.readers.json_files.array_block import ArrayBlock
 from lfwrap.data.request import Request
-from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool
+from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
 from lfwrap.data.schema.plain_rows import PlainColumns, plain_line
+from lfwrap.engine.chat_templates import chat_template
 
 COLUMNS = PlainColumns("instruction", "input", "output")
 PIECES = st.sampled_from(
@@ -104,6 +107,17 @@ def test_no_rule_speaks_where_the_prefilter_is_silent(question: str, answer: str
     except Reject:
         silent = False
     assert silent or rules_prefilter(template).starts_of_lines(plain_line(question, "", answer)) == [0]
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS, TEXTS, st.sampled_from(["", "qwen", "llama3", "mistral", "glm4", "gemma3"]))
+def test_the_quick_look_at_a_row_hides_no_finding(question: str, answer: str, template: str) -> None:
+    call = ToolCall("find", {"q": question})
+    messages = (Message(Role.USER, question), Message(Role.ASSISTANT, answer, thought=question, calls=(call,)))
+    conversation = Conversation(messages, system=answer)
+    quick = validate.validate(conversation, chat_template(template))
+    with mock.patch.object(validate, "may_break_a_rule", return_value=True):
+        assert quick == validate.validate(conversation, chat_template(template))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "compact", "csv"])

@@ -7,31 +7,22 @@ the input. Where something is found, the rows concerned go through the record pa
 
 from __future__ import annotations
 
-import functools
 import io
-from collections.abc import Iterable
 
-import ahocorasick_rs
 import orjson
 import xxhash
 
 from lfwrap.data.convert.converted_rows import ConvertedRows, Unused
 from lfwrap.data.convert.failed_row import failed_row
+from lfwrap.data.convert.prefilter import rules_prefilter
 from lfwrap.data.convert.record_path import Conversion, RecordPath
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.readers.blocks import Block, CsvBlock, LineBlock, NotUtf8Error
 from lfwrap.data.readers.json_files.array_block import ArrayBlock
 from lfwrap.data.schema.conversation import Conversation, Message, Role
 from lfwrap.data.schema.plain_rows import QUOTES_IN_OUTPUT, PlainColumns, blank_row, growth, plain_line, plain_texts
-from lfwrap.data.schema.redaction import LITERALS
-from lfwrap.data.schema.rules import DAMAGE
-from lfwrap.engine.chat_templates import chat_template
 
 _LINE_START_BYTES = 1 << 10
-_MEDIA = ("<image>", "<video>", "<audio>")
-# Vector instructions compare as many bytes at a place as the shortest literal has: two passes, one for the few short
-# ones, take half as long as three for 16 literals each, and a quarter of one for all.
-_SHORT_BYTES = 3
 
 
 def convert_block(block: Block, conversion: Conversion, columns: PlainColumns | None) -> ConvertedRows:
@@ -261,32 +252,3 @@ def _conversation_of(line: bytes | bytearray) -> Conversation:
     turns = orjson.loads(line)["conversations"]
     roles = (Role.USER, Role.ASSISTANT)
     return Conversation(tuple(Message(role, turn["value"]) for role, turn in zip(roles, turns, strict=True)))
-
-
-class Prefilter:
-    """Finds the lines of a large block of output that hold any of many literals: only these need the rules."""
-
-    def __init__(self, literals: Iterable[str]) -> None:
-        """Prepare the search; literals are looked for as a line of JSON spells them."""
-        written = {orjson.dumps(literal)[1:-1] for literal in literals}
-        needles = sorted(written)
-        short = [needle for needle in needles if len(needle) <= _SHORT_BYTES]
-        long = [needle for needle in needles if len(needle) > _SHORT_BYTES]
-        # Of overlapping literals one is enough to have the line looked at; this kind of match is by far the quickest.
-        self._automata = [
-            ahocorasick_rs.BytesAhoCorasick(some, matchkind=ahocorasick_rs.MatchKind.LeftmostFirst)
-            for some in (short, long)
-            if some
-        ]
-
-    def starts_of_lines(self, output: bytes | bytearray) -> list[int]:
-        """Offsets of the lines that contain a literal, in order."""
-        matches = (automaton.find_matches_as_indexes(output) for automaton in self._automata)
-        return sorted({output.rfind(b"\n", 0, offset) + 1 for found in matches for _, offset, _ in found})
-
-
-@functools.cache
-def rules_prefilter(template: str) -> Prefilter:
-    """Finds the literals of a template without which no rule has anything to say about a plain row."""
-    facts = chat_template(template)
-    return Prefilter([*facts.special_tokens, *LITERALS, *DAMAGE, "{{idx}}", *(_MEDIA if facts.media else ())])

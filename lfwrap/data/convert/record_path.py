@@ -93,6 +93,7 @@ class RecordPath:
             return
         rows.add_unused(notes.left(), position)
         if notes.repairs or notes.warnings:
+            notes.close()
             rows.notes[position] = notes
         rows.checked.add(len(rows.keys))
         rows.output += line

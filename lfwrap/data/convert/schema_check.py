@@ -8,7 +8,10 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lfwrap.data.convert.plain_schemas import Accepts
 
 _MESSAGE_LIMIT = 160
 _KNOWN_SCHEMAS = 1 << 16  # more than the largest catalogues of tools: with distractors each may stand in any row
@@ -29,11 +32,13 @@ class _Schema:
         validator: jsonschema's, with bounded work; None for what is no schema.
         problem: why it is none.
         patterns: whether it has patterns for the names of properties.
+        accepts: says quickly of arguments that they certainly fit, where the schema is plain.
     """
 
     validator: Any
     problem: str = ""
     patterns: bool = False
+    accepts: Accepts | None = None
 
 
 _too_costly: Counter[str] = Counter()
@@ -65,7 +70,10 @@ def argument_problems(schema: str, arguments: Mapping[str, Any]) -> list[Problem
         return []
     if _too_costly[schema] >= _TRIES:
         return [_costly()]
-    return _problems(known, schema, dict(arguments))
+    plain = dict(arguments)
+    if known.accepts is not None and known.accepts(plain):
+        return []
+    return _problems(known, schema, plain)
 
 
 def _problems(known: _Schema, schema: str, arguments: dict[str, Any]) -> list[Problem]:
@@ -108,6 +116,7 @@ def _known(schema: str) -> _Schema:
     import referencing
 
     from lfwrap.data.convert.bounded_schemas import TooCostlyError, bounded, errors_within
+    from lfwrap.data.convert.plain_schemas import acceptor
 
     try:
         value = json.loads(schema)
@@ -126,7 +135,8 @@ def _known(schema: str) -> _Schema:
     if error is not None:
         place = "/".join(str(part) for part in error.absolute_path)
         return _Schema(None, _short(f"{place}: {error.message}" if place else error.message))
-    return _Schema(kind(value, registry=referencing.Registry()), "", '"patternProperties"' in schema)
+    validator = kind(value, registry=referencing.Registry())
+    return _Schema(validator, "", '"patternProperties"' in schema, acceptor(value, kind.VALIDATORS))
 
 
 @functools.cache

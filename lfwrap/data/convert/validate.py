@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from lfwrap.data.convert.prefilter import may_break_a_rule
 from lfwrap.data.convert.schema_check import argument_problems, schema_problem
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import dump_key, json_or_none
@@ -64,11 +66,14 @@ def check(conversation: Conversation, template: str, notes: RowNotes) -> None:
 
 def validate(conversation: Conversation, template: ChatTemplate) -> list[RowFinding]:
     """Everything that is wrong with a conversation, errors first."""
-    findings = [
-        RowFinding(rule, redact(message))
-        for rules in (_structure, _texts, _tools, _sayings)
-        for rule, message in rules(conversation, template)
-    ]
+    tools = [_known_tool(tool, template) for tool in conversation.tools]
+    broken = itertools.chain(
+        _structure(conversation, template),
+        _texts(conversation, tools, template),
+        _tools(conversation, tools),
+        _sayings(conversation, template),
+    )
+    findings = [RowFinding(rule, redact(message)) for rule, message in broken]
     return sorted(findings, key=lambda finding: finding.severity is not Severity.ERROR)
 
 
@@ -99,11 +104,15 @@ def _unsayable_after_result(template: str) -> str:
     return "; some templates can say that: name yours with --template or --model"
 
 
-def _texts(conversation: Conversation, template: ChatTemplate) -> Iterator[tuple[str, str]]:
-    for where, text, role in _all_texts(conversation):
-        yield from _text(where, text, role, template)
-    for tool in conversation.tools:
-        yield from _tool_findings(tool.name, tool.description, dump_key(tool.parameters), template.name).texts
+def _texts(
+    conversation: Conversation, tools: Sequence[_KnownTool], template: ChatTemplate
+) -> Iterator[tuple[str, str]]:
+    texts = [*_all_texts(conversation)]
+    if may_break_a_rule([text for _, text, _ in texts], template.name):
+        for where, text, role in texts:
+            yield from _text(where, text, role, template)
+    for known in tools:
+        yield from known.findings.texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,19 @@ class _ToolFindings:
 
     texts: tuple[tuple[str, str], ...]
     schema: str
+
+
+class _KnownTool(NamedTuple):
+    """A tool of a row, its parameters as JSON text, and what is wrong with it."""
+
+    tool: Tool
+    parameters: str
+    findings: _ToolFindings
+
+
+def _known_tool(tool: Tool, template: ChatTemplate) -> _KnownTool:
+    parameters = dump_key(tool.parameters)
+    return _KnownTool(tool, parameters, _tool_findings(tool.name, tool.description, parameters, template.name))
 
 
 @functools.lru_cache(maxsize=_KNOWN_TOOLS)
@@ -166,20 +188,20 @@ def _token_pattern(tokens: tuple[str, ...]) -> re.Pattern[str] | None:
     return re.compile("|".join(re.escape(token) for token in tokens)) if tokens else None
 
 
-def _tools(conversation: Conversation, template: ChatTemplate) -> Iterator[tuple[str, str]]:
-    declared: dict[str, Tool] = {}
-    for tool in conversation.tools:
-        if declared.setdefault(tool.name, tool) != tool:
+def _tools(conversation: Conversation, tools: Sequence[_KnownTool]) -> Iterator[tuple[str, str]]:
+    declared: dict[str, _KnownTool] = {}
+    for known in tools:
+        tool = known.tool
+        if declared.setdefault(tool.name, known).tool != tool:
             yield "tool-collision", f"two different tools are named {tool.name!r}"
-        found = _tool_findings(tool.name, tool.description, dump_key(tool.parameters), template.name)
-        if problem := found.schema:
+        if problem := known.findings.schema:
             yield "tool-schema", f"the parameters of {tool.name!r}: {problem}"
     for call in (call for message in conversation.messages for call in message.calls):
         if call.name not in declared:
             among = f"the {len(declared)} declared tools" if declared else "the row's tools: it declares none"
             yield "undeclared-tool", f"the call of {call.name!r} is not among {among}"
         else:
-            for rule, problem in argument_problems(dump_key(declared[call.name].parameters), call.arguments):
+            for rule, problem in argument_problems(declared[call.name].parameters, call.arguments):
                 yield rule, f"the call of {call.name!r}: {problem}"
 
 

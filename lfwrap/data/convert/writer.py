@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -29,8 +30,7 @@ def engine_row(conversation: Conversation, template: str) -> dict[str, Any]:
     if is_plain(conversation):
         turns = [{"from": TAGS[message.role], "value": message.text} for message in conversation.messages]
         return {"conversations": turns, "system": conversation.system, "tools": ""}
-    writer = importlib.import_module("lfwrap.data.convert.writer_tools")
-    row: dict[str, Any] = writer.engine_row(conversation, template)
+    row: dict[str, Any] = _tools_writer().engine_row(conversation, template)
     return row
 
 
@@ -42,9 +42,13 @@ def tool_changes(conversation: Conversation, template: str) -> Mapping[str, int]
     """
     if not conversation.tools:
         return {}
-    writer = importlib.import_module("lfwrap.data.convert.writer_tools")
-    changes: Mapping[str, int] = writer.tool_changes(conversation.tools, template)
+    changes: Mapping[str, int] = _tools_writer().tool_changes(conversation.tools, template)
     return changes
+
+
+@functools.cache
+def _tools_writer() -> Any:
+    return importlib.import_module("lfwrap.data.convert.writer_tools")
 
 
 def is_plain(conversation: Conversation) -> bool:

@@ -91,6 +91,11 @@ class RowNotes:
         self.opened.append(opened)
         return opened
 
+    def close(self) -> None:
+        """Let go of the record: repairs and warnings may be kept for long, and each record would be with them."""
+        self.opened.clear()
+        self.unused.clear()
+
     def left(self) -> dict[str, Any]:
         """Path → first value of every field of the row that nobody read."""
         unused = dict(self.unused)

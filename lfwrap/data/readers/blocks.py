@@ -20,6 +20,8 @@ from lfwrap.data.formats.base import Reject, SourceRecord
 from lfwrap.data.formats.parts.arguments import spelled_float, unique_object
 from lfwrap.data.readers.chunk_plan import Chunk
 
+_BOM = "\ufeff"
+
 
 class NotUtf8Error(Exception):
     """A chunk of a file that was taken for UTF-8 holds other bytes: its encoding has to be decided anew."""
@@ -64,13 +66,19 @@ def parse_exactly(text: str) -> Any:
     {'id': 12345678901234567890}
     """
     try:
-        return json.loads(text, object_pairs_hook=unique_object, parse_float=spelled_float)
+        return _decoder().decode(text) if text[:1] != _BOM else json.loads(text)  # which says what is wrong
     except json.JSONDecodeError as error:
         if text[error.pos : error.pos + 1] == "\0":
             raise Reject("zero-byte", f"a zero byte (NUL) at column {error.colno}") from error
         raise Reject("not-json", f"not valid JSON: {error.msg} at column {error.colno}") from error
     except RecursionError as error:
         raise Reject("not-json", "not usable JSON: nested too deeply") from error
+
+
+@functools.cache
+def _decoder() -> json.JSONDecoder:
+    """One for all records: to make it takes a good part of the time that a short one takes."""
+    return json.JSONDecoder(object_pairs_hook=unique_object, parse_float=spelled_float)
 
 
 def decode(content: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ import orjson
 
 from lfwrap.data.formats.base import Reject, RowNotes
 
+_BOM = "\ufeff"
 _MAX_DEPTH = 2  # arguments encoded twice are seen in the wild, never more
 
 
@@ -101,9 +103,7 @@ def parse_json(text: str) -> Any:
     {'id': 12345678901234567890}
     """
     try:
-        return json.loads(
-            text, object_pairs_hook=unique_object, parse_constant=refuse_constant, parse_float=spelled_float
-        )
+        return _decoder().decode(text) if text[:1] != _BOM else json.loads(text)  # which says what is wrong
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -173,6 +173,12 @@ def json_or_none(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+@functools.cache
+def _decoder() -> json.JSONDecoder:
+    """One for all texts: to make it takes as long as to read a short one."""
+    return json.JSONDecoder(object_pairs_hook=unique_object, parse_constant=refuse_constant, parse_float=spelled_float)
 
 
 def unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

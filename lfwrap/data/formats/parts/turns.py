@@ -143,10 +143,14 @@ def order_results(calls: Sequence[ToolCall], results: Sequence[Message], notes: 
     for call, result in zip(calls, results, strict=True):
         if result.name and result.name != call.name:
             raise Reject("unmatched-result", f"the result of {result.name!r} answers a call of {call.name!r}")
-    return [
-        dataclasses.replace(result, name=call.name, call_id=call.id)
-        for call, result in zip(calls, results, strict=True)
-    ]
+    return [_answering(call, result) for call, result in zip(calls, results, strict=True)]
+
+
+def _answering(call: ToolCall, result: Message) -> Message:
+    """A result as that of a call; `dataclasses.replace` would take several times as long."""
+    if result.name == call.name and result.call_id == call.id:
+        return result
+    return Message(result.role, result.text, name=call.name, call_id=call.id, is_error=result.is_error)
 
 
 def _by_id(calls: Sequence[ToolCall], results: Sequence[Message], notes: RowNotes) -> list[Message]:
@@ -157,10 +161,13 @@ def _by_id(calls: Sequence[ToolCall], results: Sequence[Message], notes: RowNote
         if result.call_id in by_id:
             raise Reject("unmatched-result", f"the call {result.call_id!r} has two results")
         by_id[result.call_id] = result
-    ordered = [dataclasses.replace(by_id[call.id], name=call.name) for call in calls if call.id in by_id]
+    ordered = [_answering(call, by_id[call.id]) for call in calls if call.id in by_id]
     if len(ordered) < len(calls):
         notes.warn("missing-result", f"{len(calls) - len(ordered)} of {len(calls)} calls of one turn have no result")
-    if ordered != [dataclasses.replace(result, name=call.name) for call, result in zip(calls, results, strict=False)]:
+    if any(
+        one.call_id != result.call_id or one.name != call.name
+        for one, call, result in zip(ordered, calls, results, strict=False)
+    ):
         notes.repair("results-reordered")
     return ordered
 
