@@ -6,22 +6,35 @@ would train something else than the source says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lfwrap.data.convert.labels import LABELS, WAY_OUT, is_good, says_yes
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.roles import Speaker, is_role, speaker_of
+from lfwrap.data.schema.columns import normalise_name
 from lfwrap.data.schema.conversation import Conversation, Role
 from lfwrap.data.schema.fields import Fields, is_ignored, is_nothing
 from lfwrap.data.schema.held_out import is_held_out
-from lfwrap.data.schema.meanings import Meaning, meaning_of
+from lfwrap.data.schema.meanings import Meaning, meaning_in_turn, meaning_of
 
-_GOOD = frozenset({"true", "1", "1.0", "+1", "yes", "y", "good", "positive", "desirable", "chosen", "up", "like", "👍"})
-_BAD = frozenset({
-    "false", "0", "0.0", "-1", "no", "n", "bad", "negative", "undesirable", "rejected", "down", "dislike", "👎",
-})  # fmt: skip
 _WITHOUT_ANSWER = frozenset({"no-answer", "empty-output", "order", "structure", "not-text", "columns"})
-_WAY_OUT = "to train the row all the same: --ignore {name}"
+# Objects beside a record's own fields that may hold more of them.
+_MORE = frozenset({
+    "metadata", "meta", "meta_data", "info", "extra", "extras", "extra_info", "additional_info", "annotation",
+    "annotations", "tags", "attributes", "properties", "custom", "元数据",
+})  # fmt: skip
+_NO_NAME = frozenset({"none", "null", "nan", "n/a", "na", "-"})
+_FILES = frozenset({
+    "file", "files", "figure", "figures", "frame", "frames", "clip", "clips", "pdf", "document", "documents", "visual",
+    "visuals", "path", "paths",
+})  # fmt: skip
+_MEDIA_FILE = re.compile(
+    r"^data:(?:image|audio|video)/|\.(?:png|jpe?g|gif|webp|bmp|tiff?|svg|mp4|mov|avi|mkv|webm|wav|mp3|flac|ogg|m4a|pdf)$",
+    re.IGNORECASE,
+)
+_MASKS = (Meaning.TRAINED, Meaning.MASKED, Meaning.UNCLEAR)
 
 
 def check(notes: RowNotes, conversation: Conversation, ignore: frozenset[str], *, mapped: bool) -> None:
@@ -31,7 +44,7 @@ def check(notes: RowNotes, conversation: Conversation, ignore: frozenset[str], *
         notes: the row's notes; fields that are honoured are marked as read.
         conversation: what was made of the row.
         ignore: fields that may be left out.
-        mapped: the row is one of named columns: another answer column was left out on purpose.
+        mapped: the user named the answer's column: another one was left out on purpose.
 
     Raises:
         Reject: a field changes what should be trained, and that can't be done.
@@ -40,7 +53,7 @@ def check(notes: RowNotes, conversation: Conversation, ignore: frozenset[str], *
         if "[]" not in name and not is_ignored(name, ignore) and _judge(name, value, None, conversation, mapped=mapped):
             del notes.unused[name]
     for fields in notes.opened:
-        if not fields.left or not (fields.path == "" or _is_turn(fields) or fields.path.endswith("content[]")):
+        if not fields.left or not _may_be_masked(fields):
             continue
         for name in [name for name in fields.content if name in fields.left]:
             if is_ignored(fields.place_of(name), ignore):
@@ -62,7 +75,15 @@ def _preference(name: str) -> Reject:
     return Reject(
         "preference",
         f"{name} holds a better or a worse answer: preference data is not trained as plain answers; "
-        + _WAY_OUT.format(name=name),
+        + WAY_OUT.format(name=name),
+    )
+
+
+def _may_be_masked(fields: Fields) -> bool:
+    """Whether an object is the record itself, a turn, a part of one, or a call."""
+    path = fields.path
+    return (
+        path == "" or _is_turn(fields) or path.endswith("content[]") or "tool_calls" in path or "function_call" in path
     )
 
 
@@ -74,17 +95,22 @@ def _judge(name: str, value: Any, turn: Fields | None, conversation: Conversatio
     """Whether a field is honoured; False for one that is merely unused. Raises Reject."""
     if is_nothing(value):
         return False
-    meaning = meaning_of(name)
-    if meaning is Meaning.LABEL or (meaning is Meaning.PREFERENCE and isinstance(value, bool)):
-        return _label(name, value)
-    if meaning in (Meaning.TRAINED, Meaning.MASKED, Meaning.UNCLEAR):
+    meaning = meaning_of(name) if turn is None else meaning_in_turn(name)
+    if meaning in LABELS or (meaning is Meaning.PREFERENCE and isinstance(value, bool)):
+        good = is_good(name, value, meaning, _answers(conversation))
+        if good is False:
+            raise _labelled_bad(name, value)
+        return good is True
+    if meaning in _MASKS:
         return _mask(name, value, turn, meaning)
     if meaning is Meaning.SPLIT and turn is None and isinstance(value, str):
         return _split(name, value)
     if meaning is Meaning.PREFERENCE:
         raise _preference(name)
-    if meaning is Meaning.MEDIA and not isinstance(value, bool | int | float):
+    if (meaning is Meaning.MEDIA and _names_something(value)) or _is_media_file(name, value):
         raise Reject("media", f"{name} names an image, sound or video: only text can be trained here")
+    if isinstance(value, Mapping) and normalise_name(name) in _MORE:
+        _look_into(name, value, turn, conversation)
     if turn is None and not mapped:
         _second(name, value, meaning, conversation)
     return False
@@ -92,23 +118,45 @@ def _judge(name: str, value: Any, turn: Fields | None, conversation: Conversatio
 
 def _split(name: str, value: str) -> bool:
     if is_held_out(value):
-        raise Reject("held-out", f"{name} is {value!r}: the row is kept for validation or tests")
-    return value.strip().lower() in ("train", "training")
+        said = f"{name} is {value!r}: the row is kept for validation or tests; "
+        raise Reject("held-out", said + WAY_OUT.format(name=name))
+    return value.strip().lower() in ("train", "training", "训练", "训练集")
 
 
-def _label(name: str, value: Any) -> bool:
-    says = _says(value)
-    if name.lower().startswith("rejected") and says is not None:
-        says = not says
-    if says is False:
-        raise Reject("labelled-bad", f"{name} is {value!r}: the answer is an example of a bad one")
-    return says is True
+def _answers(conversation: Conversation) -> list[str]:
+    return [message.text for message in conversation.messages if message.role is Role.ASSISTANT]
 
 
-def _says(value: Any) -> bool | None:
-    """A yes or no, however it is written."""
-    word = str(value).strip().lower()
-    return True if word in _GOOD else False if word in _BAD else None
+def _labelled_bad(name: str, value: Any) -> Reject:
+    said = f"{name} is {_shown(value)}: the answer is an example of a bad one; "
+    return Reject("labelled-bad", said + WAY_OUT.format(name=name))
+
+
+def _look_into(name: str, value: Mapping[str, Any], turn: Fields | None, conversation: Conversation) -> None:
+    """Refuse a row whose metadata say that its answer is bad, or that it is not trained."""
+    trained = _part_of_row(turn)[1]
+    for inner, said in value.items():
+        meaning, place = meaning_of(inner), f"{name}.{inner}"
+        if meaning in LABELS and is_good(inner, said, meaning, _answers(conversation)) is False:
+            raise _labelled_bad(place, said)
+        if meaning in (Meaning.TRAINED, Meaning.MASKED) and trained and _is_trained(said, meaning) is False:
+            _mask(place, said, turn, meaning)
+
+
+def _names_something(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        return any(_names_something(each) for each in value)
+    return not (isinstance(value, bool | int | float) or is_nothing(value) or str(value).strip().lower() in _NO_NAME)
+
+
+def _is_media_file(name: str, value: Any) -> bool:
+    """Whether a field for files of any kind names an image, a sound, a video or a PDF."""
+    if normalise_name(name) not in _FILES:
+        return False
+    values = value if isinstance(value, list) else [value]
+    return any(isinstance(each, str) and _MEDIA_FILE.search(each) is not None for each in values)
 
 
 def _mask(name: str, value: Any, turn: Fields | None, meaning: Meaning) -> bool:
@@ -122,13 +170,13 @@ def _mask(name: str, value: Any, turn: Fields | None, meaning: Meaning) -> bool:
     raise Reject(
         "weighted-row" if turn is None and not isinstance(value, list) else "masked-turn",
         f"{name} is {_shown(value)} for {where}, which is {'' if trained else 'not '}trained as a whole; "
-        + _WAY_OUT.format(name=name),
+        + WAY_OUT.format(name=name),
     )
 
 
 def _is_trained(value: Any, meaning: Meaning) -> bool | None:
     """What a mask or weight says; None for a share, a list of places, and a mask, of which 1 may mean either."""
-    says = _says(value) if isinstance(value, bool | int | float | str) else None
+    says = says_yes(value) if isinstance(value, bool | int | float | str) else None
     if meaning is Meaning.UNCLEAR or says is None:
         return None
     return says if meaning is Meaning.TRAINED else not says
@@ -137,8 +185,8 @@ def _is_trained(value: Any, meaning: Meaning) -> bool | None:
 def _is_about_loss(name: str, values: list[Any]) -> bool:
     """Whether a field beside the turns can be meant for the loss: a weight in kg, a logged loss and a split are not."""
     if name.lower() == "loss":
-        return all(isinstance(each, bool) for each in values)
-    return all(isinstance(each, Mapping) or _says(each) is not None or _is_number(each) for each in values)
+        return all(isinstance(each, bool) or (len(values) > 1 and each in (0, 1)) for each in values)
+    return all(isinstance(each, Mapping) or says_yes(each) is not None or _is_number(each) for each in values)
 
 
 def _is_number(value: Any) -> bool:
@@ -170,16 +218,16 @@ def _second(name: str, value: Any, meaning: Meaning | None, conversation: Conver
         if not all(text.strip() in said for text in _texts_of(value)):
             raise Reject(
                 "second-conversation",
-                f"{name} holds turns, too, beside those that were read; " + _WAY_OUT.format(name=name),
+                f"{name} holds turns, too, beside those that were read; " + WAY_OUT.format(name=name),
             )
     elif meaning is Meaning.ANSWER and isinstance(value, str | list | Mapping):
-        answers = [message.text for message in conversation.messages if message.role is Role.ASSISTANT]
-        if not any(isinstance(value, str) and value.strip() in answer for answer in answers):
-            raise Reject(
-                "second-answer",
-                f"{name} holds an answer that no turn says; it is not clear which one to learn; "
-                + _WAY_OUT.format(name=name),
-            )
+        if isinstance(value, str) and any(value.strip() in answer for answer in _answers(conversation)):
+            return
+        raise Reject(
+            "second-answer",
+            f"{name} holds an answer that is not the one that was read; it is not clear which one to learn; "
+            + WAY_OUT.format(name=name),
+        )
 
 
 def _is_turns(value: Any) -> bool:

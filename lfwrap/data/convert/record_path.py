@@ -52,7 +52,7 @@ def convert_record(record: Any, conversion: Conversion, notes: RowNotes) -> tupl
         conversation = FORMATS[conversion.format].convert(record, conversion.options, notes)
     except Reject as reject:
         raise meaning.explain(record, reject, conversion.options.ignore) from reject
-    meaning.check(notes, conversation, conversion.options.ignore, mapped=conversion.format == "alpaca")
+    meaning.check(notes, conversation, conversion.options.ignore, mapped="output" in conversion.options.columns)
     if conversion.last_exchange:
         conversation = _cut_to_last_exchange(conversation, notes)
     validate.check(conversation, conversion.template, notes)

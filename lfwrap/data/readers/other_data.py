@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lfwrap.data.schema.columns import normalise_name
@@ -45,11 +45,20 @@ def kind_of_fields(names: Sequence[str]) -> OtherKind | None:
     >>> kind_of_fields(["text", "url"]).summary
     'plain text, as for pretraining, without questions and answers'
     """
-    if any(meaning_of(name) is Meaning.PREFERENCE for name in names):
+    if is_preference(names):
         return _PREFERENCE
     if any(normalise_name(name) in _TEXTS for name in names):
         return _PLAIN_TEXT
     return _PLAIN_TEXT if any(_is_sentence(name) for name in names) else None
+
+
+def is_preference(names: Iterable[str]) -> bool:
+    """Whether fields of these names hold better and worse answers.
+
+    >>> is_preference(["input", "preferred_output", "non_preferred_output"]), is_preference(["prompt", "output"])
+    (True, False)
+    """
+    return any(meaning_of(name) is Meaning.PREFERENCE for name in names)
 
 
 def _is_sentence(name: str) -> bool:

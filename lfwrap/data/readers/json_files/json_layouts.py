@@ -26,6 +26,7 @@ from lfwrap.data.readers.json_files.json_records import (
     unwrapped_rows,
 )
 from lfwrap.data.readers.json_files.outline import Entry, JsonBytes, MalformedError, Outline, outline
+from lfwrap.data.readers.other_data import is_preference
 from lfwrap.data.readers.sources import TextFile
 from lfwrap.errors import DataError
 
@@ -246,7 +247,7 @@ def _one_object(plan: ChunkPlan, entries: Sequence[Entry], wanted: Wanted) -> Js
     if not wanted.member:
         if _is_columns(document):
             return _columns(plan, entries)
-        if evidence_of(document) or wanted.fits(document):
+        if evidence_of(document) or wanted.fits(document) or is_preference(document):
             return _record(plan)
     lists = json_lists.choose(plan, entries, wanted)
     if lists is not None:

@@ -48,6 +48,86 @@ def test_an_answer_that_is_labelled_bad_is_not_trained(way, name, value):
 
 
 @pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("label", "thumbs_down"), ("label", "thumbs down"), ("user-feedback", "👎🏽"), ("is_correct", False),
+     ("correct", 0), ("accepted", "no"), ("status", "rejected"), ("quality", "bad"), ("rating", -1), ("score", "-0.5"),
+     ("verdict", "wrong"), ("is_bad", True), ("flagged", 1), ("toxic", "yes"), ("downvoted", True),
+     ("thumbsDown", True), ("标签", "差"), ("label", ["bad"]), ("label", {"value": False}), ("labels", [True, False]),
+     ("metadata", {"label": False}), ("extra_info", {"is_correct": False}), ("annotations", {"rating": "bad"})],
+)  # fmt: skip
+def test_a_bad_label_is_known_by_its_other_names_and_words(way, name, value):
+    assert _refused_by(way(**{name: value})) == "labelled-bad"
+
+
+@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("is_bad", False), ("flagged", 0), ("is_correct", True), ("label", "thumbs_up"), ("rejected", False)],
+)
+def test_an_answer_that_is_said_not_to_be_bad_is_trained(way, name, value):
+    assert not _convert(way(**{name: value}))[1].left()
+
+
+@pytest.mark.parametrize("feedback", [{"feedback": "thumbs_down"}, {"rating": -1}, {"metadata": {"liked": False}}])
+def test_a_turn_that_is_labelled_bad_refuses_the_row(feedback):
+    assert _refused_by(_messages(_QUESTION, {**_ANSWER, **feedback})) == "labelled-bad"
+
+
+@pytest.mark.parametrize("label", ["negative", "No", "bad"])
+def test_a_label_that_says_what_the_answer_says_is_a_category(label):
+    assert _convert(("alpaca", {**_PAIR, "output": label, "label": label}))[1].left() == {"label": label}
+
+
+@pytest.mark.parametrize(("name", "value"), [("rating", 1), ("score", 0), ("votes", 12), ("reward", 0.3)])
+def test_a_rating_that_may_be_high_or_low_is_merely_unused(name, value):
+    assert _convert(_pair(**{name: value}))[1].left() == {name: value}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("no_train", True), ("do_not_train", True), ("skip", True), ("exclude_from_loss", True), ("is_trainable", False),
+     ("compute_loss", False), ("useLoss", 0), ("turn_weight", 0.0), ("train_on_this", "false"), ("mask_out", True),
+     ("context_only", True), ("prefill", True), ("supervised", False), ("label_mask", 0), ("训练", False)],
+)  # fmt: skip
+def test_a_mask_of_a_turn_is_known_by_the_words_of_its_name(name, value):
+    assert _refused_by(_messages(_QUESTION, {**_ANSWER, name: value}, _QUESTION, _ANSWER)) == "masked-turn"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("train_turns", [3]), ("trainable_turns", [1]), ("loss", [0, 0, 0, 1]), ("last_turn_only", True),
+     ("only_last", True), ("train_on_last_turn_only", True)],
+)  # fmt: skip
+def test_a_choice_of_turns_beside_them_refuses_the_row(name, value):
+    rule = _refused_by(_messages(_QUESTION, _ANSWER, _QUESTION, _ANSWER, **{name: value}))
+    assert rule in ("masked-turn", "weighted-row")
+
+
+@pytest.mark.parametrize("where", ["call", "function"])
+def test_a_masked_call_refuses_the_row(where):
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    (call if where == "call" else call["function"])["weight"] = 0
+    tools = [{"name": "f", "parameters": {"type": "object", "properties": {}}}]
+    assert _refused_by(_messages(_QUESTION, {"role": "assistant", "tool_calls": [call]}, tools=tools)) == "masked-turn"
+
+
+@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("corrected_output", "It is red."), ("edited_response", "It is red."), ("revision", "It is red."),
+     ("expected_output", "It is red."), ("goldAnswer", "It is red."), ("completions", ["It is red.", "Yes."])],
+)  # fmt: skip
+def test_an_answer_that_mends_the_one_that_was_read_refuses_the_row(way, name, value):
+    assert _refused_by(way(**{name: value})) == "second-answer"
+
+
+def test_another_answer_is_left_out_where_the_user_named_the_column():
+    line, _ = _convert(_pair(corrected_output="It is red."), columns={"output": "output"})
+    assert b"blue" in line
+
+
+@pytest.mark.parametrize("way", ALL_WAYS)
 @pytest.mark.parametrize("value", [True, 1, "true", "good"])
 def test_an_answer_that_is_labelled_good_is_trained_and_its_label_is_used(way, value):
     line, notes = _convert(way(label=value))
@@ -121,10 +201,23 @@ def test_a_better_or_worse_answer_is_preference_data(way, name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [("images", ["a.png"]), ("image", "a.png"), ("videos", ["v.mp4"]), ("audio", {"bytes": "AA"}),
-     ("image_path", "a.png"), ("imageUrl", "https://a/b.png"), ("audios", [{"path": "a.wav"}]), ("图片", "a.png")],
+     ("image_path", "a.png"), ("imageUrl", "https://a/b.png"), ("audios", [{"path": "a.wav"}]), ("图片", "a.png"),
+     ("attachments", [{"name": "a.pdf"}]), ("image_0", "a.png"), ("screenshot", "a.png"), ("pic", "a.png")],
 )  # fmt: skip
 def test_media_in_a_column_refuse_the_row(way, name, value):
     assert _refused_by(way(**{name: value})) == "media"
+
+
+@pytest.mark.parametrize("value", ["a/b.PNG", ["v.mp4"], "data:image/png;base64,AA", "scan.pdf"])
+@pytest.mark.parametrize("name", ["file", "files", "figures", "document"])
+def test_a_file_of_media_refuses_the_row_and_any_other_file_is_merely_unused(name, value):
+    assert _refused_by(_messages(**{name: value})) == "media"
+    assert name in _convert(_messages(**{name: "rows/part-1.jsonl"}))[1].left()
+
+
+@pytest.mark.parametrize("value", [[None], [[]], {"bytes": None, "path": None}, "None", "nan", False])
+def test_a_column_of_media_that_names_none_is_merely_unused(value):
+    assert "image" in _convert(_messages(image=value))[1].left()
 
 
 def test_media_in_a_turn_refuse_the_row():

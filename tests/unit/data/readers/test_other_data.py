@@ -8,6 +8,8 @@ from lfwrap.data.prepare import prepare
 from lfwrap.data.request import Request
 from lfwrap.errors import DataError
 
+_ASKED = {"role": "user", "content": "q"}
+
 
 def _refusal(tmp_path, name, text):
     path = tmp_path / name
@@ -27,10 +29,14 @@ def _refusal(tmp_path, name, text):
         },
         {"input": {"messages": []}, "preferred_output": [], "non_preferred_output": []},
         {"question": "q", "answer_a": "x", "answer_b": "y", "winner": "a"},
+        {"prompt": [_ASKED], "chosen": [_ASKED], "rejected": [_ASKED]},
+        {"id": 1, "conversation_a": [_ASKED], "conversation_b": [_ASKED], "winner": "tie"},
+        {"input": {"messages": [_ASKED]}, "preferred_output": [_ASKED], "non_preferred_output": [_ASKED]},
     ],
 )
-def test_preference_data_are_called_so(tmp_path, record):
-    assert "preference data" in _refusal(tmp_path, "a.jsonl", 2 * (json.dumps(record) + "\n"))
+@pytest.mark.parametrize("rows", [1, 2])
+def test_preference_data_are_called_so(tmp_path, record, rows):
+    assert "preference data" in _refusal(tmp_path, "a.jsonl", rows * (json.dumps(record) + "\n"))
 
 
 @pytest.mark.parametrize("record", [{"text": "Long ago."}, {"text": "Once", "url": "u", "id": 1}, {"正文": "从前"}])

@@ -1,0 +1,91 @@
+"""Whether a row's answer is a good one, as its labels say it: truth values, words, thumbs and ratings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lfwrap.data.schema.meanings import Meaning
+
+_YES = frozenset({"true", "1", "1.0", "+1", "yes", "y", "是"})
+_NO = frozenset({"false", "0", "0.0", "-1", "-1.0", "no", "n", "否"})
+_GOOD = frozenset({
+    "good", "positive", "desirable", "chosen", "up", "like", "liked", "👍", "thumbs_up", "thumb_up", "upvote",
+    "upvoted", "acceptable", "accepted", "accept", "approved", "right", "correct", "win", "winner", "best", "better",
+    "helpful", "pass", "passed", "好", "正确", "好评",
+})  # fmt: skip
+_BAD = frozenset({
+    "bad", "negative", "undesirable", "rejected", "reject", "down", "dislike", "disliked", "👎", "thumbs_down",
+    "thumb_down", "downvote", "downvoted", "unacceptable", "not_acceptable", "disapproved", "wrong", "incorrect",
+    "lose", "loser", "poor", "worse", "worst", "unhelpful", "unsafe", "harmful", "fail", "failed", "差", "坏", "不好",
+    "错误", "差评",
+})  # fmt: skip
+_SKIN = re.compile("[\U0001f3fb-\U0001f3ff\ufe0f]")
+LABELS = (Meaning.LABEL, Meaning.BAD, Meaning.VERDICT)
+WAY_OUT = "to train the row all the same: --ignore {name}"
+
+
+def says_yes(value: Any) -> bool | None:
+    """A yes or no, however it is written; None for anything else.
+
+    >>> says_yes("FALSE"), says_yes(1), says_yes("thumbs down"), says_yes("tax law")
+    (False, True, False, None)
+    """
+    plain = _SKIN.sub("", str(value).strip().lower())
+    word = re.sub(r"(?<=\w)[\s-]+(?=\w)", "_", plain)
+    return True if word in _YES or word in _GOOD else False if word in _NO or word in _BAD else None
+
+
+def is_good(name: str, value: Any, meaning: Meaning | None, answers: list[str]) -> bool | None:
+    """Whether the answer is a good one, as a label says it; None where the label says nothing of that kind.
+
+    Args:
+        name: of the label.
+        value: of the label.
+        meaning: what the name says.
+        answers: the row's answers: a label that repeats one is a category.
+
+    >>> is_good("label", "negative", Meaning.LABEL, ["negative"]), is_good("label", "negative", Meaning.LABEL, ["Yes."])
+    (None, False)
+    >>> is_good("is_bad", True, Meaning.BAD, ["Yes."]), is_good("rating", 3, Meaning.VERDICT, ["Yes."])
+    (False, None)
+    """
+    if any(str(value).strip().lower() == answer.strip().lower() for answer in answers):
+        return None
+    said = {_one_says(each, meaning) for each in _leaves(value)}
+    if False in said:
+        good: bool | None = False
+    else:
+        good = True if said == {True} else None
+    if good is not None and name.lower().startswith("rejected"):
+        return not good
+    return good
+
+
+def _one_says(value: Any, meaning: Meaning | None) -> bool | None:
+    says = says_yes(value)
+    if meaning is Meaning.BAD:
+        word = str(value).strip().lower()
+        return None if word not in _YES | _NO else not says
+    number = None if meaning is not Meaning.VERDICT or isinstance(value, bool) else _number(value)
+    if number is not None:
+        return False if number < 0 else None  # 1 may be one of one, or one of five
+    return says
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _leaves(each)
+    else:
+        yield value
