@@ -8,6 +8,7 @@ without numbers, and prints the verdict of each.
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -123,7 +124,8 @@ def write_training(folder: Path, model: Path, training: Training, rows: Sequence
 def lfwrap(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run lfwrap in a folder."""
     command = [sys.executable, "-m", "lfwrap", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=600)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # a model this small gains nothing from more
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False, timeout=600)
 
 
 def train(folder: Path, model: Path, training: Training, *arguments: str) -> Path:
