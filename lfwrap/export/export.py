@@ -20,6 +20,7 @@ from lfwrap.export.parity_check import check_parity, early_reference
 from lfwrap.export.result import Export, write_result
 from lfwrap.inference.parity import ParityReport
 from lfwrap.inference.target import Target, check_base
+from lfwrap.verdict.weights import unchanged_reason
 
 __all__ = ["DEFAULT_GGUF", "DTYPES", "Export", "ExportOptions", "Push", "export_model", "parse_kinds"]
 
@@ -37,7 +38,7 @@ def export_model(engine: Engine, target: Target, out: Path, options: ExportOptio
     """
     out = out.expanduser().resolve()
     check_base(target)
-    notes = check_merge(target)
+    notes = (*_unchanged(engine, target), *check_merge(target))
     check_out(out, force=options.force)
     check_formats(engine, target, options)
     check_space(target, out, options)
@@ -49,6 +50,16 @@ def export_model(engine: Engine, target: Target, out: Path, options: ExportOptio
         publish(job.stage, out, scratch)
     _after(order, export)
     return export
+
+
+def _unchanged(engine: Engine, target: Target) -> tuple[str, ...]:
+    """What to say of an adapter that changes nothing: the export is its base."""
+    reason = unchanged_reason(engine, target.adapter) if target.adapter else ""
+    if not reason:
+        return ()
+    return (
+        f"what is exported answers as the base model does, word for word: {reason}. `lfwrap runs verdict` says why",
+    )
 
 
 def _make(order: ExportOrder, scratch: Path) -> tuple[ExportJob, Export]:

@@ -154,6 +154,8 @@ def _series_name(run: str, curve: str, *, alone: bool) -> str:
 def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The figures at the top, name and value."""
     record, measured = run["run"], run["measured"]
+    if record.get("verdict"):
+        yield "verdict", record["verdict"]["kind"]
     steps = f"{record['global_step']:,}" + (f" of {record['max_steps']:,}" if record["max_steps"] else "")
     yield "updates", steps
     if record["first_loss"] is not None and record["last_loss"] is not None:

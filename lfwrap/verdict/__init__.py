@@ -3,4 +3,5 @@
 Other packages may import:
 
 - `make`: makes a verdict and keeps it in the run's folder.
+- `weights`: whether an adapter holds any change at all.
 """

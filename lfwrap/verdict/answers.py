@@ -29,6 +29,7 @@ _ROWS = 16
 _QUESTIONS = 8
 _ANSWER_TOKENS = 32
 _CALL_TOKENS = 96
+_FEWEST_GAPS = 8
 _STAGE = "sft"
 
 
@@ -171,13 +172,13 @@ def mean_with_error(values: Sequence[float]) -> Margin | None:
 
 
 def margin_of(own: Mapping[int, RowLoss], others: Mapping[int, RowLoss]) -> Margin | None:
-    """How much more other rows' answers lose on a question than its own answer, a token; None for fewer than four."""
+    """How much more other rows' answers lose on a question than its own answer, a token; None for fewer than eight."""
     gaps = [
         per_token(other) - per_token(own[number])
         for number, other in others.items()
         if other.supervised_tokens and number in own and own[number].supervised_tokens
     ]
-    return mean_with_error(gaps) if len(gaps) >= 4 else None  # noqa: PLR2004 - fewer have no spread to speak of
+    return mean_with_error(gaps) if len(gaps) >= _FEWEST_GAPS else None
 
 
 def _questions(rows: Iterable[EvalRow]) -> list[Question]:

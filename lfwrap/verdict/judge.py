@@ -22,11 +22,16 @@ OUTWEIGHS = 1.0
 """A change as large as the weights themselves: the base is no longer what answers."""
 _LEAST_GAIN = 0.005
 """A part of the base's loss: what is less is no change of the answers, however sure it is."""
+_ROUNDING = 1e-4
+"""Of the base's loss: what two ways of adding the same numbers in 16 bits may differ by."""
 REPEATED = 0.1
 """Distinct rows as a part of all, from which the data are said to repeat themselves."""
 _FEWEST_ROWS = 8
+_NO_RELATION = 0.05
+"""Of the loss a token: an own answer that is likelier than another row's by less has nothing of its question."""
 _LOST_PART = 0.25
 """Of the base's preference for the right answer: what is left below this is lost, not weakened."""
+_LEAST_RATE = 1e-7
 _RISES = 1.1
 """A training loss that ends this many times as high as it began has left the base's level."""
 
@@ -34,7 +39,7 @@ _RISES = 1.1
 def judge(evidence: Evidence) -> RunVerdict:
     """What became of a training; the findings say what is wrong, and what to do."""
     findings = [*_doubts(evidence)]
-    for rule in (_diverged, _unchanged, _overfitted, _too_little, _learned):
+    for rule in (_diverged, _unchanged, _overfitted, _unrelated, _too_little, _learned):
         found = rule(evidence, findings)
         if found is not None:
             kind, summary, more = found
@@ -84,7 +89,10 @@ def _divergence(what: str, evidence: Evidence) -> _Found:
 
 
 def _unchanged(evidence: Evidence, _findings: Sequence[Finding]) -> _Found | None:
-    weights = evidence.weights
+    weights, answers = evidence.weights, evidence.answers
+    if answers is not None and _is_base(answers):
+        text = f"The result answers as the base model does, word for word, to all of {answers.asked} questions."
+        return VerdictKind.NOTHING_CHANGED, text, [_more_updates(evidence, "same-answers", text)]
     if weights is None or weights.moved is None or weights.moved > 0:
         return None
     finding = _why_unchanged(evidence, weights)
@@ -92,6 +100,13 @@ def _unchanged(evidence: Evidence, _findings: Sequence[Finding]) -> _Found | Non
     if weights.layers == 0:
         return VerdictKind.NOTHING_CHANGED, f"The result changes no layer. {text}.", [finding]
     return VerdictKind.NOTHING_CHANGED, f"None of {_layers(weights)} moved. {text}: {finding.message}", [finding]
+
+
+def _is_base(answers: Answers) -> bool:
+    """Whether the result says what the base says, and its losses are the base's but for rounding."""
+    if not answers.asked or answers.changed or answers.gain is None or not answers.base_loss:
+        return False
+    return abs(answers.gain.mean) < _ROUNDING * answers.base_loss
 
 
 def _why_unchanged(evidence: Evidence, weights: WeightChange) -> Finding:
@@ -181,15 +196,6 @@ def _too_little(evidence: Evidence, _findings: Sequence[Finding]) -> _Found | No
     if has_no_labels(evidence):
         finding = _no_labels()
         return VerdictKind.TOO_LITTLE, f"Nothing was taught: {finding.message}", [finding]
-    if _lost_relation(answers):
-        assert answers is not None and answers.margin is not None and answers.base_margin is not None  # noqa: S101, PT018
-        text = (
-            "The answers fit their own questions no better than those of other rows "
-            f"({answers.margin.mean:+.2f} nats a token; the base: {answers.base_margin.mean:+.2f}): "
-            "only their form was learned."
-        )
-        hint = "Are questions and answers of the same row? A join or a sort may have shuffled one column."
-        return VerdictKind.TOO_LITTLE, text, [_warning("answers-of-other-questions", text, hint)]
     if answers is not None and answers.asked and not answers.changed and not _gained(answers):
         text = f"All {answers.asked} answers that were tried are the base's, word for word."
         return VerdictKind.TOO_LITTLE, text, [_more_updates(evidence, "same-answers", text)]
@@ -216,12 +222,45 @@ def _too_little(evidence: Evidence, _findings: Sequence[Finding]) -> _Found | No
     return VerdictKind.TOO_LITTLE, text, [_more_updates(evidence, "loss-unmoved", text)]
 
 
+def _unrelated(evidence: Evidence, _findings: Sequence[Finding]) -> _Found | None:
+    """Answers that have nothing to do with their questions."""
+    answers = evidence.answers
+    if _lost_relation(answers):
+        assert answers is not None and answers.margin is not None and answers.base_margin is not None  # noqa: S101, PT018
+        text = (
+            "The answers fit their own questions no better than those of other rows "
+            f"({answers.margin.mean:+.2f} nats a token; the base: {answers.base_margin.mean:+.2f}): "
+            "only their form was learned."
+        )
+        hint = "Are questions and answers of the same row? A join or a sort may have shuffled one column."
+        return VerdictKind.TOO_LITTLE, text, [_warning("answers-of-other-questions", text, hint)]
+    if _is_form_only(answers):
+        assert answers is not None and answers.margin is not None  # noqa: S101, PT018
+        text = (
+            "Only the form of the answers was learned: they fit their own questions no better than those of other rows "
+            f"({answers.margin.mean:+.2f} ± {answers.margin.error:.2f} nats a token)."
+        )
+        hint = (
+            "Are questions and answers of the same row? A join or a sort may have shuffled one column. "
+            "Else give more epochs, a larger model, or a higher rank."
+        )
+        return VerdictKind.TOO_LITTLE, text, [_warning("form-only", text, hint)]
+    return None
+
+
 def _lost_relation(answers: Answers | None) -> bool:
     """Whether the base knew which answer belongs to which question, and the result no longer does."""
     if answers is None or answers.margin is None or answers.base_margin is None:
         return False
     base, tuned = answers.base_margin, answers.margin
     return base.is_there and tuned.mean < 2 * tuned.error and tuned.mean < _LOST_PART * base.mean
+
+
+def _is_form_only(answers: Answers | None) -> bool:
+    """Whether the result's answers surely do not depend on the question: not where that is only not known."""
+    if answers is None or answers.margin is None or not answers.tuned_loss:
+        return False
+    return answers.margin.mean + 2 * answers.margin.error < _NO_RELATION * answers.tuned_loss
 
 
 def _more_updates(evidence: Evidence, rule: str, message: str) -> Finding:
@@ -234,6 +273,9 @@ def _more_updates(evidence: Evidence, rule: str, message: str) -> Finding:
         )
     else:
         hint = "Raise the learning rate (LoRA takes 1e-4 to 2e-4 and more), the rank or the number of epochs."
+    rates = [point.loss for point in evidence.log.rates]
+    if rates and max(rates) < _LEAST_RATE:
+        hint = f"The learning rate was {max(rates):.1e} at most: LoRA takes 1e-4 to 2e-4, full tuning 1e-5."
     return _warning(rule, message, hint)
 
 
@@ -275,16 +317,6 @@ def _doubts(evidence: Evidence) -> Iterator[Finding]:
             "wrong-template",
             f"The template {evidence.data.template!r} writes {tokens}, which the model's tokenizer does not know.",
             "Name the model's own template; `lfwrap recipe schema` lists all.",
-        )
-    answers = evidence.answers
-    if answers and answers.margin and answers.margin.mean < 2 * answers.margin.error and not _lost_relation(answers):
-        yield Finding(
-            "form-only",
-            "The answers fit their own questions no better than those of other rows "
-            f"({answers.margin.mean:+.2f} ± {answers.margin.error:.2f} nats a token), as with the base: "
-            "their form was learned, not yet what they say.",
-            Severity.INFO,
-            hint="More epochs, a larger model or a higher rank; are questions and answers of the same row?",
         )
 
 

@@ -20,6 +20,7 @@ from lfwrap.inference.held_out_rows import engine_settings
 from lfwrap.model.fingerprint import model_folder
 from lfwrap.model.folder import AdapterFolder, is_adapter, trained_folder
 from lfwrap.run.folder.record import Run
+from lfwrap.units import plural
 
 _GRACE_S = 3.0
 _PISSA_START = "pissa_init"
@@ -95,6 +96,19 @@ def measure_adapter(engine: Engine, adapter: Path, limit_s: float = 10.0) -> Wei
     return _summed(_measure(engine, job, limit_s), (), [], is_known=not AdapterFolder(adapter).changes_the_base())
 
 
+def unchanged_reason(engine: Engine, adapter: Path) -> str:
+    """Why an adapter answers as its base does, where its weights say so; empty where they don't, or can't be read."""
+    try:
+        found = measure_adapter(engine, adapter)
+    except LfwrapError:
+        return ""
+    if found.moved != 0:
+        return ""
+    if not found.layers:
+        return "the adapter stands on no layer"
+    return f"the adapter's weights are zero in all of {plural(found.layers, 'layer')}: no update changed them"
+
+
 def _measure(engine: Engine, job: WeightsJob, limit_s: float) -> Mapping[str, Any]:
     return run_worker(
         engine.python,
@@ -115,7 +129,8 @@ def _summed(
     if not is_known:
         told.append("this initialisation changes the base itself, and what it began with was not kept")
     ratios = [layer["ratio"] for layer in layers if layer["ratio"] is not None] if is_known else []
-    if layers and not ratios and not notes and is_known:
+    lacks_size = any(layer["finite"] and layer["ratio"] is None for layer in layers)
+    if lacks_size and not ratios and not notes and is_known:
         told.append("the base's weights are quantised, named otherwise, or no safetensors: sizes are not known")
     return WeightChange(
         layers=len(layers),

@@ -128,9 +128,15 @@ def lfwrap(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False, timeout=600)
 
 
-def train(folder: Path, model: Path, training: Training, *arguments: str) -> Path:
-    """Train; the run's folder."""
-    recipe = write_training(folder, model, training)
+def train(
+    folder: Path,
+    model: Path,
+    training: Training,
+    *arguments: str,
+    rows: Sequence[Mapping[str, str]] | None = None,
+) -> Path:
+    """Train, with other rows where they are given; the run's folder."""
+    recipe = write_training(folder, model, training, rows)
     done = lfwrap(folder, "train", recipe, "--no-verdict", "--no-probe", "--quiet", *arguments)
     assert done.returncode == 0, done.stderr
     return Path(done.stdout.strip()).parent

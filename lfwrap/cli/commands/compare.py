@@ -125,6 +125,7 @@ def command(args: CompareArgs) -> None:
     )
     comparison = _run(engine, request)
     report = write_reports(comparison, out)
+    _warn_of_base_answers(engine, comparison, report)
     if args.as_json:
         output.print_json("comparison", {"out": str(out), **report})
     else:
@@ -213,6 +214,26 @@ def _default_folder(
     from lfwrap.evaluate.compare import default_folder
 
     return default_folder(Path(source).stem, questions, settings, candidates[0].target.model)
+
+
+def _warn_of_base_answers(engine: Engine, comparison: Comparison, report: dict[str, Any]) -> None:
+    """Say which adapters gave their base's answer to every question, and why."""
+    from lfwrap.verdict.weights import unchanged_reason
+
+    base, *others = comparison.columns
+    if base.candidate.target.adapter is not None:
+        return
+    shown = {target["name"]: target for target in report["targets"]}
+    for column in others:
+        target = column.candidate.target
+        same = shown[column.candidate.name]["summary"]["same_as_baseline"]
+        if target.adapter is None or target.model != base.candidate.target.model or same < report["questions"]:
+            continue
+        reason = unchanged_reason(engine, target.adapter) or "its change is too small to alter an answer"
+        output.say(
+            f"warning: {column.candidate.name} answers as its base does, to all of {report['questions']} questions: "
+            f"{reason}. `lfwrap runs verdict` says more."
+        )
 
 
 def write_reports(comparison: Comparison, out: Path) -> dict[str, Any]:
