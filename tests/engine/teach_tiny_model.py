@@ -15,7 +15,9 @@ def main(model: str, out: str) -> None:
     torch.set_num_threads(1)  # a model this small gains nothing from more
     source = random.Random(1)  # noqa: S311 - repeatable
     tokenizer = AutoTokenizer.from_pretrained(model)
-    config = LlamaConfig.from_pretrained(model, hidden_size=96, intermediate_size=256, num_hidden_layers=3)
+    # As larger models have it, there is room for tokens that a template adds.
+    sizes = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3, "vocab_size": 272}
+    config = LlamaConfig.from_pretrained(model, **sizes)
     network = LlamaForCausalLM(config)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=STEPS)
