@@ -23,6 +23,7 @@ from lfwrap.data.readers.inputs import Inputs, refuse_unreadable
 from lfwrap.data.readers.listing import Listing, PassedOver, list_sources
 from lfwrap.data.readers.sources import FOREIGN_SUFFIXES, TABLE_SUFFIXES, Part, SourceFile, open_text, parse_part
 from lfwrap.data.request import Request
+from lfwrap.data.schema.rules import RULES
 from lfwrap.data.workers.parallel import FileChunks, Workers, usable_cpus
 from lfwrap.engine.chat_templates import chat_template
 from lfwrap.errors import DataError, Finding, PreflightError
@@ -313,10 +314,14 @@ def _refuse_unused(report: DataReport) -> None:
 def _first_rejects(path: Path) -> list[Finding]:
     with path.open("rb") as source:
         entries = [orjson.loads(line) for line in itertools.islice(source, _SHOWN_REJECTS)]
-    return [
-        Finding(entry["rule"], f"row {entry['row']}: {entry['reason']}", file=entry["file"], line=entry["line"])
-        for entry in entries
-    ]
+    findings, said = [], set[str]()
+    for entry in entries:
+        rule, reason = entry["rule"], entry["reason"]
+        hint = "" if rule in said or "--" in reason else RULES[rule].hint  # a reason may say the way out itself
+        said.add(rule)
+        message = f"row {entry['row']}: {reason}{'.' if hint else ''}"
+        findings.append(Finding(rule, message, file=entry["file"], line=entry["line"], hint=hint))
+    return findings
 
 
 def _finish(request: Request, report: DataReport, folder: Path) -> None:

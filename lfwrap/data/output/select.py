@@ -121,6 +121,7 @@ def _val_limit(ranks: Sequence[int], val_size: ValSize | None) -> int:
         return (val_size.key_threshold >> 64) - 1
     if val_size.count >= len(ranks):
         raise DataError(
-            f"--val-size {val_size.count}: there are only {len(ranks):,} rows", hint="Leave rows to train on."
+            f"--val-size {val_size.count}: of {len(ranks):,} rows none would be left to train on",
+            hint="Give a smaller number, or a share such as --val-size 5%.",
         )
     return heapq.nsmallest(val_size.count, ranks)[-1]

@@ -236,11 +236,12 @@ def _choose(records: Sequence[Mapping[str, Any]], sample: Sequence[Any], name: s
         chosen = votes.most_common(1)[0][0]
         return chosen, reasons[chosen]
     keys = list(dict.fromkeys(key for record in records for key in record))
-    what = f"its fields are {', '.join(keys[:12])}" if keys else "it holds no objects with named fields"
+    shown = ", ".join(keys[:12])
+    what = f"its fields are {shown}" if keys else "it holds no objects with named fields"
     if not sample:
         what = "no row of its beginning is valid"
     if kind := kind_of_fields(keys):
-        raise DataError(f"{name}: {kind.summary}: {what}", hint=kind.hint)
+        raise DataError(f"{name}: this is {kind.summary} (its fields: {shown})", hint=kind.hint)
     raise DataError(
         f"{name}: can't tell its format: {what}",
         hint="Name the columns (--map instruction=COLUMN --map output=COLUMN) or the format (--format; "

@@ -66,7 +66,8 @@ def _refuse_mixture(source: str, names: Sequence[str]) -> None:
     if held_out and len(held_out) < len(names):
         training = next(name for name in names if name not in held_out)
         raise DataError(
-            f"{source}: {', '.join(held_out[:_SHOWN])}: rows to validate or test on are not mixed with others",
+            f"{source}: the rows of {', '.join(held_out[:_SHOWN])} are there to validate or test on: "
+            "they are not mixed with others",
             hint=f"Name the files to train on ({training} …); the others with --test FILE, or as a set NAME_val.",
         )
 

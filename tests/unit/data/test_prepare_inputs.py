@@ -12,6 +12,7 @@ from lfwrap.data.output.data_report import DataReport
 from lfwrap.data.prepare import prepare
 from lfwrap.data.request import Request
 from lfwrap.data.schema.columns import parse_mapping
+from lfwrap.data.schema.rules import RULES
 from lfwrap.errors import DataError, LfwrapError
 
 ROW = {"instruction": "问", "input": "", "output": "答"}
@@ -200,6 +201,25 @@ def test_files_that_cant_be_used_say_why_and_what_to_do(
     assert hint in caught.value.hint
     assert "abcdef0123456789" not in str(caught.value.to_json())
     assert not (tmp_path / "out" / "x.jsonl").exists()
+
+
+def test_rows_that_cant_be_used_say_the_way_out_once_for_each_rule(tmp_path: Path) -> None:
+    unanswered, unasked = '{"instruction":"q","output":""}\n', '{"instruction":"","output":"a"}\n'
+    with pytest.raises(DataError) as caught:
+        run(tmp_path, "a.jsonl", unanswered * 2 + unasked)
+    said = [(finding.rule, finding.line, finding.hint) for finding in caught.value.findings]
+    assert said == [
+        ("empty-output", 1, RULES["empty-output"].hint),
+        ("empty-output", 2, ""),
+        ("empty-instruction", 3, RULES["empty-instruction"].hint),
+    ]
+
+
+def test_a_reason_that_says_the_way_out_itself_gets_no_other(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        run(tmp_path, "a.jsonl", '{"instruction":"q","output":"a","weight":2}\n')
+    assert [finding.hint for finding in caught.value.findings] == [""]
+    assert "--ignore weight" in caught.value.findings[0].message
 
 
 def test_a_missing_source_is_named(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_validation_set_of_an_earlier_run_goes(tmp_path: Path) -> None:
 
 
 def test_too_many_validation_rows(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there are only 3 rows"):
+    with pytest.raises(DataError, match="of 3 rows none would be left to train on"):
         prepare(Request((source_of(tmp_path, 3),), tmp_path / "o", "x", val_size=ValSize(count=3)))
 
 

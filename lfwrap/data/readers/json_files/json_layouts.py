@@ -160,7 +160,7 @@ def _maybe_wrapped(layout: JsonLayout) -> JsonLayout:
         layout,
         plan=replace(layout.plan, layout=Layout.RECORDS),
         sample=rows,
-        note=f"{layout.note}, each row under 'row'",
+        note=f'{layout.note}, each row under "row"',
         more=(),
         records=unwrapped_rows(plans),
     )

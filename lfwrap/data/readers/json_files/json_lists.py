@@ -202,7 +202,8 @@ def _mixed(plan: ChunkPlan, lists: Sequence[_List], held_out: Sequence[_List]) -
     names = ", ".join(f"'{each.key}'" for each in held_out)
     rest = ", ".join(f"'{each.key}'" for each in lists if each not in held_out)
     return DataError(
-        f"{plan.name}: {names}: rows to validate or test on are not mixed with {rest or 'each other'}",
+        f"{plan.name}: the rows of {names} are there to validate or test on: they are not mixed with "
+        f"{rest or 'each other'}",
         hint=f"Take {plan.name}#{training.key} for training, and {plan.name}#{other.key} with --name NAME_val for the "
         "validation rows of that data set NAME.",
     )
