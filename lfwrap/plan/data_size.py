@@ -10,8 +10,15 @@ _UPDATES_PER_EPOCH = 50
 # (rows up to here, epochs): small sets are seen more often. LIMA saw 1,000 rows 15 times, QLoRA 9,000 rows 3 times,
 # Alpaca 52,000 rows 3 times; a row that LoRA sees more than about 5 times is memorised.
 _EPOCHS = ((250, 5.0), (2_500, 3.0), (10_000, 2.0))
-# Largest batch → learning rate. QLoRA trained 7B to 13B with 2e-4 at 16 rows, Alpaca-LoRA 3e-4 at 128.
+# Largest batch → learning rate of a model of _USUAL_WIDTH. QLoRA trained 7B to 13B with 2e-4 at 16 rows, Alpaca-LoRA
+# 7B with 3e-4 at 128.
 _LEARNING_RATES = ((8, 1e-4), (64, 2e-4), (128, 3e-4))
+# Narrow models bear, and need, higher rates: width to the power of minus these, as Thinking Machines fitted them over
+# 14 models ("LoRA Without Regret", 2025; tinker-cookbook, `get_lr`). Its rate at a width of 4096 is 2.9e-4 as well. Of
+# other families the flatter of the two is assumed.
+_USUAL_WIDTH = 4096
+_WIDTH_POWERS = {"llama": 0.781}
+_OTHER_POWER = 0.0775
 _MORE_EPOCHS = (2.0, 3.0, 5.0, 10.0)
 # Training all weights wants a tenth of LoRA's rate ("LoRA Without Regret", Thinking Machines, 2025).
 _FULL_SHARE = 0.1
@@ -44,7 +51,7 @@ class SizeChoice:
         return f"{self.rows:,} rows: {self.batch} an update, {epochs}, {self.updates} updates"
 
 
-def choose_for_rows(rows: int, method: str = "lora") -> SizeChoice:
+def choose_for_rows(rows: int, method: str = "lora", *, width: int = 0, architecture: str = "") -> SizeChoice:
     """Batch, epochs and learning rate for a number of rows.
 
     The batch is the largest power of two from 4 to 128 with which an epoch still has 50 updates: few enough rows an
@@ -54,16 +61,25 @@ def choose_for_rows(rows: int, method: str = "lora") -> SizeChoice:
     Args:
         rows: rows of an epoch.
         method: the engine's ``finetuning_type``.
+        width: the model's hidden size; 0 where it is not known: the rate is that of a 7B then.
+        architecture: its ``model_type``.
 
     >>> print(choose_for_rows(1000))
     1,000 rows: 16 an update, 3 epochs, 189 updates
     >>> choose_for_rows(100_000).batch, choose_for_rows(1000, "full").learning_rate
     (128, 2e-05)
+    >>> choose_for_rows(100, width=576, architecture="llama").learning_rate
+    0.00046
     """
     batch = max((batch for batch in _BATCHES if rows >= _UPDATES_PER_EPOCH * batch), default=_BATCHES[0])
     epochs = next((epochs for limit, epochs in _EPOCHS if rows <= limit), 1.0)
     rate = next(rate for limit, rate in _LEARNING_RATES if batch <= limit)
-    return SizeChoice(rows, batch, epochs, rate if method != "full" else float(f"{rate * _FULL_SHARE:.3g}"))
+    share = _FULL_SHARE if method == "full" else 1.0
+    return SizeChoice(rows, batch, epochs, float(f"{rate * share * _for_width(width, architecture):.2g}"))
+
+
+def _for_width(width: int, architecture: str) -> float:
+    return (_USUAL_WIDTH / width) ** _WIDTH_POWERS.get(architecture, _OTHER_POWER) if width else 1.0
 
 
 def enough_updates(rows: int, wanted: int, batch: int, epochs: float, *, lost: int = 0) -> SizeChoice:

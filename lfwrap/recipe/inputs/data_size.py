@@ -6,7 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from lfwrap.engine.keys import DEFAULT_METHOD, EPOCHS_KEY, METHOD_KEY
-from lfwrap.plan.data_size import choose_for_rows
+from lfwrap.errors import PreflightError
+from lfwrap.model.hf_config import load_model_facts
+from lfwrap.plan.data_size import SizeChoice, choose_for_rows
 from lfwrap.recipe.inputs.datasets import find_dataset_dir, measure_rows
 from lfwrap.recipe.intent import AUTO
 from lfwrap.recipe.recipe import Recipe, Source
@@ -32,7 +34,7 @@ def settle_size(recipe: Recipe, cwd: Path) -> Recipe:
     if rows is None or rows.count is None:
         note = f"The rows can't be counted here: {_UNKNOWN_ROWS_BATCH} an update."
         return _with_batch(recipe, _UNKNOWN_ROWS_BATCH, note)
-    choice = choose_for_rows(rows.count, str(recipe.engine_values.get(METHOD_KEY) or DEFAULT_METHOD))
+    choice = _choice(recipe, rows.count)
     values, sources = dict(recipe.engine_values), dict(recipe.sources)
     wanted = {EPOCHS_KEY: choice.epochs, _RATE_KEY: choice.learning_rate}
     if values.get("max_steps", -1) and int(values.get("max_steps") or -1) > 0:
@@ -42,6 +44,17 @@ def settle_size(recipe: Recipe, cwd: Path) -> Recipe:
             values[key], sources[key] = value, Source.DATA_SIZE
     settled = _with_batch(recipe, choice.batch, f"{choice}.")
     return dataclasses.replace(settled, engine_values=values, sources=sources)
+
+
+def _choice(recipe: Recipe, rows: int) -> SizeChoice:
+    method = str(recipe.engine_values.get(METHOD_KEY) or DEFAULT_METHOD)
+    try:
+        model = load_model_facts(recipe.model) if recipe.model else None
+    except PreflightError:  # a broken config.json: preflight says so
+        model = None
+    if model is None:
+        return choose_for_rows(rows, method)
+    return choose_for_rows(rows, method, width=model.hidden_size, architecture=model.architecture)
 
 
 def _with_batch(recipe: Recipe, batch: int, note: str) -> Recipe:
