@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lfwrap.bundled import render_template
 from lfwrap.engine.facts import EngineFacts
+from lfwrap.recipe.intent import AUTO
 from lfwrap.recipe.keys import show
 
 METHODS = ("lora", "qlora", "qlora8", "full")
 _BITS = {"qlora": 4, "qlora8": 8}
 _LEARNING_RATES = {"lora": 1e-4, "qlora": 2e-4, "qlora8": 2e-4, "full": 1e-5}
+_EPOCHS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class NewRecipe:
         hardware: the machine that it is for; None leaves it out.
         rank: rank of the adapter.
         cutoff_len: tokens at which rows are cut.
-        effective_batch_size: rows of one update.
+        effective_batch_size: rows of one update; ``auto`` leaves batch, epochs and learning rate to the number of rows.
         file: the file name in its comments.
     """
 
@@ -36,7 +39,7 @@ class NewRecipe:
     hardware: str | None = None
     rank: int = 16
     cutoff_len: int = 1024
-    effective_batch_size: int = 16
+    effective_batch_size: int | Literal["auto"] = AUTO
     file: str = "recipe.yaml"
 
 
@@ -57,6 +60,8 @@ def create_recipe(new: NewRecipe, facts: EngineFacts) -> str:
         dataset_dir=show(new.dataset_dir) if new.dataset_dir else None,
         cutoff_len=new.cutoff_len,
         learning_rate=show(_LEARNING_RATES[new.method]),
+        epochs=_EPOCHS,
+        is_auto=new.effective_batch_size == AUTO,
         effective=new.effective_batch_size,
         hardware=show(new.hardware) if new.hardware else None,
     )

@@ -175,6 +175,28 @@ def test_new_refuses_an_unknown_machine(capsys):
     assert answer(capsys, "new", "--model", "m", "--dataset", "d", "--hardware", "h1000")[0] == 2
 
 
+def test_a_new_recipe_leaves_batch_epochs_and_learning_rate_to_the_number_of_rows(capsys):
+    _, text, _ = answer(capsys, "new", "--model", "Qwen/Qwen2.5-3B-Instruct", "--dataset", "d")
+    values = yaml.safe_load(text)
+    assert values["lfwrap"]["effective_batch_size"] == "auto"
+    assert not {"learning_rate", "num_train_epochs"} & values.keys()
+
+
+@pytest.mark.parametrize("option", ["--batch", "--effective-batch-size"])
+def test_a_new_recipe_with_a_batch_of_its_own_names_all_three(capsys, option):
+    _, text, _ = answer(capsys, "new", "--model", "Qwen/Qwen2.5-3B-Instruct", "--dataset", "d", option, "32")
+    values = yaml.safe_load(text)
+    assert values["lfwrap"]["effective_batch_size"] == 32
+    assert (values["learning_rate"], values["num_train_epochs"]) == (1e-4, 3.0)
+
+
+@pytest.mark.parametrize("value", ["0", "-4", "some", "AUTO", "1.5", ""])
+def test_a_batch_is_a_number_from_one_on_or_auto(capsys, value):
+    code, _, error = answer(capsys, "new", "--model", "m", "--dataset", "d", "--effective-batch-size", value)
+    assert code == 2
+    assert "auto" in error
+
+
 def test_import_writes_a_recipe_and_names_what_is_lost(capsys, elsewhere):
     config = {"model_name": "Qwen/Qwen2.5-0.5B-Instruct", "use_qlora": True, "lora_r": 64, "frobnicate": 1}
     (elsewhere / "c.json").write_text(json.dumps(config), encoding="utf-8")

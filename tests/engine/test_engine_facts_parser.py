@@ -11,6 +11,7 @@ import pytest
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import find_engine
 from lfwrap.hardware.load import load_hardware
+from lfwrap.recipe.inputs.data_size import settle_size
 from lfwrap.recipe.library import bundled_recipes
 from lfwrap.recipe.recipe import load_recipe
 from lfwrap.recipe.values import resolve_values
@@ -49,7 +50,8 @@ def parsed(tmp_path_factory):
         pytest.skip("the engine is not installed")
     folder = tmp_path_factory.mktemp("rendered")
     paths = [
-        render_to(folder, entry.path.stem, entry.recipe, entry.recipe.intent.hardware) for entry in bundled_recipes()
+        render_to(folder, entry.path.stem, settle_size(entry.recipe, folder), entry.recipe.intent.hardware or "cpu")
+        for entry in bundled_recipes()
     ]
     paper = load_recipe("recipes/paper.yaml", environ={})
     paths += [render_to(folder, f"paper_{machine}", paper, machine) for machine in PAPER_MACHINES]

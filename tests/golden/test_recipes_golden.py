@@ -13,6 +13,7 @@ import pytest
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.errors import PlanError
 from lfwrap.hardware.load import load_hardware
+from lfwrap.recipe.inputs.data_size import settle_size
 from lfwrap.recipe.library import bundled_recipes
 from lfwrap.recipe.recipe import build_recipe, load_recipe
 from lfwrap.recipe.values import resolve_values
@@ -25,7 +26,7 @@ FOLDER = Path(__file__).with_name("recipes")
 FACTS = load_engine_facts()
 PAPER = {"h100-80gb": 1, "2x-h100-80gb": 2, "4x-h100-80gb": 4, "8x-h100-80gb": 8, "t4": 1, "cpu": 1}
 CASES = sorted(
-    {(entry.name, entry.recipe.intent.hardware) for entry in bundled_recipes()}
+    {(entry.name, entry.recipe.intent.hardware or "cpu") for entry in bundled_recipes()}
     | {("recipes/paper.yaml", machine) for machine in PAPER}
 )
 
@@ -46,7 +47,7 @@ def choose(values, hardware) -> Strategy:
 
 def render(name: str, machine: str):
     hardware = load_hardware(machine)
-    values = resolve_values(load_recipe(name, environ={}), FACTS, hardware)
+    values = resolve_values(settle_size(load_recipe(name, environ={}), Path("/")), FACTS, hardware)
     strategy = choose(values, hardware)
     rendered = rendering.render(
         values, strategy, output_dir="/run/output", dataset_dir="/data", deepspeed_path="/run/ds.json"

@@ -51,7 +51,7 @@ def test_the_law_set_is_a_csv_as_people_have_it():
 
 def test_registered_sets_are_there():
     entries = json.loads(bundled_path("data/dataset_info.json").read_text(encoding="ascii"))
-    assert sorted(entries) == [*ALPACA, "mcp", "mcp_new_tools", "mcp_val"]
+    assert sorted(entries) == [*ALPACA, "law_zh", "mcp", "mcp_new_tools", "mcp_val"]
     assert all(bundled_path(f"data/{entry['file_name']}").is_file() for entry in entries.values())
 
 

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from lfwrap.cli.options.args import takes
 from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
+
+
+class _RowsOrAuto(click.ParamType):
+    """A whole number from 1 on, or ``auto``."""
+
+    name = "rows|auto"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | Literal["auto"]:
+        """The number, or ``auto``. Raises click.BadParameter."""
+        if value == "auto":
+            return "auto"
+        try:
+            return int(click.IntRange(min=1).convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{value!r} is neither a whole number from 1 on nor auto.", param, ctx)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +42,7 @@ class NewArgs:
         hardware: the machine that the recipe is for.
         rank: the adapter's rank.
         cutoff_len: tokens of a row.
-        effective_batch_size: rows of an update.
+        effective_batch_size: rows of an update, or ``auto``.
         out: the file to write.
         force: replace it.
     """
@@ -36,7 +54,7 @@ class NewArgs:
     hardware: str | None
     rank: int
     cutoff_len: int
-    effective_batch_size: int
+    effective_batch_size: int | Literal["auto"]
     out: Path | None
     force: bool
 
@@ -58,12 +76,13 @@ class NewArgs:
     "--cutoff-len", type=click.IntRange(min=1), default=1024, show_default=True, help="Tokens of a row, at most."
 )
 @click.option(
+    "--effective-batch-size",
     "--batch",
     "effective_batch_size",
-    type=click.IntRange(min=1),
-    default=16,
+    type=_RowsOrAuto(),
+    default="auto",
     show_default=True,
-    help="Effective batch size: the rows of an update.",
+    help="Rows of an update; auto takes batch, epochs and learning rate from the number of rows, when it trains.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it here instead of on stdout.")
 @click.option("--force", is_flag=True, help="Replace the file.")

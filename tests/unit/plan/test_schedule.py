@@ -57,6 +57,33 @@ def test_auto_gives_every_size_enough_updates_that_see_each_row_a_few_times(rows
     assert rows < 100 or choice.updates >= 50
 
 
+@pytest.mark.parametrize(
+    ("rows", "batch", "epochs"),
+    [(16, 4, 5), (50, 4, 5), (51, 4, 3), (109, 4, 3), (1000, 8, 3), (2640, 16, 2), (10_000, 64, 2), (52_000, 128, 1)],
+)
+def test_what_auto_takes_for_sets_of_different_sizes(rows, batch, epochs):
+    choice = choose_for_rows(rows)
+    assert (choice.batch, choice.epochs) == (batch, epochs)
+
+
+@pytest.mark.parametrize(
+    ("width", "architecture", "rate"),
+    [
+        (0, "", 1e-4),
+        (4096, "llama", 1e-4),
+        (576, "llama", 4.6e-4),
+        (3072, "llama", 1.3e-4),
+        (8192, "llama", 5.8e-5),
+        (896, "qwen2", 1.1e-4),
+        (576, "never-heard-of", 1.2e-4),
+    ],
+)
+def test_narrow_models_get_a_higher_learning_rate_and_those_of_unknown_width_that_of_an_8b(width, architecture, rate):
+    assert choose_for_rows(109, width=width, architecture=architecture).learning_rate == rate
+    full = choose_for_rows(109, "full", width=width, architecture=architecture).learning_rate
+    assert full == pytest.approx(rate / 10, rel=0.06)
+
+
 @given(st.integers(1, 10_000), st.integers(1, 100), st.integers(1, 256))
 def test_the_way_out_of_too_few_updates_is_one(rows, wanted, batch):
     choice = enough_updates(rows, wanted, batch, 1.0, lost=1)
