@@ -9,7 +9,7 @@ _BATCHES = (4, 8, 16, 32, 64, 128)
 # SmolLM2-135M on the 2,640 bundled tool calls, one epoch at 1e-3: eval loss 0.170 with 165 updates, 0.136 with 330.
 _UPDATES_PER_EPOCH = 100
 # (rows up to here, epochs): small sets are seen more often. LIMA saw 1,000 rows 15 times, QLoRA 9,000 rows 3 times,
-# Alpaca 52,000 rows 3 times. SmolLM2-135M on 68 to 105 of the bundled rows at 4 an update: the eval loss is lowest after
+# Alpaca 52,000 rows 3 times. SmolLM2-135M on 68 to 105 bundled rows at 4 an update: the eval loss is lowest after
 # 2 to 3 epochs on all three sets, and 0.0 to 0.1 higher after 5.
 _EPOCHS = ((50, 5.0), (2_500, 3.0), (10_000, 2.0))
 # Largest batch → learning rate of a model of _USUAL_WIDTH. QLoRA trained 7B to 13B with 2e-4 at 16 rows, Alpaca-LoRA

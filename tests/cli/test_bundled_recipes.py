@@ -1,4 +1,4 @@
-"""Every bundled recipe starts as it stands, on the machine it is for, and makes the updates that its header promises."""
+"""Every bundled recipe starts as it stands, on the machine it is for, and makes the updates its header promises."""
 
 from __future__ import annotations
 
