@@ -39,7 +39,7 @@ class NewRecipe:
     hardware: str | None = None
     rank: int = 16
     cutoff_len: int = 1024
-    effective_batch_size: int | Literal["auto"] = AUTO
+    effective_batch_size: int | Literal["auto"] = "auto"
     file: str = "recipe.yaml"
 
 

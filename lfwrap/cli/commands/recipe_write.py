@@ -13,21 +13,13 @@ from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 
-class _RowsOrAuto(click.ParamType):
-    """A whole number from 1 on, or ``auto``."""
-
-    name = "rows|auto"
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | Literal["auto"]:
-        """The number, or ``auto``. Raises click.BadParameter."""
-        if value == "auto":
-            return "auto"
-        try:
-            return int(click.IntRange(min=1).convert(value, param, ctx))
-        except click.BadParameter:
-            self.fail(f"{value!r} is neither a whole number from 1 on nor auto.", param, ctx)
+def _rows_or_auto(_context: click.Context, _parameter: click.Parameter, value: str) -> int | Literal["auto"]:
+    """The number, or ``auto``. Raises click.BadParameter."""
+    if value == "auto":
+        return "auto"
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is neither a whole number from 1 on nor auto.")
+    return int(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +71,8 @@ class NewArgs:
     "--effective-batch-size",
     "--batch",
     "effective_batch_size",
-    type=_RowsOrAuto(),
+    metavar="ROWS|auto",
+    callback=_rows_or_auto,
     default="auto",
     show_default=True,
     help="Rows of an update; auto takes batch, epochs and learning rate from the number of rows, when it trains.",
