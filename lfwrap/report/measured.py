@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from lfwrap.run.folder.health import Sample
-from lfwrap.run.folder.monitor import FileTail
+from lfwrap.run.folder.monitor import FileTail, load_line
 from lfwrap.units import GIB
 
 _CURVES = {"loss": "loss", "eval_loss": "eval_loss", "learning_rate": "lr"}
 """Curve → the key of ``trainer_log.jsonl``."""
+_NUMBERS = frozenset(
+    {*_CURVES.values(), "total_steps", "total_tokens", "throughput", "vram_allocated", "vram_reserved"}
+)
 
 _HEALTH = {
     "grad_norm": ("grad_norm", 1.0),
@@ -54,15 +55,18 @@ class Measured:
 
 
 def load_entries(trainer_log: Path) -> list[dict[str, Any]]:
-    """The engine's log, one object an entry, as it was written; a line that is cut off is passed over."""
+    """The engine's log, one object an entry, as it was written; a line that is cut off is passed over.
+
+    What should be a number and is none is left out of its entry.
+    """
     found = []
     for line in FileTail(trainer_log).read_lines():
         try:
-            entry = orjson.loads(line)
-        except ValueError:
+            entry = load_line(line)
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict) and isinstance(entry.get("current_steps"), int):
-            found.append(entry)
+            found.append({key: value for key, value in entry.items() if key not in _NUMBERS or _is_number(value)})
     return found
 
 

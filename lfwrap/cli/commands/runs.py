@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,7 +166,8 @@ def _curve(run: Run) -> str:
     """The training loss as a line of bars, first and last value beside it."""
     from lfwrap.run.folder.monitor import load_history
 
-    losses = [entry.loss for entry in load_history(run.paths.trainer_log) if entry.loss is not None]
+    logged = (entry.loss for entry in load_history(run.paths.trainer_log))
+    losses = [loss for loss in logged if loss is not None and math.isfinite(loss)]
     if len(losses) < 2:  # noqa: PLR2004 - a curve has two ends
         return ""
     count = min(_CURVE_WIDTH, len(losses))

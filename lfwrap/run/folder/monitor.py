@@ -88,7 +88,7 @@ def parse_progress(line: str) -> Progress | None:
     True
     """
     try:
-        entry: Any = _loads(line)
+        entry: Any = load_line(line)
         step, total = (int(entry[key]) for key in _STEP_KEYS)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
@@ -104,8 +104,15 @@ def parse_progress(line: str) -> Progress | None:
     )
 
 
-def _loads(line: str) -> Any:
-    """JSON as Python writes it: a loss that is no number stands as NaN there, which orjson refuses."""
+def load_line(line: str) -> Any:
+    """JSON as Python writes it: a loss that is no number stands as NaN there, which orjson refuses.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON.
+
+    >>> load_line('{"loss": NaN}')
+    {'loss': nan}
+    """
     return json.loads(line) if "NaN" in line or "Infinity" in line else orjson.loads(line)
 
 

@@ -30,7 +30,7 @@ RISE_NATS = 0.1
 RISE_ERRORS = 4.0
 RISE_OF_GAIN = 0.5
 
-STUCK_UPDATES = 50
+STUCK_UPDATES = 25
 STUCK_ENTRIES = 20
 STUCK_SHARE = 0.01
 STUCK_ERRORS = 3.0
@@ -157,7 +157,7 @@ class Stuck:
     """A loss that has provably not fallen by a hundredth.
 
     Attributes:
-        rate: the recipe's learning rate; updates below half of it do not count.
+        rate: the recipe's learning rate; an update at half of it counts half.
     """
 
     rate: float | None = None
@@ -169,9 +169,9 @@ class Stuck:
         if sample.loss is None or not math.isfinite(sample.loss) or len(self._entries) >= _STUCK_MOST:
             return None
         self._entries.append(sample)
-        least = 0.5 * self.rate if self.rate else 0.0
-        if sample.learning_rate is None or sample.learning_rate >= least > 0:
-            self._full += stride_of(sample, len(self._entries))
+        part = sample.learning_rate / self.rate if sample.learning_rate is not None and self.rate else 1.0
+        if math.isfinite(part):
+            self._full += min(1.0, max(0.0, part)) * stride_of(sample, len(self._entries))
         count = len(self._entries)
         if self._full < STUCK_UPDATES or count < STUCK_ENTRIES or count % _STUCK_EVERY:
             return None
