@@ -91,6 +91,7 @@ class AnswerSession:
         adapters: Mapping[str, Path] | None = None,
         settings: GenerationSettings | None = None,
         deadline_s: float | None = None,
+        added: Mapping[str, str] | None = None,
     ) -> None:
         """Start to load the target's base with its adapter (called ``tuned``), or with the adapters given.
 
@@ -101,6 +102,7 @@ class AnswerSession:
             settings: how it answers.
             deadline_s: the time of `time.monotonic` after which whoever waits for the model gets a TimeoutError; None
                 for no such time.
+            added: variables that the child gets besides.
 
         Raises:
             PreflightError: the engine's Python can't be started.
@@ -115,7 +117,9 @@ class AnswerSession:
             "adapters": {name: str(folder) for name, folder in adapters.items()},
         }
         self._worker = WorkerProcess(
-            engine.python, self.worker_script, environment=engine_environment(model_is_local=target.model_is_local)
+            engine.python,
+            self.worker_script,
+            environment=engine_environment(model_is_local=target.model_is_local, added=added),
         )
 
     def __enter__(self) -> Self:

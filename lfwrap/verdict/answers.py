@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
+
 from lfwrap.engine.contract import GenerationSettings
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.locate import Engine
@@ -30,6 +32,7 @@ _QUESTIONS = 8
 _ANSWER_TOKENS = 32
 _CALL_TOKENS = 96
 _FEWEST_GAPS = 8
+_DEVICES = "CUDA_VISIBLE_DEVICES"
 _STAGE = "sft"
 
 
@@ -98,7 +101,10 @@ class _Asking:
         tokens = _CALL_TOKENS if any(_has_tools(row) for row in self._rows.rows) else _ANSWER_TOKENS
         settings = GenerationSettings(max_new_tokens=tokens)
         self.doing = "loading the model"
-        with EvalSession(self._engine, target, settings=settings, deadline_s=self._deadline_s) as session:
+        devices = _devices(self._run)
+        with EvalSession(
+            self._engine, target, settings=settings, deadline_s=self._deadline_s, added=devices
+        ) as session:
             yield session
 
     def _compare(self, sides: Sequence[tuple[EvalSession, str | None]]) -> None:
@@ -199,6 +205,16 @@ def _count_calls(cases: Sequence[Case], base: Mapping[int, Answer], tuned: Mappi
 
 def _has_tools(row: EvalRow) -> bool:
     return row.tools.strip() not in {"", "[]"}
+
+
+def _devices(run: Run) -> dict[str, str]:
+    """The variable that names the GPUs that the training had: they are free now, others may not be."""
+    try:
+        command = orjson.loads(run.paths.attempt(max(run.record.attempt, 0)).command.read_bytes())
+        named = command["environment"].get(_DEVICES)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return {_DEVICES: named} if isinstance(named, str) else {}
 
 
 def _base_of(run: Run) -> str:

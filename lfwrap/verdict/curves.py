@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from lfwrap.run.folder.checkpoints import step_of
 from lfwrap.run.folder.paths import TRAINER_STATE, RunPaths
 
 _SIGMAS = 3.0
@@ -112,6 +113,12 @@ def _points(entries: Sequence[Mapping[str, Any]], key: str, step_key: str) -> tu
         if isinstance(entry.get(key), int | float) and isinstance(entry.get(step_key), int)
     }
     return tuple(Point(step, by_step[step]) for step in sorted(by_step))
+
+
+def best_step(paths: RunPaths) -> int | None:
+    """The updates of the checkpoint that the trainer took for the best; None where it looked for none."""
+    name = str(_object(paths.trainer_state).get("best_model_checkpoint") or "")
+    return step_of(Path(name))
 
 
 def saved_step(folder: Path) -> int | None:

@@ -105,7 +105,6 @@ class Evidence:
         best_step: the step of the checkpoint that the trainer took for the best and loaded at the end; None without.
         kept_steps: steps of the checkpoints that are there.
         result_is_older: the result's file was written before the last start of the engine.
-        epochs: how often each row was seen; None where that is not known.
     """
 
     log: Log
@@ -116,7 +115,6 @@ class Evidence:
     best_step: int | None = None
     kept_steps: tuple[int, ...] = ()
     result_is_older: bool = False
-    epochs: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The figures as ``verdict.json`` has them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -9,14 +10,15 @@ from typing import TypeVar
 
 from lfwrap.engine.locate import locate_engine
 from lfwrap.errors import LfwrapError
+from lfwrap.inference.held_out_rows import engine_settings
 from lfwrap.model.folder import trained_folder
 from lfwrap.run.folder.checkpoints import step_of
 from lfwrap.run.folder.record import Run
 from lfwrap.verdict.answers import ask_both
-from lfwrap.verdict.curves import read_log, saved_step
+from lfwrap.verdict.curves import best_step, read_log, saved_step
 from lfwrap.verdict.evidence import Evidence
 from lfwrap.verdict.judge import judge
-from lfwrap.verdict.result import RunVerdict, VerdictKind, keep_verdict
+from lfwrap.verdict.result import RunVerdict, VerdictKind, announce_verdict, keep_verdict
 from lfwrap.verdict.rows import data_facts
 from lfwrap.verdict.weights import WeightChange, measure_weights
 from lfwrap.yaml_files import load_yaml
@@ -50,8 +52,11 @@ def make_verdict(run: Run, budget_s: float | None = None) -> RunVerdict:
         budget_s: the seconds that it may take; None for those that `budget_of` gives.
     """
     begun_s = time.monotonic()
+    budget_s = budget_of(run) if budget_s is None else budget_s
+    with contextlib.suppress(OSError):  # told below, when the verdict itself can't be kept
+        announce_verdict(run.paths, run.record.attempt, budget_s)
     try:
-        verdict = _judge(run, begun_s, budget_of(run) if budget_s is None else budget_s)
+        verdict = _judge(run, begun_s, budget_s)
     except Exception as error:  # noqa: BLE001 - the run has succeeded, whatever becomes of its verdict
         reason = error.message if isinstance(error, LfwrapError) else f"{type(error).__name__}: {error}"
         verdict = RunVerdict(VerdictKind.UNKNOWN, f"It could not be found out: {reason}")
@@ -105,9 +110,18 @@ def _gather(run: Run, weights: WeightChange | None) -> Evidence:
         weights=weights,
         data=data_facts(run),
         saved_step=saved_step(paths.output),
+        best_step=best_step(paths) if _loads_best(run) else None,
         kept_steps=tuple(sorted(step for path in paths.checkpoints() if (step := step_of(path)) is not None)),
         result_is_older=_is_older(run),
     )
+
+
+def _loads_best(run: Run) -> bool:
+    """Whether the result is the best checkpoint, and not the last."""
+    try:
+        return bool(engine_settings(run).get("load_best_model_at_end"))
+    except (LfwrapError, OSError):
+        return False
 
 
 def _is_older(run: Run) -> bool:

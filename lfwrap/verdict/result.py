@@ -74,6 +74,11 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
     return {key: value for key, value in asdict(finding).items() if key in {"rule", "message", "severity", "hint"}}
 
 
+def announce_verdict(paths: RunPaths, attempt: int, budget_s: float) -> None:
+    """Write down that a verdict is being made, for those who wait for it. Raises OSError."""
+    write_json(paths.verdict, {"schema": SCHEMA, "attempt": attempt, "budget_s": budget_s})
+
+
 def keep_verdict(paths: RunPaths, verdict: RunVerdict) -> None:
     """Write a verdict into the run's folder. Raises OSError."""
     write_json(paths.verdict, {"schema": SCHEMA, **verdict.to_json()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.5
 _NEXT_ATTEMPT_S = 10.0
+_VERDICT_BEGINS_S = 2.0
 
 
 @click.command("watch")
@@ -35,9 +36,11 @@ def watch_command(run: str, runs_dir: Path, as_json: bool) -> int:
     """
     from lfwrap.cli.view.following import failure
     from lfwrap.cli.view.training import choose_view
+    from lfwrap.cli.view.verdict import show_verdict
     from lfwrap.run.folder.record import RunState, load_run
 
     found = load_run(run, runs_dir)
+    is_live = found.record.state is RunState.RUNNING
     view = choose_view(quiet=False, devices=_devices(found))
     try:
         found = _follow(found, view.listener())
@@ -46,11 +49,28 @@ def watch_command(run: str, runs_dir: Path, as_json: bool) -> int:
     if found.record.state is RunState.FAILED:
         raise failure(found)
     output.say(f"{found.paths.name}: {found.record.state}. {found.record.reason}".rstrip())
+    if found.record.state is RunState.SUCCEEDED:
+        show_verdict(_wait_for_verdict(found) if is_live else found.verdict)
     if as_json:
         output.print_json("run", found.to_json())
     if found.record.state in {RunState.SUCCEEDED, RunState.PREPARED}:
         return 0
     return EXIT_INTERRUPTED if "SIGINT" in found.record.reason else EXIT_TERMINATED
+
+
+def _wait_for_verdict(run: Run) -> dict[str, Any] | None:
+    """The verdict that another process is making; None where it does not begin with one, or does not end in time."""
+    import orjson
+
+    deadline_s = time.monotonic() + _VERDICT_BEGINS_S
+    while (verdict := run.verdict) is None and time.monotonic() < deadline_s:
+        try:
+            budget_s = float(orjson.loads(run.paths.verdict.read_bytes())["budget_s"])
+            deadline_s = run.paths.verdict.stat().st_mtime - time.time() + time.monotonic() + budget_s + _POLL_S * 10
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        time.sleep(_POLL_S)
+    return verdict
 
 
 def _devices(run: Run) -> str | None:

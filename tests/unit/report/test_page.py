@@ -67,6 +67,27 @@ def test_the_page_says_everything_of_a_run(make_run):
         assert words in text, words
 
 
+def test_the_verdict_stands_on_the_page_and_what_is_in_it_is_text(make_run):
+    run = make_run()
+    finding = {
+        "rule": "overfitted",
+        "message": "It <b>only</b> rose.",
+        "severity": "warning",
+        "hint": "Take checkpoint-3.",
+    }
+    verdict = {
+        "kind": "overfitted",
+        "summary": "It was least at update 3.",
+        "findings": [finding],
+        "left_out": ["sizes"],
+    }
+    run.paths.verdict.write_text(json.dumps({**verdict, "attempt": run.record.attempt}), encoding="utf-8")
+    text = page_of(run).text
+    for words in ("Verdict: overfitted. It was least at update 3.", "It <b>only</b> rose. Take checkpoint-3.", "sizes"):
+        assert words in text
+    assert "overfitted" in page_of(run, make_run("20261122T010203Z-law-0a1b2c3e")).text
+
+
 def test_the_page_loads_nothing(make_run):
     page = render_page([describe_run(make_run())])
     tags = Text(page).tags

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import struct
+import threading
 import time
 
 import pytest
@@ -13,9 +14,11 @@ from fake_engine import runnable_engine
 from model_folders import Q_PROJ
 
 from lfwrap.cli.app import run as lfwrap
+from lfwrap.cli.commands.runs_watch import _wait_for_verdict
 from lfwrap.cli.view.following import show_success
 from lfwrap.run.folder.record import Run, RunState, load_run, save_record
 from lfwrap.verdict.make import budget_of, is_wanted, make_verdict
+from lfwrap.verdict.result import announce_verdict
 
 pytest.importorskip("numpy")
 STEM = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -234,6 +237,34 @@ def test_without_an_engine_nothing_can_be_told_and_the_reason_is_given(made, use
 @pytest.mark.parametrize(("duration_s", "budget_s"), [(10.0, 15.0), (3600.0, 72.0)])
 def test_it_takes_a_fiftieth_of_the_run_or_fifteen_seconds(made, duration_s, budget_s):
     assert budget_of(made(duration_s=duration_s)) == budget_s
+
+
+def test_the_best_checkpoint_as_the_result_is_not_a_result_saved_too_early(made):
+    run = made()
+    for step, value in ((4, 0.1), (8, 0.3)):
+        folder = run.paths.output / f"checkpoint-{step}"
+        shutil.copytree(run.paths.output, folder, ignore=shutil.ignore_patterns("checkpoint-*"))
+        pair = {f"{STEM}.lora_A.weight": ([2, 8], 1.0), f"{STEM}.lora_B.weight": ([8, 2], value)}
+        weights(folder / "adapter_model.safetensors", pair)
+    assert [finding.rule for finding in make_verdict(run).warnings] == ["saved-too-early"]
+    run.paths.engine_yaml.write_text("load_best_model_at_end: true\n", encoding="utf-8")
+    state = {"global_step": 8, "best_model_checkpoint": str(run.paths.output / "checkpoint-4")}
+    run.paths.trainer_state.write_text(json.dumps(state), encoding="utf-8")
+    assert make_verdict(run).is_clean
+
+
+def test_who_watches_a_run_waits_for_the_verdict_that_is_being_made(made, capsys):
+    run = made()
+    announce_verdict(run.paths, run.record.attempt, 20.0)
+    assert run.verdict is None
+    later = threading.Timer(1.0, make_verdict, [run])
+    later.start()
+    assert _wait_for_verdict(run)["kind"] == "learned"
+    later.join()
+    run.paths.verdict.unlink()
+    begun_s = time.monotonic()
+    assert _wait_for_verdict(run) is None
+    assert time.monotonic() - begun_s < 5
 
 
 def test_a_recipe_can_leave_it_out(made):
