@@ -26,7 +26,7 @@ from second_reader.schemas import tool_of
 from second_reader.written import Outcome
 from test_meaning import judged_case
 
-from lfwrap.data.convert import meaning, writer_tools
+from lfwrap.data.convert import training_fields, writer_tools
 from lfwrap.data.formats import anthropic, openai_chat, sharegpt
 from lfwrap.data.formats.mcp_wire import wire_messages, wire_pairs
 from lfwrap.data.formats.parts import arguments, exact_json, texts, turns
@@ -34,7 +34,7 @@ from lfwrap.data.formats.parts.channels import said_on
 from lfwrap.data.readers import blocks, sources
 from lfwrap.data.readers.encodings import encoding
 from lfwrap.data.readers.json_files import array_block, json_lists
-from lfwrap.data.schema.meanings import Meaning
+from lfwrap.data.schema.field_meanings import Meaning
 
 Patch = pytest.MonkeyPatch
 
@@ -43,8 +43,8 @@ def _blind(*kinds: Meaning) -> Callable[[Patch], None]:
     """Fields of these meanings are fields like any other."""
 
     def plant(patch: Patch) -> None:
-        known = meaning.meaning_of
-        patch.setattr(meaning, "meaning_of", lambda name: None if known(name) in kinds else known(name))
+        known = training_fields.meaning_of
+        patch.setattr(training_fields, "meaning_of", lambda name: None if known(name) in kinds else known(name))
 
     return plant
 

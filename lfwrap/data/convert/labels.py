@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lfwrap.data.schema.meanings import Meaning
+from lfwrap.data.schema.field_meanings import Meaning
 
 _YES = frozenset({"true", "1", "1.0", "+1", "yes", "y", "是"})
 _NO = frozenset({"false", "0", "0.0", "-1", "-1.0", "no", "n", "否"})

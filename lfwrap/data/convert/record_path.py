@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lfwrap.data.convert import meaning, writer
+from lfwrap.data.convert import training_fields, writer
 from lfwrap.data.convert.converted_rows import ConvertedRows
 from lfwrap.data.convert.failed_row import failed_row
 from lfwrap.data.formats import FORMATS
@@ -51,8 +51,9 @@ def convert_record(record: Any, conversion: Conversion, notes: RowNotes) -> tupl
     try:
         conversation = FORMATS[conversion.format].convert(record, conversion.options, notes)
     except Reject as reject:
-        raise meaning.explain(record, reject, conversion.options.ignore) from reject
-    meaning.check(notes, conversation, conversion.options.ignore, mapped="output" in conversion.options.columns)
+        raise training_fields.explain(record, reject, conversion.options.ignore) from reject
+    mapped = "output" in conversion.options.columns
+    training_fields.check(notes, conversation, conversion.options.ignore, mapped=mapped)
     if conversion.last_exchange:
         conversation = _cut_to_last_exchange(conversation, notes)
     validate.check(conversation, conversion.template, notes)

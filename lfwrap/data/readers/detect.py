@@ -22,7 +22,7 @@ from lfwrap.data.readers.json_files.json_lists import Wanted
 from lfwrap.data.readers.other_data import kind_of_fields, refuse_no_data
 from lfwrap.data.readers.sources import CSV_SUFFIXES, TextFile
 from lfwrap.data.schema.columns import is_all_known, resolve_columns
-from lfwrap.data.schema.meanings import meaning_of
+from lfwrap.data.schema.field_meanings import meaning_of
 from lfwrap.data.schema.plain_rows import PlainColumns
 from lfwrap.errors import DataError, LfwrapError, UsageError
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lfwrap.data.schema.columns import normalise_name
-from lfwrap.data.schema.meanings import Meaning, meaning_of
+from lfwrap.data.schema.field_meanings import Meaning, meaning_of
 from lfwrap.errors import DataError
 
 _TEXTS = frozenset({"text", "content", "raw_content", "body", "article", "document", "passage", "正文", "文本", "内容"})

@@ -114,7 +114,8 @@ _RULES = (
     _error(
         "media",
         "A turn, or a column such as `images` or `audio`, holds an image, sound or another part that is not text.",
-        "Leave such rows out: only text is trained here.",
+        "Leave such rows out: only text is trained here. Where a column names it, the text alone is trained with "
+        "`--ignore images`.",
     ),
     _error(
         "bad-history", "The history is not a list of [question, answer] pairs.", 'Write `[["question", "answer"], …]`.'

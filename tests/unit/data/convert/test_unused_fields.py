@@ -12,7 +12,7 @@ from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.schema.columns import is_all_known
 from lfwrap.data.schema.conversation import Tool
-from lfwrap.data.schema.meanings import meaning_of
+from lfwrap.data.schema.field_meanings import meaning_of
 
 _EXTRA = "zz_extra"
 _OPTIONS = ConvertOptions(tools={"weather_get": Tool("weather_get")})

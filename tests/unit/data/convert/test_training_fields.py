@@ -74,6 +74,29 @@ def test_a_turn_that_is_labelled_bad_refuses_the_row(feedback):
     assert _refused_by(_messages(_QUESTION, {**_ANSWER, **feedback})) == "labelled-bad"
 
 
+@pytest.mark.parametrize(
+    ("case", "field"),
+    [(way(**{name: value}), name) for way in ALL_WAYS for name, value in [
+        ("label", False), ("sample_weight", 2), ("images", ["a.png"]), ("rejected", "Yes."), ("split", "test")]]
+    + [(way(metadata={"label": 0}), "metadata.label") for way in ALL_WAYS]
+    + [(_messages(_QUESTION, {**_ANSWER, "extra": {"weight": 0}}), "extra.weight"),
+       (_messages(_QUESTION, {**_ANSWER, "loss": False}), "loss"),
+       (_messages(response="Yes."), "response"),
+       (_messages(conversations=[_ASKED, {**_TOLD, "value": "Yes."}]), "conversations")],
+)  # fmt: skip
+def test_the_way_out_that_a_reason_names_works(case, field):
+    with pytest.raises(Reject) as caught:
+        _convert(case)
+    said = caught.value.reason.rpartition("--ignore ")[2]
+    assert said == field
+    assert _convert(case, ignore=frozenset({said}))[0]
+
+
+def test_a_reason_spells_values_as_json_does():
+    with pytest.raises(Reject, match="label is false: "):
+        _convert(_pair(label=False))
+
+
 @pytest.mark.parametrize("label", ["negative", "No", "bad"])
 def test_a_label_that_says_what_the_answer_says_is_a_category(label):
     assert _convert(("alpaca", {**_PAIR, "output": label, "label": label}))[1].left() == {"label": label}

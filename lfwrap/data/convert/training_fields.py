@@ -6,6 +6,7 @@ would train something else than the source says.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,9 +16,9 @@ from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.roles import Speaker, is_role, speaker_of
 from lfwrap.data.schema.columns import normalise_name
 from lfwrap.data.schema.conversation import Conversation, Role
+from lfwrap.data.schema.field_meanings import Meaning, meaning_in_turn, meaning_of
 from lfwrap.data.schema.fields import Fields, is_ignored, is_nothing
 from lfwrap.data.schema.held_out import is_held_out
-from lfwrap.data.schema.meanings import Meaning, meaning_in_turn, meaning_of
 
 _WITHOUT_ANSWER = frozenset({"no-answer", "empty-output", "order", "structure", "not-text", "columns"})
 # Objects beside a record's own fields that may hold more of them.
@@ -50,7 +51,9 @@ def check(notes: RowNotes, conversation: Conversation, ignore: frozenset[str], *
         Reject: a field changes what should be trained, and that can't be done.
     """
     for name, value in list(notes.unused.items()):
-        if "[]" not in name and not is_ignored(name, ignore) and _judge(name, value, None, conversation, mapped=mapped):
+        if "[]" in name or is_ignored(name, ignore):
+            continue
+        if _judge(name, value, None, conversation, ignore, mapped=mapped):
             del notes.unused[name]
     for fields in notes.opened:
         if not fields.left or not _may_be_masked(fields):
@@ -58,7 +61,8 @@ def check(notes: RowNotes, conversation: Conversation, ignore: frozenset[str], *
         for name in [name for name in fields.content if name in fields.left]:
             if is_ignored(fields.place_of(name), ignore):
                 continue
-            if _judge(name, fields.content[name], fields if fields.path else None, conversation, mapped=mapped):
+            turn = fields if fields.path else None
+            if _judge(name, fields.content[name], turn, conversation, ignore, mapped=mapped):
                 fields.left.discard(name)
 
 
@@ -91,7 +95,9 @@ def _is_turn(fields: Fields) -> bool:
     return is_role(fields.content.get("role", fields.content.get("from")))
 
 
-def _judge(name: str, value: Any, turn: Fields | None, conversation: Conversation, *, mapped: bool) -> bool:
+def _judge(
+    name: str, value: Any, turn: Fields | None, conversation: Conversation, ignore: frozenset[str], *, mapped: bool
+) -> bool:
     """Whether a field is honoured; False for one that is merely unused. Raises Reject."""
     if is_nothing(value):
         return False
@@ -108,9 +114,10 @@ def _judge(name: str, value: Any, turn: Fields | None, conversation: Conversatio
     if meaning is Meaning.PREFERENCE:
         raise _preference(name)
     if (meaning is Meaning.MEDIA and _names_something(value)) or _is_media_file(name, value):
-        raise Reject("media", f"{name} names an image, sound or video: only text can be trained here")
+        said = f"{name} names an image, sound or video: only text can be trained here; "
+        raise Reject("media", said + WAY_OUT.format(name=name))
     if isinstance(value, Mapping) and normalise_name(name) in _MORE:
-        _look_into(name, value, turn, conversation)
+        _look_into({f"{name}.{inner}": said for inner, said in value.items()}, turn, conversation, ignore)
     if turn is None and not mapped:
         _second(name, value, meaning, conversation)
     return False
@@ -132,11 +139,14 @@ def _labelled_bad(name: str, value: Any) -> Reject:
     return Reject("labelled-bad", said + WAY_OUT.format(name=name))
 
 
-def _look_into(name: str, value: Mapping[str, Any], turn: Fields | None, conversation: Conversation) -> None:
-    """Refuse a row whose metadata say that its answer is bad, or that it is not trained."""
+def _look_into(
+    metadata: Mapping[str, Any], turn: Fields | None, conversation: Conversation, ignore: frozenset[str]
+) -> None:
+    """Refuse a row whose metadata, place → value, say that its answer is bad, or that it is not trained."""
     trained = _part_of_row(turn)[1]
-    for inner, said in value.items():
-        meaning, place = meaning_of(inner), f"{name}.{inner}"
+    for place, said in metadata.items():
+        inner = place.partition(".")[2]
+        meaning = None if is_ignored(place, ignore) else meaning_of(inner)
         if meaning in LABELS and is_good(inner, said, meaning, _answers(conversation)) is False:
             raise _labelled_bad(place, said)
         if meaning in (Meaning.TRAINED, Meaning.MASKED) and trained and _is_trained(said, meaning) is False:
@@ -204,11 +214,12 @@ def _part_of_row(turn: Fields | None) -> tuple[str, bool]:
     if not _is_turn(turn):
         return "a part of a turn", True
     role = turn.content.get("role", turn.content.get("from"))
-    return f"a turn of {role}", speaker_of(role) in (Speaker.ASSISTANT, Speaker.CALL)
+    return f"a turn of the {role}", speaker_of(role) in (Speaker.ASSISTANT, Speaker.CALL)
 
 
 def _shown(value: Any) -> str:
-    return "a list" if isinstance(value, list) else repr(value)
+    """A value as JSON spells it: ``false``, not Python's ``False``."""
+    return "a list" if isinstance(value, list) else json.dumps(value) if isinstance(value, bool) else repr(value)
 
 
 def _second(name: str, value: Any, meaning: Meaning | None, conversation: Conversation) -> None:
