@@ -43,8 +43,11 @@ def _blind(*kinds: Meaning) -> Callable[[Patch], None]:
     """Fields of these meanings are fields like any other."""
 
     def plant(patch: Patch) -> None:
-        known = training_fields.meaning_of
-        patch.setattr(training_fields, "meaning_of", lambda name: None if known(name) in kinds else known(name))
+        for function in ("meaning_of", "meaning_in_turn"):
+            known = getattr(training_fields, function)
+            patch.setattr(
+                training_fields, function, lambda name, known=known: None if known(name) in kinds else known(name)
+            )
 
     return plant
 

@@ -77,8 +77,8 @@ _MEDIA = re.compile(
     r"(?:_(?:path|url|uri|file|bytes|base64|data|name|list|\d+)s?)?|experimental_attachments|(?:wav|mp3|mp4)(?:_path)?"
 )
 _MEDIA_ALSO = frozenset({
-    "pixel_values", "mm_data", "multi_modal_data", "multimodal_data", "multimodal", "point_cloud", "图片", "图像", "视频",
-    "音频",
+    "pixel_values", "mm_data", "multi_modal_data", "multimodal_data", "multimodal", "point_cloud", "图片", "图像",
+    "视频", "音频",
 })  # fmt: skip
 _ANSWERS = frozenset({*ALIASES["output"], "target", "completions", "responses", "revision", "correction"})
 _MENDED = re.compile(
