@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from lfwrap.data.datasets.dataset import find_dataset
 from lfwrap.engine.chat_templates import chat_template, chat_template_names
 from lfwrap.engine.facts import load_engine_facts
 from lfwrap.engine.model_template import suit_same_models
@@ -18,6 +19,7 @@ from lfwrap.inference.held_out_rows import EvalRow, engine_settings, load_rows
 from lfwrap.model.folder import ModelFolder
 from lfwrap.recipe.recipe import split_names
 from lfwrap.run.folder.record import Run
+from lfwrap.units import format_bytes
 from lfwrap.verdict.evidence import DataFacts
 
 VALIDATION_SUFFIX = "_val"
@@ -25,6 +27,8 @@ VALIDATION_SUFFIX = "_val"
 _SEED = 17
 _FIRST_ROWS = 2000
 _CANDIDATES = 4
+_LOOKED_AT_BYTES = 64
+_MOST_WHOLE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +59,28 @@ def choose_rows(run: Run, count: int) -> Rows:
     failed: LfwrapError | None = None
     for name, is_held_out in [*names, *((name, False) for name in _trained(run))]:
         try:
-            found = load_rows(name, folder, template, most=_FIRST_ROWS)
-        except LfwrapError as error:
-            failed = error
+            found = _load(name, folder, template)
+        except (LfwrapError, OSError) as error:
+            failed = error if isinstance(error, LfwrapError) else LfwrapError(str(error))
             continue
-        rows = [row for row in found.rows if row.messages]
+        rows = [row for row in found if row.messages]
         drawn = random.Random(_SEED).sample(rows, min(len(rows), _CANDIDATES * count))  # noqa: S311 - repeatable
         return Rows(name, is_held_out, tuple(sorted(drawn, key=_length)[:count]))
     raise failed or LfwrapError("the record names no data set")
+
+
+def _load(name: str, folder: Path | None, template: str) -> tuple[EvalRow, ...]:
+    """The first rows of a data set.
+
+    Raises:
+        LfwrapError: there are none that can be read, or a file has to be read as a whole and is too large for that.
+    """
+    for path in find_dataset(name, folder).files:
+        with path.open("rb") as source:
+            is_list = source.read(_LOOKED_AT_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+        if is_list and path.stat().st_size > _MOST_WHOLE_BYTES:
+            raise LfwrapError(f"{path}: one list of {format_bytes(path.stat().st_size)}, which takes too long to read")
+    return load_rows(name, folder, template, most=_FIRST_ROWS).rows
 
 
 def foreign_rows(rows: Sequence[EvalRow]) -> dict[int, EvalRow]:
@@ -87,7 +105,7 @@ def data_facts(run: Run) -> DataFacts:
     rows: tuple[EvalRow, ...] = ()
     for name in _trained(run)[:1]:
         try:
-            rows = load_rows(name, _folder(run), template, most=_FIRST_ROWS).rows
+            rows = _load(name, _folder(run), template)
         except (LfwrapError, OSError):
             continue
     distinct = len({orjson.dumps([row.to_request()["messages"], row.system, row.tools]) for row in rows})
