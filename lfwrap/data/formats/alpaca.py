@@ -79,6 +79,8 @@ def _text(value: Any, column: str, notes: RowNotes) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         notes.repair("null-to-empty")
         return ""
+    if isinstance(value, float) and math.isinf(value):
+        raise Reject("not-json", f"{column} is a number beyond all bounds, which JSON has not")
     if isinstance(value, bool | int | float):
         notes.repair("number-to-text")
         return json.dumps(value)

@@ -140,9 +140,7 @@ def _add_result(builder: TurnBuilder, turn: Fields, notes: RowNotes, *, mcp: boo
 
 def _add_assistant(builder: TurnBuilder, turn: Fields, what: str, notes: RowNotes) -> None:
     if turn.get("channel") is not None:
-        recipient = turn.get("recipient") or ""
-        said = said_on(str(turn["channel"]), str(recipient), _text(turn, what, notes), notes)
-        builder.assistant(said.text, thought=said.thought, calls=said.calls)
+        _add_on_channel(builder, turn, what, notes)
         return
     content = turn.get("content")
     thought = _thought(turn)
@@ -166,12 +164,24 @@ def _add_assistant(builder: TurnBuilder, turn: Fields, what: str, notes: RowNote
         for said in split_channels(text, notes):
             builder.assistant(said.text, thought=said.thought, calls=said.calls)
         text = ""
-        if not parsed:
+        if not parsed and not thought:
             return
     in_tags, text = split_thought(text, notes)
     if thought and in_tags and thought.strip() != in_tags:
         thought = f"{thought}\n{in_tags}"
     builder.assistant(text, thought=thought or in_tags, calls=parsed)
+
+
+def _add_on_channel(builder: TurnBuilder, turn: Fields, what: str, notes: RowNotes) -> None:
+    """A message of one of harmony's channels, with the thought and the calls that may stand beside it."""
+    recipient, modern = turn.get("recipient") or "", turn.get("tool_calls")
+    if isinstance(modern, str):
+        raise Reject("structure", f"{what}: tool_calls is text, expected a list")
+    text = "" if modern and turn.get("content") is None else _text(turn, what, notes)
+    said = said_on(str(turn["channel"]), str(recipient), text, notes)
+    calls = [*said.calls, *(parse_calls(modern, notes, turn.place_of("tool_calls")) if modern else ())]
+    thought = "\n".join(each for each in (_thought(turn), said.thought) if each)
+    builder.assistant(said.text, thought=thought, calls=calls)
 
 
 def _thought(turn: Fields) -> str:

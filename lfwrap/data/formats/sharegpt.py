@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lfwrap.data.formats import toolace
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.parts.calls import has_call_block, parse_call_text
+from lfwrap.data.formats.parts.channels import MARK, Said, said_on, split_channels
 from lfwrap.data.formats.parts.messages import system_of
 from lfwrap.data.formats.parts.offers import offer_tools
 from lfwrap.data.formats.parts.roles import Speaker, is_role, speaker_of
@@ -16,6 +17,7 @@ from lfwrap.data.formats.parts.schemas import parse_tools
 from lfwrap.data.formats.parts.texts import plain_text, readable_json, result_text, split_thought
 from lfwrap.data.formats.parts.turns import TurnBuilder
 from lfwrap.data.schema.conversation import Conversation
+from lfwrap.data.schema.fields import Fields
 
 _TURNS_KEYS = ("conversations", "conversation", "messages")
 _RESULTS_JOINT = "\n</tool_response>\n<tool_response>\n"
@@ -62,9 +64,22 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
             raise Reject("structure", f"turn {number} has no 'from'")
         said = notes.fields(turn, f"{key}[]")
         text = plain_text(said.get("value"), f"turn {number}", notes, said.place_of("value"))
-        _add(builder, speaker_of(said["from"]), text, bool(tools), notes)
+        speaker = speaker_of(said["from"])
+        if speaker is Speaker.ASSISTANT and (MARK in text or said.content.get("channel") is not None):
+            for spoken in _on_channels(said, text, notes):
+                builder.assistant(spoken.text, thought=spoken.thought, calls=spoken.calls)
+        else:
+            _add(builder, speaker, text, bool(tools), notes)
     conversation = builder.build(tools, outer_system=system_of(fields, notes))
     return offer_tools(conversation, options)
+
+
+def _on_channels(turn: Fields, text: str, notes: RowNotes) -> Sequence[Said]:
+    """What an assistant's turn says on harmony's channels, of which a field or marks in its text tell."""
+    channel, recipient = turn.get("channel"), turn.get("recipient")
+    return (
+        split_channels(text, notes) if channel is None else [said_on(str(channel), str(recipient or ""), text, notes)]
+    )
 
 
 def _add(builder: TurnBuilder, speaker: Speaker, text: str, has_tools: bool, notes: RowNotes) -> None:

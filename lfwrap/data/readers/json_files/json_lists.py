@@ -22,6 +22,11 @@ _DESCRIPTIONS = {"features", "fields", "schema", "tools", "functions", "licenses
                  "authors", "contributors", "sources", "references"}  # fmt: skip
 
 
+_BAD = {"bad", "negative", "negatives", "rejected", "rejects", "error", "errors", "failed", "failures", "failure",
+        "wrong", "incorrect", "invalid", "discarded", "removed", "deleted", "excluded", "skipped", "dropped", "ignored",
+        "undesirable", "坏", "错误"}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What the user said about the records of a file.
@@ -182,6 +187,10 @@ def _of_one_kind(plan: ChunkPlan, lists: Sequence[_List]) -> list[_List]:
     if known and others:
         names = ", ".join(f"'{each.key}'" for each in others)
         raise _ambiguous(plan, lists, f"{names} may hold records, too, but of no known kind")
+    bad = [each for each in chosen if each.key.rpartition(".")[2].lower() in _BAD]
+    if bad and len(chosen) > 1:
+        others = [each for each in chosen if each not in bad]
+        raise _ambiguous(plan, [*others, *bad], f"'{bad[0].key}' holds bad rows, by its name")
     held_out = [each for each in chosen if is_held_out(each.key)]
     if held_out and len(chosen) > 1:
         raise _mixed(plan, chosen, held_out)

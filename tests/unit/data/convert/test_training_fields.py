@@ -353,3 +353,9 @@ def test_a_thought_after_text_is_moved_to_the_front_and_counted():
     line, notes = _convert(("anthropic", {"messages": [_QUESTION, {"role": "assistant", "content": parts}]}))
     assert b"Look. Blue." in line
     assert notes.repairs["thought-moved-to-front"] == 1
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["instruction", "output"])
+def test_a_number_beyond_all_bounds_is_no_text(name, value):
+    assert _refused_by(_pair(**{name: value})) == "not-json"

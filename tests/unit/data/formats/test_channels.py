@@ -3,6 +3,7 @@
 import pytest
 
 from lfwrap.data.convert.record_path import Conversion, convert_record
+from lfwrap.data.formats import sharegpt
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.formats.openai_chat import convert
 
@@ -72,3 +73,45 @@ def test_no_thought_is_trained_as_an_answer():
     record = {"messages": [_USER, _on("analysis", "SECRET"), _on("final", "5")]}
     line, _ = convert_record(record, Conversion("openai", ConvertOptions()), RowNotes())
     assert b"<think>\\nSECRET\\n</think>" in line
+
+
+_CALL = {"id": "c", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
+
+
+@pytest.mark.parametrize("content", ["", None])
+def test_calls_beside_a_channel_are_calls(content):
+    last = _last(_on("commentary", content, tool_calls=[_CALL]))
+    assert [(call.name, call.arguments) for call in last.calls] == [("add", {"a": 2})]
+
+
+def test_an_analysis_beside_its_calls_is_their_thought():
+    last = _last(_on("analysis", "Add.", tool_calls=[_CALL]))
+    assert (last.thought, last.calls[0].name) == ("Add.", "add")
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
+def test_a_thought_beside_a_channel_or_marks_is_not_lost(key):
+    assert _last(_on("final", "5", **{key: "Add."})).thought == "Add."
+    marked = {"role": "assistant", "content": "<|channel|>final<|message|>5<|return|>", key: "Add."}
+    assert _last(marked).thought == "Add."
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"from": "gpt", "value": "Add.", "channel": "analysis"}, {"from": "gpt", "value": "5", "channel": "final"}],
+        [{"from": "gpt", "value": "<|channel|>analysis<|message|>Add.<|end|><|channel|>final<|message|>5<|return|>"}],
+    ],
+)
+def test_channels_of_from_value_turns_are_read_too(turns):
+    record = {"conversations": [{"from": "human", "value": "2 + 3?"}, *turns]}
+    last = sharegpt.convert(record, ConvertOptions(), RowNotes()).messages[-1]
+    assert (last.thought, last.text) == ("Add.", "5")
+
+
+@pytest.mark.parametrize("channel", ["summary", "Final"])
+def test_an_unknown_channel_of_a_from_value_turn_is_refused(channel):
+    turns = [{"from": "human", "value": "2 + 3?"}, {"from": "gpt", "value": "5", "channel": channel}]
+    with pytest.raises(Reject) as caught:
+        sharegpt.convert({"conversations": turns}, ConvertOptions(), RowNotes())
+    assert caught.value.rule == "channel"

@@ -125,6 +125,17 @@ def test_lists_that_do_not_belong_together_are_refused(
     assert "a.json#" in caught.value.hint
 
 
+@pytest.mark.parametrize(("good", "bad"), [("good", "bad"), ("positive", "negative"), ("data", "errors")])
+def test_a_list_of_bad_rows_is_not_mixed_with_the_others(tmp_path: Path, good: str, bad: str) -> None:
+    document = {bad: [row("b")], good: [row("g")]}
+    with pytest.raises(DataError, match=f"'{bad}' holds bad rows") as caught:
+        run(tmp_path, document)
+    assert caught.value.hint is not None
+    assert f"a.json#{good}" in caught.value.hint
+    run(tmp_path, document, member=good)
+    assert asked(tmp_path) == ["g"]
+
+
 def test_a_member_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no list 'trian' in it; its lists: 'train', 'more'"):
         run(tmp_path, {"train": [row("a")], "more": [row("b")]}, member="trian")
