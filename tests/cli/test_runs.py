@@ -19,8 +19,18 @@ from lfwrap.cli.app import run
 from lfwrap.engine.contract import RUN_VARIABLE
 from lfwrap.run.folder.identity import ProcessIdentity, probe_process
 from lfwrap.run.folder.paths import create_run_folder
-from lfwrap.run.folder.record import Run, RunRecord, RunState, change_state, load_run, prepare_record, utc_now
+from lfwrap.run.folder.record import (
+    Run,
+    RunRecord,
+    RunState,
+    append_event,
+    change_state,
+    load_run,
+    prepare_record,
+    utc_now,
+)
 from lfwrap.run.supervise import background
+from lfwrap.run.supervise.health import HealthWarning
 
 
 @pytest.fixture
@@ -149,6 +159,23 @@ def test_watch_of_a_finished_run_says_how_it_ended(folder, capsys):
     assert (code, out) == (7, "")
     assert "one failed" in err
     assert "It broke." in err
+
+
+def test_warnings_of_the_health_are_shown_watched_and_in_the_json(folder, capsys):
+    made = make_running(folder)
+    warnings = [HealthWarning("loss-spike", 7, "it rose"), HealthWarning("loss-not-finite", 9, "the loss is nan")]
+    for warning in warnings:
+        append_event(made.paths, "warning", **warning.to_json())
+    append_event(made.paths, "warning", rule="of-a-later-lfwrap", step=10, message="Other.", remedy="Do.")
+    out = runs(capsys, "show", "one")[1]
+    assert [line.split(":", 1)[1].strip() for line in out.splitlines() if line.startswith("warning:")] == [
+        *map(str, warnings), "Other. Do. (of-a-later-lfwrap)",
+    ]  # fmt: skip
+    value = json.loads(runs(capsys, "show", "one", "--json")[1])
+    assert [each["rule"] for each in value["warnings"]] == ["loss-spike", "loss-not-finite", "of-a-later-lfwrap"]
+    change_state(load_run(made.paths.root), RunState.FAILED, reason="It broke.")
+    err = runs(capsys, "watch", "one")[2]
+    assert err.count("(loss-spike)") == err.count("(loss-not-finite)") == 1
 
 
 def test_watch_follows_until_the_end(folder, capsys, monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 from lfwrap.cli.view import output, training
 from lfwrap.cli.view.training import GpuGauge, LineView, Pace, SafeView, choose_view, describe_progress
 from lfwrap.run.folder.monitor import Progress
+from lfwrap.run.supervise.health import HealthWarning
 from lfwrap.run.supervise.stall import Stall
 from lfwrap.run.supervise.supervisor import StopLevel
 
@@ -70,6 +71,15 @@ def test_a_stall_is_said_with_the_file_of_the_stacks(capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().err
     assert "no progress for 601 s at step 12 (rank 3 fell silent first)" in shown
     assert "attempts/0/stall-0.txt" in shown
+
+
+def test_a_warning_says_the_update_the_figures_and_what_to_change(capsys: pytest.CaptureFixture[str]) -> None:
+    SafeView(LineView()).listener().on_warning(HealthWarning("loss-not-finite", 12, "the loss is nan"))
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.startswith("warning: The loss or its gradient is no longer a finite number")
+    assert "At update 12: the loss is nan." in shown
+    assert "learning_rate" in shown
+    assert shown.endswith("(loss-not-finite)")
 
 
 class FakeNvml:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfwrap.engine.faults import WARNINGS
-from lfwrap.run.folder.health import Sample
+from lfwrap.run.folder.health import Sample, make_sample
+from lfwrap.run.folder.paths import RunPaths
 from lfwrap.run.supervise.health import HealthWarning, HealthWatch
 from lfwrap.run.supervise.health_rules import spread_of
+from lfwrap.yaml_files import load_yaml
 from tests.unit.run.supervise.healthy_curves import HEALTHY, Curve, seeded
 
 NAN = float("nan")
@@ -245,3 +248,15 @@ def test_no_log_breaks_the_watch(samples):
         for warning in watch.note(sample):
             assert str(warning)
             warning.to_json()
+
+
+def test_real_trainings_that_are_kept_bring_no_warning(tmp_path, old_runs):
+    """With what the trainer's own state holds of their gradients."""
+    roots = sorted(old_runs(tmp_path).iterdir())
+    assert len(roots) == 2
+    for root in roots:
+        paths = RunPaths(root)
+        history = json.loads(paths.trainer_state.read_bytes())["log_history"]
+        samples = [sample for sample in map(make_sample, history) if sample is not None]
+        assert len(samples) >= 14
+        assert rules_of(samples, **load_yaml(paths.engine_yaml).values) == []
