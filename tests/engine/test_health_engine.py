@@ -106,5 +106,6 @@ def test_a_learning_rate_that_moves_nothing_is_named(train: Train) -> None:
 
 def test_one_row_repeated_is_named(train: Train, tiny_data: Path) -> None:
     repeat_one_row(tiny_data, 64)
-    _, stderr, run = train(learning_rate="1.0e-2", max_steps=60, finetuning_type="full")
+    values = {"learning_rate": "1.0e-2", "lr_scheduler_type": "constant", "max_steps": 120, "finetuning_type": "full"}
+    _, stderr, run = train(**values)
     assert rules_of(run) == ["loss-near-zero"], stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 
@@ -12,7 +13,11 @@ from lfwrap.cli.app import run as lfwrap
 from lfwrap.report.page import changed_settings, history_lines, render_page, short_names
 from lfwrap.report.run_report import describe_run
 from lfwrap.report.secrets import named_secrets, scrub
-from lfwrap.run.folder.record import RunState
+from lfwrap.run.folder.health import Sample
+from lfwrap.run.folder.record import RunState, append_event
+from lfwrap.run.supervise.health import HealthWarning
+from lfwrap.units import GIB
+from tests.unit.report.conftest import write_jsonl
 
 TOKEN = "hf_" + "aB3" * 12
 
@@ -136,6 +141,26 @@ def test_several_runs_share_their_plots(make_run):
     assert "output_dir" not in page.text.split("Settings that differ")[1].split("20261122")[0]
     plots = [attrs for tag, attrs in page.tags if tag == "figure"]
     assert [plot["data-plot"] for plot in plots] == ["Loss", "Learning rate"]
+
+
+def test_gradients_noise_memory_and_load_are_drawn_and_warnings_stand_at_the_top(make_run):
+    run = make_run("20260301T120000Z-law-aa")
+    lines = [
+        Sample(n, 40, 1.0, grad_norm=0.5 if n < 30 else math.nan, spread=0.1, rss_bytes=GIB, cpu_cores=1.5,
+               memory_bytes=2 * GIB, reserved_bytes=3 * GIB, busy_percent=98.0)
+        for n in range(1, 41)
+    ]  # fmt: skip
+    write_jsonl(run.paths.health, [line.to_json() for line in lines])
+    append_event(run.paths, "warning", **HealthWarning("loss-not-finite", 30, "the norm is nan").to_json())
+    described = describe_run(run)
+    assert described["curves"]["gpu_memory"][-1] == [40, 2.0]
+    page = page_of(run)
+    assert [attrs["data-plot"] for tag, attrs in page.tags if tag == "figure"] == [
+        "Loss", "Noise of the loss", "Norm of the gradients", "Learning rate", "GPU memory, GiB", "GPU utilisation, %",
+        "Main memory, GiB", "CPU cores in use",
+    ]  # fmt: skip
+    assert "loss-not-finite at update 30" in page.text
+    assert "At update 30: the norm is nan." in page.text
 
 
 @pytest.mark.parametrize(
