@@ -36,11 +36,14 @@ def budget_of(run: Run) -> float:
 
 
 def is_wanted(run: Run) -> bool:
-    """Whether the run's recipe leaves its verdict in: ``verdict: false`` in its ``lfwrap:`` block takes it out."""
+    """Whether the run trained, and its recipe leaves its verdict in: ``verdict: false`` in its block takes it out."""
     try:
-        block = load_yaml(run.paths.recipe).values.get("lfwrap")
+        block, settings = load_yaml(run.paths.recipe).values.get("lfwrap"), engine_settings(run)
     except (LfwrapError, OSError):
         return True
+    only_asks = bool(settings.get("do_predict") or settings.get("do_eval"))
+    if not settings.get("do_train", not only_asks):
+        return False
     return not (isinstance(block, dict) and block.get("verdict") is False)
 
 

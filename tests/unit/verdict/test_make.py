@@ -273,6 +273,10 @@ def test_a_recipe_can_leave_it_out(made):
     for text, wanted in (("lfwrap: {verdict: false}", False), ("lfwrap: {verdict: true}", True), ("a: [", True)):
         run.paths.recipe.write_text(text, encoding="utf-8")
         assert is_wanted(run) is wanted
+    run.paths.recipe.write_text("a: 1\n", encoding="utf-8")
+    for text, wanted in (("do_predict: true\n", False), ("do_train: false\n", False), ("do_train: true\n", True)):
+        run.paths.engine_yaml.write_text(text, encoding="utf-8")
+        assert is_wanted(run) is wanted
 
 
 def test_the_clock_bounds_it(made, fake_worker):
