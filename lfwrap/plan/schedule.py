@@ -86,7 +86,8 @@ class Schedule:
         learning = self.learning_updates
         some = "" if learning in (None, self.updates) else f", {learning} with a learning rate above 0"
         times = "" if self.epochs is None else f", each row seen {_times(self.epochs)}"
-        rate = f"{self.peak:.0e}" if float(f"{self.peak:.0e}") == self.peak else f"{self.peak:g}"
+        short = (form for form in (f"{self.peak:.0e}", f"{self.peak:.1e}") if float(form) == self.peak)
+        rate = next(short, f"{self.peak:g}")
         tokens = "" if self.trained_tokens is None else f", about {self.trained_tokens:,.0f} trained tokens in each"
         return f"{plural(self.updates, 'update')}{some} (at most {rate}){times}{tokens}"
 
