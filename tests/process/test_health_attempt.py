@@ -153,3 +153,8 @@ def test_a_full_disk_or_an_unwritable_record_does_not_end_the_training(run):
     run.paths.health.mkdir()
     done, warnings, _ = train(run, attempt_for(run, "ranks", NAN))
     assert (done.record.state, [each.rule for each in warnings]) == (RunState.SUCCEEDED, ["loss-not-finite"])
+
+
+def test_a_training_that_logs_nothing_is_no_ill_one(run):
+    done, warnings, _ = train(run, attempt_for(run, "none", [], action="stop"))
+    assert (done.record.state, warnings, run.paths.health.exists()) == (RunState.SUCCEEDED, [], False)

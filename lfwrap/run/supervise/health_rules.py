@@ -220,32 +220,32 @@ class NearZero:
     _unseen: list[float] = field(default_factory=list)
     _first: float = 0.0
     _eval: float | None = None
+    _has_eval: bool = False
     _share: float | None = None
     _has_asked: bool = False
 
     def check(self, sample: Sample) -> Finding | None:
         """Look at the next line."""
-        if sample.eval_loss is not None:
-            self._eval = sample.eval_loss
-        if sample.loss is None or not math.isfinite(sample.loss):
+        if sample.loss is not None and math.isfinite(sample.loss):
+            self._first = self._first or sample.loss
+            self._recent.append(sample.loss)
+            if sample.epoch is None or sample.epoch <= 1.0 or not self._unseen:
+                self._unseen = list(self._recent)
+        is_low = len(self._recent) == NEAR_ZERO_ENTRIES and statistics.median(self._recent) < NEAR_ZERO
+        if sample.eval_loss is not None:  # one that is older than the low losses says nothing of them
+            self._has_eval, self._eval = True, sample.eval_loss if is_low else None
+        if not is_low or self._first < UNSEEN_TIMES * NEAR_ZERO:
             return None
-        self._first = self._first or sample.loss
-        self._recent.append(sample.loss)
-        is_first_pass = sample.epoch is None or sample.epoch <= 1.0
-        if is_first_pass or not self._unseen:
-            self._unseen = list(self._recent)
         now = statistics.median(self._recent)
-        if len(self._recent) < NEAR_ZERO_ENTRIES or now >= NEAR_ZERO or self._first < UNSEEN_TIMES * NEAR_ZERO:
-            return None
-        why = self._why(now, is_first_pass=is_first_pass)
+        why = self._why(now, is_first_pass=sample.epoch is None or sample.epoch <= 1.0)
         if why is None:
             return None
         text = f"the loss is {now:.2g} after {sample.step} updates ({self._first:.4g} at first), {why}"
         return text, {"now": now, "first": self._first, "epoch": sample.epoch, "eval_loss": self._eval}
 
     def _why(self, now: float, *, is_first_pass: bool) -> str | None:
-        if self._eval is not None and math.isfinite(self._eval):
-            is_apart = self._eval >= max(EVAL_TIMES * now, UNSEEN_TIMES * NEAR_ZERO)
+        if self._has_eval:
+            is_apart = self._eval is not None and self._eval >= max(EVAL_TIMES * now, UNSEEN_TIMES * NEAR_ZERO)
             return f"and {self._eval:.4g} on the evaluation's rows" if is_apart else None
         if not is_first_pass:
             unseen = statistics.median(self._unseen)

@@ -113,6 +113,9 @@ HEALTHY: dict[str, Curve] = {
     "short answers, evaluated as well": Curve(
         start=1.2, floor=0.02, speed=40, noise=0.3, updates=400, passes=4, step=0.3, evaluates=1.2
     ),
+    "short answers, evaluated before they were learned": Curve(
+        updates=100, start=2.5, floor=0.02, speed=8, noise=0.2, evaluates=1.2, warmup=2
+    ),
     "a large vocabulary from scratch": Curve(start=11.8, floor=3.2, speed=200, noise=0.03, updates=1500),
     "fp16, scale found by trial": Curve(values={"fp16": True}),
     "preferences": Curve(start=0.69, floor=0.005, speed=30, noise=0.6, passes=3, values={"stage": "dpo"}),

@@ -193,6 +193,12 @@ def test_the_evaluation_decides_where_there_is_one():
     assert rules_of(along) == []
 
 
+def test_an_evaluation_at_the_very_end_still_decides():
+    samples = near_zero(passes=1)
+    assert rules_of([*samples, Sample(200, eval_loss=2.9, epoch=1.0)]) == ["loss-near-zero"]
+    assert rules_of([Sample(1, eval_loss=2.9), *samples]) == []
+
+
 def test_a_training_of_preferences_may_end_near_0_and_yet_not_be_nan():
     curve = HEALTHY["preferences"]
     assert rules_of(changed(curve.samples(1), 50, grad_norm=NAN), stage="dpo") == ["loss-not-finite"]
