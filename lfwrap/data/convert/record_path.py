@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lfwrap.data.convert import training_fields, writer
+from lfwrap.data.convert import writer
 from lfwrap.data.convert.converted_rows import ConvertedRows
 from lfwrap.data.convert.failed_row import failed_row
 from lfwrap.data.formats import FORMATS
@@ -44,7 +44,7 @@ def convert_record(record: Any, conversion: Conversion, notes: RowNotes) -> tupl
     Raises:
         Reject: the record can't be used.
     """
-    from lfwrap.data.convert import validate
+    from lfwrap.data.convert import training_fields, validate
 
     if not isinstance(record, Mapping):
         raise Reject("not-an-object", f"the row is {_kind(record)}, expected an object with named fields")

@@ -18,11 +18,10 @@ from lfwrap.data.readers.archives import Opened
 from lfwrap.data.readers.blocks import NotUtf8Error, parse_exactly
 from lfwrap.data.readers.chunk_plan import ChunkPlan, Layout
 from lfwrap.data.readers.json_files.json_layouts import JSON_SUFFIXES, detect_json
-from lfwrap.data.readers.json_files.json_lists import Wanted
+from lfwrap.data.readers.json_files.wanted import Wanted
 from lfwrap.data.readers.other_data import kind_of_fields, refuse_no_data
 from lfwrap.data.readers.sources import CSV_SUFFIXES, TextFile
 from lfwrap.data.schema.columns import is_all_known, resolve_columns
-from lfwrap.data.schema.field_meanings import meaning_of
 from lfwrap.data.schema.plain_rows import PlainColumns
 from lfwrap.errors import DataError, LfwrapError, UsageError
 
@@ -295,7 +294,16 @@ def _plain_columns(
         return None
     if len(set(names)) != len(names) or "\x00" in names:
         return None
-    if any(meaning_of(name) for name in names if name not in columns.values()):
+    if _say_something([name for name in names if name not in columns.values()]):
         return None  # a label or a mask has to be looked at in every row
     plain = PlainColumns(columns["instruction"], columns.get("input", ""), columns["output"])
     return plain if detected.plan.header or len(names) == len(plain.names) else None
+
+
+def _say_something(names: Sequence[str]) -> bool:
+    """Whether one of some names says what should be trained."""
+    if not names:
+        return False
+    from lfwrap.data.schema.field_meanings import meaning_of
+
+    return any(meaning_of(name) for name in names)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lfwrap.data.formats.bfcl import answers_file
 from lfwrap.data.readers.archives import ARCHIVE_SUFFIXES, archive_members, on_disk
 from lfwrap.data.readers.sources import FOREIGN_SUFFIXES, TABLE_SUFFIXES, TEXT_SUFFIXES, suffix_of
 from lfwrap.data.readers.streams import is_stream
@@ -113,12 +112,20 @@ def _below(root: Path, listing: Listing) -> Iterator[str]:
                 listing.pass_over(str(here / name), why)
             else:
                 found.append(here / name)
-    answers = {answers: file for file in found if (answers := answers_file(file)) in found}
+    answers = _answers(found) if len(found) > 1 else {}
     for file in sorted(found, key=str):
         if file in answers:
             listing.pass_over(str(file), f"the accepted answers of {answers[file].name}")
             continue
         yield from _members(str(file), listing) if _is_zip(file.name) else [str(file)]
+
+
+def _answers(found: Sequence[Path]) -> dict[Path, Path]:
+    """Files of answers → the file of the cases that they are about."""
+    from lfwrap.data.formats.bfcl import answers_file
+
+    pairs = [(answers_file(file), file) for file in found]
+    return {answers: file for answers, file in pairs if answers is not None and answers in found}
 
 
 def _unreadable(error: OSError, listing: Listing) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lfwrap.data.schema.columns import normalise_name
-from lfwrap.data.schema.field_meanings import Meaning, meaning_of
 from lfwrap.errors import DataError
 
 _TEXTS = frozenset({"text", "content", "raw_content", "body", "article", "document", "passage", "正文", "文本", "内容"})
@@ -58,6 +57,8 @@ def is_preference(names: Iterable[str]) -> bool:
     >>> is_preference(["input", "preferred_output", "non_preferred_output"]), is_preference(["prompt", "output"])
     (True, False)
     """
+    from lfwrap.data.schema.field_meanings import Meaning, meaning_of
+
     return any(meaning_of(name) is Meaning.PREFERENCE for name in names)
 
 

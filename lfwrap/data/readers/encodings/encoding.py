@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import codecs
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from lfwrap.data.readers.encodings.byte_sample import ByteSample, blocks_of, first_failure, sample_bytes
-from lfwrap.data.readers.encodings.readings import Reading, oddness_bits, read_as, readings
 from lfwrap.data.schema.redaction import redact
 from lfwrap.errors import DataError, Finding, UsageError
+
+if TYPE_CHECKING:
+    from lfwrap.data.readers.encodings.byte_sample import ByteSample
+    from lfwrap.data.readers.encodings.readings import Reading
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -89,6 +90,10 @@ def wide_encoding(head: bytes) -> str | None:
     """
     if b"\0" not in head:
         return None
+    import unicodedata
+
+    from lfwrap.data.readers.encodings.readings import oddness_bits
+
     head = head[:_WIDE_BYTES]
     found: dict[str, int] = {}
     for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
@@ -109,6 +114,9 @@ def decide_encoding(path: Path, name: str) -> Decision:
     Raises:
         DataError: no encoding is sure enough; says which are the most likely, and how the file would read in each.
     """
+    from lfwrap.data.readers.encodings.byte_sample import first_failure, sample_bytes
+    from lfwrap.data.readers.encodings.readings import readings
+
     sample = sample_bytes(path)
     if sample.has_escapes and first_failure(path, _SEVEN_BITS) is None:
         return Decision(_SEVEN_BITS, MOST_DETECTED)
@@ -150,6 +158,8 @@ def _votes(sample: ByteSample, best: Reading) -> int:
     """How often a detector's first guess reads as the same text: given words beyond ASCII, and given whole lines."""
     import chardet
 
+    from lfwrap.data.readers.encodings.readings import read_as
+
     votes = 0
     for content in (b"\n".join([*sample.near, *sample.far]), b"\n".join(sample.lines or sample.near)):
         found = chardet.detect_all(
@@ -162,6 +172,9 @@ def _votes(sample: ByteSample, best: Reading) -> int:
 
 def doubt_about(path: Path, encoding: str) -> str:
     """Why a file that its user said to have an encoding probably has another one, or nothing."""
+    from lfwrap.data.readers.encodings.byte_sample import sample_bytes
+    from lfwrap.data.readers.encodings.readings import readings
+
     sample = sample_bytes(path)
     if not sample.near or encoding.startswith(("utf", "iso2022")):
         return ""
@@ -207,6 +220,8 @@ def _snippet(text: str) -> str:
 
 def check_utf8(path: Path, name: str) -> None:
     """Decode a file that its user said to be UTF-8. Raises DataError where it is not."""
+    from lfwrap.data.readers.encodings.byte_sample import first_failure
+
     failure = first_failure(path, "utf-8")
     if failure is not None:
         raise DataError(
@@ -245,6 +260,8 @@ def transcode(path: Path, sink: IO[bytes], *, encoding: str, skip: int, name: st
     Raises:
         DataError: a byte that the encoding does not have; says which.
     """
+    from lfwrap.data.readers.encodings.byte_sample import blocks_of
+
     decoder = codecs.getincrementaldecoder(encoding)()
     offset = 0
     try:

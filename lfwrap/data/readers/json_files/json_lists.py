@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lfwrap.data.formats import FORMATS
 from lfwrap.data.readers.chunk_plan import LARGEST_RECORD_BYTES, ChunkPlan, Layout, line_at, opening_of
 from lfwrap.data.readers.json_files.array_block import array_items
 from lfwrap.data.readers.json_files.json_records import exact_record, is_wrapped, unwrapped
 from lfwrap.data.readers.json_files.outline import Entry, JsonBytes, MalformedError, outline
+from lfwrap.data.readers.json_files.wanted import SAMPLE_ROWS, Wanted, evidence_of
 from lfwrap.data.schema.held_out import is_held_out
 from lfwrap.errors import DataError
 
-SAMPLE_ROWS = 50
 _SAMPLED_BYTES = 1 << 20
 _DEEPEST = 4
 # Lists that describe the records and are not records themselves.
@@ -25,27 +24,6 @@ _DESCRIPTIONS = {"features", "fields", "schema", "tools", "functions", "licenses
 _BAD = {"bad", "negative", "negatives", "rejected", "rejects", "error", "errors", "failed", "failures", "failure",
         "wrong", "incorrect", "invalid", "discarded", "removed", "deleted", "excluded", "skipped", "dropped", "ignored",
         "undesirable", "坏", "错误"}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the user said about the records of a file.
-
-    Attributes:
-        member: the list that is meant, or empty.
-        format: the format, or None.
-        columns: field → column.
-    """
-
-    member: str = ""
-    format: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-
-    def fits(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row has the columns or the format that the user named."""
-        if self.columns:
-            return all(column in row for column in self.columns.values())
-        return self.format is not None and FORMATS[self.format].evidence(row) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +51,6 @@ class _List:
     @property
     def key(self) -> str:
         return self.entry.key
-
-
-def evidence_of(record: Mapping[str, Any]) -> str | None:
-    """The format that a record looks like, or None.
-
-    >>> evidence_of({"instruction": "…", "output": "…"}), evidence_of({"id": 1})
-    ('alpaca', None)
-    """
-    return next((name for name, known in FORMATS.items() if known.evidence(record) is not None), None)
 
 
 def plan_of(plan: ChunkPlan, entry: Entry) -> ChunkPlan:
