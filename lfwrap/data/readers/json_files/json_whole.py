@@ -14,7 +14,7 @@ from lfwrap.data.readers.blocks import decode
 from lfwrap.data.readers.chunk_plan import LARGEST_RECORD_BYTES, ChunkPlan, Layout, line_at, opening_of, too_long
 from lfwrap.data.readers.json_files import json_lists
 from lfwrap.data.readers.json_files.array_block import array_items, duplicate_key, marked_object
-from lfwrap.data.readers.json_files.json_layouts import (
+from lfwrap.data.readers.json_files.json_lines import (
     LINE_SUFFIXES,
     FirstLines,
     JsonLayout,
