@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from pathlib import Path
 
 import pytest
+from main_job import HEADS, commands, main_job
 
 from lfwrap.bundled import bundled_path
 from lfwrap.cli.app import run
 
-ROOT = Path(__file__).resolve().parents[2]
-HEADS = {"README.md": "## The main job", "README.zh.md": "## 主要流程"}
-BLOCK = re.compile(r"```(bash|text)\n(.*?)```", re.DOTALL)
 # What would start an engine, a server or a conversation: looked at by test_commands_shown, and run in tests/engine.
 TAKES_LONG = {"doctor", "compare", "eval", "chat", "serve", "export", "demo"}
-
-
-def main_job(page: str) -> list[tuple[str, str]]:
-    """The blocks of the section: (kind, text)."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return BLOCK.findall(text.split(HEADS[page])[1].split("\n## ")[0])
-
-
-def commands(page: str) -> list[list[str]]:
-    lines = "".join(text for kind, text in main_job(page) if kind == "bash").splitlines()
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("lfwrap ")]
 
 
 @pytest.fixture
