@@ -25,13 +25,13 @@ from lfwrap.inference.session import Answer
 from lfwrap.inference.target import Target, TargetKind, resolve_target
 from lfwrap.run.folder.record import Run
 from lfwrap.verdict.evidence import Answers, CallCounts, Margin
-from lfwrap.verdict.rows import Rows, choose_rows, foreign_rows
+from lfwrap.verdict.rows import Rows, choose_rows, swapped_rows
 
 _ROWS = 16
 _QUESTIONS = 8
 _ANSWER_TOKENS = 32
 _CALL_TOKENS = 96
-_FEWEST_GAPS = 8
+_FEWEST_PAIRS = 4
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 _STAGE = "sft"
 
@@ -114,12 +114,14 @@ class _Asking:
         self._note_losses(base, tuned)
         self.doing = "answering"
         self._answer(sides)
-        others = foreign_rows(rows)
-        if others:
+        pairs = swapped_rows(rows)
+        if pairs:
             self.doing = "measuring the losses of other rows' answers"
-            chosen = list(others.values())
+            swapped = [row for pair in pairs for row in pair]
+            numbers = [(one.number, other.number) for one, other in pairs]
             margins = [
-                margin_of(own, self._losses(side, chosen)) for side, own in zip(sides, (base, tuned), strict=True)
+                margin_of(own, self._losses(side, swapped), numbers)
+                for side, own in zip(sides, (base, tuned), strict=True)
             ]
             self.answers = dataclasses.replace(self.answers, base_margin=margins[0], margin=margins[1])
 
@@ -177,14 +179,25 @@ def mean_with_error(values: Sequence[float]) -> Margin | None:
     return Margin(statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values)))
 
 
-def margin_of(own: Mapping[int, RowLoss], others: Mapping[int, RowLoss]) -> Margin | None:
-    """How much more other rows' answers lose on a question than its own answer, a token; None for fewer than eight."""
+def margin_of(
+    own: Mapping[int, RowLoss], swapped: Mapping[int, RowLoss], pairs: Sequence[tuple[int, int]]
+) -> Margin | None:
+    """How much more pairs of rows lose with each other's answers than with their own, a token and row.
+
+    Args:
+        own: row → its loss with its own answer.
+        swapped: row → its loss with the other's.
+        pairs: the rows that lend each other their answers.
+
+    Returns:
+        None for fewer than four pairs.
+    """
     gaps = [
-        per_token(other) - per_token(own[number])
-        for number, other in others.items()
-        if other.supervised_tokens and number in own and own[number].supervised_tokens
+        sum(per_token(swapped[row]) - per_token(own[row]) for row in pair) / len(pair)
+        for pair in pairs
+        if all(row in side and side[row].supervised_tokens for row in pair for side in (own, swapped))
     ]
-    return mean_with_error(gaps) if len(gaps) >= _FEWEST_GAPS else None
+    return mean_with_error(gaps) if len(gaps) >= _FEWEST_PAIRS else None
 
 
 def _questions(rows: Iterable[EvalRow]) -> list[Question]:

@@ -83,20 +83,30 @@ def _load(name: str, folder: Path | None, template: str) -> tuple[EvalRow, ...]:
     return load_rows(name, folder, template, most=_FIRST_ROWS).rows
 
 
-def foreign_rows(rows: Sequence[EvalRow]) -> dict[int, EvalRow]:
-    """Row number → its question with the answer of another row, one of about its length; none where all are alike."""
-    found: dict[int, EvalRow] = {}
-    for row in rows:
+def swapped_rows(rows: Sequence[EvalRow]) -> list[tuple[EvalRow, EvalRow]]:
+    """Pairs of rows with each other's answers, of about the same length; none where all answers are alike.
+
+    Over both rows of a pair, what makes an answer or a question easy by itself cancels: what is left is whether they
+    belong together.
+    """
+    left, pairs = list(rows), []
+    while left:
+        row = left.pop(0)
         own = row.messages[-1]
         others = [
-            other.messages[-1]
-            for other in rows
+            other
+            for other in left
             if other.messages[-1]["content"] != own["content"] and other.messages[-1]["role"] == own["role"]
         ]
         if others:
-            other = min(others, key=lambda turn: abs(len(turn["content"]) - len(own["content"])))
-            found[row.number] = EvalRow(row.number, (*row.messages[:-1], other), row.system, row.tools)
-    return found
+            other = min(others, key=lambda each: abs(len(each.messages[-1]["content"]) - len(own["content"])))
+            left.remove(other)
+            pairs.append((_with_answer(row, other), _with_answer(other, row)))
+    return pairs
+
+
+def _with_answer(row: EvalRow, other: EvalRow) -> EvalRow:
+    return EvalRow(row.number, (*row.messages[:-1], other.messages[-1]), row.system, row.tools)
 
 
 def data_facts(run: Run) -> DataFacts:

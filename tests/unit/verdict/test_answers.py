@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 
 import pytest
 from fake_engine import runnable_engine
 
 from lfwrap.errors import LfwrapError
+from lfwrap.evaluate.metrics import RowLoss
 from lfwrap.run.folder.record import load_run
 from lfwrap.verdict.answers import ask_both, margin_of, mean_with_error
-from lfwrap.verdict.rows import choose_rows, data_facts, foreign_rows
+from lfwrap.verdict.rows import choose_rows, data_facts, swapped_rows
 
 # The base calls nothing, the result calls what was asked for; own answers lose less than others, where they end in
 # the question's last word.
@@ -158,18 +160,39 @@ def test_data_that_are_gone_are_not_asked(asked):
         asked({"other": alpaca(3)})
 
 
-def test_answers_of_other_rows_are_as_long_and_never_the_same(asked):
+def test_rows_lend_each_other_their_answers_and_never_the_same(asked):
     _, run = asked({"d": [*alpaca(6), *alpaca(6)]})
-    rows = choose_rows(run, 16).rows
-    for number, row in foreign_rows(rows).items():
-        own = next(each for each in rows if each.number == number)
-        assert row.messages[:-1] == own.messages[:-1]
-        assert row.messages[-1] != own.messages[-1]
-    assert foreign_rows(rows[:1]) == {}
+    rows = {row.number: row for row in choose_rows(run, 16).rows}
+    pairs = swapped_rows(list(rows.values()))
+    assert len(pairs) == 6
+    for pair in pairs:
+        for one, other in (pair, pair[::-1]):
+            assert one.messages == (*rows[one.number].messages[:-1], rows[other.number].messages[-1])
+            assert one.messages[-1] != rows[one.number].messages[-1]
+    assert swapped_rows(list(rows.values())[:1]) == []
     assert (data_facts(run).rows, data_facts(run).distinct) == (12, 6)
+
+
+@pytest.mark.parametrize("relation", [0.0, 0.5])
+def test_what_makes_answers_and_questions_easy_by_themselves_is_no_relation(relation):
+    """Losses that differ wildly between answers and between questions: only what belongs together is left."""
+    source = random.Random(3)  # noqa: S311 - repeatable
+    easy, plain = ([source.uniform(0, 5) for _ in range(16)] for _ in range(2))
+
+    def loss(question: int, answer: int) -> RowLoss:
+        value = easy[question] + plain[answer] - relation * (question == answer) + source.gauss(0, 0.02)
+        return RowLoss(question, value, 1, 3, is_cut=False)
+
+    pairs = [(number, number + 1) for number in range(0, 16, 2)]
+    own = {number: loss(number, number) for number in range(16)}
+    swapped = {one: loss(one, other) for pair in pairs for one, other in (pair, pair[::-1])}
+    found = margin_of(own, swapped, pairs)
+    assert found.mean == pytest.approx(relation, abs=0.05)
+    assert found.error < 0.03
+    assert margin_of(own, swapped, pairs[:3]) is None
 
 
 def test_what_has_no_spread_or_no_number_is_no_evidence():
     assert mean_with_error([1.0]) is None
     assert mean_with_error([1.0, float("nan")]) is None
-    assert margin_of({}, {}) is None
+    assert margin_of({}, {}, [(1, 2)] * 9) is None
