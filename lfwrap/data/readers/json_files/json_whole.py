@@ -91,7 +91,7 @@ def object_layout(text: TextFile, plan: ChunkPlan, lines: FirstLines, wanted: Wa
     if found.error is not None:
         return _broken(text, plan, lines, found, found.error)
     if after < plan.size:
-        return _lines_after_a_long_one(plan, start, found.end, after) or _sequence(plan, after, rest)
+        return _lines_after_a_long_one(plan, start, found.end, after, lines.values) or _sequence(plan, after, rest)
     if text.suffix in LINE_SUFFIXES and lines.alone and isinstance(lines.first, dict) and evidence_of(lines.first):
         return lines_layout(plan, lines.values)
     if not found.entries:
@@ -100,7 +100,7 @@ def object_layout(text: TextFile, plan: ChunkPlan, lines: FirstLines, wanted: Wa
     return _one_object(replace(plan, start=start), found.entries, wanted)
 
 
-def _lines_after_a_long_one(plan: ChunkPlan, start: int, end: int, after: int) -> JsonLayout | None:
+def _lines_after_a_long_one(plan: ChunkPlan, start: int, end: int, after: int, others: list[Any]) -> JsonLayout | None:
     """The layout where the first object is one long line, and what follows is a line of its own again."""
     if line_at(plan.path, start) != line_at(plan.path, end) or line_at(plan.path, after) == line_at(plan.path, end):
         return None
@@ -113,7 +113,7 @@ def _lines_after_a_long_one(plan: ChunkPlan, start: int, end: int, after: int) -
             raise too_long(plan, start, "line")
         source.seek(start)
         value = exact_record(source.read(end - start))
-    return lines_layout(plan, [] if isinstance(value, Reject) else [value])
+    return lines_layout(plan, others if isinstance(value, Reject) else [value])
 
 
 def _broken(text: TextFile, plan: ChunkPlan, lines: FirstLines, found: Outline, error: MalformedError) -> JsonLayout:

@@ -136,6 +136,12 @@ def test_a_list_of_bad_rows_is_not_mixed_with_the_others(tmp_path: Path, good: s
     assert asked(tmp_path) == ["g"]
 
 
+@pytest.mark.parametrize("first", ['{"instruction":"a","output":"x","output":"y"}', '{"a":1,"a":2}'])
+def test_a_first_line_with_a_key_twice_costs_that_line_alone(tmp_path: Path, first: str) -> None:
+    report = run(tmp_path, f"{first}\n{json.dumps(row('b'))}\n{json.dumps(row('c'))}\n", "a.jsonl")
+    assert (report.rejected, asked(tmp_path)) == (1, ["b", "c"])
+
+
 def test_a_member_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no list 'trian' in it; its lists: 'train', 'more'"):
         run(tmp_path, {"train": [row("a")], "more": [row("b")]}, member="trian")
