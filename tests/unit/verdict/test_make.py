@@ -19,6 +19,7 @@ from lfwrap.cli.view.following import show_success
 from lfwrap.run.folder.record import Run, RunState, load_run, save_record
 from lfwrap.verdict.make import budget_of, is_wanted, make_verdict
 from lfwrap.verdict.result import announce_verdict
+from lfwrap.verdict.weights import unchanged_reason
 
 pytest.importorskip("numpy")
 STEM = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -251,6 +252,19 @@ def test_the_best_checkpoint_as_the_result_is_not_a_result_saved_too_early(made)
     state = {"global_step": 8, "best_model_checkpoint": str(run.paths.output / "checkpoint-4")}
     run.paths.trainer_state.write_text(json.dumps(state), encoding="utf-8")
     assert make_verdict(run).is_clean
+
+
+def test_an_adapter_that_changes_nothing_is_told_with_the_reason(made, tmp_path):
+    run = made(value=0.0)
+    assert unchanged_reason(runnable_engine(), run.paths.output).startswith(
+        "the adapter's weights are zero in all of 1"
+    )
+    weights(run.paths.output / "adapter_model.safetensors", {})
+    assert unchanged_reason(runnable_engine(), run.paths.output) == "the adapter stands on no layer"
+    pair = {f"{STEM}.lora_A.weight": ([2, 8], 1.0), f"{STEM}.lora_B.weight": ([8, 2], 1e-9)}
+    weights(run.paths.output / "adapter_model.safetensors", pair)
+    assert unchanged_reason(runnable_engine(), run.paths.output) == ""
+    assert unchanged_reason(runnable_engine(), tmp_path / "nothing") == ""
 
 
 def test_who_watches_a_run_waits_for_the_verdict_that_is_being_made(made, capsys):
