@@ -48,7 +48,7 @@ def test_a_healthy_run_is_called_learned(model, tmp_path, number):
         (Training(rows=16, changes={"max_steps": 1, "warmup_steps": 1}), {"nothing changed"}, "no-learning-rate"),
         (Training(rows=32, changes={"learning_rate": 1e-12}), {"nothing changed"}, "same-answers"),
         (Training(changes={"learning_rate": 2.0, **SHORT}), {"diverged"}, "diverged"),
-        (Training(shuffled=True), {"too little"}, "form-only"),
+        (Training(shuffled=True, changes={"num_train_epochs": 6.0}), {"too little"}, "form-only"),
         (Training(changes={"template": "llama3", **SHORT}), {"learned", "too little"}, "wrong-template"),
     ],
     ids=["warm-up alone", "rate far too small", "rate 1000 times too large", "shuffled answers", "wrong template"],
