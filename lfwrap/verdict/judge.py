@@ -29,6 +29,8 @@ REPEATED = 0.1
 _FEWEST_ROWS = 8
 _NO_RELATION = 0.05
 """Of the loss a token: an own answer that is likelier than another row's by less has nothing of its question."""
+_SURE_PART = 0.03
+"""Of the loss a token: the largest error with which a missing relation is said to be missing."""
 _LOST_PART = 0.25
 """Of the base's preference for the right answer: what is left below this is lost, not weakened."""
 _LEAST_RATE = 1e-7
@@ -260,6 +262,8 @@ def _is_form_only(answers: Answers | None) -> bool:
     """Whether the result's answers surely do not depend on the question: not where that is only not known."""
     if answers is None or answers.margin is None or not answers.tuned_loss:
         return False
+    if answers.margin.error > _SURE_PART * answers.tuned_loss:
+        return False  # a model that has hardly begun: rows differ by more than a relation would come to
     return answers.margin.mean + 2 * answers.margin.error < _NO_RELATION * answers.tuned_loss
 
 
