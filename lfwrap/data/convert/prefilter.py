@@ -15,6 +15,7 @@ from lfwrap.data.schema.redaction import LITERALS
 from lfwrap.data.schema.rules import DAMAGE
 from lfwrap.engine.chat_templates import chat_template
 
+CHANNEL_MARK = "<|channel|>"  # harmony's: an answer that still holds it was never taken apart
 _MEDIA = ("<image>", "<video>", "<audio>")
 # Vector instructions compare as many bytes at a place as the shortest literal has: two passes, one for the few short
 # ones, take half as long as three for 16 literals each, and a quarter of one for all.
@@ -72,4 +73,4 @@ def _text_prefilter(template: str) -> Prefilter:
 
 def _literals(template: str) -> list[str]:
     facts = chat_template(template)
-    return [*facts.special_tokens, *LITERALS, *DAMAGE, "{{idx}}", *(_MEDIA if facts.media else ())]
+    return [*facts.special_tokens, *LITERALS, *DAMAGE, "{{idx}}", CHANNEL_MARK, *_MEDIA]

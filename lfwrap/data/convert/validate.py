@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lfwrap.data.convert.prefilter import may_break_a_rule
+from lfwrap.data.convert.prefilter import CHANNEL_MARK, may_break_a_rule
 from lfwrap.data.convert.schema_check import argument_problems, schema_problem
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import dump_key, json_or_none
@@ -159,6 +159,10 @@ def _text(where: str, text: str, role: Role | None, template: ChatTemplate) -> I
             "media-placeholder",
             f"{where} holds {found.group()!r}, which {template.name} takes for an image, a video or sound",
         )
+    elif role is Role.USER and (found := _MEDIA.search(text)):
+        yield "media-mark", f"{where} holds {found.group()!r}, but nothing of that kind comes with the row"
+    if role is Role.ASSISTANT and CHANNEL_MARK in text:
+        yield "channel", f"{where} holds {CHANNEL_MARK!r}: what it thinks would be trained as its answer"
     for secret in find_secrets(text):
         yield "secret", f"{where} holds something that looks like a secret ({secret.kind})"
 

@@ -159,8 +159,8 @@ _RULES = (
     ),
     _error(
         "channel",
-        "A message's channel is none of harmony's (`analysis`, `commentary`, `final`), or its marks can't be read.",
-        "Correct the channel.",
+        "A message's channel is none of harmony's (`analysis`, `commentary`, `final`), or an answer holds its marks.",
+        "Correct the channel; marks are read in messages, not in an `output` column.",
     ),
     # Turns
     _error("role", "A turn's role has an unknown name.", "Use system, user, assistant, tool or their usual aliases."),
@@ -269,6 +269,11 @@ _RULES = (
         "media-placeholder",
         "A text holds `<image>`, `<video>` or `<audio>`: with this template the engine stops loading.",
         "Write it in another way, or use a template for text.",
+    ),
+    _warning(
+        "media-mark",
+        "A user's text holds `<image>`, `<video>` or `<audio>`, but no picture, video or sound comes with the row.",
+        "Leave such rows out, unless the text only speaks about the mark.",
     ),
     _warning(
         "special-token",

@@ -1,11 +1,15 @@
 """Harmony's channels, as fields of messages and as marks in a text: thoughts are no answers."""
 
+import json
+
 import pytest
 
 from lfwrap.data.convert.record_path import Conversion, convert_record
 from lfwrap.data.formats import sharegpt
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.formats.openai_chat import convert
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 
 _USER = {"role": "user", "content": "2 + 3?"}
 
@@ -115,3 +119,21 @@ def test_an_unknown_channel_of_a_from_value_turn_is_refused(channel):
     with pytest.raises(Reject) as caught:
         sharegpt.convert({"conversations": turns}, ConvertOptions(), RowNotes())
     assert caught.value.rule == "channel"
+
+
+@pytest.mark.parametrize("template", ["", "qwen", "gpt_oss"])
+@pytest.mark.parametrize("jobs_rows", [1, 60])
+def test_marks_in_a_plain_answer_refuse_the_row(tmp_path, template, jobs_rows):
+    rows = [{"instruction": f"q{n}", "output": f"a{n}"} for n in range(jobs_rows)]
+    rows.append({"instruction": "q", "output": "<|channel|>analysis<|message|>SECRET<|end|>"})
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = prepare(Request((str(path),), tmp_path / "o", "x", template=template))
+    assert report.rejects == {"channel": 1}
+
+
+def test_a_mark_of_a_picture_without_a_picture_is_warned_about(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"instruction": "<image> What is it?", "output": "A cat."}\n{"instruction": "q", "output": "a"}\n')
+    report = prepare(Request((str(path),), tmp_path / "o", "x", template="qwen"))
+    assert report.warnings["media-mark"].count == 1
