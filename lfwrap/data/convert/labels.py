@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lfwrap.data.schema.columns import normalise_name
 from lfwrap.data.schema.field_meanings import Meaning
 
 _YES = frozenset({"true", "1", "1.0", "+1", "yes", "y", "是"})
@@ -44,14 +45,15 @@ def is_good(name: str, value: Any, meaning: Meaning | None, answers: list[str]) 
         name: of the label.
         value: of the label.
         meaning: what the name says.
-        answers: the row's answers: a label that repeats one is a category.
+        answers: the row's answers: the text of a `label` that repeats one is a category.
 
     >>> is_good("label", "negative", Meaning.LABEL, ["negative"]), is_good("label", "negative", Meaning.LABEL, ["Yes."])
     (None, False)
     >>> is_good("is_bad", True, Meaning.BAD, ["Yes."]), is_good("rating", 3, Meaning.VERDICT, ["Yes."])
     (False, None)
     """
-    if any(str(value).strip().lower() == answer.strip().lower() for answer in answers):
+    is_category = isinstance(value, str) and normalise_name(name) == "label"
+    if is_category and any(value.strip().lower() == answer.strip().lower() for answer in answers):
         return None
     said = {_one_says(each, meaning) for each in _leaves(value)}
     if False in said:

@@ -359,3 +359,11 @@ def test_a_thought_after_text_is_moved_to_the_front_and_counted():
 @pytest.mark.parametrize("name", ["instruction", "output"])
 def test_a_number_beyond_all_bounds_is_no_text(name, value):
     assert _refused_by(_pair(**{name: value})) == "not-json"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("is_good", False), ("label", False), ("is_good", "false"), ("kto_tag", 0)]
+)
+def test_a_truth_value_that_the_answer_repeats_by_chance_is_no_category(name, value):
+    told = {"role": "assistant", "content": str(value).upper()}
+    assert _refused_by(_messages(_QUESTION, told, **{name: value})) == "labelled-bad"
