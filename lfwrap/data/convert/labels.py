@@ -23,6 +23,13 @@ _BAD = frozenset({
     "错误", "差评",
 })  # fmt: skip
 _SKIN = re.compile("[\U0001f3fb-\U0001f3ff\ufe0f]")
+_ENDS = frozenset({"finish_reason", "stop_reason", "done_reason", "finish_type", "end_reason"})
+_CUT = frozenset({
+    "length", "max_length", "max_tokens", "max_output_tokens", "max_new_tokens", "model_length", "token_limit",
+    "model_context_window_exceeded", "content_filter", "safety", "recitation", "incomplete", "in_progress",
+    "cancelled", "canceled", "abort", "aborted", "interrupted", "timeout", "pause_turn",
+})  # fmt: skip
+_CUT_STATUS = frozenset({"incomplete", "in_progress", "cancelled", "canceled", "aborted", "interrupted"})
 LABELS = (Meaning.LABEL, Meaning.BAD, Meaning.VERDICT)
 WAY_OUT = "to train the row all the same: --ignore {name}"
 
@@ -63,6 +70,19 @@ def is_good(name: str, value: Any, meaning: Meaning | None, answers: list[str]) 
     if good is not None and name.lower().startswith("rejected"):
         return not good
     return good
+
+
+def is_cut_off(name: str, value: Any) -> bool:
+    """Whether a field says that the answer does not end where its writer would have ended it.
+
+    >>> is_cut_off("finish_reason", "length"), is_cut_off("stopReason", "end_turn"), is_cut_off("status", "incomplete")
+    (True, False, True)
+    """
+    plain = re.sub(r"[\s-]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip())).lower()
+    words = _CUT if plain in _ENDS else _CUT_STATUS if plain == "status" else None
+    if words is None:
+        return False
+    return any(isinstance(each, str) and each.strip().lower() in words for each in _leaves(value))
 
 
 def _one_says(value: Any, meaning: Meaning | None) -> bool | None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lfwrap.data.convert.labels import LABELS, WAY_OUT, is_good, says_yes
+from lfwrap.data.convert.labels import LABELS, WAY_OUT, is_cut_off, is_good, says_yes
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.roles import Speaker, is_role, speaker_of
 from lfwrap.data.schema.columns import normalise_name
@@ -101,6 +101,7 @@ def _judge(
     """Whether a field is honoured; False for one that is merely unused. Raises Reject."""
     if is_nothing(value):
         return False
+    _refuse_cut_off(name, value, turn)
     meaning = meaning_of(name) if turn is None else meaning_in_turn(name)
     if meaning in LABELS or (meaning is Meaning.PREFERENCE and isinstance(value, bool)):
         good = is_good(name, value, meaning, _answers(conversation))
@@ -139,6 +140,12 @@ def _labelled_bad(name: str, value: Any) -> Reject:
     return Reject("labelled-bad", said + WAY_OUT.format(name=name))
 
 
+def _refuse_cut_off(place: str, value: Any, turn: Fields | None) -> None:
+    if is_cut_off(place.rpartition(".")[2], value) and _part_of_row(turn)[1]:
+        said = f"{place} is {_shown(value)}: the answer was cut off, and learnt as it is it would teach to stop there; "
+        raise Reject("cut-answer", said + WAY_OUT.format(name=place))
+
+
 def _look_into(
     metadata: Mapping[str, Any], turn: Fields | None, conversation: Conversation, ignore: frozenset[str]
 ) -> None:
@@ -146,7 +153,10 @@ def _look_into(
     trained = _part_of_row(turn)[1]
     for place, said in metadata.items():
         inner = place.partition(".")[2]
-        meaning = None if is_ignored(place, ignore) else meaning_of(inner)
+        if is_ignored(place, ignore):
+            continue
+        _refuse_cut_off(place, said, turn)
+        meaning = meaning_of(inner)
         if meaning in LABELS and is_good(inner, said, meaning, _answers(conversation)) is False:
             raise _labelled_bad(place, said)
         if meaning in (Meaning.TRAINED, Meaning.MASKED) and trained and _is_trained(said, meaning) is False:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from lfwrap.data.formats.base import Reject, SourceRecord
-from lfwrap.data.formats.parts.arguments import spelled_float, unique_object
+from lfwrap.data.formats.parts.arguments import TOO_LONG_A_NUMBER, spelled_float, unique_object
 from lfwrap.data.readers.chunk_plan import Chunk
 
 _BOM = "\ufeff"
@@ -73,6 +73,8 @@ def parse_exactly(text: str) -> Any:
         raise Reject("not-json", f"not valid JSON: {error.msg} at column {error.colno}") from error
     except RecursionError as error:
         raise Reject("not-json", "not usable JSON: nested too deeply") from error
+    except ValueError as error:
+        raise Reject("not-json", f"not usable JSON: {TOO_LONG_A_NUMBER}") from error
 
 
 @functools.cache

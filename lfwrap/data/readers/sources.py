@@ -76,12 +76,13 @@ class SourceFile:
 
     @property
     def label(self) -> str:
-        """What reports call it.
+        r"""What reports call it: text that any file can hold, even where a file's name is no text.
 
-        >>> SourceFile("a.json", "train").label
-        'a.json#train'
+        >>> SourceFile("a.json", "train").label, SourceFile("caf\udce9.json").label
+        ('a.json#train', 'caf\\udce9.json')
         """
-        return f"{self.name}#{self.member}" if self.member else self.name
+        name = f"{self.name}#{self.member}" if self.member else self.name
+        return name.encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,12 @@ _RULES = (
         "Nothing to do: a bad answer is not learnt. To learn it all the same: `--ignore label`.",
     ),
     _error(
+        "cut-answer",
+        "The source says that the answer was cut off (`finish_reason: length`, `stop_reason: max_tokens`,"
+        " `status: incomplete` …): it would teach to stop in the middle.",
+        "Nothing to do, or let the model answer again. To learn it all the same: `--ignore finish_reason`.",
+    ),
+    _error(
         "preference",
         "The row holds a better and a worse answer (`chosen`, `rejected` …): preference data, not an answer to learn.",
         "To learn the better answers: `--map output=chosen --ignore rejected`.",

@@ -26,7 +26,10 @@ _MARK = re.compile(
     rf"|{_OPEN}{_COUNTED}{_CLOSE}\s?{_ELLIPSIS}"
     rf"|[\[<]\s{{0,3}}{_ELLIPSIS}?\s{{0,3}}{_COUNTED}\s{{0,3}}{_ELLIPSIS}?[\]>]\s*\Z"
     rf"|{_ELLIPSIS}\s?{_COUNTED}\s*\Z"
-    rf"|{_ELLIPSIS}\s?{_OPEN}{_BARE_WORD}{_CLOSE}\s*\Z",
+    rf"|{_ELLIPSIS}\s?{_OPEN}{_BARE_WORD}{_CLOSE}\s*\Z"
+    rf"|[\[<]\s{{0,3}}{_BARE_WORD}\s{{0,3}}[\]>]\s*\Z"
+    rf"|{_ELLIPSIS}\s?(?:\[\+{_COUNT}\]|\+{_COUNT}more)\s*\Z"
+    rf"|{_OPEN}\+\s?{_COUNT}{_UNIT}{_CLOSE}\s*\Z",
     re.IGNORECASE,
 )
 
@@ -67,4 +70,4 @@ _MARK_IN_BROKEN = re.compile(
 
 
 def _may_hold_one(text: str) -> bool:
-    return "..." in text or "…" in text or text.rstrip()[-1:] in ("]", ">")
+    return "..." in text or "…" in text or text.rstrip()[-1:] in ("]", ">", ")")

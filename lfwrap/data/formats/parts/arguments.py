@@ -12,6 +12,8 @@ import orjson
 
 from lfwrap.data.formats.base import Reject, RowNotes
 
+TOO_LONG_A_NUMBER = "a whole number of more than 4,300 digits"
+"""What the decoder refuses with a `ValueError` of its own: Python's limit, as the time grows with the square."""
 _BOM = "\ufeff"
 _MAX_DEPTH = 2  # arguments encoded twice are seen in the wild, never more
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, TextIO
 
 from lfwrap.data.formats.base import Reject
-from lfwrap.data.formats.parts.arguments import spelled_float, unique_object
+from lfwrap.data.formats.parts.arguments import TOO_LONG_A_NUMBER, spelled_float, unique_object
 
 _READ_CHARACTERS = 1 << 20
 _NEAR_THE_END = 16
@@ -99,7 +99,7 @@ def not_json(error: ValueError) -> Reject:
     """
     if isinstance(error, json.JSONDecodeError):
         return Reject("not-json", f"not valid JSON: {error.msg} at column {error.colno}")
-    return Reject("not-json", f"not usable JSON: {error}")
+    return Reject("not-json", f"not usable JSON: {TOO_LONG_A_NUMBER if 'digits' in str(error) else error}")
 
 
 def stream_items(source: TextIO) -> Iterator[tuple[int, Any]]:

@@ -140,6 +140,11 @@ def _mcp_part(part: Any, notes: RowNotes, path: str) -> str | None:
             return str(resource["text"])
         fields = resource
     source = fields.content.get("source")
+    if kind == "search_result" and isinstance(fields.content.get("content"), list):
+        at = f"{fields.place_of('content')}[]"
+        return "".join(_mcp_part(each, notes, at) or "" for each in fields["content"])
+    if kind == "document" and isinstance(source, Mapping) and source.get("type") == "text":
+        return str(notes.fields(fields["source"], fields.place_of("source")).get("data", ""))
     named = source.get("media_type") if isinstance(source, Mapping) else None
     media = str(fields.get("mimeType") or named or "of unknown type")
     fields.take_all()  # the placeholder and the warning stand for all of it

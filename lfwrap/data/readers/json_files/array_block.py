@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from lfwrap.data.formats.base import Reject
-from lfwrap.data.formats.parts.arguments import spelled_float, unique_object
+from lfwrap.data.formats.parts.arguments import TOO_LONG_A_NUMBER, spelled_float, unique_object
 from lfwrap.data.readers.blocks import NotUtf8Error, decode
 from lfwrap.data.readers.chunk_plan import Chunk, opening_pattern
 
@@ -128,9 +128,10 @@ class _ArrayWalk:
                 problem = "a comment, which JSON has not" if self._is_comment(error.pos) else error.msg
                 reason = f"not valid JSON: {problem} ({line} lines on, column {error.colno})"
                 self.items.append(_Item(offset, reject=Reject("not-json", reason)))
-            except RecursionError:
+            except (RecursionError, ValueError) as error:
                 end = self._next_item(offset)
-                self.items.append(_Item(offset, reject=Reject("not-json", "not usable JSON: nested too deeply")))
+                problem = TOO_LONG_A_NUMBER if isinstance(error, ValueError) else "nested too deeply"
+                self.items.append(_Item(offset, reject=Reject("not-json", f"not usable JSON: {problem}")))
             else:
                 self.items.append(_Item(offset, value, duplicate_key(value)))
             offset = self._skip(end)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from lfwrap.data.formats.base import Reject, SourceRecord
-from lfwrap.data.formats.parts.arguments import spelled_float
+from lfwrap.data.formats.parts.arguments import TOO_LONG_A_NUMBER, spelled_float
 from lfwrap.data.readers.blocks import decode
 from lfwrap.data.readers.chunk_plan import LARGEST_RECORD_BYTES, ChunkPlan, Layout, line_at, opening_of, too_long
 from lfwrap.data.readers.json_files import json_lists
@@ -251,3 +251,5 @@ def _parse(plan: ChunkPlan) -> Any:
         ) from error
     except RecursionError as error:
         raise DataError(f"{plan.name}: not usable JSON: nested too deeply", hint="Name another file.") from error
+    except ValueError as error:
+        raise DataError(f"{plan.name}: not usable JSON: {TOO_LONG_A_NUMBER}", hint="Write it as text.") from error

@@ -83,7 +83,9 @@ def _errors(name: str, kind: str) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the system; Arrow calls a file that ends too early or is damaged one, too, but without a number
         raise DataError(f"{name}: not a readable {kind} file: {error}", hint="Copy or export it again.") from error
 
 

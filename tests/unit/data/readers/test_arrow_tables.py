@@ -152,3 +152,22 @@ def test_a_row_group_of_any_size_is_read_in_pieces(tmp_path: Path) -> None:
         if record.row % 500 == 0:
             most = max(most, pa.total_allocated_bytes() - before)
     assert most < (tmp_path / "a.parquet").stat().st_size / 2
+
+
+@pytest.mark.parametrize("form", ["stream", "file", "parquet"])
+def test_a_damaged_file_is_named_and_the_disk_is_not_blamed(tmp_path: Path, form: str) -> None:
+    table = pa.table({"instruction": [f"question {n}" for n in range(999)], "output": ["answer"] * 999})
+    path = tmp_path / ("a.parquet" if form == "parquet" else "a.arrow")
+    if form == "parquet":
+        parquet.write_table(table, path, compression="none")
+        content = bytearray(path.read_bytes())
+        content[4:300] = b"\xff" * 296
+        path.write_bytes(content)
+    else:
+        with pa.OSFile(str(path), "wb") as file, getattr(pa.ipc, f"new_{form}")(file, table.schema) as writer:
+            writer.write_table(table)
+        path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(DataError) as caught:
+        prepare(Request((str(path),), tmp_path / "out", "x"))
+    assert path.name in str(caught.value)
+    assert "disk" not in f"{caught.value.hint}"

@@ -300,3 +300,19 @@ def test_a_folder_whose_names_say_validation_or_test_is_not_mixed(tmp_path: Path
         prepare(Request((str(folder),), tmp_path / "o", "x"))
     named = prepare(Request((str(folder / "train.jsonl"), str(folder / other)), tmp_path / "o", "x"))
     assert named.rows_in == 2  # named one by one, they are what the user wants
+
+
+@pytest.mark.parametrize("raw", [b"caf\xe9.jsonl", b"\xff.jsonl", b"\x93\xfa.jsonl"])
+@pytest.mark.parametrize("rest", ["", "not json\n", '{"instruction": "Second?", "output": ""}\n'])
+def test_a_file_whose_name_is_no_text_is_read_and_named(tmp_path, raw, rest):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    name = os.fsdecode(os.path.join(os.fsencode(folder), raw))  # noqa: PTH118 - of bytes
+    try:
+        with open(name, "w", encoding="utf-8") as file:  # noqa: PTH123
+            file.write('{"instruction": "First?", "output": "yes"}\n' + rest)
+    except OSError:
+        pytest.skip("the file system takes names of text alone")
+    report = prepare(Request((str(folder),), tmp_path / "out", "x"))
+    assert report.rows_out == 1
+    assert "\\udc" in json.loads((tmp_path / "out" / "x.report.json").read_text("utf-8"))["files"][0]["file"]

@@ -27,6 +27,14 @@ from lfwrap.data.formats.mcp_wire.wire_cuts import cut_in_broken, find_cut
         "begin… [output truncated]",
         "[12 kB truncated]...end",
         "begin...(3.2 KB truncated)",
+        "begin [truncated]",
+        "begin<truncated>",
+        "begin\n[output truncated]\n",
+        "begin [TRUNCATED]",
+        "begin ... +300 more",
+        "begin…[+300]",
+        "begin (+300 chars)",
+        "begin [+2 KB]",
     ],
 )
 def test_marks_of_clients(text):
@@ -50,6 +58,12 @@ def test_marks_of_clients(text):
         "a[8499]...b",
         "5 more characters",
         "He got 5 more bytes (of 10).",
+        "Wait ... 300 more",
+        "The list [truncated] goes on.",
+        "[a, b, ...] (+3)",
+        "Call +49 300 (more)",
+        "Temperature: ... (+30)",
+        "up (+300)",
     ],
 )
 def test_what_tools_say_of_cutting(text):

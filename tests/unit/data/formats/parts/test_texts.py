@@ -202,3 +202,27 @@ def test_a_thought_that_never_ends_is_warned_about(text):
 def test_an_image_in_a_result_of_anthropics_says_its_type():
     part = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
     assert result_text([{"type": "text", "text": "see"}, part], RowNotes())[0] == "see\n[image: image/png]"
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (
+            {"type": "search_result", "source": "u", "title": "t", "content": [{"type": "text", "text": "found"}]},
+            "found",
+        ),
+        ({"type": "search_result", "content": [{"type": "text", "text": t} for t in ("a ", "b")]}, "a b"),
+        ({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "the page"}}, "the page"),
+    ],
+)
+def test_text_in_the_parts_of_a_result_is_kept(part, text):
+    notes = RowNotes()
+    assert result_text([part], notes) == (text, False)
+    assert not notes.warnings
+
+
+def test_a_document_that_is_no_text_is_a_placeholder():
+    notes = RowNotes()
+    part = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBE"}}
+    assert result_text([part], notes) == ("[document: application/pdf]", False)
+    assert notes.warnings
