@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lfwrap.data.schema.columns import normalise_name
-from lfwrap.data.schema.field_meanings import Meaning
+from lfwrap.data.schema.field_meanings import Meaning, meaning_of
 
 _YES = frozenset({"true", "1", "1.0", "+1", "yes", "y", "是"})
 _NO = frozenset({"false", "0", "0.0", "-1", "-1.0", "no", "n", "否"})
@@ -23,7 +23,6 @@ _BAD = frozenset({
     "错误", "差评",
 })  # fmt: skip
 _SKIN = re.compile("[\U0001f3fb-\U0001f3ff\ufe0f]")
-_ENDS = frozenset({"finish_reason", "stop_reason", "done_reason", "finish_type", "end_reason"})
 _CUT = frozenset({
     "length", "max_length", "max_tokens", "max_output_tokens", "max_new_tokens", "model_length", "token_limit",
     "model_context_window_exceeded", "content_filter", "safety", "recitation", "incomplete", "in_progress",
@@ -78,8 +77,7 @@ def is_cut_off(name: str, value: Any) -> bool:
     >>> is_cut_off("finish_reason", "length"), is_cut_off("stopReason", "end_turn"), is_cut_off("status", "incomplete")
     (True, False, True)
     """
-    plain = re.sub(r"[\s-]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip())).lower()
-    words = _CUT if plain in _ENDS else _CUT_STATUS if plain == "status" else None
+    words = _CUT if meaning_of(name) is Meaning.ENDED else _CUT_STATUS if name.strip().lower() == "status" else None
     if words is None:
         return False
     return any(isinstance(each, str) and each.strip().lower() in words for each in _leaves(value))

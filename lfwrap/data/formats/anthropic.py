@@ -87,7 +87,7 @@ def _add_assistant(builder: TurnBuilder, parts: list[Any], what: str, notes: Row
             block = notes.fields(part, f"{path}[]")
             block.get("type")
             block.get("signature")  # the provider's own proof of the thought: nothing that could be trained
-            thoughts.append(str(block.get("thinking", "")))
+            thoughts.append(_text([block.get("thinking", "")], what, notes, block.place_of("thinking")))
             if (said or calls) and thoughts[-1].strip():
                 notes.repair("thought-moved-to-front")
         elif kind == "redacted_thinking":

@@ -139,7 +139,7 @@ def _add_result(builder: TurnBuilder, turn: Fields, notes: RowNotes, *, mcp: boo
 
 
 def _add_assistant(builder: TurnBuilder, turn: Fields, what: str, notes: RowNotes) -> None:
-    if turn.get("channel") is not None:
+    if turn.get("channel") is not None or str(turn.content.get("recipient")).startswith("functions."):
         _add_on_channel(builder, turn, what, notes)
         return
     content = turn.get("content")
@@ -178,7 +178,8 @@ def _add_on_channel(builder: TurnBuilder, turn: Fields, what: str, notes: RowNot
     if isinstance(modern, str):
         raise Reject("structure", f"{what}: tool_calls is text, expected a list")
     text = "" if modern and turn.get("content") is None else _text(turn, what, notes)
-    said = said_on(str(turn["channel"]), str(recipient), text, notes)
+    channel = turn.get("channel")
+    said = said_on("commentary" if channel is None else str(channel), str(recipient), text, notes)
     calls = [*said.calls, *(parse_calls(modern, notes, turn.place_of("tool_calls")) if modern else ())]
     thought = "\n".join(each for each in (_thought(turn), said.thought) if each)
     builder.assistant(said.text, thought=thought, calls=calls)
@@ -206,7 +207,7 @@ def _split_parts(parts: list[Any], notes: RowNotes, path: str) -> tuple[list[str
         if kind in _THOUGHT_PARTS:
             fields = notes.fields(part, f"{path}[]")
             key = next((key for key in ("text", "value", "thinking", fields["type"]) if key in fields), "text")
-            thoughts.append(str(fields.get(key, "")))
+            thoughts.append(plain_text(fields.get(key, ""), "a thought", notes, fields.place_of(key)))
         elif kind == "tool_call":
             fields = notes.fields(part, f"{path}[]")
             fields.get("type")

@@ -23,6 +23,7 @@ class Meaning(Enum):
     ANSWER = "an answer beside the turns"
     HISTORY = "earlier turns beside the turns"
     SPLIT = "whether the row is for training"
+    ENDED = "why the answer ends where it ends"
 
 
 _LABELS = re.compile(
@@ -60,6 +61,7 @@ _ONLY_LAST = re.compile(
     r"(?:train_|loss_)?(?:on_)?(?:only_last|last)(?:_turn|_round|_message|_response|_answer)?(?:_only)?"
 )
 _SPLITS = frozenset({"split", "data_split", "dataset_split", "partition", "split_name", "数据集划分"})
+_ENDS = frozenset({"finish_reason", "stop_reason", "done_reason", "finish_type", "end_reason"})
 # Words in the name of a turn's own field that tell of a mask, and those that turn it round.
 _MASK_WORDS = frozenset({"loss", "train", "trained", "trainable", "training", "untrained", "weight", "weights", "mask",
                          "masked", "supervised", "learn", "learned", "grad", "训练"})  # fmt: skip
@@ -92,6 +94,7 @@ _KINDS: tuple[tuple[Meaning, frozenset[str], re.Pattern[str] | None], ...] = (
     (Meaning.BAD, _NONE, _BAD),
     (Meaning.VERDICT, _NONE, _VERDICTS),
     (Meaning.SPLIT, _SPLITS, None),
+    (Meaning.ENDED, _ENDS, None),
     (Meaning.TRAINED, _TRAINED, _TRAINED_ALSO),
     (Meaning.MASKED, _MASKED, _ONLY_LAST),
     (Meaning.UNCLEAR, frozenset({"mask", "masks"}), _CHOSEN_TURNS),

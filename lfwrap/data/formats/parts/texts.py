@@ -131,7 +131,8 @@ def _mcp_part(part: Any, notes: RowNotes, path: str) -> str | None:
     fields = notes.fields(part, path)
     kind = fields.get("type")
     if kind in _TEXT_PARTS or (kind is None and "text" in fields):
-        return str(fields.get("text" if "text" in fields else "value", ""))
+        text = fields.get("text" if "text" in fields else "value")
+        return text if isinstance(text, str) else "" if text is None else json.dumps(text, ensure_ascii=False)
     if kind == "resource_link":
         return str(fields.get("uri", ""))
     if kind == "resource" and isinstance(fields.get("resource"), Mapping):

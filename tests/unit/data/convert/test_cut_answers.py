@@ -1,9 +1,13 @@
 """Answers that the source itself calls cut off are not trained: the model would learn to stop in the middle."""
 
+import json
+
 import pytest
 
 from lfwrap.data.convert.record_path import Conversion, convert_record
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
+from lfwrap.data.prepare import prepare
+from lfwrap.data.request import Request
 
 _ASKED = {"role": "user", "content": "Why is the sky blue?"}
 _TOLD = {"role": "assistant", "content": "Because the air"}
@@ -55,3 +59,20 @@ def test_what_is_said_of_the_users_turn_is_nothing():
 def test_such_an_answer_is_trained_where_it_is_asked_for():
     record = {"messages": [_ASKED, {**_TOLD, "finish_reason": "length"}], "stop_reason": "max_tokens"}
     _convert("openai", record, ignore=frozenset({"finish_reason", "stop_reason"}))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.json", "a.jsonl", "columns.json"])
+def test_a_column_of_any_table_says_it(tmp_path, name):
+    columns = {"instruction": ["One?", "Two?"], "output": ["cut", "whole"], "finish_reason": ["length", "stop"]}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    between = "," if name == "a.csv" else "\t"
+    lines = [between.join(columns), *(between.join(row.values()) for row in rows)]
+    text = {
+        "a.json": json.dumps(rows),
+        "columns.json": json.dumps(columns),
+        "a.jsonl": "\n".join(map(json.dumps, rows)),
+    }
+    (tmp_path / name).write_text(text.get(name, "\n".join(lines)), encoding="utf-8")
+    report = prepare(Request((str(tmp_path / name),), tmp_path / "out", "x"))
+    assert report.rejects == {"cut-answer": 1}
+    assert "whole" in (tmp_path / "out" / "x.jsonl").read_text("utf-8")
