@@ -35,6 +35,8 @@ _MEDIA_FILE = re.compile(
     r"^data:(?:image|audio|video)/|\.(?:png|jpe?g|gif|webp|bmp|tiff?|svg|mp4|mov|avi|mkv|webm|wav|mp3|flac|ogg|m4a|pdf)$",
     re.IGNORECASE,
 )
+# Where a row's own fields stand: the record itself, or the line of an instructions file that asks for it.
+_ROWS = ("", "instruction")
 _MASKS = (Meaning.TRAINED, Meaning.MASKED, Meaning.UNCLEAR)
 
 
@@ -61,7 +63,7 @@ def check(notes: RowNotes, conversation: Conversation, ignore: frozenset[str], *
         for name in [name for name in fields.content if name in fields.left]:
             if is_ignored(fields.place_of(name), ignore):
                 continue
-            turn = fields if fields.path else None
+            turn = None if fields.path in _ROWS else fields
             if _judge(name, fields.content[name], turn, conversation, ignore, mapped=mapped):
                 fields.left.discard(name)
 
@@ -87,7 +89,11 @@ def _may_be_masked(fields: Fields) -> bool:
     """Whether an object is the record itself, a turn, a part of one, or a call."""
     path = fields.path
     return (
-        path == "" or _is_turn(fields) or path.endswith("content[]") or "tool_calls" in path or "function_call" in path
+        path in _ROWS
+        or _is_turn(fields)
+        or path.endswith("content[]")
+        or "tool_calls" in path
+        or "function_call" in path
     )
 
 

@@ -98,7 +98,7 @@ def _thought(item: Fields, what: str, notes: RowNotes) -> str:
     opened = [notes.fields(part, f"{item.place_of(key)}[]") for part in parts if isinstance(part, Mapping)]
     for part in opened:
         part.get("type")
-    return "\n".join(str(part.get("text", "")) for part in opened)
+    return "\n".join(str(part.get("text") or "") for part in opened)
 
 
 FORMAT = Format(

@@ -134,7 +134,7 @@ def _mcp_part(part: Any, notes: RowNotes, path: str) -> str | None:
         text = fields.get("text" if "text" in fields else "value")
         return text if isinstance(text, str) else "" if text is None else json.dumps(text, ensure_ascii=False)
     if kind == "resource_link":
-        return str(fields.get("uri", ""))
+        return str(fields.get("uri") or "")
     if kind == "resource" and isinstance(fields.get("resource"), Mapping):
         resource = notes.fields(fields["resource"], fields.place_of("resource"))
         if isinstance(resource.get("text"), str):

@@ -6,6 +6,7 @@ import pytest
 
 from lfwrap.data.convert.record_path import Conversion, convert_record
 from lfwrap.data.formats.base import ConvertOptions, RowNotes
+from lfwrap.data.formats.parts.texts import result_text
 
 _ASKED = {"role": "user", "content": "Why?"}
 _TEXT = {"type": "text", "text": "So."}
@@ -49,6 +50,15 @@ def test_results(parts, expected):
     answer = {"role": "assistant", "content": [_TEXT]}
     turns = _turns("anthropic", {"role": "assistant", "content": [_CALL]}, result, answer, tools=_TOOLS)
     assert turns[1] == expected
+
+
+def test_summaries_and_links():
+    summary = {"type": "reasoning", "summary": [{"type": "summary_text", "text": None}]}
+    answer = {"type": "message", "role": "assistant", "content": "So."}
+    record = {"input": "Why?", "output": [summary, answer]}
+    line, _ = convert_record(record, Conversion("openai-responses", ConvertOptions()), RowNotes())
+    assert json.loads(line)["conversations"][1]["value"] == "So."
+    assert result_text([{"type": "resource_link", "uri": None}], RowNotes()) == ("", False)
 
 
 @pytest.mark.parametrize("channel", [{}, {"channel": None}, {"channel": "commentary"}])

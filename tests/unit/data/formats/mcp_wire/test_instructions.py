@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lfwrap.data.convert.record_path import Conversion, convert_record
 from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
 from lfwrap.data.formats.mcp_wire.instructions import load_instructions
@@ -158,6 +159,32 @@ def test_a_result_that_is_none_of_mcps_is_refused(tmp_path):
     result = {"jsonrpc": "2.0", "id": 2, "result": {"temperature": 15}}
     log = [*listed("a"), call("a", 2, "Rome"), line("a", "server", result)]
     assert outcomes(tmp_path, log, [{"id": 2, "instruction": "?"}])[0][0] == "structure"
+
+
+@pytest.mark.parametrize(
+    ("field", "rule"),
+    [
+        ({"label": False}, "labelled-bad"),
+        ({"rating": "bad"}, "labelled-bad"),
+        ({"weight": 0}, "weighted-row"),
+        ({"images": ["a.png"]}, "media"),
+        ({"rejected": "16."}, "preference"),
+        ({"split": "test"}, "held-out"),
+        ({"finish_reason": "length"}, "cut-answer"),
+        ({"metadata": {"is_correct": False}}, "labelled-bad"),
+    ],
+)
+def test_what_an_instruction_says_of_the_training_is_heeded(tmp_path, field, rule):
+    (tmp_path / "i.jsonl").write_text(json.dumps({"id": 2, "instruction": "?", "answer": "15.", **field}), "utf-8")
+    log = [*listed("a"), call("a", 2, "Rome"), reply("a", 2, "15")]
+    (tmp_path / "mcp.log").write_text("\n".join(log), "utf-8")
+    given = ConvertOptions(instructions=tmp_path / "i.jsonl")
+    (record,) = WIRE.read(tmp_path / "mcp.log", given)
+    with pytest.raises(Reject) as caught:
+        convert_record(record.value, Conversion("mcp-wire", given), RowNotes())
+    assert caught.value.rule == rule
+    ignoring = ConvertOptions(ignore=frozenset(field))
+    convert_record(record.value, Conversion("mcp-wire", ignoring), RowNotes())
 
 
 def over_logs(folder, logs, instructions):
