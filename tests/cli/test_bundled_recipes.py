@@ -57,7 +57,7 @@ def test_the_header_counts_the_rows_that_are_there(name: str, capsys: pytest.Cap
                      header(RECIPES[name])) or "max_steps" in header(RECIPES[name])  # fmt: skip
 
 
-@pytest.mark.parametrize(("dataset", "updates"), [("harbour_en", 72), ("animals_zh", 90), ("law_zh", 90), ("mcp", 330)])
+@pytest.mark.parametrize(("dataset", "updates"), [("harbour_en", 72), ("animals_zh", 90), ("law_zh", 90), ("mcp", 660)])
 def test_the_small_recipe_makes_the_updates_that_it_promises_for_each_bundled_set(
     dataset: str, updates: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
