@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import click
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.cli.app import COMMANDS, app
+from lfwrap.cli.commands.recipe_write import RowCount
 from lfwrap.cli.commands.runs_resume import ResumeArgs, resume_command
 from lfwrap.cli.commands.train import TrainArgs
 from lfwrap.cli.commands.train import command as train_command
@@ -32,6 +33,7 @@ TYPES = {
     click.types.FloatParamType: float,
     click.types.BoolParamType: bool,
     Duration: float,
+    RowCount: int | Literal["auto"],
 }
 
 
@@ -88,6 +90,7 @@ def test_every_option_has_a_field_of_its_type(name, monkeypatch):
 
 def test_a_value_without_a_field_and_a_field_without_a_value_are_errors():
     values = {"show_example": False, "detach": False, "stall_minutes": 1.0, "on_stall": "warn", "on_oom": "fail"}
+    values |= {"on_divergence": "warn"}
     with pytest.raises(TypeError, match="no_probe"):
         read_args(SupervisionArgs, values)
     with pytest.raises(TypeError, match="SupervisionArgs has no field for loud"):

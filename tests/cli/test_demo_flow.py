@@ -69,6 +69,7 @@ def train_to(monkeypatch: pytest.MonkeyPatch, state: RunState, reason: str = "")
             report=SimpleNamespace(warnings=()),
             rendered=SimpleNamespace(batch=None, engine={}),
             notes=("a note",),
+            schedule=None,
             paths=paths,
             command=None,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -13,13 +13,19 @@ from lfwrap.cli.view import output
 from lfwrap.errors import UsageError
 
 
-def _rows_or_auto(_context: click.Context, _parameter: click.Parameter, value: str) -> int | Literal["auto"]:
-    """The number, or ``auto``. Raises click.BadParameter."""
-    if value == "auto":
-        return "auto"
-    if not value.isdecimal() or int(value) < 1:
-        raise click.BadParameter(f"{value!r} is neither a whole number from 1 on nor auto.")
-    return int(value)
+class RowCount(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """A number of rows, or ``auto``."""
+
+    name = "rows"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | Literal["auto"]:
+        """The number or ``auto`` of a text; fails with click's error for anything else."""
+        text = str(value)
+        if text == "auto":
+            return "auto"
+        if not text.isdecimal() or int(text) < 1:
+            self.fail(f"{text!r} is neither a whole number from 1 on nor auto.", param, ctx)
+        return int(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ class NewArgs:
     "--batch",
     "effective_batch_size",
     metavar="ROWS|auto",
-    callback=_rows_or_auto,
+    type=RowCount(),
     default="auto",
     show_default=True,
     help="Rows of an update; auto takes batch, epochs and learning rate from the number of rows, when it trains.",
