@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from lfwrap.units import plural
 
 _BATCHES = (4, 8, 16, 32, 64, 128)
 # SmolLM2-135M on the 2,640 bundled tool calls, two epochs, three seeds: 79% of unseen calls exact with 165 updates an
@@ -52,10 +55,17 @@ class SizeChoice:
     def __str__(self) -> str:
         """The choice in words."""
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs:g} epochs"
-        return f"{self.rows:,} rows: {self.batch} an update, {epochs}, {self.updates} updates"
+        return f"{plural(self.rows, 'row')}: {self.batch} an update, {epochs}, {plural(self.updates, 'update')}"
 
 
-def choose_for_rows(rows: int, method: str = "lora", *, width: int = 0, architecture: str = "") -> SizeChoice:
+def choose_for_rows(
+    rows: int,
+    method: str = "lora",
+    *,
+    width: int = 0,
+    architecture: str = "",
+    nearest: Callable[[int], int] = lambda batch: batch,
+) -> SizeChoice:
     """Batch, epochs and learning rate for a number of rows.
 
     The batch is the largest power of two from 4 to 128 with which an epoch still has 200 updates: few enough rows an
@@ -67,6 +77,7 @@ def choose_for_rows(rows: int, method: str = "lora", *, width: int = 0, architec
         method: the engine's ``finetuning_type``.
         width: the model's hidden size; 0 where it is not known: the rate is that of a 7B then.
         architecture: its ``model_type``.
+        nearest: a batch → the nearest one that the machine can make, as its GPUs share the rows evenly.
 
     >>> print(choose_for_rows(1000))
     1,000 rows: 4 an update, 3 epochs, 750 updates
@@ -76,8 +87,9 @@ def choose_for_rows(rows: int, method: str = "lora", *, width: int = 0, architec
     0.00046
     """
     batch = max((batch for batch in _BATCHES if rows >= _UPDATES_PER_EPOCH * batch), default=_BATCHES[0])
+    batch = nearest(batch)
     epochs = next((epochs for limit, epochs in _EPOCHS if rows <= limit), 1.0)
-    rate = next(rate for limit, rate in _LEARNING_RATES if batch <= limit)
+    rate = next((rate for limit, rate in _LEARNING_RATES if batch <= limit), _LEARNING_RATES[-1][1])
     share = _FULL_SHARE if method == "full" else 1.0
     return SizeChoice(rows, batch, epochs, float(f"{rate * share * _for_width(width, architecture):.2g}"))
 

@@ -130,9 +130,10 @@ def _plan(recipe: str, args: PlanArgs) -> int:
     from lfwrap.strategy.planning import dataset_folder, find_machine, may_change, plan_request
 
     profile, engine = load_hardware(args.hardware), find_engine()
-    loaded, facts = settle_size(load_recipe(recipe, args.overrides), Path.cwd()), load_engine_facts(engine)
+    processes, facts = choose_world_size(args.world_size, profile), load_engine_facts(engine)
+    loaded = settle_size(load_recipe(recipe, args.overrides), Path.cwd(), lambda: processes)
     require_valid(loaded, check_recipe(loaded, facts, profile))
-    processes, folder = choose_world_size(args.world_size, profile), dataset_folder(loaded)
+    folder = dataset_folder(loaded)
     machine = find_machine(profile, processes, engine, folder, is_here=args.hardware == "auto")
     values = resolve_values(loaded, facts, profile, processes)
     by_hand = _rows(args)

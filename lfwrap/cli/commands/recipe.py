@@ -185,7 +185,7 @@ def explain(args: ExplainArgs) -> None:
     from lfwrap.strategy.render import render
     from lfwrap.strategy.strategy import choose_strategy
 
-    loaded, facts, profile = _load(args.recipe, args.overrides, args.hardware)
+    loaded, facts, profile = _load(args.recipe, args.overrides, args.hardware, args.world_size)
     if profile is None:
         raise click.BadParameter("names no machine", param_hint="--hardware")
     require_valid(loaded, _all_findings(loaded, facts, profile))
@@ -228,7 +228,7 @@ def schema(from_engine: bool) -> None:
 
 
 def _load(
-    name: str, overrides: Sequence[str], hardware: str | None
+    name: str, overrides: Sequence[str], hardware: str | None, gpus: int | None = None
 ) -> tuple[Recipe, EngineFacts, HardwareProfile | None]:
     """The recipe, the facts of the installed engine (else of the shipped version), and the machine asked for."""
     from lfwrap.engine.facts import load_engine_facts
@@ -236,12 +236,14 @@ def _load(
     from lfwrap.recipe.inputs.data_size import settle_size
     from lfwrap.recipe.recipe import load_recipe
 
-    machine = None
+    machine, processes = None, 1
     if hardware is not None:
         from lfwrap.hardware.load import load_hardware
+        from lfwrap.hardware.profile import choose_world_size
 
         machine = load_hardware(hardware)
-    recipe = settle_size(load_recipe(name, overrides), Path.cwd())
+        processes = choose_world_size(gpus, machine)
+    recipe = settle_size(load_recipe(name, overrides), Path.cwd(), lambda: processes)
     return recipe, load_engine_facts(find_engine()), machine
 
 

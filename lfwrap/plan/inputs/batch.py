@@ -115,6 +115,27 @@ def nearest_batches(
     return tuple(BatchPlan(micro, factor // micro, world_size) for micro, factor in zip(micros, factors, strict=True))
 
 
+def nearest_batch(
+    effective: int,
+    world_size: int,
+    micro_batch: int | None = None,
+    accumulation: int | None = None,
+    max_micro_batch: int = DEFAULT_MAX_MICRO_BATCH,
+) -> int:
+    """Rows of an update that can be made, nearest to ``effective``; of two that are as near, the larger.
+
+    Its arguments are those of `nearest_batches`.
+
+    Example:
+        >>> nearest_batch(4, 8), nearest_batch(16, 3), nearest_batch(16, 4)
+        (8, 15, 16)
+    """
+    made = [
+        plan.effective for plan in nearest_batches(effective, world_size, micro_batch, accumulation, max_micro_batch)
+    ]
+    return min(made, key=lambda rows: (abs(rows - effective), -rows))
+
+
 def _no_product(
     effective: int, world_size: int, micro_batch: int | None, accumulation: int | None, max_micro_batch: int
 ) -> PlanError:

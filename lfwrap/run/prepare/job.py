@@ -328,12 +328,19 @@ def _check_job(survey: _Survey, rendered: Rendered, launcher: Launcher, options:
 
 
 def load_request(request: TrainRequest, invocation: Invocation) -> Recipe:
-    """The recipe of a request.
+    """The recipe of a request, its batch settled for the machine.
 
     Raises:
         RecipeError, UsageError: it can't be read, or an override is malformed.
+        LfwrapError: its batch is ``auto``, and there is no such machine.
     """
-    return settle_size(load_recipe(request.recipe, request.overrides, invocation.environ), invocation.cwd)
+
+    def processes() -> int:
+        """Training processes on all nodes."""
+        return count_processes(choose_world_size(request.gpus, load_hardware(request.hardware)), request.launch.nodes)
+
+    recipe = load_recipe(request.recipe, request.overrides, invocation.environ)
+    return settle_size(recipe, invocation.cwd, processes)
 
 
 def _find_engine(environ: Mapping[str, str]) -> tuple[Engine | None, tuple[Finding, ...]]:
