@@ -8,6 +8,7 @@ text, or one is far ahead of everything else, that is the encoding; else the fil
 from __future__ import annotations
 
 import codecs
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ MOST_DETECTED = 0.99  # what is no more than detected is never certain
 _HALVING_BITS = 4.5  # so that what is sure enough is 9 bits more likely than anything else
 _VOICE_BITS = (-4.0, 2.5, 3.4)  # of a detector that says so never, once, twice
 _AHEAD_ALONE_BITS = 40.0
+_FEW_CHARACTERS = 8  # of so few, rare ones of one encoding are frequent ones of another by chance
+_FEW_BITS = (6.0, 6.0, 3.0)  # by the votes
+_MOST_UNSUPPORTED = 0.5
+_MOST_HUMPS = 0.05  # share of capitals right after small letters
 _ODDEST_BITS = 14.0
 _ODDEST_OF_BYTES_BITS = 9.5  # where each byte is a character
 _ODDEST_WIDE_BITS = 14.0
@@ -145,13 +150,28 @@ def _confidence(sample: ByteSample, found: Sequence[Reading]) -> float:
     if not _reads_like_text(best):
         return 0.0
     ahead_bits = found[1].bits - best.bits if len(found) > 1 else _AHEAD_ALONE_BITS
-    ahead_bits += _VOICE_BITS[_votes(sample, best)]
-    return round(min(MOST_DETECTED, max(0.0, 1.0 - math.pow(2.0, -ahead_bits / _HALVING_BITS))), 2)
+    votes = _votes(sample, best)
+    ahead_bits += _VOICE_BITS[votes]
+    if sum(not letter.isascii() for letter in best.text) < _FEW_CHARACTERS:
+        ahead_bits -= _FEW_BITS[votes]
+    # In single bytes any text reads as letters of some alphabet, if it is of an encoding that isn't tried.
+    most = MOST_DETECTED if votes or not _is_of_bytes(best) else _MOST_UNSUPPORTED
+    return round(min(most, max(0.0, 1.0 - math.pow(2.0, -ahead_bits / _HALVING_BITS))), 2)
 
 
 def _reads_like_text(reading: Reading) -> bool:
-    of_bytes = not set(reading.encodings).intersection(_OF_SEVERAL_BYTES)
-    return reading.oddness_bits < (_ODDEST_OF_BYTES_BITS if of_bytes else _ODDEST_BITS)
+    if not _is_of_bytes(reading):
+        return reading.oddness_bits < _ODDEST_BITS
+    humps = sum(
+        before.islower() and after.isupper() and not (before.isascii() and after.isascii())
+        for before, after in itertools.pairwise(reading.text)
+    )
+    of_all = sum(not letter.isascii() for letter in reading.text)
+    return reading.oddness_bits < _ODDEST_OF_BYTES_BITS and humps <= of_all * _MOST_HUMPS
+
+
+def _is_of_bytes(reading: Reading) -> bool:
+    return not _OF_SEVERAL_BYTES.intersection(reading.encodings)
 
 
 def _votes(sample: ByteSample, best: Reading) -> int:

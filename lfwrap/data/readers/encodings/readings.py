@@ -62,7 +62,8 @@ _IMPOSSIBLE_BITS = 30.0
 _TWO_BYTES = 2
 _CAPITAL_BITS = 2.0
 _RAREST_ACCENT_BITS = 4.75
-_FREQUENT_CYRILLIC = frozenset("оеаинтсрвлкмдпу")
+_FREQUENT = frozenset("оеаинтсрвлкмдпу" + "יוהלאמתרשנב" + "αοιετσνηυρπκ")
+_RARE = frozenset("щъфэ")  # in cp1251 where Hebrew has its most frequent letters
 _JOINTS = frozenset("’'·-­‐")
 _USUAL = frozenset("“”‘’–—…€°«»¿¡·•©®™§²³ªº½¼¾×£„‚№")
 _PUNCTUATION = frozenset("“”‘’–—…")
@@ -250,7 +251,8 @@ def _bits(language: str) -> _Bits:
         known = {letter: min(2.5 + place / 4, _RAREST_ACCENT_BITS) for place, letter in enumerate(letters)}
     else:
         known = dict.fromkeys(letters, math.log2(len(letters)))
-    known |= {letter: known[letter] - 0.8 for letter in _FREQUENT_CYRILLIC if letter in known}
+    known |= {letter: known[letter] - 0.8 for letter in _FREQUENT if letter in known}
+    known |= {letter: known[letter] + 2.0 for letter in _RARE if letter in known}
     known |= {
         upper: known[letter] + _CAPITAL_BITS
         for letter in letters

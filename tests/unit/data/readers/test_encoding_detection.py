@@ -88,6 +88,39 @@ def test_a_word_that_could_be_several_things_is_refused_with_its_readings(tmp_pa
     assert all(name.split()[0] in caught.value.hint for name in (one.message for one in caught.value.findings))
 
 
+HEBREW = "שאלה,תשובה\nמהי עיר הבירה של ישראל?,ירושלים היא עיר הבירה.\nאיך מחזירים מוצר?,שלחו לנו הודעה ונחזור אליכם.\n"
+GREEK = (
+    "ερώτηση,απάντηση\nΠοια είναι η πρωτεύουσα της Ελλάδας;,Η Αθήνα.\nΠώς επιστρέφω ένα προϊόν;,Στείλτε μας μήνυμα.\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [("cp1255", HEBREW), ("iso8859-8", HEBREW), ("cp1255", HEBREW.split("\n")[1]),
+     ("cp1253", GREEK), ("cp1253", GREEK.split("\n")[1]), ("iso8859-7", GREEK)],
+)  # fmt: skip
+def test_hebrew_and_greek_are_not_taken_for_russian(tmp_path, encoding, text):
+    assert read(tmp_path, text.encode(encoding))[0] == text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [("cp862", HEBREW), ("cp737", GREEK), ("cp869", GREEK),
+     ("cp855", "въпрос,отговор\nКоя е столицата на България?,София е столицата.\n"),
+     ("iso8859-6", "سؤال,جواب\nما هي عاصمة مصر؟,القاهرة هي عاصمة مصر.\n")],
+)  # fmt: skip
+def test_an_encoding_that_is_not_tried_is_refused_not_read_as_letters_of_another_alphabet(tmp_path, encoding, text):
+    with pytest.raises(DataError, match="unknown text encoding"):
+        read(tmp_path, text.encode(encoding))
+
+
+@pytest.mark.parametrize("text", ["①髙﨑", "濵﨑", "髙德Ⅲ", "瀨髙", "正髙", "彅德", "㈱①"])
+@pytest.mark.parametrize("row", ['{{"instruction":"Q","output":"{}"}}\n', "q,a\n{},OK\n", "Who is {}?\n"])
+def test_a_few_rare_characters_are_refused_not_read_as_frequent_ones_of_another_encoding(tmp_path, text, row):
+    with pytest.raises(DataError, match="unknown text encoding"):
+        read(tmp_path, row.format(text).encode("cp932"))
+
+
 def test_readings_are_shown_without_secrets(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(f"q,a\nWho is M\x9fller? ghp_{'a1B2' * 9},b\n".encode("latin-1"))
