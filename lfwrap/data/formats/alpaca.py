@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
+from lfwrap.data.formats.parts.texts import scalar_text
 from lfwrap.data.schema.columns import resolve_columns
 from lfwrap.data.schema.conversation import Conversation, Message, Role
+from lfwrap.data.schema.fields import is_missing
 from lfwrap.errors import DataError, LfwrapError
 
 _TURNS_OF_A_PAIR = 2
@@ -74,16 +75,9 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
 
 
 def _text(value: Any, column: str, notes: RowNotes) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        notes.repair("null-to-empty")
-        return ""
-    if isinstance(value, float) and math.isinf(value):
-        raise Reject("not-json", f"{column} is a number beyond all bounds, which JSON has not")
-    if isinstance(value, bool | int | float):
-        notes.repair("number-to-text")
-        return json.dumps(value)
+    text = scalar_text(value, column, notes)
+    if text is not None:
+        return text
     kind = "an object" if isinstance(value, Mapping) else "a list"
     raise Reject("not-text", f"{column} is {kind}, expected text")
 
@@ -91,7 +85,7 @@ def _text(value: Any, column: str, notes: RowNotes) -> str:
 def _history(value: Any, notes: RowNotes) -> tuple[Message, ...]:
     if isinstance(value, str):
         value = _parse_history(value, notes)
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if is_missing(value):
         return ()
     if not isinstance(value, list):
         raise Reject("bad-history", "history is not a list of [question, answer] pairs")

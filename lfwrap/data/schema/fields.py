@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,13 +74,22 @@ class UnusedField:
     row: int | None = None
 
 
+def is_missing(value: Any) -> bool:
+    """Whether there is no value: null, or NaN, which pandas writes where a table has none.
+
+    >>> is_missing(None), is_missing(float("nan")), is_missing("")
+    (True, True, False)
+    """
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def is_nothing(value: Any) -> bool:
-    """Whether a value says nothing: null, an empty text, list or object.
+    """Whether a value says nothing: null, NaN, an empty text, list or object.
 
     >>> is_nothing(None), is_nothing([]), is_nothing(0)
     (True, True, False)
     """
-    return value is None or (isinstance(value, str | list | tuple | Mapping) and not value)
+    return is_missing(value) or (isinstance(value, str | list | tuple | Mapping) and not value)
 
 
 def is_ignored(place: str, ignore: frozenset[str]) -> bool:

@@ -11,7 +11,7 @@ from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import dump_key, parse_json_field
 from lfwrap.data.formats.parts.type_names import type_meaning
 from lfwrap.data.schema.conversation import Tool
-from lfwrap.data.schema.fields import is_nothing
+from lfwrap.data.schema.fields import is_missing, is_nothing
 
 _JSON_TYPES = frozenset({"object", "string", "integer", "number", "boolean", "array", "null"})
 _SCHEMA_KEYS = ("inputSchema", "input_schema", "parameters")
@@ -37,7 +37,7 @@ def parse_tools(value: Any, notes: RowNotes, path: str = "tools") -> tuple[Tool,
         notes.repairs.update(repairs)
         notes.unused.update(unused)
         return tools
-    if value is None:
+    if is_missing(value):
         return ()
     if isinstance(value, Mapping):
         value = notes.fields(value, path)["tools"] if "tools" in value else [value]

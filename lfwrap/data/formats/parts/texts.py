@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import json_or_none
+from lfwrap.data.schema.fields import is_missing
 
 _THOUGHT = re.compile(r"\s*<(think|thinking)>(.*?)</\1>\s*", re.DOTALL)
 _OPEN_THOUGHT = re.compile(r"\s*<think(?:ing)?>(?!.*</think(?:ing)?>)", re.DOTALL)
@@ -30,7 +32,7 @@ _QUOTE, _BACKSLASH = 0x22, 0x5C
 
 
 def plain_text(value: Any, what: str, notes: RowNotes, path: str = "") -> str:
-    r"""Text, or what stands for it: null is empty, a number its digits, a list of parts their text.
+    r"""Text, or what stands for it: null and NaN are empty, a number its digits, a list of parts their text.
 
     Typed parts are put together as the APIs do it, with nothing between; bare texts in a list each take a line.
 
@@ -41,21 +43,16 @@ def plain_text(value: Any, what: str, notes: RowNotes, path: str = "") -> str:
         path: where it stands in the record.
 
     Raises:
-        Reject: ``media`` for images and sound, ``not-text`` for anything else.
+        Reject: ``media`` for images and sound, ``not-json`` for infinity, ``not-text`` for anything else.
 
     >>> plain_text([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "message 1", RowNotes())
     'ab'
     >>> plain_text(["a", "b"], "message 1", RowNotes())
     'a\nb'
     """
-    if isinstance(value, str):
-        return value
-    if value is None:
-        notes.repair("null-to-empty")
-        return ""
-    if isinstance(value, bool | int | float):
-        notes.repair("number-to-text")
-        return json.dumps(value)
+    text = scalar_text(value, what, notes)
+    if text is not None:
+        return text
     if isinstance(value, Mapping):
         value = [value]
     if isinstance(value, list):
@@ -63,6 +60,28 @@ def plain_text(value: Any, what: str, notes: RowNotes, path: str = "") -> str:
         between = "" if all(isinstance(part, Mapping) for part in value) else "\n"
         return between.join(_part_text(part, what, notes, path) for part in value)
     raise Reject("not-text", f"{what} is not text")
+
+
+def scalar_text(value: Any, what: str, notes: RowNotes) -> str | None:
+    """Text as it is, nothing (null, NaN) as empty text, a number or truth value as JSON spells it; None for the rest.
+
+    Raises:
+        Reject: ``not-json`` for infinity.
+
+    >>> scalar_text(True, "output", RowNotes()), scalar_text(float("nan"), "output", RowNotes())
+    ('true', '')
+    """
+    if isinstance(value, str):
+        return value
+    if is_missing(value):
+        notes.repair("null-to-empty")
+        return ""
+    if isinstance(value, float) and math.isinf(value):
+        raise Reject("not-json", f"{what} is a number beyond all bounds, which JSON has not")
+    if isinstance(value, bool | int | float):
+        notes.repair("number-to-text")
+        return json.dumps(value)
+    return None
 
 
 def _part_text(part: Any, what: str, notes: RowNotes, path: str) -> str:
@@ -198,7 +217,7 @@ def result_text(value: Any, notes: RowNotes, path: str = "result", *, mcp: bool 
     if isinstance(value, list) and value and all(isinstance(part, Mapping) and "type" in part for part in value):
         parts = [_mcp_part(part, notes, f"{path}[]") or "" for part in value]
         return readable_json("\n".join(parts), notes), False
-    if value is None:
+    if is_missing(value):
         return "", False
     return json.dumps(value, ensure_ascii=False), False
 

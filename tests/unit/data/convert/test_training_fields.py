@@ -4,6 +4,7 @@ import pytest
 
 from lfwrap.data.convert.record_path import Conversion, convert_record
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
+from lfwrap.data.schema.fields import is_nothing
 
 _QUESTION = {"role": "user", "content": "Is the sky green?"}
 _ANSWER = {"role": "assistant", "content": "No, it is blue."}
@@ -245,6 +246,19 @@ def test_a_column_of_media_that_names_none_is_merely_unused(value):
 
 def test_media_in_a_turn_refuse_the_row():
     assert _refused_by(_messages({**_QUESTION, "images": ["iVBOR"]}, _ANSWER)) == "media"
+
+
+@pytest.mark.parametrize(
+    "name", ["system", "tools", "weight", "images", "rejected", "label", "response", "history", "split"]
+)
+def test_what_a_table_lacks_is_nothing_even_where_its_program_wrote_nan(name):
+    line, notes = _convert(_messages(**{name: float("nan")}))
+    assert line == _convert(_messages())[0]
+    assert all(is_nothing(value) for value in notes.left().values())
+
+
+def test_an_answer_that_a_table_lacks_is_none():
+    assert _refused_by(_messages(_QUESTION, {"role": "assistant", "content": float("nan")})) == "no-answer"
 
 
 @pytest.mark.parametrize("value", [[], None, "", {}])

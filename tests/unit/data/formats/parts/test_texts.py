@@ -23,6 +23,7 @@ def rejected(call, *arguments) -> tuple[str, str]:
     [
         ("as it is", "as it is", {}),
         (None, "", {"null-to-empty": 1}),
+        (float("nan"), "", {"null-to-empty": 1}),
         (True, "true", {"number-to-text": 1}),
         (3, "3", {"number-to-text": 1}),
         (0.5, "0.5", {"number-to-text": 1}),
@@ -48,6 +49,8 @@ def test_what_stands_for_text_becomes_text(value, text, repairs):
         ([{"type": "text", "text": 3}], "media", "type 'text'"),
         ([3], "not-text", "neither text nor an object"),
         ({1, 2}, "not-text", "message 7 is not text"),
+        (float("inf"), "not-json", "beyond all bounds"),
+        (float("-inf"), "not-json", "beyond all bounds"),
     ],
 )
 def test_what_can_not_be_text_names_the_message(value, rule, words):
