@@ -20,12 +20,16 @@ TRAINERS_COMPILE_KEYS = ("torch_compile_backend", "torch_compile_mode")
 LOADERS_KEY = "dataloader_num_workers"
 SAMPLING_KEY = "train_sampling_strategy"
 PACKING_KEYS = ("packing", "neat_packing")
+NO_IS_TEXT_KEYS = ("logging_strategy", "eval_strategy", "save_strategy")
+"""Texts of which one is ``no``, which YAML reads as false."""
 
 DEFAULT_STAGE = "sft"
 DEFAULT_METHOD = "lora"
 DEFAULT_RANK = 8
 DEFAULT_TARGET = "all"
 DEFAULT_EPOCHS = 3.0
+DEFAULT_LEARNING_RATE = 5e-5
+DEFAULT_SCHEDULER = "linear"
 DEFAULT_CUTOFF = 2048
 """Tokens after which a row is cut."""
 DEFAULT_EVAL_BATCH = 8

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lfwrap.engine.keys import DEFAULT_EPOCHS, EPOCHS_KEY
+from lfwrap.engine.keys import DEFAULT_EPOCHS, DEFAULT_LEARNING_RATE, DEFAULT_SCHEDULER, EPOCHS_KEY
 from lfwrap.units import plural
 
 FEW_UPDATES = 20
@@ -17,8 +17,6 @@ Adam's running mean of gradients forgets with β₁ = 0.9: after 1 / (1 - β₁)
 the usual warm-up of 5 to 10% and the decay to 0 take the rest of a shorter run. The fewest updates with which published
 recipes for small sets of instructions train are of this size: LIMA's 1,000 rows at 64 make 16 an epoch, in 15 epochs.
 """
-DEFAULT_LEARNING_RATE = 5e-5
-DEFAULT_SCHEDULER = "linear"
 
 _Factor = Callable[[int, int, int, Mapping[str, Any]], float]
 

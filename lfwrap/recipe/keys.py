@@ -11,7 +11,7 @@ from typing import Any
 from lfwrap.engine.facts import EngineFacts, KeyFact
 from lfwrap.errors import Finding
 from lfwrap.recipe.intent import BLOCK, FIELD_NAMES
-from lfwrap.recipe.recipe import Recipe, Source
+from lfwrap.recipe.recipe import Recipe, Source, quoted_override
 from lfwrap.suggest import did_you_mean
 from lfwrap.yaml_files import dump_yaml
 
@@ -93,7 +93,8 @@ def _wrong_value(recipe: Recipe, fact: KeyFact, value: Any) -> Finding | None:
         return Finding("wrong-type", f"{fact.name}: empty, expected {fact.type}.", hint=hint, **where)
     if not has_type(value, fact.types):
         message = f"{fact.name}: {_describe(value)}, expected {fact.type}."
-        return Finding("wrong-type", message, hint=_type_hint(fact, value), **where)
+        is_typed = recipe.sources.get(fact.name) is Source.COMMAND_LINE
+        return Finding("wrong-type", message, hint=_type_hint(fact, value, is_typed=is_typed), **where)
     if isinstance(value, float) and not math.isfinite(value):
         return Finding(
             "wrong-type", f"{fact.name}: {value} is not a finite number.", hint="Write a finite number.", **where
@@ -137,20 +138,22 @@ def _describe(value: Any) -> str:
     return f"{names.get(type(value), type(value).__name__)} {text}"
 
 
-def _type_hint(fact: KeyFact, value: Any) -> str:
-    """The hint how to write what was most likely meant."""
+def _type_hint(fact: KeyFact, value: Any, *, is_typed: bool) -> str:
+    """The hint how to write what was most likely meant; ``is_typed`` on the command line, where quotes get lost."""
     if isinstance(value, str) and {"int", "float"} & set(fact.types) and _NUMBER.match(value.strip()):
         number = float(value)
         whole = "float" not in fact.types and number.is_integer()
         return f"Write {show(int(number) if whole else number)}, without quotes."
     if value is False and "no" in fact.choices:
-        return 'Write "no", with its quotes: YAML reads no as false.'
+        return f"Write {fact.name}=no." if is_typed else 'Write "no", with its quotes: YAML reads no as false.'
     if isinstance(value, str) and "bool" in fact.types and value.strip().lower() in _YES_NO:
         return f"Write {show(_YES_NO[value.strip().lower()])}, without quotes."
     if isinstance(value, float) and value.is_integer() and "int" in fact.types:
         return f"Write {int(value)}."
     if isinstance(value, int | float) and not isinstance(value, bool) and "str" in fact.types:
-        return f"Quote it: '{value}'."
+        return f"Quote it: {quoted_override(fact.name, str(value)) if is_typed else repr(str(value))}."
     if isinstance(value, list) and "str" in fact.types and all(isinstance(part, str) for part in value):
         return f"Write one text with commas: {','.join(value)}"
+    if fact.choices:
+        return f"It takes {', '.join(map(str, fact.choices))}."
     return f"For example {show(fact.default)}." if fact.default is not None else fact.help

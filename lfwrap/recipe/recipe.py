@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.bundled import bundled_path, find_file
-from lfwrap.engine.keys import MODEL_KEY
+from lfwrap.engine.keys import MODEL_KEY, NO_IS_TEXT_KEYS
 from lfwrap.errors import RecipeError, UsageError
 from lfwrap.recipe.intent import BLOCK, Intent, IntentProblem, parse_intent
 from lfwrap.suggest import nearest
@@ -175,12 +175,16 @@ def build_recipe(
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     """``key=value`` texts as a mapping; a later one wins.
 
+    Values are YAML, but for ``no`` where it is one of the key's texts: a shell takes away the quotes that YAML wants.
+
     Raises:
         UsageError: one has no ``=``, no key, or dashes in front.
         RecipeError: a value is not valid YAML.
 
     >>> parse_overrides(["learning_rate=1e-4", "lfwrap.speed=max"])
     {'learning_rate': 0.0001, 'lfwrap.speed': 'max'}
+    >>> parse_overrides(["eval_strategy=no", "bf16=no"])
+    {'eval_strategy': 'no', 'bf16': False}
     """
     parsed: dict[str, Any] = {}
     for text in overrides:
@@ -189,11 +193,25 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"{text}: no such option.", hint=f"Write overrides without dashes: {text.lstrip('-')}")
         if not equals or not all(key.split(".")):
             raise UsageError(f"{text}: expected key=value.", hint="For example learning_rate=1e-4.")
+        if key in NO_IS_TEXT_KEYS and value.strip().lower() == "no":
+            parsed[key] = "no"
+            continue
         try:
             parsed[key] = parse_scalar(value)
         except RecipeError as error:
-            raise RecipeError(f"command line  {key}: {error.message}", hint=error.hint) from error
+            hint = f"Correct it; a text has both kinds of quotes: {quoted_override(key, value)}."
+            raise RecipeError(f"command line  {key}: {error.message}", hint=hint) from error
     return parsed
+
+
+def quoted_override(key: str, text: str) -> str:
+    """An override whose value is text for YAML, too, as it is typed in a shell: its quotes are in quotes themselves.
+
+    >>> print(quoted_override("run_name", "2024"))
+    "run_name='2024'"
+    """
+    inner = text.replace("'", "''")
+    return f"\"{key}='{inner}'\""
 
 
 def _put(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:

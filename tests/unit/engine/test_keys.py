@@ -18,6 +18,8 @@ DEFAULTS = {
     "DEFAULT_RANK": ("lora_rank",),
     "DEFAULT_TARGET": ("lora_target",),
     "DEFAULT_EPOCHS": (keys.EPOCHS_KEY,),
+    "DEFAULT_LEARNING_RATE": ("learning_rate",),
+    "DEFAULT_SCHEDULER": ("lr_scheduler_type",),
     "DEFAULT_CUTOFF": (keys.CUTOFF_KEY,),
     "DEFAULT_EVAL_BATCH": (keys.EVAL_BATCH_KEY,),
     "DEFAULT_OPTIMIZER": ("optim",),
@@ -35,6 +37,11 @@ def named_keys():
 def test_every_named_key_is_one_of_the_engine():
     assert len(named_keys()) >= 15
     assert named_keys() <= KEYS.keys()
+
+
+def test_the_keys_whose_no_is_a_text_are_all_of_them():
+    assert set(keys.NO_IS_TEXT_KEYS) == {name for name, fact in KEYS.items() if "no" in fact.choices}
+    assert all("bool" not in KEYS[name].types for name in keys.NO_IS_TEXT_KEYS)
 
 
 def constants():

@@ -266,6 +266,22 @@ def test_overrides_are_checked_and_placed_on_the_command_line():
 
 
 @pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("save_strategy=off", "Write save_strategy=no."),
+        ("eval_strategy=false", "Write eval_strategy=no."),
+        ("eval_strategy=yes", "It takes no, steps, epoch."),
+        ("run_name=2024", "Quote it: \"run_name='2024'\"."),
+    ],
+)
+def test_the_hint_for_an_override_works_when_it_is_typed(override, hint):
+    (finding,) = check({}, overrides=(override,))
+    assert finding.hint == hint
+    typed = re.search(r"\w+=no|\"[^\"]+\"", hint)
+    assert typed is None or check({}, overrides=(typed[0].strip('"'),)) == []
+
+
+@pytest.mark.parametrize(
     "lines",
     [
         {"lora_target": "[q_proj, v_proj]"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from lfwrap.bundled import bundled_path
 from lfwrap.errors import RecipeError, UsageError
 from lfwrap.recipe.inputs.datasets import find_dataset_dir
-from lfwrap.recipe.recipe import Source, build_recipe, load_recipe, parse_overrides, split_names
+from lfwrap.recipe.recipe import Source, build_recipe, load_recipe, parse_overrides, quoted_override, split_names
 from lfwrap.yaml_files import parse_yaml
 
 
@@ -58,6 +59,23 @@ def test_an_override_alone_makes_a_block():
 )
 def test_override_values_are_yaml(text, value):
     assert parse_overrides([text]) == {"a": value}
+
+
+@pytest.mark.parametrize("key", ["eval_strategy", "save_strategy", "logging_strategy"])
+@pytest.mark.parametrize("text", ["no", "No", "NO", '"no"', "'no'"])
+def test_no_is_a_text_where_a_key_has_it_among_its_texts(key, text):
+    assert parse_overrides([f"{key}={text}"])[key] == "no"
+
+
+def test_no_is_false_everywhere_else():
+    parsed = parse_overrides(["bf16=no", "lfwrap.offload=no", "eval_strategy=false", "save_strategy=off"])
+    assert list(parsed.values()) == [False] * 4
+
+
+@pytest.mark.parametrize("text", ["2024", "true", "it's", "[x", "1: 2"])
+def test_a_quoted_override_is_its_text_when_it_is_typed_in_a_shell(text):
+    (typed,) = shlex.split(quoted_override("run_name", text))
+    assert parse_overrides([typed]) == {"run_name": text}
 
 
 @pytest.mark.parametrize(
@@ -112,8 +130,9 @@ def test_an_empty_recipe_is_none(tmp_path, text):
 
 
 def test_a_value_that_is_no_yaml_is_named_with_its_key():
-    with pytest.raises(RecipeError, match=r"command line  lora_rank: '\[1': not a valid value: [^\n]+$"):
+    with pytest.raises(RecipeError, match=r"command line  lora_rank: '\[1': not a valid value: [^\n]+$") as caught:
         parse_overrides(["lora_rank=[1"])
+    assert "\"lora_rank='[1'\"" in caught.value.hint
 
 
 @pytest.mark.parametrize(
