@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from lfwrap.errors import Finding
 
 
-_SHOWN_FIELDS = 12
-_SHOWN_FILES = 8
-
-
 @dataclass(frozen=True, slots=True)
 class PrepareArgs:
     """The command line of `lfwrap prepare-data`.

@@ -12,11 +12,9 @@ import ahocorasick_rs
 import orjson
 
 from lfwrap.data.schema.redaction import LITERALS
-from lfwrap.data.schema.rules import DAMAGE
+from lfwrap.data.schema.rules import CHANNEL_MARK, DAMAGE, MEDIA_KINDS, PLACEHOLDER
 from lfwrap.engine.chat_templates import chat_template
 
-CHANNEL_MARK = "<|channel|>"  # harmony's: an answer that still holds it was never taken apart
-_MEDIA = ("<image>", "<video>", "<audio>")
 # Vector instructions compare as many bytes at a place as the shortest literal has: two passes, one for the few short
 # ones, take half as long as three for 16 literals each, and a quarter of one for all.
 _SHORT_BYTES = 3
@@ -73,4 +71,5 @@ def _text_prefilter(template: str) -> Prefilter:
 
 def _literals(template: str) -> list[str]:
     facts = chat_template(template)
-    return [*facts.special_tokens, *LITERALS, *DAMAGE, "{{idx}}", CHANNEL_MARK, *_MEDIA]
+    media = (f"<{kind}>" for kind in MEDIA_KINDS)
+    return [*facts.special_tokens, *LITERALS, *DAMAGE, PLACEHOLDER, CHANNEL_MARK, *media]

@@ -9,18 +9,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lfwrap.data.convert.prefilter import CHANNEL_MARK, may_break_a_rule
+from lfwrap.data.convert.prefilter import may_break_a_rule
 from lfwrap.data.convert.schema_check import argument_problems, schema_problem
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import dump_key, json_or_none
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
 from lfwrap.data.schema.redaction import find_secrets, redact
-from lfwrap.data.schema.rules import DAMAGE, RULES
+from lfwrap.data.schema.rules import CHANNEL_MARK, DAMAGE, MEDIA_KINDS, PLACEHOLDER, RULES
 from lfwrap.engine.chat_templates import ChatTemplate, Saying, chat_template
 from lfwrap.errors import Severity
 
 _NUL = "\0"
-_MEDIA = re.compile("<(image|video|audio)>")
+_MEDIA = re.compile(f"<({'|'.join(MEDIA_KINDS)})>")
 _KNOWN_TOOLS = 1 << 16  # more than the largest catalogues: with distractors each may stand in any row
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -152,8 +152,8 @@ def _text(where: str, text: str, role: Role | None, template: ChatTemplate) -> I
         yield DAMAGE[mark], f"{where} holds {'a zero byte' if mark == _NUL else ascii(mark)}"
     if tokens is not None and (found := tokens.search(text)):
         yield "special-token", f"{where} holds {found.group()!r}, a control token"
-    if "{{idx}}" in text and role is Role.USER:
-        yield "placeholder", f"{where} holds '{{{{idx}}}}', which the engine replaces"
+    if PLACEHOLDER in text and role is Role.USER:
+        yield "placeholder", f"{where} holds '{PLACEHOLDER}', which the engine replaces"
     if template.media and (found := _MEDIA.search(text)) and found.group(1) in template.media:
         yield (
             "media-placeholder",

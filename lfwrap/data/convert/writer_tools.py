@@ -11,6 +11,7 @@ from typing import Any
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.formats.parts.arguments import dump_key, refuse_constant
 from lfwrap.data.schema.conversation import Conversation, Message, Role, Tool, ToolCall
+from lfwrap.data.schema.rules import PLACEHOLDER
 from lfwrap.engine.chat_templates import ChatTemplate, ObservationStyle, Saying, chat_template
 
 _RESULTS_JOINT = "\n</tool_response>\n<tool_response>\n"
@@ -84,8 +85,8 @@ def _user_turns(text: str, observed: str | None, facts: ChatTemplate) -> Iterato
 
 
 def _user_text(text: str) -> str:
-    if "{{idx}}" in text:
-        raise Reject("placeholder", "the engine puts the turn's number in place of '{{idx}}' in a user's text")
+    if PLACEHOLDER in text:
+        raise Reject("placeholder", f"the engine puts the turn's number in place of '{PLACEHOLDER}' in a user's text")
     return text
 
 

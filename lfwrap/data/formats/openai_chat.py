@@ -9,7 +9,7 @@ from typing import Any
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import parse_json_field
 from lfwrap.data.formats.parts.calls import as_id, parse_call, parse_call_text, parse_calls
-from lfwrap.data.formats.parts.channels import MARK, function_name, said_on, split_channels
+from lfwrap.data.formats.parts.channels import function_name, said_on, split_channels
 from lfwrap.data.formats.parts.messages import (
     has_blocks,
     has_lone_call,
@@ -26,6 +26,7 @@ from lfwrap.data.formats.parts.texts import plain_text, result_text, split_thoug
 from lfwrap.data.formats.parts.turns import TurnBuilder
 from lfwrap.data.schema.conversation import Conversation, Tool
 from lfwrap.data.schema.fields import Fields, is_nothing
+from lfwrap.data.schema.rules import CHANNEL_MARK
 
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 _SPLIT = ("prompt", "completion")
@@ -160,7 +161,7 @@ def _add_assistant(builder: TurnBuilder, turn: Fields, what: str, notes: RowNote
     if legacy:
         notes.repair("legacy-function-call")
         parsed.append(parse_call(legacy, notes, turn.place_of("function_call")))
-    if MARK in text:
+    if CHANNEL_MARK in text:
         for said in split_channels(text, notes):
             builder.assistant(said.text, thought=said.thought, calls=said.calls)
         text = ""

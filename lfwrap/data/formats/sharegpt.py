@@ -9,7 +9,7 @@ from typing import Any
 from lfwrap.data.formats import toolace
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.parts.calls import has_call_block, parse_call_text
-from lfwrap.data.formats.parts.channels import MARK, Said, said_on, split_channels
+from lfwrap.data.formats.parts.channels import Said, said_on, split_channels
 from lfwrap.data.formats.parts.messages import system_of
 from lfwrap.data.formats.parts.offers import offer_tools
 from lfwrap.data.formats.parts.roles import Speaker, is_role, speaker_of
@@ -18,6 +18,7 @@ from lfwrap.data.formats.parts.texts import plain_text, readable_json, result_te
 from lfwrap.data.formats.parts.turns import TurnBuilder
 from lfwrap.data.schema.conversation import Conversation
 from lfwrap.data.schema.fields import Fields
+from lfwrap.data.schema.rules import CHANNEL_MARK
 
 _TURNS_KEYS = ("conversations", "conversation", "messages")
 _RESULTS_JOINT = "\n</tool_response>\n<tool_response>\n"
@@ -65,7 +66,7 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
         said = notes.fields(turn, f"{key}[]")
         text = plain_text(said.get("value"), f"turn {number}", notes, said.place_of("value"))
         speaker = speaker_of(said["from"])
-        if speaker is Speaker.ASSISTANT and (MARK in text or said.content.get("channel") is not None):
+        if speaker is Speaker.ASSISTANT and (CHANNEL_MARK in text or said.content.get("channel") is not None):
             for spoken in _on_channels(said, text, notes):
                 builder.assistant(spoken.text, thought=spoken.thought, calls=spoken.calls)
         else:

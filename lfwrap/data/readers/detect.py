@@ -18,14 +18,13 @@ from lfwrap.data.readers.archives import Opened
 from lfwrap.data.readers.blocks import NotUtf8Error, parse_exactly
 from lfwrap.data.readers.chunk_plan import ChunkPlan, Layout
 from lfwrap.data.readers.json_files.json_layouts import JSON_SUFFIXES, detect_json
-from lfwrap.data.readers.json_files.wanted import Wanted
+from lfwrap.data.readers.json_files.wanted import SAMPLE_ROWS, Wanted
 from lfwrap.data.readers.other_data import kind_of_fields, refuse_no_data
 from lfwrap.data.readers.sources import CSV_SUFFIXES, TextFile
 from lfwrap.data.schema.columns import is_all_known, resolve_columns
 from lfwrap.data.schema.plain_rows import PlainColumns
 from lfwrap.errors import DataError, LfwrapError, UsageError
 
-_SAMPLE_ROWS = 50
 _HEAD_BYTES = 1 << 20
 _SNIFFED_CHARACTERS = 1 << 16
 
@@ -111,7 +110,7 @@ def detect_table(
     path = opened.path
     table = read_table(path, name, opened.suffix, member, options.columns)
     records = table.records
-    sample = list(itertools.islice(records, _SAMPLE_ROWS))
+    sample = list(itertools.islice(records, SAMPLE_ROWS))
     if not sample:
         raise DataError(f"{name}: the table has no rows", hint="Leave it out, or export it again.")
     plan = ChunkPlan(Layout.RECORDS, path, 0, path.stat().st_size)
@@ -191,9 +190,7 @@ def _csv_sample(head: str, plan: ChunkPlan, header_lines: int) -> list[Any]:
     import io
 
     lines = itertools.islice(io.StringIO(head, newline=""), header_lines, None)
-    rows = itertools.islice(
-        csv.reader(lines, delimiter=plan.delimiter, skipinitialspace=plan.skips_space), _SAMPLE_ROWS
-    )
+    rows = itertools.islice(csv.reader(lines, delimiter=plan.delimiter, skipinitialspace=plan.skips_space), SAMPLE_ROWS)
     sample = [dict(zip(plan.header, row, strict=True)) for row in rows if len(row) == len(plan.header)]
     return sample or [dict.fromkeys(plan.header, "")]
 

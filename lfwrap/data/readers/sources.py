@@ -31,8 +31,9 @@ FOREIGN_SUFFIXES = {
     ".numbers": "a spreadsheet of Numbers (.numbers)",
 }
 CSV_SUFFIXES = {".csv", ".tsv", ".tab"}
-TEXT_SUFFIXES = {".json", ".jsonl", ".ndjson", ".jsonlines", ".log", ".txt", *CSV_SUFFIXES}
-SUFFIXES_WITHOUT_MEMBERS = {".jsonl", ".ndjson", ".jsonlines", ".log", ".txt", *ARROW_SUFFIXES, *CSV_SUFFIXES}
+LINE_SUFFIXES = {".jsonl", ".ndjson", ".jsonlines"}
+TEXT_SUFFIXES = {".json", ".log", ".txt", *LINE_SUFFIXES, *CSV_SUFFIXES}
+SUFFIXES_WITHOUT_MEMBERS = {".log", ".txt", *LINE_SUFFIXES, *ARROW_SUFFIXES, *CSV_SUFFIXES}
 _HEAD_BYTES = 1 << 18
 _FEW_ZEROS, _MOST_ZEROS = 4, 0.01  # in a text that holds some by mistake
 

@@ -331,6 +331,11 @@ _RULES = (
 
 # What only a damaged or wrongly decoded text holds → the rule that it breaks.
 DAMAGE = {"\0": "zero-byte", "\x1b$B": "escape-sequence", "\x1b$@": "escape-sequence", "\x1b$)C": "escape-sequence"}
+# What other rules look for: harmony's mark, of an answer that was never taken apart; kinds of media, whose marks are
+# `<image>` and so on; and what the engine replaces.
+CHANNEL_MARK = "<|channel|>"
+MEDIA_KINDS = ("image", "video", "audio")
+PLACEHOLDER = "{{idx}}"
 RULES: dict[str, Rule] = {rule.name: rule for rule in _RULES}
 
 

@@ -10,7 +10,6 @@ from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import parse_arguments
 from lfwrap.data.schema.conversation import ToolCall
 
-MARK = "<|channel|>"
 _CHANNELS = ("analysis", "commentary", "final")
 _FUNCTIONS = "functions."
 _MESSAGE = re.compile(

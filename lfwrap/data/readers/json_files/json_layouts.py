@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lfwrap.data.readers.chunk_plan import ChunkPlan, Layout
-from lfwrap.data.readers.json_files.json_lines import LINE_SUFFIXES, FirstLines, JsonLayout, lines_layout
+from lfwrap.data.readers.json_files.json_lines import FirstLines, JsonLayout, lines_layout
 from lfwrap.data.readers.json_files.wanted import Wanted
-from lfwrap.data.readers.sources import TextFile
+from lfwrap.data.readers.sources import LINE_SUFFIXES, TextFile
 from lfwrap.errors import DataError
 
 JSON_SUFFIXES = {".json", *LINE_SUFFIXES}

@@ -11,8 +11,6 @@ from lfwrap.data.readers.blocks import parse_exactly
 from lfwrap.data.readers.chunk_plan import ChunkPlan
 from lfwrap.data.readers.json_files.wanted import SAMPLE_ROWS
 
-LINE_SUFFIXES = {".jsonl", ".ndjson", ".jsonlines"}
-
 
 @dataclass(frozen=True, slots=True)
 class JsonLayout:

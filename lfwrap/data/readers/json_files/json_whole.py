@@ -15,7 +15,6 @@ from lfwrap.data.readers.chunk_plan import LARGEST_RECORD_BYTES, ChunkPlan, Layo
 from lfwrap.data.readers.json_files import json_lists
 from lfwrap.data.readers.json_files.array_block import array_items, duplicate_key, marked_object
 from lfwrap.data.readers.json_files.json_lines import (
-    LINE_SUFFIXES,
     FirstLines,
     JsonLayout,
     begins_a_value,
@@ -34,7 +33,7 @@ from lfwrap.data.readers.json_files.json_records import (
 from lfwrap.data.readers.json_files.outline import Entry, JsonBytes, MalformedError, Outline, outline
 from lfwrap.data.readers.json_files.wanted import SAMPLE_ROWS, Wanted, evidence_of
 from lfwrap.data.readers.other_data import is_preference
-from lfwrap.data.readers.sources import TextFile
+from lfwrap.data.readers.sources import LINE_SUFFIXES, TextFile
 from lfwrap.errors import DataError
 
 _SAMPLED_VALUE_BYTES = 1 << 20
