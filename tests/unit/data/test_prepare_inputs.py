@@ -17,6 +17,8 @@ from lfwrap.errors import DataError, LfwrapError
 
 ROW = {"instruction": "问", "input": "", "output": "答"}
 LINE = json.dumps(ROW, ensure_ascii=False)
+SURE_ROW = {"instruction": "天空为什么是蓝色的?", "input": "", "output": "因为蓝光散射得最多。"}  # ROW says too little
+SURE_LINE = json.dumps(SURE_ROW, ensure_ascii=False)
 
 
 def run(folder: Path, name: str, content: bytes | str, **options: Any) -> DataReport:
@@ -39,8 +41,6 @@ def rejects(folder: Path) -> list[dict[str, Any]]:
     [
         ("a.json", b"\xef\xbb\xbf[" + LINE.encode() + b"]", "utf-8", {"bom": 1}),
         ("a.jsonl", b"\xef\xbb\xbf" + LINE.encode(), "utf-8", {"bom": 1}),
-        ("a.json", f"[{LINE}]".encode("gbk"), "gb18030", {"encoding": 1}),
-        ("a.jsonl", LINE.encode("gb18030"), "gb18030", {"encoding": 1}),
         ("a.json", f"[{LINE}]".encode("utf-16"), "utf-16-le", {"bom": 1, "encoding": 1}),
         ("a.csv", "指令\t输出\n问\t答\n".encode("utf-16"), "utf-16-le", {"bom": 1, "encoding": 1}),
         ("a.csv", "指令,输出\n问,答\n".encode("gbk"), "gb18030", {"encoding": 1}),
@@ -66,6 +66,16 @@ def test_layouts_and_encodings_are_told(
     assert report.files[0].encoding == encoding
     assert dict(report.repairs) == repairs
     assert report.balanced
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.json", f"[{SURE_LINE}]".encode("gbk")), ("a.jsonl", SURE_LINE.encode("gb18030"))]
+)
+def test_json_in_an_older_encoding_is_told(tmp_path: Path, name: str, content: bytes) -> None:
+    report = run(tmp_path, name, content)
+    assert written(tmp_path) == [(SURE_ROW["instruction"], SURE_ROW["output"])]
+    assert report.files[0].encoding == "gb18030"
+    assert dict(report.repairs) == {"encoding": 1}
 
 
 @pytest.mark.parametrize(
@@ -229,10 +239,10 @@ def test_a_missing_source_is_named(tmp_path: Path) -> None:
 
 def test_utf8_that_breaks_late_is_looked_at_again(tmp_path: Path) -> None:
     ascii_rows = "".join(f'{{"instruction":"q{n}","output":"{"a" * 90}"}}\n' for n in range(12000))
-    report = run(tmp_path, "a.jsonl", ascii_rows.encode() + LINE.encode("gb18030"))
+    report = run(tmp_path, "a.jsonl", ascii_rows.encode() + SURE_LINE.encode("gb18030"))
     assert report.rows_out == 12001
     assert report.files[0].encoding == "gb18030"
-    assert written(tmp_path)[-1] == ("问", "答")
+    assert written(tmp_path)[-1] == (SURE_ROW["instruction"], SURE_ROW["output"])
 
 
 def test_spreadsheets_and_parquet_are_read(tmp_path: Path) -> None:
