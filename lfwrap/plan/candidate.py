@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lfwrap.engine.compat import KNOWN_ARCHITECTURES
-from lfwrap.engine.keys import CUTOFF_KEY, DEFAULT_EPOCHS, EPOCHS_KEY, SAMPLING_KEY
+from lfwrap.engine.keys import CUTOFF_KEY, SAMPLING_KEY
 from lfwrap.hardware.profile import DeviceKind, Gpu, HardwareProfile
 from lfwrap.plan.inputs.batch import BatchPlan
 from lfwrap.plan.inputs.row_lengths import Packs, padded_row_tokens
@@ -17,6 +16,7 @@ from lfwrap.plan.memory.estimate import MemoryEstimate
 from lfwrap.plan.memory.peak import estimate_memory
 from lfwrap.plan.packing import request_packs
 from lfwrap.plan.request import STAGE_KEY, PlanRequest, Setting
+from lfwrap.plan.schedule import count_updates
 from lfwrap.plan.speed.calibration import correct_memory, correct_speed
 from lfwrap.plan.speed.throughput import SpeedEstimate, estimate_speed
 
@@ -132,18 +132,8 @@ def evaluate(request: PlanRequest, changes: Mapping[str, Setting], batch: BatchP
     speed = estimate_speed(request.model, typical, gpu, real_share=real_share, interconnect=link)
     speed = correct_speed(speed, request.measured, request.model, settings)
     candidate = Candidate(dict(changes), settings, batch, packs, memory, speed, device_limit_bytes(request.hardware))
-    return replace(candidate, updates=_count_updates(request, candidate.rows_per_update))
-
-
-def _count_updates(request: PlanRequest, rows_per_update: float | None) -> int | None:
-    """`max_steps`, or epochs × rows ÷ rows of an update, each rounded up; None where one of them is unknown."""
-    max_steps = request.values.get("max_steps")
-    if isinstance(max_steps, int) and max_steps > 0:
-        return max_steps
-    if request.rows.count is None or rows_per_update is None:
-        return None
-    epochs = float(request.values.get(EPOCHS_KEY) or DEFAULT_EPOCHS)
-    return max(1, math.ceil(epochs * math.ceil(request.rows.count / rows_per_update)))
+    updates = count_updates(request.values, request.rows.count, candidate.rows_per_update)
+    return replace(candidate, updates=updates)
 
 
 def _read(request: PlanRequest, values: Mapping[str, Any], batch: BatchPlan) -> TrainSettings:

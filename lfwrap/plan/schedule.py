@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Schedule:
         return self.scheduler in _FACTORS
 
     def learning_rate(self, update: int) -> float | None:
-        """The learning rate of an update, counted from 1; None where the scheduler is not known.
+        """The learning rate of an update, counted from 1; None where the scheduler or its values are not known.
 
         >>> schedule = Schedule(128, 128.0, 1, 1, 1, 2e-4, "cosine")
         >>> schedule.learning_rate(1)
@@ -67,13 +68,20 @@ class Schedule:
         factor = _FACTORS.get(self.scheduler)
         if factor is None:
             return None
-        return self.peak * factor(update - 1, self.warmup_updates, self.updates, self.scheduler_values or {})
+        try:
+            return self.peak * factor(update - 1, self.warmup_updates, self.updates, self.scheduler_values or {})
+        except (TypeError, ValueError):  # num_cycles: many
+            return None
 
     @property
     def learning_updates(self) -> int | None:
         """Updates whose learning rate is above 0; None where the scheduler is not known."""
-        rates = [self.learning_rate(update) for update in range(1, self.updates + 1)]
-        return None if None in rates else sum(1 for rate in rates if rate)
+        rates = self._rates()
+        return None if rates is None else sum(1 for rate in rates if rate)
+
+    def _rates(self) -> list[float] | None:
+        rates = [rate for update in range(1, self.updates + 1) if (rate := self.learning_rate(update)) is not None]
+        return rates if len(rates) == self.updates else None
 
     def __str__(self) -> str:
         """The schedule in words.
@@ -81,11 +89,12 @@ class Schedule:
         >>> print(Schedule(1000, 128.0, 8, 8, 1, 2e-4, "cosine"))
         8 updates, 7 with a learning rate above 0 (at most 2e-04), each row seen once
         """
-        learning = self.learning_updates
-        some = "" if learning in (None, self.updates) else f", {learning} with a learning rate above 0"
+        rates = self._rates() or [self.peak]
+        learning, highest = sum(1 for rate in rates if rate), float(f"{max(rates):.6g}")
+        some = "" if learning == len(rates) else f", {learning} with a learning rate above 0"
         times = "" if self.epochs is None else f", each row seen {_times(self.epochs)}"
-        short = (form for form in (f"{self.peak:.0e}", f"{self.peak:.1e}") if float(form) == self.peak)
-        rate = next(short, f"{self.peak:g}")
+        short = (form for form in (f"{highest:.0e}", f"{highest:.1e}") if float(form) == highest)
+        rate = next(short, f"{highest:.2g}") if highest else "0"
         tokens = "" if self.trained_tokens is None else f", about {self.trained_tokens:,.0f} trained tokens in each"
         return f"{plural(self.updates, 'update')}{some} (at most {rate}){times}{tokens}"
 
@@ -114,13 +123,37 @@ def _times(epochs: float) -> str:
     return "once" if epochs == 1 else f"{epochs:.3g} times"
 
 
+def count_updates(values: Mapping[str, Any], rows: int | None, rows_per_update: float | None) -> int | None:
+    """All updates of a training, as transformers' trainer counts; None where neither rows nor ``max_steps`` are known.
+
+    An epoch has rows ÷ rows of an update, rounded up; all epochs are rounded up once more.
+
+    Args:
+        values: the engine's keys.
+        rows: rows of an epoch; None where they are not known.
+        rows_per_update: rows of an update; None likewise.
+
+    >>> count_updates({"num_train_epochs": 1.5}, 1000, 128), count_updates({"max_steps": 7}, None, None)
+    (12, 7)
+    """
+    most = values.get("max_steps")
+    if isinstance(most, int) and most > 0:
+        return most
+    if rows is None or rows_per_update is None:
+        return None
+    return max(1, math.ceil(float(values.get(EPOCHS_KEY) or DEFAULT_EPOCHS) * _per_epoch(rows, rows_per_update)))
+
+
+def _per_epoch(rows: int, rows_per_update: float) -> int:
+    return max(1, math.ceil(rows / rows_per_update))
+
+
 def make_schedule(
     values: Mapping[str, Any], rows: int | None, rows_per_update: float, row_trained_tokens: float | None = None
 ) -> Schedule | None:
     """The schedule that the engine will follow; None where neither the rows nor ``max_steps`` are known.
 
-    As transformers' trainer counts: an epoch has rows ÷ rows of an update, rounded up; all epochs are rounded up once
-    more. A warm-up below 1 is a part of all updates, rounded up.
+    The updates are those of `count_updates`. A warm-up below 1 is a part of all of them, rounded up.
 
     Args:
         values: the engine's keys.
@@ -131,25 +164,30 @@ def make_schedule(
     >>> make_schedule({"num_train_epochs": 1.0, "warmup_steps": 0.1, "learning_rate": 2e-4}, 1000, 128).updates
     8
     """
-    per_epoch = None if rows is None else max(1, math.ceil(rows / rows_per_update))
-    most = values.get("max_steps")
-    if isinstance(most, int) and most > 0:
-        updates = most
-    elif per_epoch is None:
+    updates = count_updates(values, rows, rows_per_update)
+    if updates is None:
         return None
-    else:
-        updates = max(1, math.ceil(float(values.get(EPOCHS_KEY) or DEFAULT_EPOCHS) * per_epoch))
     return Schedule(
         rows=rows,
         rows_per_update=rows_per_update,
-        updates_per_epoch=per_epoch,
+        updates_per_epoch=None if rows is None else _per_epoch(rows, rows_per_update),
         updates=updates,
         warmup_updates=_warmup(values, updates),
         peak=DEFAULT_LEARNING_RATE if values.get("learning_rate") is None else float(values["learning_rate"]),
         scheduler=str(values.get("lr_scheduler_type") or DEFAULT_SCHEDULER),
-        scheduler_values=values.get("lr_scheduler_kwargs") or {},
+        scheduler_values=_scheduler_values(values.get("lr_scheduler_kwargs")),
         trained_tokens=None if row_trained_tokens is None else row_trained_tokens * rows_per_update,
     )
+
+
+def _scheduler_values(value: Any) -> Mapping[str, Any]:
+    """The engine takes a mapping, or JSON text of one."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return {}
+    return value if isinstance(value, Mapping) else {}
 
 
 def _warmup(values: Mapping[str, Any], updates: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -72,6 +73,25 @@ def check_keys(recipe: Recipe, facts: EngineFacts) -> Iterator[Finding]:
             finding = _wrong_value(recipe, fact, value)
             if finding is not None:
                 yield finding
+
+
+def of_right_types(recipe: Recipe, facts: EngineFacts) -> Recipe:
+    """The recipe without the values that `check_keys` finds wrong: what reads it further needn't look at types.
+
+    Args:
+        recipe: the recipe; its findings are told, and end the command.
+        facts: the engine's keys.
+    """
+    wrong = {
+        key
+        for key, value in recipe.engine_values.items()
+        if key in facts.keys and _wrong_value(recipe, facts.keys[key], value) is not None
+    }
+    if not wrong:
+        return recipe
+    values = {key: value for key, value in recipe.engine_values.items() if key not in wrong}
+    sources = {key: source for key, source in recipe.sources.items() if key not in wrong}
+    return dataclasses.replace(recipe, engine_values=values, sources=sources)
 
 
 def _unknown_key(recipe: Recipe, key: str, facts: EngineFacts) -> Finding:

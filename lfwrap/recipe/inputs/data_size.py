@@ -46,7 +46,8 @@ def settle_size(recipe: Recipe, cwd: Path, count_processes: Callable[[], int] = 
     choice = _choice(recipe, rows.count, nearest)
     values, sources = dict(recipe.engine_values), dict(recipe.sources)
     wanted = {EPOCHS_KEY: choice.epochs, _RATE_KEY: choice.learning_rate}
-    if values.get("max_steps", -1) and int(values.get("max_steps") or -1) > 0:
+    most = values.get("max_steps")
+    if isinstance(most, int) and most > 0:
         del wanted[EPOCHS_KEY]
     for key, value in wanted.items():
         if key not in values:

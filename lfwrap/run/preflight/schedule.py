@@ -22,7 +22,7 @@ def check_schedule(schedule: Schedule | None, recipe: Recipe, *, force: bool) ->
     learning = None if schedule is None else schedule.learning_updates
     if schedule is None or learning is None or learning >= FEW_UPDATES:
         return
-    said = f"{_rows(schedule)} make {plural(schedule.updates, 'update')}"
+    said = f"{_rows(schedule)} {plural(schedule.updates, 'update')}"
     hint = _way_out(schedule, recipe)
     if learning == 0:
         why = "whose learning rate is 0 (the warm-up begins there)" if schedule.peak else "at a learning rate of 0"
@@ -30,16 +30,19 @@ def check_schedule(schedule: Schedule | None, recipe: Recipe, *, force: bool) ->
         hint = f"{hint} To train all the same: --force."
         yield Finding("no-learning", f"{said}, {why}: nothing would be learned.", severity, hint=hint)
         return
+    some = "" if learning == schedule.updates else f", {learning} of them with a learning rate above 0"
     yield Finding(
         "few-updates",
-        f"{said}, {learning} of them with a learning rate above 0: too few to learn much ({FEW_UPDATES} is the least).",
+        f"{said}{some}: too few to learn much ({FEW_UPDATES} is the least).",
         Severity.WARNING,
         hint=hint,
     )
 
 
 def _rows(schedule: Schedule) -> str:
-    return "The rows" if schedule.rows is None else plural(schedule.rows, "row")
+    if schedule.rows is None:
+        return "The rows make"
+    return f"{plural(schedule.rows, 'row')} {'makes' if schedule.rows == 1 else 'make'}"
 
 
 def _way_out(schedule: Schedule, recipe: Recipe) -> str:
@@ -47,12 +50,12 @@ def _way_out(schedule: Schedule, recipe: Recipe) -> str:
         return "Set learning_rate; 1.0e-04 to 2.0e-04 suits LoRA."
     if schedule.rows is None or schedule.updates_per_epoch is None:
         return "Raise max_steps."
-    if recipe.engine_values.get("max_steps"):
+    if int(recipe.engine_values.get("max_steps") or -1) > 0:
         return f"Raise max_steps to {FEW_UPDATES + schedule.warmup_updates} or more."
     lost = schedule.updates - (schedule.learning_updates or 0)
     batch = max(1, round(schedule.rows_per_update))
     choice = enough_updates(schedule.rows, FEW_UPDATES, batch, schedule.epochs or 1.0, lost=max(1, min(lost, 1)))
-    return f"{plural(schedule.rows, 'row')} make {choice.updates} updates at `{_keys(choice, recipe)}`."
+    return f"{_rows(schedule)} {plural(choice.updates, 'update')} at `{_keys(choice, recipe)}`."
 
 
 def _keys(choice: SizeChoice, recipe: Recipe) -> str:

@@ -21,6 +21,7 @@ from lfwrap.plan.schedule import Schedule
 from lfwrap.recipe.check import check_recipe
 from lfwrap.recipe.inputs.data_size import settle_size
 from lfwrap.recipe.inputs.datasets import DatasetDir, find_dataset_dir
+from lfwrap.recipe.keys import of_right_types
 from lfwrap.recipe.recipe import Recipe, load_recipe
 from lfwrap.recipe.values import ResolvedValues, resolve_values
 from lfwrap.run.folder.paths import RunPaths, run_name
@@ -220,13 +221,17 @@ def prepare_job(
     survey, paths = _survey(request, recipe, invocation), RunPaths(root)
     machine = survey.machine
     found = check_recipe(recipe, survey.facts, machine.hardware)
+    recipe = of_right_types(recipe, survey.facts)
+    survey = dataclasses.replace(survey, recipe=recipe)
     values = resolve_values(recipe, survey.facts, machine.hardware, machine.world_size)
     chosen = strategy or _choose_strategy(survey, values, found)
     rendered = _render(survey, values, chosen, paths)
     options = dataclasses.replace(request.launch, extended=chosen.extension, compiled=rendered.compiled)
     launcher = _choose_launcher(request, rendered, survey.node_processes)
-    schedule = foretell_schedule(recipe, rendered.engine, rendered.batch, chosen, machine.dataset_dir)
-    found += check_schedule(schedule, recipe, force=request.force)
+    schedule = None
+    if not _has_errors(found):
+        schedule = foretell_schedule(recipe, rendered.engine, rendered.batch, chosen, machine.dataset_dir)
+        found += check_schedule(schedule, recipe, force=request.force)
     report = dataclasses.replace(_check_job(survey, rendered, launcher, options), recipe=tuple(found))
     start = TrainingStart(
         paths=paths,
@@ -250,10 +255,14 @@ def _choose_strategy(survey: _Survey, values: ResolvedValues, found: list[Findin
     Raises:
         PlanError: nothing fits the GPUs.
     """
-    if any(finding.severity is Severity.ERROR for finding in found):
+    if _has_errors(found):
         return written_strategy(survey.recipe)
     request = survey.request
     return choose_strategy(values, survey.machine, survey.invocation, use_lock=request.use_lock, force=request.force)
+
+
+def _has_errors(found: list[Finding]) -> bool:
+    return any(finding.severity is Severity.ERROR for finding in found)
 
 
 def _render(survey: _Survey, values: ResolvedValues, strategy: Strategy, paths: RunPaths) -> Rendered:

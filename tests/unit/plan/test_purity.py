@@ -15,7 +15,7 @@ MODULES = {
     if path.name != "sample.py"
 }
 STANDARD = {"__future__", "bisect", "collections", "dataclasses", "enum", "functools", "heapq", "itertools", "math"}
-STANDARD |= {"random", "statistics", "typing"}
+STANDARD |= {"json", "random", "statistics", "typing"}
 OURS = ("lfwrap.plan.", "lfwrap.errors", "lfwrap.units", "lfwrap.engine.keys", "lfwrap.engine.compat")
 # Of these modules only types, and functions of their arguments.
 NAMES = {

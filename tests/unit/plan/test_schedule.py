@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfwrap.plan.data_size import choose_for_rows, enough_updates
-from lfwrap.plan.schedule import make_schedule
+from lfwrap.plan.schedule import count_updates, make_schedule
 
 PAPER = {"num_train_epochs": 1.0, "warmup_steps": 0.1, "learning_rate": 2e-4, "lr_scheduler_type": "cosine"}
 
@@ -88,3 +88,39 @@ def test_narrow_models_get_a_higher_learning_rate_and_those_of_unknown_width_tha
 def test_the_way_out_of_too_few_updates_is_one(rows, wanted, batch):
     choice = enough_updates(rows, wanted, batch, 1.0, lost=1)
     assert choice.updates - 1 >= wanted or (choice.epochs == 10.0 and choice.batch <= max(4, batch))
+
+
+@given(st.none() | st.integers(1, 100_000), st.integers(1, 512), st.floats(0.01, 20), st.none() | st.integers(-5, 500))
+def test_there_is_one_count_of_the_updates(rows, per_update, epochs, most):
+    values = {"num_train_epochs": epochs, "max_steps": most}
+    schedule = make_schedule(values, rows, per_update)
+    assert count_updates(values, rows, per_update) == (schedule.updates if schedule else None)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"warmup_steps": 500}, "201 updates, 200 with a learning rate above 0 (at most 8e-05)"),
+        ({"warmup_steps": 0}, "201 updates (at most 2e-04)"),
+        ({"max_steps": 1, "warmup_steps": 0.1}, "1 update, 0 with a learning rate above 0 (at most 0)"),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "201 updates (at most 2e-04)"),
+    ],
+)
+def test_the_highest_rate_is_the_one_that_is_reached(values, text):
+    schedule = make_schedule({**PAPER, "num_train_epochs": 3.0, **values}, 267, 4)
+    assert str(schedule).startswith(text)
+
+
+@pytest.mark.parametrize("kwargs", [{"num_cycles": "many"}, '{"num_cycles": []}'])
+def test_of_values_that_a_scheduler_can_not_have_nothing_is_said(kwargs):
+    schedule = make_schedule({**PAPER, "lr_scheduler_kwargs": kwargs}, 1000, 128)
+    assert (schedule.updates, schedule.learning_updates) == (8, None)
+    assert str(schedule).startswith("8 updates (at most 2e-04)")
+
+
+def test_a_schedulers_values_may_be_json():
+    texts = [
+        make_schedule({**PAPER, "lr_scheduler_kwargs": given}, 1000, 128)
+        for given in ({"num_cycles": 2}, '{"num_cycles": 2}')
+    ]
+    assert texts[0] == texts[1] != make_schedule(PAPER, 1000, 128)

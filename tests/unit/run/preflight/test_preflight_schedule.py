@@ -49,3 +49,18 @@ def test_enough_updates_are_no_finding():
 def test_max_steps_is_what_to_raise_where_it_decides():
     (finding,) = _findings(10_000, values={**PAPER, "max_steps": 5})
     assert "max_steps" in finding.hint
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "said"),
+    [
+        (1, {}, "1 row makes 1 update, whose"),
+        (1, {"warmup_steps": 0}, "1 row makes 1 update: too few"),
+        (2, {"num_train_epochs": 2, "warmup_steps": 0}, "2 rows make 2 updates: too few"),
+        (2, {"num_train_epochs": 2, "max_steps": -1}, "2 rows make 2 updates, 1 of them with"),
+    ],
+)
+def test_counts_are_spoken_of_as_they_are(rows, values, said):
+    (finding,) = _findings(rows, values={**PAPER, **values})
+    assert said in finding.message
+    assert "num_train_epochs=10" in finding.hint
