@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
-from lfwrap.data.formats.parts.arguments import parse_json_field
+from lfwrap.data.formats.parts.arguments import json_text, parse_json_field
 from lfwrap.data.formats.parts.calls import as_id, parse_call, parse_call_text, parse_calls
 from lfwrap.data.formats.parts.channels import function_name, said_on, split_channels
 from lfwrap.data.formats.parts.messages import (
@@ -125,7 +124,7 @@ def _text(turn: Fields, what: str, notes: RowNotes) -> str:
 def _call_text(turn: Fields, what: str, notes: RowNotes) -> str:
     content = turn.content.get("content")
     if isinstance(content, Mapping) and "name" in content:
-        return json.dumps(turn["content"], ensure_ascii=False)
+        return json_text(turn["content"], notes)
     return _text(turn, what, notes)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lfwrap.data.formats import toolace
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
+from lfwrap.data.formats.parts.arguments import exact_or_none, json_text
 from lfwrap.data.formats.parts.calls import has_call_block, parse_call_text
 from lfwrap.data.formats.parts.channels import Said, said_on, split_channels
 from lfwrap.data.formats.parts.messages import system_of
@@ -113,32 +113,23 @@ def _add_results(builder: TurnBuilder, text: str, notes: RowNotes) -> None:
         return
     named = _named_results(text) if count > 1 else None
     if named is not None and len(named) == count:
-        for name, content in named:
+        for name, held in named:
+            content = held if isinstance(held, str) else json_text(held, notes)
             builder.result(readable_json(content, notes), name=name)
         return
     content, is_error = result_text(text, notes)
     builder.result(content, is_error=is_error)
 
 
-def _named_results(text: str) -> list[tuple[str, str]] | None:
+def _named_results(text: str) -> list[tuple[str, Any]] | None:
     """``[{"name": …, "content": …}, …]`` as pairs, None for anything else."""
     if not text.startswith("["):
         return None
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    values = exact_or_none(text)
     wanted = {"name", "content"}
-    if not all(isinstance(value, Mapping) and set(value) == wanted for value in values):
+    if values is None or not all(isinstance(value, Mapping) and set(value) == wanted for value in values):
         return None
-    return [
-        (str(value["name"]), value["content"] if isinstance(value["content"], str) else _dump(value["content"]))
-        for value in values
-    ]
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return [(str(value["name"]), value["content"]) for value in values]
 
 
 FORMAT = Format(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
-from lfwrap.data.formats.parts.arguments import json_or_none
+from lfwrap.data.formats.parts.arguments import exact_or_none, json_text
 from lfwrap.data.formats.parts.bracket_calls import looks_like_calls, parse_bracket_calls
 from lfwrap.data.formats.parts.preambles import without_preamble
 from lfwrap.data.formats.parts.roles import Speaker, speaker_of
@@ -89,14 +89,14 @@ def _add(builder: TurnBuilder, speaker: Speaker, text: str, names: list[str], no
 
 def _add_results(builder: TurnBuilder, text: str, notes: RowNotes) -> None:
     """``[{"name": …, "results": …}, …]``: one result for each call, where the counts agree."""
-    values = json_or_none(text)
+    values = exact_or_none(text)
     count = len(builder.calls)
     if not isinstance(values, list) or len(values) != count or not all(_is_result(value) for value in values):
         builder.result(result_text(text, notes)[0])
         return
     for value in values:
         results = value["results"]
-        content = results if isinstance(results, str) else json.dumps(results, ensure_ascii=False)
+        content = results if isinstance(results, str) else json_text(results, notes)
         builder.result(readable_json(content, notes), name=str(value["name"]))
 
 

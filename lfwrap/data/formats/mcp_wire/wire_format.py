@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes, SourceRecord
+from lfwrap.data.formats.parts.arguments import json_text
 from lfwrap.data.formats.parts.calls import parse_call
 from lfwrap.data.formats.parts.offers import with_distractors
 from lfwrap.data.formats.parts.schemas import parse_tools
@@ -119,12 +119,12 @@ def _result(result: Mapping[str, Any], notes: RowNotes) -> tuple[str, bool]:
         if isinstance(message, str):
             return message, True
         fields.take_all()
-        return json.dumps(error, ensure_ascii=False), True
+        return json_text(error, notes), True
     if "content" not in result and "structuredContent" not in result:
         if "toolResult" in result:  # versions before 2024-11-05
             fields = notes.fields(result, "result")
             value = fields["toolResult"]
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            text = value if isinstance(value, str) else json_text(value, notes)
             return text, bool(fields.get("isError", False))
         if not result.get("isError"):
             raise Reject("structure", f"a result is none of MCP's: it holds {', '.join(result) or 'nothing'}")

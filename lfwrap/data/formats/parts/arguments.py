@@ -51,6 +51,15 @@ def own_floats(value: Any, notes: RowNotes) -> Any:
     return value
 
 
+def json_text(value: Any, notes: RowNotes) -> str:
+    """A value of the source as JSON text; each number that is spelled anew by that is counted.
+
+    >>> json_text({"city": "北京", "price": SpelledFloat(12.5)}, RowNotes())
+    '{"city": "北京", "price": 12.5}'
+    """
+    return json.dumps(own_floats(value, notes), ensure_ascii=False)
+
+
 def parse_arguments(value: Any, notes: RowNotes, *, python: bool = False) -> dict[str, Any]:
     """Call arguments as an object.
 
@@ -174,6 +183,18 @@ def json_or_none(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
+        return None
+
+
+def exact_or_none(text: str) -> Any:
+    """A text's JSON value, or None where it isn't JSON, or could not be written again without losing some of it.
+
+    >>> exact_or_none('{"a": 1}'), exact_or_none('{"a": 1, "a": 2}')
+    ({'a': 1}, None)
+    """
+    try:
+        return parse_json(text)
+    except (ValueError, Reject):
         return None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lfwrap.data.formats.base import Reject, RowNotes
-from lfwrap.data.formats.parts.arguments import json_or_none
+from lfwrap.data.formats.parts.arguments import exact_or_none, json_or_none, json_text
 from lfwrap.data.schema.fields import is_missing
 
 _THOUGHT = re.compile(r"\s*<(think|thinking)>(.*?)</\1>\s*", re.DOTALL)
@@ -138,7 +138,7 @@ def mcp_result(result: Mapping[str, Any], notes: RowNotes, path: str = "result")
     texts = [text for part in parts if (text := _mcp_part(part, notes, at)) is not None]
     if not texts and "structuredContent" in fields and fields["structuredContent"] is not None:
         notes.repair("structured-content-to-text")
-        texts = [json.dumps(fields["structuredContent"], ensure_ascii=False)]
+        texts = [json_text(fields["structuredContent"], notes)]
     return readable_json("\n".join(texts), notes), bool(fields.get("isError", fields.get("is_error", False)))
 
 
@@ -146,12 +146,12 @@ def _mcp_part(part: Any, notes: RowNotes, path: str) -> str | None:
     if isinstance(part, str):
         return part
     if not isinstance(part, Mapping):
-        return json.dumps(part, ensure_ascii=False)
+        return json_text(part, notes)
     fields = notes.fields(part, path)
     kind = fields.get("type")
     if kind in _TEXT_PARTS or (kind is None and "text" in fields):
         text = fields.get("text" if "text" in fields else "value")
-        return text if isinstance(text, str) else "" if text is None else json.dumps(text, ensure_ascii=False)
+        return text if isinstance(text, str) else "" if text is None else json_text(text, notes)
     if kind == "resource_link":
         return str(fields.get("uri") or "")
     if kind == "resource" and isinstance(fields.get("resource"), Mapping):
@@ -207,7 +207,7 @@ def result_text(value: Any, notes: RowNotes, path: str = "result", *, mcp: bool 
     """
     if isinstance(value, str):
         may_be = mcp and value[:1] == "{" and ('"content"' in value or '"structuredContent"' in value)
-        inner = json_or_none(value) if may_be else None
+        inner = exact_or_none(value) if may_be else None
         if isinstance(inner, Mapping) and looks_like_mcp_result(inner):
             notes.repair("mcp-result-to-text")
             return mcp_result(inner, notes, path)
@@ -219,7 +219,7 @@ def result_text(value: Any, notes: RowNotes, path: str = "result", *, mcp: bool 
         return readable_json("\n".join(parts), notes), False
     if is_missing(value):
         return "", False
-    return json.dumps(value, ensure_ascii=False), False
+    return json_text(value, notes), False
 
 
 def readable_json(text: str, notes: RowNotes) -> str:

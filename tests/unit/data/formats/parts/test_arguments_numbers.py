@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from lfwrap.data.formats import FORMATS
 from lfwrap.data.formats.base import ConvertOptions, RowNotes
 from lfwrap.data.formats.parts.arguments import SpelledFloat, dump_key, own_floats, parse_arguments, spelled_float
+from lfwrap.data.formats.parts.texts import result_text
 from lfwrap.data.prepare import prepare
+from lfwrap.data.readers.blocks import parse_exactly
 from lfwrap.data.request import Request
-from lfwrap.data.schema.conversation import Tool
+from lfwrap.data.schema.conversation import Role, Tool
 
 TOOL = {"type": "function", "function": {"name": "pay", "description": "d", "parameters": {"type": "object"}}}
 
@@ -68,3 +71,56 @@ def test_a_respelled_number_stays_a_number_everywhere() -> None:
 def test_the_names_of_a_catalogue_are_listed_once() -> None:
     options = ConvertOptions(tools={name: Tool(name) for name in "abc"})
     assert options.tool_names == ("a", "b", "c")
+
+
+def called(*results: str) -> str:
+    """Turns of ShareGPT in which two calls have results, written as the engine writes several."""
+    calls = json.dumps([{"name": "pay", "arguments": {"n": number}} for number, _ in enumerate(results)])
+    named = ", ".join(f'{{"name": "pay", "content": {result}}}' for result in results)
+    turns = [("human", "Pay."), ("function_call", calls), ("observation", f"[{named}]"), ("gpt", "Done.")]
+    return json.dumps({"conversations": [{"from": speaker, "value": text} for speaker, text in turns]})
+
+
+def answered(content: str) -> str:
+    """Messages in which a result stands as JSON."""
+    call = '{"id":"a","type":"function","function":{"name":"pay","arguments":{}}}'
+    turns = (
+        '{"role":"user","content":"Pay."},'
+        f'{{"role":"assistant","content":"","tool_calls":[{call}]}},'
+        f'{{"role":"tool","tool_call_id":"a","content":{content}}},{{"role":"assistant","content":"Done."}}'
+    )
+    return f'{{"messages":[{turns}]}}'
+
+
+def observed(record: str, name: str) -> tuple[list[str], int]:
+    """The results of a row, and how many of their numbers were respelled."""
+    notes = RowNotes()
+    conversation = FORMATS[name].convert(parse_exactly(record), ConvertOptions(), notes)
+    texts = [message.text for message in conversation.messages if message.role is Role.TOOL]
+    return texts, notes.repairs["number-respelled"]
+
+
+def test_a_result_that_is_written_anew_counts_its_numbers() -> None:
+    assert observed(answered('{"price": 12.50, "rates": [1E2, 0.5]}'), "openai") == (
+        ['{"price": 12.5, "rates": [100.0, 0.5]}'],
+        2,
+    )
+    assert observed(called('{"price": 12.50}', '"paid 12.50"'), "sharegpt") == (
+        ['{"price": 12.5}', "paid 12.50"],
+        1,
+    )
+
+
+@pytest.mark.parametrize(("result", "respelled"), [('{"price": 12.50}', 1), ('{"price": 12.5}', 0)])
+def test_a_result_of_mcp_in_a_text_counts_its_numbers(result: str, respelled: int) -> None:
+    notes = RowNotes()
+    text = f'{{"content": [], "structuredContent": {result}, "isError": false}}'
+    assert result_text(text, notes, mcp=True) == ('{"price": 12.5}', False)
+    assert notes.repairs["number-respelled"] == respelled
+
+
+def test_a_result_with_a_key_that_comes_twice_is_not_written_anew() -> None:
+    texts, respelled = observed(called('{"sum": 1, "sum": 2.50}', '"paid"'), "sharegpt")
+    assert len(texts) == 1
+    assert '{"sum": 1, "sum": 2.50}' in texts[0]
+    assert not respelled
