@@ -47,11 +47,11 @@ def texts(rows):
 @pytest.mark.parametrize("noise", [0, 9000])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030"])
 def test_a_log_in_any_encoding_after_a_long_beginning(tmp_path, encoding, noise):
-    text = "npm warn deprecated a-package\n" * noise + log_of("weather", "北京", "晴")
+    text = "npm warn deprecated a-package\n" * noise + log_of("weather", "北京", "今天晴，微风，二十度")
     asked = [{"session": "weather", "id": 2, "instruction": "天气?", "final_response": "晴。"}]
     report, rows = prepared(tmp_path, {"w.log": text.encode(encoding)}, asked)
     assert report.files[0].format == "mcp-wire"
-    assert texts(rows) == [("天气?", "晴", "晴。")]
+    assert texts(rows) == [("天气?", "今天晴，微风，二十度", "晴。")]
 
 
 def test_each_instruction_goes_to_its_own_log(tmp_path):
