@@ -19,7 +19,8 @@ _GOOD = frozenset({
 _BAD = frozenset({
     "bad", "negative", "undesirable", "rejected", "reject", "down", "dislike", "disliked", "👎", "thumbs_down",
     "thumb_down", "downvote", "downvoted", "unacceptable", "not_acceptable", "disapproved", "wrong", "incorrect",
-    "lose", "loser", "poor", "worse", "worst", "unhelpful", "unsafe", "harmful", "fail", "failed", "差", "坏", "不好",
+    "lose", "loser", "poor", "worse", "worst", "unhelpful", "unsafe", "harmful", "fail", "failed", "failure",
+    "差", "坏", "不好",
     "错误", "差评",
 })  # fmt: skip
 _SKIN = re.compile("[\U0001f3fb-\U0001f3ff\ufe0f]")

@@ -37,6 +37,9 @@ _MEDIA_FILE = re.compile(
 )
 # Where a row's own fields stand: the record itself, or the line of an instructions file that asks for it.
 _ROWS = ("", "instruction")
+_USES = (Meaning.IN_USE, Meaning.OUT_OF_USE)
+_IS_SPLIT = re.compile(r"split|partition|划分", re.IGNORECASE)
+_HELD_OUT = frozenset({"test", "val", "validation", "valid", "dev", "eval", "evaluation", "holdout", "held_out"})
 _MASKS = (Meaning.TRAINED, Meaning.MASKED, Meaning.UNCLEAR)
 
 
@@ -114,10 +117,10 @@ def _judge(
         if good is False:
             raise _labelled_bad(name, value)
         return good is True
-    if meaning in _MASKS:
-        return _mask(name, value, turn, meaning)
-    if meaning is Meaning.SPLIT and turn is None and isinstance(value, str):
-        return _split(name, value)
+    if meaning in _MASKS or meaning in _USES:
+        return (_use if meaning in _USES else _mask)(name, value, turn, meaning)
+    if meaning in (Meaning.SPLIT, Meaning.HELD_OUT) and turn is None:
+        return _split(name, value, meaning)
     if meaning is Meaning.PREFERENCE:
         raise _preference(name)
     if (meaning is Meaning.MEDIA and _names_something(value)) or _is_media_file(name, value):
@@ -130,11 +133,32 @@ def _judge(
     return False
 
 
-def _split(name: str, value: str) -> bool:
-    if is_held_out(value):
-        said = f"{name} is {value!r}: the row is kept for validation or tests; "
+def _split(name: str, value: Any, meaning: Meaning) -> bool:
+    """Whether a field says that the row is for training. Raises Reject where it says that it is not."""
+    if meaning is Meaning.HELD_OUT:
+        held_out, trained = says_yes(value) is True, says_yes(value) is False
+    elif isinstance(value, str):
+        plain = value.strip().lower()
+        # The names of subsets and types hold such words by chance, too.
+        held_out = is_held_out(value) if _IS_SPLIT.search(name) else plain in _HELD_OUT
+        trained = plain in ("train", "training", "训练", "训练集")
+    else:
+        return False
+    if held_out:
+        said = f"{name} is {_shown(value)}: the row is kept for validation or tests; "
         raise Reject("held-out", said + WAY_OUT.format(name=name))
-    return value.strip().lower() in ("train", "training", "训练", "训练集")
+    return trained
+
+
+def _use(name: str, value: Any, turn: Fields | None, meaning: Meaning) -> bool:
+    """Whether a field says that something is in use. Raises Reject where it says that it is not."""
+    says = says_yes(value) if isinstance(value, bool | int | float | str) else None
+    if says is None:
+        return False
+    if says is (meaning is Meaning.IN_USE):
+        return True
+    said = f"{name} is {_shown(value)}: {'the row' if turn is None else _part_of_row(turn)[0]} is not in use; "
+    raise Reject("weighted-row" if turn is None else "masked-turn", said + WAY_OUT.format(name=name))
 
 
 def _answers(conversation: Conversation) -> list[str]:
@@ -165,6 +189,10 @@ def _look_into(
         meaning = meaning_of(inner)
         if meaning in LABELS and is_good(inner, said, meaning, _answers(conversation)) is False:
             raise _labelled_bad(place, said)
+        if meaning in _USES:
+            _use(place, said, turn, meaning)
+        if meaning in (Meaning.SPLIT, Meaning.HELD_OUT) and turn is None:
+            _split(place, said, meaning)
         if meaning in (Meaning.TRAINED, Meaning.MASKED) and trained and _is_trained(said, meaning) is False:
             _mask(place, said, turn, meaning)
 

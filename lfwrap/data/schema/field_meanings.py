@@ -24,15 +24,18 @@ class Meaning(Enum):
     HISTORY = "earlier turns beside the turns"
     SPLIT = "whether the row is for training"
     ENDED = "why the answer ends where it ends"
+    IN_USE = "whether it is in use"
+    OUT_OF_USE = "whether it is out of use"
+    HELD_OUT = "whether the row is for validation or tests"
 
 
 _LABELS = re.compile(
     r"(?:(?:is|was|human|user|completion|answer|response|binary|kto)_)*"
     r"(?:label|good|desirable|preferred|positive|correct|right|accepted|acceptable|approved|helpful|useful|liked|passed|valid"
-    r"|resolved|success|successful|upvoted|thumbs?_up|feedback|thumbs)(?:_(?:label|flag))?"
+    r"|resolved|success|successful|(?:all_|unit_)*tests?_passed|upvoted|thumbs?_up|feedback|thumbs)(?:_(?:label|flag))?"
 )
 _LABELS_ALSO = frozenset({"labels", "kto_tag", "is_chosen", "like", "upvote", "好坏", "标签", "判断",
-                          "是否好评", "是否正确"})  # fmt: skip
+                          "是否好评", "是否正确", "helpfulness", "correctness"})  # fmt: skip
 _BAD = re.compile(
     r"(?:(?:is|was)_)?(?:bad|wrong|incorrect|undesirable|unacceptable|unhelpful|toxic|harmful|unsafe|flagged|disliked"
     r"|downvoted|thumbs?_down|failed|hallucinated|hallucination)(?:_(?:label|flag|answer))?|dislike|downvote|是否差评"
@@ -40,6 +43,10 @@ _BAD = re.compile(
 _VERDICTS = re.compile(
     r"(?:(?:human|user|answer|response|overall)_)?(?:rating|score|reward|quality|verdict|votes?|annotation|judge?ment"
     r"|review|evaluation|grade|status|preference|rank_label|thumb)|评价|反馈|评分|质量"
+    r"|(?:human|review|reviewer|annotator|annotation|label|answer|response|quality|qa|test|tests|validation"
+    r"|verification|moderation|approval|eval|judge|check|grading|run|task|trajectory)_(?:outcome|decision|verdict)"
+    r"|(?:human|review|reviewer|annotation|label|answer|response|quality|qa|test|tests|validation|verification"
+    r"|moderation|approval|eval|judge|check|grading|run|exit|trajectory)_(?:status|result)"
 )
 _TRAINED = frozenset({
     "weight", "weights", "sample_weight", "loss_weight", "loss_weights", "loss_scale", "loss", "loss_mask", "train",
@@ -60,11 +67,19 @@ _CHOSEN_TURNS = re.compile(
 _ONLY_LAST = re.compile(
     r"(?:train_|loss_)?(?:on_)?(?:only_last|last)(?:_turn|_round|_message|_response|_answer)?(?:_only)?"
 )
-_SPLITS = frozenset({"split", "data_split", "dataset_split", "partition", "split_name", "数据集划分"})
+_SPLITS = frozenset({"split", "data_split", "dataset_split", "partition", "split_name", "subset", "fold", "set",
+                     "data_set", "data_type", "phase", "数据集划分"})  # fmt: skip
+_IN_USE = re.compile(r"(?:is_)?(?:enabled|active|included|in_use)|include|keep|use|use_row|use_for_training")
+_OUT_OF_USE = re.compile(
+    r"(?:is_)?(?:deleted|disabled|excluded|skipped|ignored|discarded|dropped|removed|quarantined|archived)"
+    r"|delete|disable|exclude|skip|ignore|discard|drop|remove"
+)
+_HELD_OUT = re.compile(r"(?:is_)?(?:held_?out|hold_?out)|is_(?:test|eval|val|valid_set|validation|dev|benchmark)")
 _ENDS = frozenset({"finish_reason", "stop_reason", "done_reason", "finish_type", "end_reason"})
 # Words in the name of a turn's own field that tell of a mask, and those that turn it round.
 _MASK_WORDS = frozenset({"loss", "train", "trained", "trainable", "training", "untrained", "weight", "weights", "mask",
-                         "masked", "supervised", "learn", "learned", "grad", "训练"})  # fmt: skip
+                         "masked", "supervised", "supervise", "learn", "learned", "grad", "coefficient", "coef",
+                         "训练"})  # fmt: skip
 _NOT = frozenset({"no", "not", "dont", "ignore", "ignored", "skip", "skipped", "exclude", "excluded", "untrained",
                   "masked", "without"})  # fmt: skip
 _NOT_TRAINED = frozenset({"skip", "ignore", "ignored", "exclude", "excluded", "prefill", "prefix", "context_only",
@@ -94,9 +109,12 @@ _KINDS: tuple[tuple[Meaning, frozenset[str], re.Pattern[str] | None], ...] = (
     (Meaning.BAD, _NONE, _BAD),
     (Meaning.VERDICT, _NONE, _VERDICTS),
     (Meaning.SPLIT, _SPLITS, None),
+    (Meaning.HELD_OUT, _NONE, _HELD_OUT),
     (Meaning.ENDED, _ENDS, None),
     (Meaning.TRAINED, _TRAINED, _TRAINED_ALSO),
     (Meaning.MASKED, _MASKED, _ONLY_LAST),
+    (Meaning.IN_USE, _NONE, _IN_USE),
+    (Meaning.OUT_OF_USE, _NONE, _OUT_OF_USE),
     (Meaning.UNCLEAR, frozenset({"mask", "masks"}), _CHOSEN_TURNS),
     (Meaning.PREFERENCE, _NONE, _PREFERENCE),
     (Meaning.MEDIA, _MEDIA_ALSO, _MEDIA),
@@ -125,12 +143,12 @@ def meaning_in_turn(name: str) -> Meaning | None:
     >>> meaning_in_turn("exclude_from_loss"), meaning_in_turn("name")
     (<Meaning.MASKED: 'whether something is left out of the loss'>, None)
     """
-    meaning = meaning_of(name)
-    if meaning is not None:
-        return meaning
     plain = _plain(name)
     if plain in _NOT_TRAINED:
         return Meaning.MASKED
+    meaning = meaning_of(name)
+    if meaning is not None:
+        return meaning
     words = set(plain.split("_"))
     if not words & _MASK_WORDS:
         return None

@@ -145,8 +145,9 @@ _RULES = (
     ),
     _error(
         "weighted-row",
-        "The row has a weight of its own, which the engine has no place for.",
-        "Leave rows of weight 0 out, or train all alike: `--ignore weight`.",
+        "The row has a weight of its own, which the engine has no place for, or says that it is not in use"
+        " (`enabled: false`, `deleted: true` …).",
+        "Leave rows of weight 0 and those out of use out, or train all alike: `--ignore weight`.",
     ),
     _error(
         "second-conversation",
