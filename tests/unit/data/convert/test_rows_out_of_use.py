@@ -64,8 +64,8 @@ def test_a_row_that_is_out_of_use_held_out_or_judged_bad_is_not_trained(way, fie
     "fields",
     [{"enabled": True}, {"active": 1}, {"deleted": False}, {"use": "commercial"}, {"keep": "dry"}, {"set": "B"},
      {"subset": "test_taking"}, {"fold": 3}, {"data_type": "eval_code"}, {"phase": 2}, {"is_test": False},
-     {"included": ["breakfast"]}, {"helpfulness": 3}, {"correctness": 1}, {"outcome": "sold"}, {"outcome": -3.5}, {"outcome": 0},
-     {"decision": "no"},
+     {"included": ["breakfast"]}, {"helpfulness": 3}, {"correctness": 1}, {"outcome": "sold"}, {"outcome": -3.5},
+     {"outcome": 0}, {"decision": "no"},
      {"order_status": "rejected"}, {"result": "failed"}, {"decision": "approved"}, {"metadata": {"set": "A"}},
      {"active": 3}, {"removed": 2}, {"review_status": "approved"}],
 )  # fmt: skip
