@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 from lfwrap.errors import Finding, Severity
+from lfwrap.plan.schedule import FEW_UPDATES
 from lfwrap.units import plural
 from lfwrap.verdict.curves import Point, loss_change
 from lfwrap.verdict.evidence import Answers, Evidence
 from lfwrap.verdict.result import RunVerdict, VerdictKind
 from lfwrap.verdict.weights import WeightChange
 
-FEW_UPDATES = 20
-"""As `lfwrap.plan.schedule` has it: with fewer updates, a loss that did not fall was given no time to."""
 GENERALISATION_LOSS = 0.05
 """Evaluation loss above its least value, as a part of it, from which a run is overfitted: Prechelt's GL of 5 %."""
 _LEAST_RISE = 0.02

@@ -12,6 +12,7 @@ from lfwrap.errors import Finding, PreflightError, RecipeError, RunStateError
 from lfwrap.model.fingerprint import describe_model
 from lfwrap.model.folder import AdapterFolder, is_adapter
 from lfwrap.model.hf_config import load_model_facts
+from lfwrap.recipe.keys import place
 from lfwrap.recipe.recipe import Recipe, split_names
 from lfwrap.run.folder.checkpoints import step_of
 from lfwrap.run.folder.record import Run, RunState, load_run
@@ -145,9 +146,7 @@ def _differences(source: AdapterSource, recipe: Recipe, own: Mapping[str, Any], 
 
 
 def _finding(recipe: Recipe, key: str, message: str) -> Finding:
-    position = recipe.document.value_position(key)
-    line, column = (position.line, position.column) if position else (None, None)
-    return Finding("adapter-differs", f"{key}: {message}", file=str(recipe.path), line=line, column=column)
+    return Finding("adapter-differs", f"{key}: {message}", **place(recipe, key, of_value=True))
 
 
 def _has_targets(recipe: Recipe, source: AdapterSource, own: set[str]) -> bool:

@@ -7,8 +7,6 @@ import math
 
 import pytest
 
-from lfwrap.plan import schedule
-from lfwrap.verdict import judge as rules
 from lfwrap.verdict.curves import Log, Point
 from lfwrap.verdict.evidence import Answers, DataFacts, Evidence, Margin
 from lfwrap.verdict.judge import judge
@@ -136,7 +134,3 @@ def test_the_best_checkpoint_is_named_with_whether_it_is_still_there(kept, words
 def test_a_run_that_loaded_its_best_checkpoint_is_not_overfitted_by_what_came_after():
     evidence = changed(log=log(FALLING, [Point(10, 2.0), Point(30, 2.5)]), best_step=10, kept_steps=(10, 30))
     assert judge(evidence).is_clean
-
-
-def test_few_updates_are_what_the_schedule_calls_few():
-    assert rules.FEW_UPDATES == schedule.FEW_UPDATES

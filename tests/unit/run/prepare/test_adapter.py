@@ -110,6 +110,16 @@ def test_what_the_recipe_leaves_open_is_the_adapters(tmp_path: Path) -> None:
     }
 
 
+def test_a_difference_that_was_typed_is_named_as_such(tmp_path: Path) -> None:
+    source = find_adapter(str(write_adapter(tmp_path / "mine")), tmp_path)
+    written = recipe(tmp_path, "lora_rank: 8\nlora_dropout: 0.2\n")
+    typed = load_recipe(written.path, ["lora_rank=16"], {})
+    with pytest.raises(RecipeError) as caught:
+        adapter_overrides(source, typed, tmp_path)
+    places = {finding.message.split(":")[0]: (finding.file, finding.line) for finding in caught.value.findings}
+    assert places == {"lora_rank": ("command line", None), "lora_dropout": (str(written.path), 2)}
+
+
 def test_every_difference_is_named_at_its_place(tmp_path: Path) -> None:
     source = find_adapter(str(write_adapter(tmp_path / "mine")), tmp_path)
     text = "model_name_or_path: org/other\nlora_rank: 16\nlora_dropout: 0.1\nlora_target: k_proj\nuse_dora: true\n"
