@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import parse_arguments, parse_json
 from lfwrap.data.formats.parts.calls import parse_call
+from lfwrap.data.formats.parts.exact_json import ExactDecoder
 from lfwrap.data.formats.parts.preambles import without_preamble
 from lfwrap.data.formats.parts.schemas import parse_tools
 from lfwrap.data.formats.parts.texts import result_text
@@ -37,6 +37,7 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     Raises:
         Reject: the calls or the order make no sense.
 
+    >>> import json
     >>> conversation = convert(json.loads(FORMAT.example), ConvertOptions(), RowNotes())
     >>> [message.text or message.calls[0].name for message in conversation.messages]
     ['Rome?', 'get_weather', '{"t": 15}', '15 degrees.']
@@ -61,15 +62,17 @@ def _functions_in(system: str) -> tuple[list[Any], list[str]]:
     """The JSON objects that follow each other in the system text, and the texts before, between and after them."""
     functions: list[Any] = []
     others: list[str] = []
-    decoder = json.JSONDecoder()
+    decoder = ExactDecoder()
     end = 0
     position = system.find("{")
     while position >= 0:
         others.append(system[end:position])
         try:
-            value, end = decoder.raw_decode(system, position)
-        except (ValueError, RecursionError) as error:
+            value, end, problem = decoder.decode_at(system, position)
+        except ValueError as error:
             raise Reject("tool", f"a function in the system text is not JSON: {error}") from error
+        if problem is not None:
+            raise problem
         functions.append(value)
         position = system.find("{", end)
     return functions, [*others, system[end:]]

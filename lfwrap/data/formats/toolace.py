@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes
 from lfwrap.data.formats.parts.arguments import exact_or_none, json_text
 from lfwrap.data.formats.parts.bracket_calls import looks_like_calls, parse_bracket_calls
+from lfwrap.data.formats.parts.exact_json import ExactDecoder
 from lfwrap.data.formats.parts.preambles import without_preamble
 from lfwrap.data.formats.parts.roles import Speaker, speaker_of
 from lfwrap.data.formats.parts.schemas import parse_tools
@@ -41,6 +41,7 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
     Raises:
         Reject: the tools, the calls or the order make no sense.
 
+    >>> import json
     >>> conversation = convert(json.loads(FORMAT.example), ConvertOptions(), RowNotes())
     >>> [message.text or message.calls[0].name for message in conversation.messages]
     ['Top trends?', 'Market Trends API']
@@ -68,9 +69,11 @@ def _tools_in(system: str, notes: RowNotes) -> tuple[Any, str]:
     if start is None:
         raise Reject("tool", "the system text holds no JSON list of functions")
     try:
-        tools, end = json.JSONDecoder().raw_decode(system, start.start())
-    except (ValueError, RecursionError) as error:
+        tools, end, problem = ExactDecoder().decode_at(system, start.start())
+    except ValueError as error:
         raise Reject("tool", f"the functions in the system text are not JSON: {error}") from error
+    if problem is not None:
+        raise problem
     return tools, without_preamble(system[: start.start()], system[end:], notes)
 
 

@@ -352,3 +352,24 @@ def test_a_broken_example_is_converted_or_rejected_and_never_crashes(name, path,
     evidence = FORMATS[name].evidence(record)
     assert evidence is None or isinstance(evidence, str)
     assert outcome(name, record) in {"converted", *RULES}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "rule"),
+    [
+        ('{"type": "object", "properties": {"a": {"type": "string"}, "a": {"type": "integer"}}}', "duplicate-key"),
+        ('{"type": "object", "properties": {}, "properties": {"a": {"type": "string"}}}', "duplicate-key"),
+        ('{"type": "object", "properties": {"a": {"maximum": Infinity}}}', "not-json"),
+    ],
+)
+@pytest.mark.parametrize("name", ["glaive", "toolace"])
+def test_a_function_in_a_system_text_loses_nothing_in_silence(name, parameters, rule):
+    function = f'{{"name": "get_weather", "description": "d", "parameters": {parameters}}}'
+    if name == "glaive":
+        row = {"system": f"SYSTEM: Use these functions:\n{function}", "chat": "USER: Rome?\n\n\nASSISTANT: Dry.\n"}
+    else:
+        turns = [{"from": "user", "value": "Rome?"}, {"from": "assistant", "value": "[get_weather(a=1)]"}]
+        row = {"system": f"Functions in JSON format:\n[{function}]", "conversations": turns}
+    with pytest.raises(Reject) as caught:
+        FORMATS[name].convert(row, ConvertOptions(), RowNotes())
+    assert caught.value.rule == rule
