@@ -92,7 +92,7 @@ def _divergence(what: str, evidence: Evidence) -> _Found:
 def _unchanged(evidence: Evidence, _findings: Sequence[Finding]) -> _Found | None:
     weights, answers = evidence.weights, evidence.answers
     if answers is not None and _is_base(answers):
-        text = f"The result answers as the base model does, word for word, to all of {answers.asked} questions."
+        text = f"The result answers as the base model does, word for word, to {_all(answers.asked)}."
         return VerdictKind.NOTHING_CHANGED, text, [_more_updates(evidence, "same-answers", text)]
     if weights is None or weights.moved is None or weights.moved > 0:
         return None
@@ -198,7 +198,7 @@ def _too_little(evidence: Evidence, _findings: Sequence[Finding]) -> _Found | No
         finding = _no_labels()
         return VerdictKind.TOO_LITTLE, f"Nothing was taught: {finding.message}", [finding]
     if answers is not None and answers.asked and not answers.changed and not _gained(answers):
-        text = f"All {answers.asked} answers that were tried are the base's, word for word."
+        text = f"The answers to {_all(answers.asked)} that were tried are the base's, word for word."
         return VerdictKind.TOO_LITTLE, text, [_more_updates(evidence, "same-answers", text)]
     if _gained(answers):
         return None
@@ -371,6 +371,10 @@ def _losses(answers: Answers | None) -> tuple[float | None, float | None]:
 
 def _layers(weights: WeightChange, count: int | None = None) -> str:
     return plural(weights.layers if count is None else count, "layer")
+
+
+def _all(questions: int) -> str:
+    return "the one question" if questions == 1 else f"all of {questions} questions"
 
 
 def _updates(count: int) -> str:

@@ -121,7 +121,7 @@ def _judge(run: Run) -> None:
 def show_success(run: Run, *, as_json: bool) -> None:
     """Say where the result is, how many steps it took, how its loss changed, and what the verdict is."""
     from lfwrap.cli.view.verdict import is_worth_talking_to, show_verdict
-    from lfwrap.units import format_duration
+    from lfwrap.units import format_duration, plural
 
     record = run.record
     if record.reason:
@@ -130,7 +130,8 @@ def show_success(run: Run, *, as_json: bool) -> None:
         f", loss {record.first_loss:.4f} → {record.last_loss:.4f}" if record.last_loss and record.first_loss else ""
     )
     output.say(
-        f"trained {record.global_step} of {record.max_steps} steps in {format_duration(record.duration_s)}{losses}"
+        f"trained {record.global_step} of {plural(record.max_steps, 'step')} in {format_duration(record.duration_s)}"
+        f"{losses}"
     )
     if not as_json:
         output.result(str(run.adapter_dir or run.paths.output))

@@ -27,6 +27,7 @@ from lfwrap.recipe.keys import place
 from lfwrap.recipe.recipe import Recipe, split_names
 from lfwrap.recipe.rules.data import is_path
 from lfwrap.suggest import did_you_mean
+from lfwrap.units import plural
 
 _TOKENIZER = "tokenizer.json"
 _MOST_CHARACTERS = 100_000_000
@@ -156,7 +157,9 @@ def _join(counted: list[dict[str, Any]], recipe: Recipe) -> RowLengths | None:
     longest = max(found["longest"] for found in counted)
     is_counted = all(found["is_counted"] for found in counted)
     how = "counted with the model's tokenizer" if is_counted else "estimated from characters: no tokenizer is here"
-    basis = f"{len(lengths):,} rows {how}" + ("" if is_whole else ", the first of more: the longest is not known")
+    basis = f"{plural(len(lengths), 'row')} {how}" + (
+        "" if is_whole else ", the first of more: the longest is not known"
+    )
     return RowLengths(
         longest_tokens=longest if is_whole else 1 << 40,
         mean_tokens=sum(lengths) / len(lengths),

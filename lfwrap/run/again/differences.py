@@ -81,13 +81,13 @@ def _of_environment(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
 def _of_variables(
     before: Mapping[str, str], paths: RunPaths, now: Mapping[str, str], new_paths: RunPaths
 ) -> Iterator[Difference]:
-    """Variables that differ otherwise than by the run's own name and folder."""
+    """Variables that differ otherwise than by the run's own name and folder; an empty one is not an absent one."""
     yield from _changed("variable", _without_place(before, paths), _without_place(now, new_paths))
 
 
 def _without_place(variables: Mapping[str, str], paths: RunPaths) -> dict[str, str]:
     return {
-        name: value.replace(str(paths.root), "RUN").replace(paths.name, "RUN")
+        name: value.replace(str(paths.root), "RUN").replace(paths.name, "RUN") or "empty"
         for name, value in variables.items()
         if name != RUN_VARIABLE
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import orjson
+
 from lfwrap.errors import LfwrapError, RunStateError
 from lfwrap.hardware.load import load_hardware
 from lfwrap.hardware.profile import DeviceKind
@@ -15,6 +17,8 @@ from lfwrap.run.folder.record import Run
 from lfwrap.run.launch.launch import load_launch
 from lfwrap.run.prepare.job import Job, TrainRequest, preview_job
 from lfwrap.yaml_files import load_yaml
+
+_CPU = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,18 @@ def _evaluates(run: Run) -> bool:
 
 
 def _hardware(run: Run) -> str:
-    """The machine to replay on: a run that was trained on the CPU stays there."""
-    return "cpu" if run.record.device == DeviceKind.CPU and load_hardware("auto").gpus else "auto"
+    """The machine to replay on: a run that was trained on the CPU stays there, and takes what it was asked to take."""
+    if run.record.device != DeviceKind.CPU:
+        return "auto"
+    return _CPU if load_hardware("auto").gpus or _asked_for(run) == _CPU else "auto"
+
+
+def _asked_for(run: Run) -> str:
+    """The name of the machine that the run was prepared for; empty where its record doesn't say."""
+    try:
+        return str(orjson.loads(run.paths.environment.read_bytes())["hardware"]["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _gpus(run: Run) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lfwrap.run.folder.monitor import Progress, parse_progress
+from lfwrap.units import plural
 
 _END_BYTES = 16 << 10
 
@@ -61,7 +62,10 @@ class LossComparison:
     def __str__(self) -> str:
         if not self.steps:
             return "losses: none to compare"
-        rest = f"; {self.missing} steps stand in only one of the logs" if self.missing else ""
+        rest = ""
+        if self.missing:
+            stand = "stands" if self.missing == 1 else "stand"
+            rest = f"; {plural(self.missing, 'step')} {stand} in only one of the logs"
         if self.first_step is None:
             return f"losses: the same in all {self.steps} steps (difference 0.0){rest}"
         return f"losses: differ from step {self.first_step} on, by {self.largest:.3g} at most over {self.steps}{rest}"

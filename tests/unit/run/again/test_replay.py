@@ -39,7 +39,7 @@ def entries(*losses: float, first: int = 1) -> list[Progress]:
     [
         (entries(2.0, 1.0), entries(2.0, 1.0), (2, 0, 0.0, None), "the same in all 2 steps (difference 0.0)"),
         (entries(2.0, 1.0, 0.5), entries(2.0, 1.25, 0.5), (3, 0, 0.25, 2), "differ from step 2 on, by 0.25 at most"),
-        (entries(2.0, 1.0), entries(2.0), (1, 1, 0.0, None), "1 steps stand in only one"),
+        (entries(2.0, 1.0), entries(2.0), (1, 1, 0.0, None), "1 step stands in only one"),
         (entries(2.0), entries(1.0, first=5), (0, 2, 0.0, None), "none to compare"),
         ([], [], (0, 0, 0.0, None), "none to compare"),
     ],
@@ -125,6 +125,24 @@ def test_the_same_again(setting: Setting, run: Run) -> None:
     assert plan.differences == ()
     require_no_differences(plan)
     assert (plan.request.recipe, plan.request.name, plan.request.gpus) == (str(run.paths.recipe), "r", 1)
+
+
+def test_an_empty_variable_is_told_from_an_absent_one(setting: Setting, run: Run) -> None:
+    setting.environ = {"CUDA_VISIBLE_DEVICES": ""}
+    assert setting.differences(run) == ["variable CUDA_VISIBLE_DEVICES: was 0, is empty"]
+
+
+@pytest.mark.parametrize(("name", "asked"), [("cpu", "cpu"), ("auto", "auto"), (None, "auto")])
+def test_a_run_that_was_asked_onto_the_cpu_is_so_again(
+    setting: Setting, run: Run, name: str | None, asked: str
+) -> None:
+    recorded = json.loads(run.paths.environment.read_bytes())
+    recorded["hardware"] |= {"name": name} if name else {}
+    if name is None:
+        del recorded["hardware"]["name"]
+    run.paths.environment.write_text(json.dumps(recorded), encoding="utf-8")
+    cpu = Run(run.paths, dataclasses.replace(run.record, device="cpu"))
+    assert setting.plan(cpu).request.hardware == asked
 
 
 def test_every_kind_of_difference_is_named(setting: Setting, run: Run, versions: dict[str, str]) -> None:
