@@ -9,7 +9,7 @@ from typing import Any
 
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes, SourceRecord
 from lfwrap.data.formats.openai_chat import add_message
-from lfwrap.data.formats.parts.exact_json import ExactDecoder, exact_value
+from lfwrap.data.formats.parts.exact_json import ExactDecoder, stream_lines
 from lfwrap.data.formats.parts.schemas import parse_tools
 from lfwrap.data.formats.parts.turns import TurnBuilder
 from lfwrap.data.schema.conversation import Conversation, ToolCall
@@ -94,11 +94,8 @@ def _by_id(path: Path) -> dict[str | int, Any]:
 
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     """Line and value, or the `Reject` of it, of each line that is not blank."""
-    decoder = ExactDecoder()
     with path.open(encoding="utf-8-sig", newline="\n") as source:
-        for line, text in enumerate(source, 1):
-            if text.strip():
-                yield line, exact_value(text, decoder)
+        yield from stream_lines(source)
 
 
 def answers_file(path: Path) -> Path | None:
@@ -132,7 +129,8 @@ def convert(record: Mapping[str, Any], options: ConvertOptions, notes: RowNotes)
         if not isinstance(turn, Mapping) or "role" not in turn:
             raise Reject("structure", f"message {number} has no role")
         add_message(builder, notes.fields(turn, "question[][]"), f"message {number}", notes)
-    builder.assistant(calls=[_call(answer, _required(fields.get("function"))) for answer in truth])
+    required = _required(fields.get("function"))
+    builder.assistant(calls=[_call(answer, required) for answer in truth])
     return builder.build(parse_tools(fields.get("function"), notes, "function"))
 
 

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from lfwrap.data.formats.base import ConvertOptions, Format, Reject, RowNotes, SourceRecord
 from lfwrap.data.formats.openai_chat import add_message
 from lfwrap.data.formats.parts.arguments import json_or_none
-from lfwrap.data.formats.parts.exact_json import ExactDecoder, exact_value, stream_items
+from lfwrap.data.formats.parts.exact_json import exact_value, stream_items, stream_lines
 from lfwrap.data.formats.parts.messages import has_lone_call, system_of, turns_of
 from lfwrap.data.formats.parts.offers import offer_tools
 from lfwrap.data.formats.parts.schemas import parse_tools
@@ -53,7 +53,7 @@ def read(path: Path, options: ConvertOptions) -> Iterator[SourceRecord]:  # noqa
 
 def _rows(path: Path, source: TextIO, head: str) -> Iterator[tuple[int, Any]]:
     if _are_lines(head):
-        return _lines(source)
+        return stream_lines(source)
     if head.startswith("[") and not _ONE_TRAJECTORY.match(head):
         return stream_items(source)
     return iter([(1, _document(path, source.read()))])
@@ -68,13 +68,6 @@ def _are_lines(head: str) -> bool:
         return head.startswith(("{", "["))  # one line, perhaps a long one
     tried = lines if head.startswith("{") else lines[:1]
     return any(line[:1] == head[:1] and json_or_none(line) is not None for line in tried)
-
-
-def _lines(source: TextIO) -> Iterator[tuple[int, Any]]:
-    decoder = ExactDecoder()
-    for number, line in enumerate(source, 1):
-        if line.strip():
-            yield number, exact_value(line, decoder)
 
 
 def _document(path: Path, text: str) -> Any:

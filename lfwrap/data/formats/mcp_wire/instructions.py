@@ -10,7 +10,7 @@ from typing import Any
 
 from lfwrap.data.formats.base import Reject
 from lfwrap.data.formats.mcp_wire.wire_pairs import as_key
-from lfwrap.data.formats.parts.exact_json import ExactDecoder, exact_value, stream_items
+from lfwrap.data.formats.parts.exact_json import stream_items, stream_lines
 from lfwrap.errors import DataError, Finding
 
 _ANSWER_KEYS = ("final_response", "output", "answer", "response")
@@ -83,10 +83,7 @@ def _rows(text: str) -> Iterator[tuple[int, Any]]:
     if text.lstrip().startswith("["):
         yield from stream_items(io.StringIO(text))
         return
-    decoder = ExactDecoder()
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield number, exact_value(line, decoder)
+    yield from stream_lines(text.split("\n"))
 
 
 def _instruction(value: Any, line: int, number: int) -> Instruction:

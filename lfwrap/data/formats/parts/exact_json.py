@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
 from lfwrap.data.formats.base import Reject
@@ -100,6 +100,18 @@ def not_json(error: ValueError) -> Reject:
     if isinstance(error, json.JSONDecodeError):
         return Reject("not-json", f"not valid JSON: {error.msg} at column {error.colno}")
     return Reject("not-json", f"not usable JSON: {TOO_LONG_A_NUMBER if 'digits' in str(error) else error}")
+
+
+def stream_lines(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
+    r"""The values of lines that are not blank, as (1-based line, value or `Reject`).
+
+    >>> list(stream_lines(['{"a": 1}\n', "\n", "[2]"]))
+    [(1, {'a': 1}), (3, [2])]
+    """
+    decoder = ExactDecoder()
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, exact_value(line, decoder)
 
 
 def stream_items(source: TextIO) -> Iterator[tuple[int, Any]]:

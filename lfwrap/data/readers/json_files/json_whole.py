@@ -227,8 +227,9 @@ def _record(plan: ChunkPlan) -> JsonLayout:
     if plan.size - plan.start > LARGEST_RECORD_BYTES:
         raise too_long(plan, plan.start, "JSON object")
     value = _parse(plan)
-    record = SourceRecord(1, plan.first_line + 1, duplicate_key(value) or value)
-    sample = [_parse_plainly(plan)]  # a key that stands twice does no harm here
+    twice = duplicate_key(value)
+    record = SourceRecord(1, plan.first_line + 1, twice or value)
+    sample = [_parse_plainly(plan) if twice else value]  # a key that stands twice does no harm there
     return JsonLayout(replace(plan, layout=Layout.RECORDS), sample, "one JSON object", records=iter([record]))
 
 
