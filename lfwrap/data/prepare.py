@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import orjson
 
 from lfwrap.data.convert.record_path import Conversion
-from lfwrap.data.formats.base import ConvertOptions
+from lfwrap.data.formats.base import ConvertOptions, Reject
 from lfwrap.data.output.data_report import DataReport, FileReport
 from lfwrap.data.output.registry import LOCK_NAME, check_name, dataset_entry, read_registry
 from lfwrap.data.output.sink import RowSink, split_lines
@@ -23,8 +24,10 @@ from lfwrap.data.readers.inputs import Inputs, refuse_unreadable
 from lfwrap.data.readers.listing import Listing, PassedOver, list_sources
 from lfwrap.data.readers.sources import FOREIGN_SUFFIXES, TABLE_SUFFIXES, Part, SourceFile, open_text, parse_part
 from lfwrap.data.request import Request
+from lfwrap.data.schema.fields import UnusedField, is_nothing
 from lfwrap.data.schema.rules import RULES
 from lfwrap.data.workers.parallel import FileChunks, Workers, usable_cpus
+from lfwrap.data.workers.task import shorten
 from lfwrap.engine.chat_templates import chat_template
 from lfwrap.errors import DataError, Finding, PreflightError
 from lfwrap.files import locked
@@ -213,6 +216,7 @@ class _Attempt:
         self.report.files.append(file)
         detected, options = self._detect(source.name, part, file)
         self.listener.detected(file)
+        _heed_file(detected.beside, file, options.ignore)
         for result in self._chunks(detected, options).results():
             sink.add(result, file)
             if result.key:
@@ -252,6 +256,24 @@ class _Attempt:
             detected = detect_file(text, options, format_name=format_name, delimiter=delimiter, member=part.member)
         file.format, file.evidence, file.note = detected.format, detected.evidence, detected.note
         return detected, options
+
+
+def _heed_file(beside: Mapping[str, Any], file: FileReport, ignore: frozenset[str]) -> None:
+    """Account for what a file says beside its rows. Raises DataError where that forbids to train them."""
+    if not beside:
+        return
+    from lfwrap.data.convert import training_fields
+
+    try:
+        training_fields.check_file(beside, ignore)
+    except Reject as reject:
+        raise DataError(
+            f"{file.file}: beside its rows it says of all of them: {reject}",
+            hint=f"Leave the file out, or name the list of rows itself, as {file.file}#LIST.",
+        ) from reject
+    for key, value in beside.items():
+        example = None if is_nothing(value) else shorten(value if isinstance(value, str) else json.dumps(value))
+        file.add_unused(f"(file).{key}", UnusedField(1, example))
 
 
 def _options_of(request: Request) -> dict[str, Any]:

@@ -125,3 +125,62 @@ def test_a_row_of_a_plain_table_that_a_rule_rejects_is_shown_with_its_cells(prep
     assert report["train_rows"] == 1
     rejects = (tmp_path / "o" / "x.rejects.jsonl").read_text(encoding="utf-8")
     assert json.loads(rejects)["fields"]["output"] == "a1"
+
+
+def test_a_name_to_ignore_that_no_row_has_is_said_with_the_nearest(prepared, tmp_path):
+    path = _write(
+        tmp_path / "a.jsonl", [{"instruction": "q", "output": "a", "source": "web", "metadata": {"site": "w"}}]
+    )
+    result, report = prepared(path, "--ignore", "sorce", "--ignore", "output", "--ignore", "metadata.site")
+    assert report["rows_out"] == 1
+    assert (
+        "--ignore sorce: no row that was written has such a field, or it is read all the same; the field that is most like it: source"
+        in result.stderr
+    )
+    assert "warning: --ignore output" in result.stderr
+    assert "--ignore metadata.site:" not in result.stderr
+    assert "warning" not in prepared(path, "--ignore", "source", "--ignore", "metadata")[0].stderr
+
+
+_WRAPPED = [{"instruction": "q", "output": "a"}]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_what_a_file_says_beside_its_rows_is_accounted_for(prepared, tmp_path, name):
+    path = tmp_path / name
+    path.write_text(
+        json.dumps({"version": "1.2", "skipped": 3, "info": {"by": "me"}, "status": "ok", "data": _WRAPPED})
+    )
+    result, report = prepared(path)
+    assert [entry["field"] for entry in report["unused_fields"]] == ["(file).version", "(file).skipped", "(file).info",
+                                                                     "(file).status"]  # fmt: skip
+    assert report["rows_out"] == report["rows_in"] == 1
+    result, _ = prepared(path, "--strict")
+    assert result.exit_code == 4
+    assert "--ignore '(file).version'" in result.stderr
+    assert prepared(path, "--strict", "--ignore", "version", "--ignore", "skipped", "--ignore", "info", "--ignore",
+                    "status")[0].exit_code == 0  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [({"split": "test"}, "split"), ({"label": False}, "label"), ({"label": "bad"}, "label"), ({"weight": 0}, "weight"),
+     ({"status": "rejected"}, "status"), ({"metadata": {"split": "validation"}}, "split"),
+     ({"deleted": True}, "deleted"), ({"is_test": True}, "is_test")],
+)  # fmt: skip
+def test_a_file_that_says_its_rows_are_not_for_training_is_refused(prepared, tmp_path, said, word):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({**said, "data": _WRAPPED}))
+    result, report = prepared(path)
+    assert (result.exit_code, report) == (4, None)
+    assert f"--ignore {word}" in result.stderr
+    assert prepared(path, "--ignore", word)[1]["rows_out"] == 1
+    assert prepared(f"{path}#data")[1]["rows_out"] == 1
+
+
+def test_a_list_of_bad_examples_is_not_mixed_with_good_ones(prepared, tmp_path):
+    path = tmp_path / "a.json"
+    for name in ("hard_negatives", "bad_examples", "deprecated"):
+        path.write_text(json.dumps({"good": _WRAPPED, name: [{"instruction": "q2", "output": "b"}]}))
+        assert prepared(path)[0].exit_code == 4
+        assert prepared(f"{path}#good")[1]["rows_out"] == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lfwrap.cli.view import output
@@ -91,8 +91,19 @@ def _summarise_unused(report: DataReport) -> None:
     for path, unused in list(fields.items())[:_SHOWN_FIELDS]:
         example = f"such as {json.dumps(unused.example, ensure_ascii=False)}" if unused.example else "always empty"
         output.say(f"{'not used':>20} {unused.count:>12,}  {path}, {example}")
+    for name in report.idle_ignores:
+        output.say(
+            f"warning: --ignore {name}: no row that was written has such a field, or it is read all the same{_nearest(name, fields)}"
+        )
     if len(fields) > _SHOWN_FIELDS:
         output.say(f"{'':>20} {'':>12}  and {len(fields) - _SHOWN_FIELDS} more fields: see the report")
+
+
+def _nearest(name: str, fields: Iterable[str]) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(name, fields, 1)
+    return f"; the field that is most like it: {found[0]}" if found else ""
 
 
 def _summarise_check(check: Mapping[str, Any]) -> None:

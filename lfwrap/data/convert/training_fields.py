@@ -40,6 +40,7 @@ _ROWS = ("", "instruction")
 _USES = (Meaning.IN_USE, Meaning.OUT_OF_USE)
 _IS_SPLIT = re.compile(r"split|partition|划分", re.IGNORECASE)
 _HELD_OUT = frozenset({"test", "val", "validation", "valid", "dev", "eval", "evaluation", "holdout", "held_out"})
+_OF_ALL_ROWS = (*LABELS, *_USES, Meaning.SPLIT, Meaning.HELD_OUT)
 _MASKS = (Meaning.TRAINED, Meaning.MASKED, Meaning.UNCLEAR)
 
 
@@ -69,6 +70,25 @@ def check(notes: RowNotes, conversation: Conversation, ignore: frozenset[str], *
             turn = None if fields.path in _ROWS else fields
             if _judge(name, fields.content[name], turn, conversation, ignore, mapped=mapped):
                 fields.left.discard(name)
+
+
+def check_file(values: Mapping[str, Any], ignore: frozenset[str]) -> None:
+    """Look at what a file says of all of its rows: that they are bad, held out or out of use. Raises Reject then.
+
+    Args:
+        values: what stands beside the list of rows, by name. Numbers are counts of something, but for a weight of 0.
+        ignore: fields that may be left out.
+    """
+    nobody = Conversation(messages=())
+    for name, value in values.items():
+        if is_ignored(name, ignore) or is_nothing(value):
+            continue
+        if isinstance(value, Mapping) and normalise_name(name) in _MORE:
+            check_file({f"{name}.{inner}": said for inner, said in value.items()}, ignore)
+        meaning = meaning_of(name.rpartition(".")[2])
+        is_weight = meaning is Meaning.TRAINED and "weight" in name.lower() and value == 0
+        if is_weight or (isinstance(value, bool | str) and meaning in _OF_ALL_ROWS):
+            _judge(name.rpartition(".")[2], value, None, nobody, ignore, mapped=True)
 
 
 def explain(record: Mapping[str, Any], reject: Reject, ignore: frozenset[str]) -> Reject:

@@ -161,6 +161,18 @@ class DataReport:
         """Path → a field that was left out because the user said that it may be."""
         return {path: unused for path, unused in self._all_unused().items() if is_ignored(path, self.ignore)}
 
+    @property
+    def idle_ignores(self) -> list[str]:
+        """Names of fields that may be left out, but that no written row has, or that are read all the same."""
+        paths = self._all_unused()
+        return sorted(
+            name
+            for name in self.ignore
+            if not any(
+                is_ignored(path, frozenset({name})) or _may_hold(unused, path, name) for path, unused in paths.items()
+            )
+        )
+
     def _all_unused(self) -> dict[str, UnusedField]:
         total = FileReport("")
         for file in self.files:
@@ -205,6 +217,11 @@ class DataReport:
             "outputs": self.outputs,
             "engine_check": self.engine_check,
         }
+
+
+def _may_hold(unused: UnusedField, path: str, name: str) -> bool:
+    """Whether a field may stand within one that was left out as a whole: ``label`` in ``metadata``."""
+    return name.startswith(f"{path}.") or f'"{name.rpartition(".")[2]}":' in (unused.example or "")
 
 
 def _by_field(unused: dict[str, UnusedField]) -> list[dict[str, Any]]:

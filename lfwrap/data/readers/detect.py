@@ -6,7 +6,7 @@ import codecs
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class DetectedFile:
         records: the records, where a reader of their own yields them, else None.
         note: layout, delimiter and the like, for the person.
         more: further lists of the file, to be read after the plan's.
+        beside: what a JSON file says beside the lists that are read, by key.
     """
 
     format: str
@@ -50,6 +51,7 @@ class DetectedFile:
     records: Iterator[SourceRecord] | None = None
     note: str = ""
     more: tuple[ChunkPlan, ...] = ()
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 def detect_file(
@@ -97,7 +99,9 @@ def detect_file(
 
 def _detect_json(text: TextFile, head: str, wanted: Wanted) -> tuple[DetectedFile, list[Any]]:
     layout = detect_json(text, head, wanted)
-    detected = DetectedFile("", "", layout.plan, records=layout.records, note=layout.note, more=layout.more)
+    detected = DetectedFile(
+        "", "", layout.plan, records=layout.records, note=layout.note, more=layout.more, beside=layout.beside
+    )
     return detected, layout.sample
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from lfwrap.data.formats.base import Reject, SourceRecord
@@ -22,6 +22,7 @@ class JsonLayout:
         note: the layout, for the person.
         more: further lists, to be read after the first.
         records: the records, where they are not read in chunks.
+        beside: what the object says beside the lists that are read, by key.
     """
 
     plan: ChunkPlan
@@ -29,6 +30,7 @@ class JsonLayout:
     note: str
     more: tuple[ChunkPlan, ...] = ()
     records: Iterator[SourceRecord] | None = None
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 class FirstLines:

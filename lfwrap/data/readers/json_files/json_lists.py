@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lfwrap.data.readers.chunk_plan import LARGEST_RECORD_BYTES, ChunkPlan, Layout, line_at, opening_of
@@ -26,6 +28,9 @@ _BAD = {"bad", "negative", "negatives", "rejected", "rejects", "error", "errors"
         "undesirable", "坏", "错误"}  # fmt: skip
 
 
+_BAD_WORDS = {"bad", "negatives", "rejected", "incorrect", "wrong", "discarded", "deleted", "deprecated", "obsolete"}
+
+
 @dataclass(frozen=True, slots=True)
 class RecordLists:
     """The lists to read, in order.
@@ -34,11 +39,13 @@ class RecordLists:
         plans: how to read each.
         sample: the first rows.
         note: their names, and the keys that are not used.
+        beside: what the keys that are not used say.
     """
 
     plans: tuple[ChunkPlan, ...]
     sample: list[Any]
     note: str
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,7 @@ def choose(plan: ChunkPlan, entries: Sequence[Entry], wanted: Wanted) -> RecordL
     if wanted.member:
         return _named(plan, entries, wanted)
     level: Sequence[Entry] = entries
+    above: list[Entry] = []
     for _ in range(_DEEPEST):
         lists = [_list(plan, entry, wanted) for entry in level if _may_hold_records(entry)]
         if lists and (any(each.kind for each in lists) or not _objects(level)):
@@ -110,11 +118,13 @@ def choose(plan: ChunkPlan, entries: Sequence[Entry], wanted: Wanted) -> RecordL
         inner = _inner(plan, level)
         if not inner:
             break
+        above += [entry for entry in level if entry not in _objects(level)]
         level = inner
     if not lists:
         return None
     chosen = _of_one_kind(plan, lists)
-    return _record_lists(chosen, _unused(level, chosen))
+    unused = _unused([*above, *level], chosen)
+    return replace(_record_lists(chosen, _named_keys(unused)), beside=_values(plan, unused))
 
 
 def _may_hold_records(entry: Entry) -> bool:
@@ -156,7 +166,7 @@ def _of_one_kind(plan: ChunkPlan, lists: Sequence[_List]) -> list[_List]:
     if known and others:
         names = ", ".join(f"'{each.key}'" for each in others)
         raise _ambiguous(plan, lists, f"{names} may hold records, too, but of no known kind")
-    bad = [each for each in chosen if each.key.rpartition(".")[2].lower() in _BAD]
+    bad = [each for each in chosen if _is_bad(each.key.rpartition(".")[2].lower())]
     if bad and len(chosen) > 1:
         others = [each for each in chosen if each not in bad]
         raise _ambiguous(plan, [*others, *bad], f"'{bad[0].key}' holds bad rows, by its name")
@@ -164,6 +174,10 @@ def _of_one_kind(plan: ChunkPlan, lists: Sequence[_List]) -> list[_List]:
     if held_out and len(chosen) > 1:
         raise _mixed(plan, chosen, held_out)
     return chosen
+
+
+def _is_bad(name: str) -> bool:
+    return name in _BAD or not _BAD_WORDS.isdisjoint(re.split(r"[\W_]+", name))
 
 
 def _ambiguous(plan: ChunkPlan, lists: Sequence[_List], why: str) -> DataError:
@@ -213,11 +227,30 @@ def _record_lists(chosen: Sequence[_List], unused: str) -> RecordLists:
     return RecordLists(tuple(each.plan for each in chosen), chosen[0].sample, note + unused)
 
 
-def _unused(level: Sequence[Entry], chosen: Sequence[_List]) -> str:
+def _unused(entries: Sequence[Entry], chosen: Sequence[_List]) -> list[Entry]:
     taken = {each.key for each in chosen}
-    keys = [entry.key for entry in level if entry.key not in taken]
+    return [entry for entry in entries if entry.key not in taken]
+
+
+def _values(plan: ChunkPlan, entries: Sequence[Entry]) -> dict[str, Any]:
+    """What keys say; of a long value only how it begins."""
+    values: dict[str, Any] = {}
+    with plan.path.open("rb") as opened:
+        source = JsonBytes(opened, plan.size)
+        for entry in entries:
+            raw = source.read(entry.start, min(entry.end, entry.start + _LONGEST_VALUE_BYTES))
+            try:
+                values[entry.key] = json.loads(raw)
+            except ValueError:
+                values[entry.key] = raw.decode(errors="ignore")
+    return values
+
+
+def _named_keys(entries: Sequence[Entry]) -> str:
+    keys = [entry.key for entry in entries]
     shown = ", ".join(keys[:_SHOWN_KEYS]) + (f" and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else "")
     return f"; not used: {shown}" if keys else ""
 
 
 _SHOWN_KEYS = 8
+_LONGEST_VALUE_BYTES = 16 << 10

@@ -164,7 +164,8 @@ def _one_object(plan: ChunkPlan, entries: Sequence[Entry], wanted: Wanted) -> Js
             return _record(plan)
     lists = json_lists.choose(plan, entries, wanted)
     if lists is not None:
-        return _maybe_wrapped(JsonLayout(lists.plans[0], lists.sample, lists.note, lists.plans[1:]))
+        plans = lists.plans
+        return _maybe_wrapped(JsonLayout(plans[0], lists.sample, lists.note, plans[1:], beside=lists.beside))
     rows = [value for value in document.values() if isinstance(value, dict)]
     if rows and len(rows) == len(document) and all(evidence_of(row) or wanted.fits(row) for row in rows):
         records = records_by_key(plan, entries)
