@@ -93,7 +93,7 @@ def _summarise_unused(report: DataReport) -> None:
         output.say(f"{'not used':>20} {unused.count:>12,}  {path}, {example}")
     for name in report.idle_ignores:
         output.say(
-            f"warning: --ignore {name}: no row that was written has such a field, or it is read all the same{_nearest(name, fields)}"
+            f"warning: --ignore {name}: no written row has it, or it is read all the same{_nearest(name, fields)}"
         )
     if len(fields) > _SHOWN_FIELDS:
         output.say(f"{'':>20} {'':>12}  and {len(fields) - _SHOWN_FIELDS} more fields: see the report")
@@ -103,7 +103,7 @@ def _nearest(name: str, fields: Iterable[str]) -> str:
     import difflib
 
     found = difflib.get_close_matches(name, fields, 1)
-    return f"; the field that is most like it: {found[0]}" if found else ""
+    return f"; the nearest is {found[0]}" if found else ""
 
 
 def _summarise_check(check: Mapping[str, Any]) -> None:
