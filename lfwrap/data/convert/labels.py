@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -31,7 +33,29 @@ _CUT = frozenset({
 })  # fmt: skip
 _CUT_STATUS = frozenset({"incomplete", "in_progress", "cancelled", "canceled", "aborted", "interrupted"})
 LABELS = (Meaning.LABEL, Meaning.BAD, Meaning.VERDICT)
-WAY_OUT = "to train the row all the same: --ignore {name}"
+
+
+def way_out(name: str) -> str:
+    """How to train a row although one of its fields speaks against it, to be typed as it stands.
+
+    >>> way_out("label"), way_out("my label")
+    ('to train the row all the same: --ignore label', "to train the row all the same: --ignore 'my label'")
+    """
+    return f"to train the row all the same: --ignore {shlex.quote(name)}"
+
+
+def as_number(value: Any) -> float | None:
+    """A number, or a text that holds one; None for anything else.
+
+    >>> as_number("0.5"), as_number("often"), as_number(None)
+    (0.5, None, None)
+    """
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError):
+        return None
 
 
 def says_yes(value: Any) -> bool | None:
@@ -89,17 +113,10 @@ def _one_says(value: Any, meaning: Meaning | None) -> bool | None:
     if meaning is Meaning.BAD:
         word = str(value).strip().lower()
         return None if word not in _YES | _NO else not says
-    number = None if meaning is not Meaning.VERDICT or isinstance(value, bool) else _number(value)
+    number = None if meaning is not Meaning.VERDICT or isinstance(value, bool) else as_number(value)
     if number is not None:
         return False if number < 0 else None  # 1 may be one of one, or one of five
     return says
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lfwrap.data.convert.labels import LABELS, WAY_OUT, is_cut_off, is_good, says_yes
+from lfwrap.data.convert.labels import LABELS, as_number, is_cut_off, is_good, says_yes, way_out
 from lfwrap.data.formats.base import Reject, RowNotes
 from lfwrap.data.formats.parts.roles import Speaker, is_role, speaker_of
 from lfwrap.data.schema.columns import normalise_name
@@ -103,8 +103,7 @@ def explain(record: Mapping[str, Any], reject: Reject, ignore: frozenset[str]) -
 def _preference(name: str) -> Reject:
     return Reject(
         "preference",
-        f"{name} holds a better or a worse answer: preference data is not trained as plain answers; "
-        + WAY_OUT.format(name=name),
+        f"{name} holds a better or a worse answer: preference data is not trained as plain answers; " + way_out(name),
     )
 
 
@@ -145,7 +144,7 @@ def _judge(
         raise _preference(name)
     if (meaning is Meaning.MEDIA and _names_something(value)) or _is_media_file(name, value):
         said = f"{name} names an image, sound or video: only text can be trained here; "
-        raise Reject("media", said + WAY_OUT.format(name=name))
+        raise Reject("media", said + way_out(name))
     if isinstance(value, Mapping) and normalise_name(name) in _MORE:
         _look_into({f"{name}.{inner}": said for inner, said in value.items()}, turn, conversation, ignore)
     if turn is None and not mapped:
@@ -166,7 +165,7 @@ def _split(name: str, value: Any, meaning: Meaning) -> bool:
         return False
     if held_out:
         said = f"{name} is {_shown(value)}: the row is kept for validation or tests; "
-        raise Reject("held-out", said + WAY_OUT.format(name=name))
+        raise Reject("held-out", said + way_out(name))
     return trained
 
 
@@ -178,7 +177,7 @@ def _use(name: str, value: Any, turn: Fields | None, meaning: Meaning) -> bool:
     if says is (meaning is Meaning.IN_USE):
         return True
     said = f"{name} is {_shown(value)}: {'the row' if turn is None else _part_of_row(turn)[0]} is not in use; "
-    raise Reject("weighted-row" if turn is None else "masked-turn", said + WAY_OUT.format(name=name))
+    raise Reject("weighted-row" if turn is None else "masked-turn", said + way_out(name))
 
 
 def _answers(conversation: Conversation) -> list[str]:
@@ -187,13 +186,13 @@ def _answers(conversation: Conversation) -> list[str]:
 
 def _labelled_bad(name: str, value: Any) -> Reject:
     said = f"{name} is {_shown(value)}: the answer is an example of a bad one; "
-    return Reject("labelled-bad", said + WAY_OUT.format(name=name))
+    return Reject("labelled-bad", said + way_out(name))
 
 
 def _refuse_cut_off(place: str, value: Any, turn: Fields | None) -> None:
     if is_cut_off(place.rpartition(".")[2], value) and _part_of_row(turn)[1]:
         said = f"{place} is {_shown(value)}: the answer was cut off, and learnt as it is it would teach to stop there; "
-        raise Reject("cut-answer", said + WAY_OUT.format(name=place))
+        raise Reject("cut-answer", said + way_out(place))
 
 
 def _look_into(
@@ -244,7 +243,7 @@ def _mask(name: str, value: Any, turn: Fields | None, meaning: Meaning) -> bool:
     raise Reject(
         "weighted-row" if turn is None and not isinstance(value, list) else "masked-turn",
         f"{name} is {_shown(value)} for {where}, which is {'' if trained else 'not '}trained as a whole; "
-        + WAY_OUT.format(name=name),
+        + way_out(name),
     )
 
 
@@ -260,15 +259,9 @@ def _is_about_loss(name: str, values: list[Any]) -> bool:
     """Whether a field beside the turns can be meant for the loss: a weight in kg, a logged loss and a split are not."""
     if name.lower() == "loss":
         return all(isinstance(each, bool) or (len(values) > 1 and each in (0, 1)) for each in values)
-    return all(isinstance(each, Mapping) or says_yes(each) is not None or _is_number(each) for each in values)
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
+    return all(
+        isinstance(each, Mapping) or says_yes(each) is not None or as_number(each) is not None for each in values
+    )
 
 
 def _part_of_row(turn: Fields | None) -> tuple[str, bool]:
@@ -293,7 +286,7 @@ def _second(name: str, value: Any, meaning: Meaning | None, conversation: Conver
         if not all(text.strip() in said for text in _texts_of(value)):
             raise Reject(
                 "second-conversation",
-                f"{name} holds turns, too, beside those that were read; " + WAY_OUT.format(name=name),
+                f"{name} holds turns, too, beside those that were read; " + way_out(name),
             )
     elif meaning is Meaning.ANSWER and isinstance(value, str | list | Mapping):
         if isinstance(value, str) and any(value.strip() in answer for answer in _answers(conversation)):
@@ -301,7 +294,7 @@ def _second(name: str, value: Any, meaning: Meaning | None, conversation: Conver
         raise Reject(
             "second-answer",
             f"{name} holds an answer that is not the one that was read; it is not clear which one to learn; "
-            + WAY_OUT.format(name=name),
+            + way_out(name),
         )
 
 

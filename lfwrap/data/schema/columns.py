@@ -105,9 +105,11 @@ def _resolve(names: tuple[str, ...], mapping: tuple[tuple[str, str], ...]) -> tu
             found.setdefault(field, []).append(name)
     for field, columns in found.items():
         if len(columns) > 1:
+            import shlex
+
             raise DataError(
                 f"columns {', '.join(repr(name) for name in columns)} could all be the {field}",
-                hint=f"Say which: --map {field}={columns[0]}",
+                hint=f"Say which: --map {shlex.quote(f'{field}={columns[0]}')}",
             )
         resolved[field] = columns[0]
     return tuple(resolved.items())

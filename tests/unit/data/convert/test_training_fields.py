@@ -1,10 +1,14 @@
 """Labels, masks, better and worse answers, media and second lists: honoured, or the row is refused by name."""
 
+import shlex
+
 import pytest
 
 from lfwrap.data.convert.record_path import Conversion, convert_record
 from lfwrap.data.formats.base import ConvertOptions, Reject, RowNotes
+from lfwrap.data.schema.columns import resolve_columns
 from lfwrap.data.schema.fields import is_nothing
+from lfwrap.errors import DataError
 
 _QUESTION = {"role": "user", "content": "Is the sky green?"}
 _ANSWER = {"role": "assistant", "content": "No, it is blue."}
@@ -259,6 +263,31 @@ def test_what_a_table_lacks_is_nothing_even_where_its_program_wrote_nan(name):
 
 def test_an_answer_that_a_table_lacks_is_none():
     assert _refused_by(_messages(_QUESTION, {"role": "assistant", "content": float("nan")})) == "no-answer"
+
+
+@pytest.mark.parametrize("value", [10**400, [10**400, 1]])
+def test_a_weight_of_hundreds_of_digits_refuses_the_row_as_any_other(value):
+    assert _refused_by(_messages(weight=value)) in ("weighted-row", "masked-turn")
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [("weight", "--ignore weight"), ("loss weight", "--ignore 'loss weight'"), ("Loss-Weight", "--ignore Loss-Weight")],
+)
+def test_the_way_out_works_when_it_is_typed(name, typed):
+    with pytest.raises(Reject) as caught:
+        _convert(_messages(**{name: 0.5}))
+    assert caught.value.reason.endswith(typed)
+    assert _convert(_messages(**{name: 0.5}), ignore=frozenset(shlex.split(typed)[1:]))[0] == _convert(_messages())[0]
+
+
+def test_two_columns_that_could_be_one_field_are_told_apart_by_what_is_typed():
+    with pytest.raises(DataError) as caught:
+        resolve_columns(["Answer", "AI prompt", "reply"], {})
+    assert caught.value.hint == "Say which: --map output=Answer"
+    with pytest.raises(DataError) as caught:
+        resolve_columns(["\u3000答案", "reply"], {})
+    assert caught.value.hint == "Say which: --map 'output=\u3000答案'"
 
 
 @pytest.mark.parametrize("value", [[], None, "", {}])
